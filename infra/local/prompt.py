@@ -1,0 +1,104 @@
+"""What a request to the Messages API asks: whether it is valid, and what its prompt costs."""
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+from infra.local.script import output_tokens
+
+WITHDRAWN = ("temperature", "top_p", "top_k")
+
+
+def fault_in(body: object) -> str | None:
+    """The first thing that the service would refuse, in its own words where they are known; None if valid."""
+    if not isinstance(body, dict):
+        return "The request body is not valid JSON: expected an object"
+    checks: tuple[Callable[[dict[str, Any]], str | None], ...] = (_field_fault, _turn_fault, _content_fault)
+    return next((fault for check in checks if (fault := check(body))), None)
+
+
+def _field_fault(body: dict[str, Any]) -> str | None:
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        return "model: Field required"
+    if not isinstance(body.get("max_tokens"), int) or body["max_tokens"] < 1:
+        return "max_tokens: Field required, an integer greater than 0"
+    if withdrawn := [name for name in WITHDRAWN if name in body]:
+        return f"{withdrawn[0]}: not supported by this version of the API"
+    if body.get("stream") is not True:
+        return "stream: this server only streams; send true"
+    return None
+
+
+def _turn_fault(body: dict[str, Any]) -> str | None:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return "messages: at least one message is required"
+    roles = [message.get("role") if isinstance(message, dict) else None for message in messages]
+    if unknown := [role for role in roles if role not in ("user", "assistant")]:
+        return f'messages: unexpected role "{unknown[0]}"; allowed are "user" and "assistant"'
+    if roles[0] != "user":
+        return 'messages: first message must use the "user" role'
+    if twice := [role for role, following in pairwise(roles) if role == following]:
+        return (
+            'messages: roles must alternate between "user" and "assistant", '
+            f'but found multiple "{twice[0]}" roles in a row'
+        )
+    return None
+
+
+def _content_fault(body: dict[str, Any]) -> str | None:
+    for position, message in enumerate(body["messages"]):
+        content = message.get("content")
+        if not isinstance(content, str | list) or not content:
+            return f"messages.{position}: {message['role']} messages must have non-empty content"
+        texts = [block.get("text", "") for block in _blocks(content) if block.get("type") == "text"]
+        if not all(text.strip() for text in texts):
+            return f"messages.{position}: text content blocks must contain non-whitespace text"
+    return None
+
+
+class PromptCache:
+    """Counts a prompt's tokens as the service's prompt cache does: by prefixes that end at a `cache_control`.
+
+    Simpler than the real one: no minimum length, no expiry, four characters a token.
+    """
+
+    def __init__(self) -> None:
+        self._prefixes: set[tuple[str, ...]] = set()
+
+    def usage(self, body: dict[str, Any]) -> dict[str, int]:
+        """`input_tokens` counts only what was neither read from the cache nor written to it."""
+        marked = list(_prompt(body))
+        prompt = tuple(text for text, _ in marked)
+        marks = [length for length, (_, mark) in enumerate(marked, start=1) if mark]
+        if "cache_control" in body:
+            marks.append(len(prompt))
+        written = max(marks, default=0)
+        read = max((n for n in range(1, written + 1) if prompt[:n] in self._prefixes), default=0)
+        self._prefixes.update(prompt[:length] for length in marks)
+        return {
+            "input_tokens": _tokens(prompt[written:]),
+            "cache_creation_input_tokens": _tokens(prompt[read:written]),
+            "cache_read_input_tokens": _tokens(prompt[:read]),
+            "output_tokens": 1,
+        }
+
+
+def _prompt(body: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Every block of the prompt in the cache's order, with whether it is marked."""
+    rows = [("tools", body.get("tools", [])), ("system", body.get("system", []))]
+    rows += [(message["role"], message["content"]) for message in body["messages"]]
+    for place, content in rows:
+        for block in _blocks(content):
+            bare = {key: value for key, value in block.items() if key != "cache_control"}
+            yield place + json.dumps(bare, sort_keys=True, ensure_ascii=False), "cache_control" in block
+
+
+def _blocks(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A plain string is the short form of one text block."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _tokens(blocks: tuple[str, ...]) -> int:
+    return output_tokens("".join(blocks)) if blocks else 0
