@@ -1,0 +1,19 @@
+"""The models behind the relay, one adapter each, all alike from the outside."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
+
+from chatrelay.history import Turn
+from chatrelay.reply import Ending
+
+
+class Agent(Protocol):
+    """Answers conversations."""
+
+    def answer(self, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:
+        """The answer to the last of `turns`: texts as they are written, then one ``Ending``.
+
+        A text never splits a surrogate pair. Raises ``ReplyError`` when the answer breaks off; the texts until then
+        stand. Cancelling the iteration stops the model at once.
+        """
+        ...

@@ -1,0 +1,145 @@
+"""Claude, over Anthropic's Messages API.
+
+Grammar of a stream: https://docs.claude.com/en/docs/build-with-claude/streaming. A stream that ends without
+``message_stop`` raises nothing in the SDK, and an error in mid-stream arrives as a status error with status 200: both
+are told apart here, at one line each.
+"""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import anthropic
+import httpx2
+from anthropic import AsyncAnthropic, omit
+from anthropic.lib.streaming import AsyncMessageStream
+from anthropic.types import Message
+
+from chatrelay.errors import Overloaded, Refused, ReplyError, Upstream
+from chatrelay.history import Turn, messages
+from chatrelay.reply import Ending
+from chatrelay.settings import Claude as Settings
+from chatrelay.text import SurrogateJoiner
+
+LONGEST_WAIT_S = 5.0
+"""A person who waits is told of a longer `retry-after` than this instead of waiting for it."""
+CONTINUATIONS = 5
+"""How often a paused turn is taken up again before its answer ends as it is."""
+
+USAGE = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+class SecretKey(Protocol):
+    """Where the service's API key is kept."""
+
+    async def __call__(self, *, renew: bool = False) -> str:
+        """The key; `renew` reads it anew, because the last one was refused."""
+        ...
+
+
+def client(read_timeout_s: float) -> AsyncAnthropic:
+    """A client of the service (``ANTHROPIC_BASE_URL`` if that is set). Every request brings its own key."""
+    timeout = httpx2.Timeout(read_timeout_s, connect=5.0)
+    transport = anthropic.DefaultAsyncHttpxClient(event_hooks={"response": [_no_long_waits]})
+    return AsyncAnthropic(api_key="", timeout=timeout, max_retries=2, http_client=transport)
+
+
+async def _no_long_waits(response: httpx2.Response) -> None:
+    """Tells the SDK, in the header that it obeys, not to sleep through a long `retry-after`."""
+    if (_retry_after_s(response) or 0) > LONGEST_WAIT_S:
+        response.headers["x-should-retry"] = "false"
+
+
+class Claude:
+    """The agent ``claude``."""
+
+    def __init__(self, client: AsyncAnthropic, secret_key: SecretKey, settings: Settings) -> None:
+        self._client = client
+        self._secret_key = secret_key
+        self._settings = settings
+
+    async def answer(self, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:
+        """See ``Agent``. A turn that the model pauses is taken up again, and is one answer all the same."""
+        asked = messages(turns)
+        joiner = SurrogateJoiner()
+        parts: list[Message] = []
+        with _failures_as_ours():
+            while not parts or (parts[-1].stop_reason == "pause_turn" and len(parts) <= CONTINUATIONS):
+                async with await self._open(asked + _paused(parts)) as stream:
+                    stopped = False
+                    async for event in stream:
+                        stopped = event.type == "message_stop"
+                        if event.type == "text" and (text := joiner.feed(event.text)):
+                            yield text
+                if not stopped:
+                    raise Upstream("The model's service cut its answer off.")
+                parts.append(stream.current_message_snapshot)
+        if rest := joiner.flush():
+            yield rest
+        yield _ending(parts)
+
+    async def _open(self, asked: list[dict[str, Any]]) -> AsyncMessageStream[None]:
+        """A stream that has begun. A key that is refused is read anew, once: it may have been rotated."""
+        try:
+            return await self._request(await self._secret_key(), asked)
+        except anthropic.AuthenticationError:
+            return await self._request(await self._secret_key(renew=True), asked)
+
+    async def _request(self, key: str, asked: list[dict[str, Any]]) -> AsyncMessageStream[None]:
+        settings = self._settings
+        return await (
+            self._client.with_options(api_key=key)
+            .messages.stream(
+                model=settings.model,
+                max_tokens=settings.max_tokens,
+                system=settings.system or omit,
+                messages=asked,  # type: ignore[arg-type]  # the SDK's typed dictionaries, kept verbatim as JSON
+                cache_control={"type": "ephemeral"},
+            )
+            .__aenter__()
+        )
+
+
+def _paused(parts: Sequence[Message]) -> list[dict[str, Any]]:
+    """What a paused answer has so far, as the turn that the model is to take up again."""
+    return [{"role": "assistant", "content": _blocks(parts)}] if parts else []
+
+
+def _blocks(parts: Sequence[Message]) -> list[dict[str, Any]]:
+    return [block.to_dict(mode="json") for part in parts for block in part.content]
+
+
+def _ending(parts: Sequence[Message]) -> Ending:
+    last = parts[-1]
+    if last.stop_reason == "refusal":
+        raise Refused("Claude declined to answer this.")
+    usage: Counter[str] = Counter()
+    for part in parts:
+        usage.update({name: getattr(part.usage, name) or 0 for name in USAGE})
+    return Ending(last.stop_reason or "end_turn", last.model, dict(usage), _blocks(parts))
+
+
+@contextmanager
+def _failures_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except anthropic.APIStatusError as problem:
+        raise _told(problem) from problem
+    except (anthropic.APIError, httpx2.HTTPError) as problem:
+        raise Upstream("The model's service broke off.") from problem
+
+
+def _told(problem: anthropic.APIStatusError) -> ReplyError:
+    """Branches on the error's type: in mid-stream the status is 200 whatever went wrong."""
+    if problem.type in ("overloaded_error", "rate_limit_error"):
+        wait_s = _retry_after_s(problem.response)
+        return Overloaded("Claude is very busy at the moment.", retry_after_s=wait_s)
+    return Upstream("The model's service could not answer.")
+
+
+def _retry_after_s(response: httpx2.Response) -> float | None:
+    try:
+        return float(response.headers["retry-after"])
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,80 @@
+"""What an outbox sends now, what it holds and for how long. Pure: the time is an argument.
+
+A model writes a delta every 5-30 ms and a post takes 10-30 ms: one post a delta falls behind for ever. So the first
+text goes out at once; after that one post is in flight at a time, and whatever has gathered goes in the next.
+"""
+
+from dataclasses import dataclass
+
+from chatrelay.text import fitting, utf16_length
+
+
+@dataclass(frozen=True)
+class Pacing:
+    """How close together the frames of one connection may be.
+
+    `min_interval_s` is from the start of one post to the start of the next, and does not hold back the end of a reply.
+    `quiet_s` is from the end of one post to the start of the next, for every frame: what the client can rely on,
+    because a frame arrives while its post is under way.
+    """
+
+    min_interval_s: float
+    quiet_s: float
+
+
+RELAY_PACING = Pacing(min_interval_s=0.040, quiet_s=0.0)
+BUILDEROS_PACING = Pacing(min_interval_s=0.150, quiet_s=0.150)
+"""The existing iOS app renders 100 ms after a frame and forgets a text that was followed by another before that."""
+
+WIDEST_S = 2.0
+NARROWING = 0.9
+
+
+@dataclass
+class Window:
+    """When the next post may start. Throttling widens it; every post that succeeds narrows it again."""
+
+    pacing: Pacing
+    extra_s: float = 0.0
+    _started_s: float = float("-inf")
+    _done_s: float = float("-inf")
+
+    def opens_at_s(self, *, ending: bool) -> float:
+        """The time from which a post may start; `ending` if the reply's text is all there."""
+        quiet = self._done_s + self.pacing.quiet_s + self.extra_s
+        return quiet if ending else max(quiet, self._started_s + self.pacing.min_interval_s)
+
+    def posted(self, started_s: float, done_s: float) -> None:
+        """A post was delivered."""
+        self._started_s, self._done_s = started_s, done_s
+        self.extra_s *= NARROWING
+
+    def throttled(self, done_s: float) -> None:
+        """A post was refused because there are too many, or failed and is to be tried again."""
+        self._done_s = done_s
+        self.extra_s = min(WIDEST_S, 2 * self.extra_s or self.pacing.min_interval_s)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a reply's text: `content` begins at UTF-16 `offset`."""
+
+    content: str
+    offset: int
+
+
+@dataclass
+class Cursor:
+    """How far into a reply's text one connection is."""
+
+    index: int = 0
+    offset: int = 0
+
+    def next_piece(self, text: str, room_bytes: int) -> Piece:
+        """What comes next of `text`, at most `room_bytes` in a JSON string; empty when all is sent."""
+        return Piece(fitting(text[self.index : self.index + room_bytes], room_bytes), self.offset)
+
+    def advance(self, piece: Piece) -> None:
+        """`piece` has arrived."""
+        self.index += len(piece.content)
+        self.offset += utf16_length(piece.content)

@@ -1,0 +1,144 @@
+"""Everything that can go wrong, as one tree.
+
+RelayError
+├── ClientError          the sender can do something about it
+│   ├── InvalidMessage       names the field and the limit
+│   ├── Unauthorized         no credentials, or wrong ones
+│   ├── Forbidden            somebody else's, or no such thing: one answer, no oracle
+│   └── TooLarge             says the limit and the other door
+├── ReplyError           the reply ended, and not well
+│   ├── Overloaded           the model's service is busy
+│   ├── Upstream             the model's service failed or cut the stream
+│   ├── Refused              the model declined
+│   └── Interrupted          the worker died or ran out of time
+├── Duplicate            this message id was accepted before
+├── PostError            a frame could not be delivered
+│   ├── Gone                 the connection is closed for good
+│   ├── Throttled            the connection or the account is at its limit
+│   └── NotDelivered         any other failure: may or may not have arrived
+├── SettingError         a variable of the environment is missing or malformed
+└── Internal             anything else; carries a correlation id, never a stack trace
+
+``ClientError``, ``ReplyError`` and ``Internal`` have a ``code`` of the wire protocol and become ``error`` frames.
+The text of an error is a sentence for a person; nothing is ever chosen by it.
+"""
+
+from typing import ClassVar
+
+
+class RelayError(Exception):
+    """Base of the tree."""
+
+
+class Told(RelayError):
+    """An error that the client is told about, as a frame or as an HTTP answer.
+
+    ``retry_after_s`` is the number of seconds after which a retry makes sense, if the source of the error named it.
+    """
+
+    code: ClassVar[str]
+    retryable: ClassVar[bool]
+
+    def __init__(self, sentence: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+
+
+class ClientError(Told):
+    """The sender can do something about it."""
+
+    retryable = False
+
+
+class InvalidMessage(ClientError):
+    """A frame or a body that does not follow the protocol; ``field`` is the part that is wrong."""
+
+    code = "invalid_message"
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+class Unauthorized(ClientError):
+    """No credentials, or wrong ones."""
+
+    code = "unauthorized"
+
+
+class Forbidden(ClientError):
+    """Another user's, or no such thing. One answer for both."""
+
+    code = "forbidden"
+
+
+class TooLarge(ClientError):
+    """Over a limit that another way in does not have."""
+
+    code = "too_large"
+
+
+class ReplyError(Told):
+    """A reply ended without being complete. What was written of it is kept."""
+
+    retryable = True
+
+
+class Overloaded(ReplyError):
+    """The model's service is busy."""
+
+    code = "overloaded"
+
+
+class Upstream(ReplyError):
+    """The model's service failed, or cut its stream."""
+
+    code = "upstream"
+
+
+class Refused(ReplyError):
+    """The model declined to answer."""
+
+    code = "refused"
+    retryable = False
+
+
+class Interrupted(ReplyError):
+    """The worker that wrote the reply died or ran out of time."""
+
+    code = "interrupted"
+
+
+class Internal(Told):
+    """Something that should not happen; ``correlation`` finds it in the logs."""
+
+    code = "internal"
+    retryable = True
+
+    def __init__(self, correlation: str) -> None:
+        super().__init__(f"Something went wrong here. It was recorded as {correlation}.")
+        self.correlation = correlation
+
+
+class Duplicate(RelayError):
+    """A message id that was accepted before."""
+
+
+class PostError(RelayError):
+    """A frame could not be delivered to a connection."""
+
+
+class Gone(PostError):
+    """The connection is closed for good."""
+
+
+class Throttled(PostError):
+    """The connection's buffer is full, or the account is at its rate."""
+
+
+class NotDelivered(PostError):
+    """Any other failure, time-outs included: the frame may or may not have arrived."""
+
+
+class SettingError(RelayError):
+    """A variable of the environment is missing or malformed."""

@@ -1,0 +1,63 @@
+"""What a model is told of a conversation. Pure.
+
+The history is append-only and verbatim: the model's service caches the longest beginning it has seen before, and
+checks the signatures of its own earlier thoughts. So it is cut rarely and by much, always at a user's turn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Block = dict[str, Any]
+Message = dict[str, Any]
+
+BYTES_PER_TOKEN = 3
+"""Cautious: English has about four, other scripts fewer."""
+CUT_TO = 0.5
+"""A conversation that is over its budget is cut to this part of it, so the next cut is many turns away."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A user's message and what was answered.
+
+    `blocks` are the reply's content blocks exactly as the model wrote them, or none if it wrote nothing. `tokens`
+    counts both, as recorded by the model's service where it said so.
+    """
+
+    key: str
+    content: str
+    blocks: list[Block] = field(default_factory=list)
+    tokens: int = 0
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens `text` has, rather too many than too few."""
+    return len(text.encode()) // BYTES_PER_TOKEN + 1
+
+
+def window(turns: Sequence[Turn], budget_tokens: int) -> Sequence[Turn]:
+    """The latest of `turns` that fit: all of them, or after a cut half the budget. The last turn is always in."""
+    if sum(turn.tokens for turn in turns) <= budget_tokens:
+        return turns
+    kept, left = len(turns) - 1, budget_tokens * CUT_TO - turns[-1].tokens
+    while kept > 0 and (left := left - turns[kept - 1].tokens) >= 0:
+        kept -= 1
+    return turns[kept:]
+
+
+def messages(turns: Sequence[Turn]) -> list[Message]:
+    """`turns` as the model's service takes them: user and assistant by turns, beginning and ending with the user.
+
+    Turns that were never answered are joined to the user's next one.
+    """
+    found: list[Message] = []
+    for turn in turns:
+        asked: Block = {"type": "text", "text": turn.content}
+        if found and found[-1]["role"] == "user":
+            found[-1]["content"].append(asked)
+        else:
+            found.append({"role": "user", "content": [asked]})
+        if turn.blocks:
+            found.append({"role": "assistant", "content": turn.blocks})
+    return found

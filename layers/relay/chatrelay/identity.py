@@ -1,0 +1,66 @@
+"""Who is this: credentials as the ways in carry them, and API keys. Pure but for the randomness of a new key."""
+
+import base64
+import binascii
+import hashlib
+import secrets
+from collections.abc import Mapping
+
+from chatrelay.protocol import SUBPROTOCOL
+
+KEY_PREFIX = "crk_"
+BEARER = "bearer "
+
+
+def new_key() -> str:
+    """A new API key: 256 random bits, so that a plain hash of it is safe to store."""
+    return KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+def key_hash(key: str) -> str:
+    """What is stored of a key: SHA-256, hexadecimal."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def credential(headers: Mapping[str, str]) -> str | None:
+    """The first credential in `headers`, whose names are in lower case; None if there is none at all.
+
+    In this order: ``Authorization``, ``X-API-Key``, and the subprotocol ``bearer.<base64url>`` for browsers, which
+    cannot set headers on a WebSocket. A subprotocol that is no base64url is an empty credential: present, and wrong.
+    """
+    if authorization := headers.get("authorization"):
+        scheme = authorization[: len(BEARER)].lower()
+        return authorization[len(BEARER) :].strip() if scheme == BEARER else authorization
+    if key := headers.get("x-api-key"):
+        return key
+    for offer in subprotocols(headers):
+        if offer.startswith("bearer."):
+            return _base64url(offer.removeprefix("bearer."))
+    return None
+
+
+def subprotocols(headers: Mapping[str, str]) -> list[str]:
+    """What the client offers in ``Sec-WebSocket-Protocol``."""
+    return [offer.strip() for offer in headers.get("sec-websocket-protocol", "").split(",") if offer.strip()]
+
+
+def speaks_version_1(headers: Mapping[str, str]) -> bool:
+    """Whether the client offers this protocol by name."""
+    return SUBPROTOCOL in subprotocols(headers)
+
+
+def origin_allowed(origin: str | None, allowed: frozenset[str]) -> bool:
+    """Whether a handshake may come from `origin`. Native clients send none; a browser's must be on the list."""
+    return origin is None or origin in allowed
+
+
+def lower_case(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """`headers` under lower-case names, as HTTP means them."""
+    return {name.lower(): value for name, value in (headers or {}).items()}
+
+
+def _base64url(text: str) -> str:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

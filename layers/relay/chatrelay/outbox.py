@@ -1,0 +1,120 @@
+"""One connection's way out: one post in flight, everything that gathered meanwhile in the next one.
+
+A reply is written to without waiting for any outbox, so a slow reader slows nobody: neither the model nor another
+connection. A connection that is gone ends its outbox and nothing else.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Self
+
+from chatrelay import protocol
+from chatrelay.coalesce import Cursor, Pacing, Window
+from chatrelay.errors import Gone, NotDelivered, PostError, Throttled
+from chatrelay.protocol import Origin, Outbound
+from chatrelay.reply import Reply
+
+Post = Callable[[bytes], Awaitable[None]]
+"""Delivers one frame to one connection. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
+
+ATTEMPTS = 8
+"""Failed posts in a row after which a connection counts as gone: a dozen seconds with the widening window."""
+
+
+class Outbox:
+    """Sends one reply to one connection: its first frame, its text as it grows, then its last frame.
+
+    Run it as ``async with``: leaving the block waits until everything has gone out or the connection is gone; leaving
+    it by an exception gives up what is left.
+    """
+
+    def __init__(self, reply: Reply, origin: Origin, first: Outbound, post: Post, pacing: Pacing) -> None:
+        self.posts = 0
+        self.reader_left = False
+        self.first_text_s: float | None = None
+        self._reply = reply
+        self._origin = origin
+        self._first = first
+        self._post = post
+        self._cursor = Cursor()
+        self._window = Window(pacing)
+        self._room_bytes = protocol.message_room_bytes(origin)
+        self._last: Outbound | None = None
+        self._failures = 0
+        self._began_s = 0.0
+        self._news = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._began_s = asyncio.get_running_loop().time()
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=kind is not None)
+
+    def wake(self) -> None:
+        """The reply has more text, or has ended."""
+        self._news.set()
+
+    def end(self, last: Outbound) -> None:
+        """Nothing follows the text that is there but the frame `last`."""
+        self._last = last
+        self._news.set()
+
+    async def _run(self) -> None:
+        try:
+            await self._send(self._first)
+            while (last := self._last) is None or self._has_text():
+                await (self._send_text() if self._has_text() else self._hear_news())
+            await self._send(last)
+        except Gone:
+            self.reader_left = True
+
+    def _has_text(self) -> bool:
+        return self._cursor.index < len(self._reply.text)
+
+    async def _hear_news(self, timeout_s: float | None = None) -> None:
+        self._news.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), timeout_s)
+
+    async def _send_text(self) -> None:
+        """One piece. If it did not arrive it is taken anew, with what has gathered since."""
+        await self._window_opens()
+        piece = self._cursor.next_piece(self._reply.text, self._room_bytes)
+        if await self._delivered(protocol.message(self._origin, piece.offset, piece.content)):
+            self._cursor.advance(piece)
+            self.first_text_s = self.first_text_s or asyncio.get_running_loop().time() - self._began_s
+
+    async def _send(self, frame: Outbound) -> None:
+        await self._window_opens()
+        while not await self._delivered(frame):
+            await self._window_opens()
+
+    async def _window_opens(self) -> None:
+        now_s = asyncio.get_running_loop().time
+        while (wait_s := self._window.opens_at_s(ending=self._reply.has_ended) - now_s()) > 0:
+            await self._hear_news(wait_s)
+
+    async def _delivered(self, frame: Outbound) -> bool:
+        now_s = asyncio.get_running_loop().time
+        started_s = now_s()
+        self.posts += 1
+        try:
+            await self._post(frame.encode(datetime.now(UTC)))
+        except (Throttled, NotDelivered) as problem:
+            self._failed(problem)
+            self._window.throttled(now_s())
+            return False
+        self._failures = 0
+        self._window.posted(started_s, now_s())
+        return True
+
+    def _failed(self, problem: PostError) -> None:
+        self._failures += 1
+        if self._failures == ATTEMPTS:
+            raise Gone from problem

@@ -1,0 +1,248 @@
+"""Frames in and out, version 1 of the wire protocol, one type each. Pure.
+
+In: the text of a frame becomes one of the ``Inbound`` types or raises ``InvalidMessage``, which names the field and
+the limit. Out: every frame is a JSON object with the strings ``type``, ``content`` and ``timestamp``; the existing
+iOS app refuses a frame that lacks one of them, and ignores every other field.
+
+Two dialects share the way: ``relay`` (this protocol) and ``builderos`` (the app that existed before it: a bare key as
+the first frame, a configuration frame, messages without an ``action``).
+"""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from chatrelay.errors import InvalidMessage, Told
+from chatrelay.text import whole
+
+VERSION = 1
+SUBPROTOCOL = "chatrelay.v1"
+FRAME_LIMIT_BYTES = 32 * 1024
+"""API Gateway closes a socket over a longer frame; it is metered in steps of this size, too."""
+HEARTBEAT_S = 30
+ID_LIMIT = 64
+CONVERSATION_LIMIT = 128
+AGENTS = ("claude", "codex")
+
+AUTHENTICATED = "authenticated"
+INVALID_API_KEY = "error:invalid_api_key"
+"""The two bare texts of the ``builderos`` dialect."""
+
+
+class Dialect(StrEnum):
+    """How a connection speaks."""
+
+    RELAY = "relay"
+    BUILDEROS = "builderos"
+
+
+# --- in ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hello:
+    """``{"action":"hello","conversation"?}``: asks for ``ready``."""
+
+    conversation: str | None
+
+
+@dataclass(frozen=True)
+class Ping:
+    """``{"action":"ping"}``: asks for ``pong``."""
+
+
+@dataclass(frozen=True)
+class Send:
+    """A message for an agent. ``id`` is the client's own; sending it again is safe."""
+
+    id: str
+    conversation: str
+    content: str
+    agent: str
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The ``builderos`` app's ``{"working_directory": …}``: asks for ``ready`` once more."""
+
+
+Inbound = Hello | Ping | Send | Configuration
+
+
+def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str) -> Inbound:
+    """One frame as the client sent it.
+
+    `agent` is the connection's default; `message_id` stands in for the id that the ``builderos`` app does not send.
+    Raises ``InvalidMessage``.
+    """
+    frame = _object(body)
+    action = frame.get("action")
+    if action is None and dialect is Dialect.BUILDEROS:
+        return _builderos(frame, agent, message_id)
+    match action:
+        case "send":
+            return _send(frame, agent)
+        case "hello":
+            return Hello(_optional(frame, "conversation", CONVERSATION_LIMIT))
+        case "ping":
+            return Ping()
+        case _:
+            raise InvalidMessage("action", "must be one of hello, ping, send")
+
+
+def _send(frame: dict[str, Any], agent: str) -> Send:
+    return Send(
+        id=_name(frame, "id", ID_LIMIT),
+        conversation=_name(frame, "conversation", CONVERSATION_LIMIT),
+        content=_content(frame),
+        agent=_agent(frame.get("agent", agent)),
+    )
+
+
+def _builderos(frame: dict[str, Any], agent: str, message_id: str) -> Inbound:
+    if "working_directory" in frame and "content" not in frame:
+        return Configuration()
+    chat_type = frame.get("chat_type", agent)
+    return Send(
+        id=message_id,
+        conversation=_name(frame, "session_id", CONVERSATION_LIMIT),
+        content=_content(frame),
+        agent=_agent("claude" if chat_type == "jarvis" else chat_type, "chat_type"),
+    )
+
+
+def _object(body: str | None) -> dict[str, Any]:
+    try:
+        frame = json.loads(body or "")
+    except (ValueError, RecursionError):
+        raise InvalidMessage("frame", "must be JSON") from None
+    if not isinstance(frame, dict):
+        raise InvalidMessage("frame", "must be a JSON object")
+    return frame
+
+
+def _string(frame: dict[str, Any], name: str) -> str:
+    if name not in frame:
+        raise InvalidMessage(name, "is missing")
+    value = frame[name]
+    if not isinstance(value, str):
+        raise InvalidMessage(name, "must be a string")
+    return whole(value)
+
+
+def _name(frame: dict[str, Any], name: str, limit: int) -> str:
+    value = _string(frame, name)
+    if not value.strip():
+        raise InvalidMessage(name, "must not be empty")
+    if len(value) > limit:
+        raise InvalidMessage(name, f"must have at most {limit} characters, has {len(value)}")
+    return value
+
+
+def _optional(frame: dict[str, Any], name: str, limit: int) -> str | None:
+    return None if frame.get(name) is None else _name(frame, name, limit)
+
+
+def _content(frame: dict[str, Any]) -> str:
+    content = _string(frame, "content")
+    if not content.strip():
+        raise InvalidMessage("content", "must not be empty")
+    if frame.get("attachments"):
+        raise InvalidMessage("attachments", "are not supported by this version of the relay")
+    return content
+
+
+def _agent(value: Any, field_name: str = "agent") -> str:
+    if value not in AGENTS:
+        raise InvalidMessage(field_name, f"must be one of {', '.join(AGENTS)}")
+    return str(value)
+
+
+# --- out --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a frame belongs: the reply, its conversation, and the epoch of the worker that writes it."""
+
+    conversation: str
+    reply: str
+    epoch: int
+
+    def fields(self) -> dict[str, Any]:
+        return {"conversation": self.conversation, "reply": self.reply, "epoch": self.epoch}
+
+
+@dataclass(frozen=True)
+class Outbound:
+    """A frame to the client: ``type``, ``content`` and whatever else its type has."""
+
+    type: str
+    content: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def encode(self, now: datetime) -> bytes:
+        """The frame as UTF-8 JSON, with `now` as its timestamp (ISO 8601, UTC)."""
+        timestamp = now.astimezone(UTC).isoformat()
+        frame = {"type": self.type, "content": self.content, "timestamp": timestamp, **self.fields}
+        return json.dumps(frame, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def ready(*, user: str, agent: str, conversation: str | None) -> Outbound:
+    """The answer to ``hello``. Never names a working directory: the app ignores every frame that does."""
+    limits = {"frame_bytes": FRAME_LIMIT_BYTES, "id": ID_LIMIT, "conversation": CONVERSATION_LIMIT}
+    fields = {"user": user, "agent": agent, "protocol": VERSION, "heartbeat": HEARTBEAT_S, "limits": limits}
+    if conversation is not None:
+        fields["conversation"] = conversation
+    return Outbound("ready", "Connected", fields)
+
+
+def typing(origin: Origin, message_id: str) -> Outbound:
+    """The message is accepted and kept; its answer is coming."""
+    return Outbound("typing", "", {"id": message_id, **origin.fields()})
+
+
+def message(origin: Origin, offset: int, content: str) -> Outbound:
+    """The next text of a reply; `offset` is where it begins, in UTF-16 code units."""
+    return Outbound("message", content, {"offset": offset, **origin.fields()})
+
+
+def message_room_bytes(origin: Origin) -> int:
+    """How many bytes of text a ``message`` frame has room for."""
+    longest = message(origin, 2**53, "").encode(datetime.now(UTC).replace(microsecond=1))
+    return FRAME_LIMIT_BYTES - len(longest)
+
+
+def complete(
+    origin: Origin, *, length: int, sha256: str, stop_reason: str, model: str, usage: dict[str, Any]
+) -> Outbound:
+    """The end of a reply. `length` in UTF-16 code units, `sha256` of the UTF-8 bytes, hexadecimal."""
+    fields = {"length": length, "sha256": sha256, "stop_reason": stop_reason, "model": model, "usage": usage}
+    return Outbound("complete", "Response complete", {**fields, **origin.fields()})
+
+
+def error(problem: Told, *, message_id: str | None = None, origin: Origin | None = None) -> Outbound:
+    """What went wrong, as a sentence for a person and a code for a program."""
+    fields: dict[str, Any] = {"code": problem.code, "retryable": problem.retryable}
+    if problem.retry_after_s is not None:
+        fields["retry_after"] = problem.retry_after_s
+    if message_id is not None:
+        fields["id"] = message_id
+    if origin is not None:
+        fields |= origin.fields()
+    return Outbound("error", str(problem), fields)
+
+
+def pong() -> Outbound:
+    """The answer to ``ping``."""
+    return Outbound("pong")
+
+
+def claimed_id(body: str | None) -> str | None:
+    """The ``id`` in a frame that may be anything at all, so that an error can say which message it is about."""
+    try:
+        return _name(_object(body), "id", ID_LIMIT)
+    except InvalidMessage:
+        return None

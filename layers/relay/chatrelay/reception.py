@@ -1,0 +1,115 @@
+"""What a frame from a client is answered with before any model is asked: greetings, authentication, refusals."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from chatrelay import protocol
+from chatrelay.errors import Gone, Told, Unauthorized
+from chatrelay.gateway import Gateway
+from chatrelay.protocol import Configuration, Hello, Outbound, Ping, Send
+from chatrelay.store.connections import Connection, Connections
+from chatrelay.store.keys import Keys
+
+KEY_LIMIT = 256
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame as API Gateway hands it to a function. `received_ms` is when API Gateway got it, since 1970."""
+
+    connection_id: str
+    message_id: str
+    received_ms: int
+    body: str
+
+    @classmethod
+    def from_event(cls, event: dict[str, Any]) -> "Frame":
+        """The frame in a MESSAGE event, of a proxy integration or of the mapping template in ``template.yaml``."""
+        context = event["requestContext"]
+        return cls(
+            connection_id=context["connectionId"],
+            message_id=context["messageId"],
+            received_ms=int(context["requestTimeEpoch"]),
+            body=event.get("body") or "",
+        )
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message for an agent, and the connection that it came by."""
+
+    connection: Connection
+    user: str
+    send: Send
+    received_ms: int
+
+
+class Reception:
+    """Receives every frame; answers all but messages, which it hands on."""
+
+    def __init__(self, connections: Connections, keys: Keys, gateway: Gateway) -> None:
+        self._connections = connections
+        self._keys = keys
+        self._gateway = gateway
+
+    def receive(self, frame: Frame) -> Message | None:
+        """The message in `frame`, or None if the frame is answered already. A client that has left is no error."""
+        try:
+            return self._receive(frame)
+        except Told as problem:
+            self.tell(frame, problem)
+        except Gone:
+            self._connections.close(frame.connection_id)
+        return None
+
+    def tell(self, frame: Frame, problem: Told) -> None:
+        """Sends the sender of `frame` what is wrong, with the id of its message if it has one."""
+        try:
+            self._post(frame.connection_id, protocol.error(problem, message_id=protocol.claimed_id(frame.body)))
+        except Gone:
+            self._connections.close(frame.connection_id)
+
+    def _receive(self, frame: Frame) -> Message | None:
+        connection = self._connections.get(frame.connection_id)
+        if connection is None:
+            raise Gone
+        if connection.user is None:
+            self._first_frame(connection, frame)
+            return None
+        parsed = protocol.parse(
+            frame.body,
+            dialect=connection.dialect,
+            agent=connection.agent,
+            message_id=f"{frame.connection_id}{frame.message_id}",
+        )
+        match parsed:
+            case Send():
+                return Message(connection, connection.user, parsed, frame.received_ms)
+            case Hello(conversation):
+                self._greet(connection, connection.user, conversation)
+            case Configuration():
+                self._greet(connection, connection.user)
+            case Ping():
+                self._post(connection.id, protocol.pong())
+        return None
+
+    def _first_frame(self, connection: Connection, frame: Frame) -> None:
+        """Authenticates a pending connection by its key, which is the whole frame."""
+        if frame.body.lstrip().startswith("{"):
+            raise Unauthorized("The first frame must be the API key.")
+        user = self._keys.user_of(frame.body) if len(frame.body) <= KEY_LIMIT else None
+        if user is None:
+            self._gateway.post(connection.id, protocol.INVALID_API_KEY.encode())
+            self._gateway.close(connection.id)
+            return
+        self._connections.authenticate(connection, user)
+        self._gateway.post(connection.id, protocol.AUTHENTICATED.encode())
+        self._greet(connection, user)
+
+    def _greet(self, connection: Connection, user: str, conversation: str | None = None) -> None:
+        ready = protocol.ready(user=user, agent=connection.agent, conversation=conversation)
+        self._post(connection.id, ready)
+
+    def _post(self, connection_id: str, frame: Outbound) -> None:
+        self._gateway.post(connection_id, frame.encode(datetime.now(UTC)))

@@ -1,0 +1,75 @@
+"""The environment of a function, read once and typed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chatrelay.errors import SettingError
+
+
+class Environment:
+    """Variables by name. Raises ``SettingError``, which names the variable that is missing or malformed."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def text(self, name: str) -> str:
+        """The variable, which may be empty but must be there."""
+        try:
+            return self._variables[name]
+        except KeyError:
+            raise SettingError(f"the environment variable {name} is missing") from None
+
+    def number(self, name: str) -> int:
+        """The variable as a positive whole number."""
+        text = self.text(name)
+        if not text.isdecimal() or int(text) == 0:
+            raise SettingError(f"the environment variable {name} must be a positive whole number, is {text!r}")
+        return int(text)
+
+    def flag(self, name: str) -> bool:
+        """The variable as ``true`` or ``false``."""
+        text = self.text(name)
+        if text not in ("true", "false"):
+            raise SettingError(f"the environment variable {name} must be true or false, is {text!r}")
+        return text == "true"
+
+    def names(self, name: str) -> frozenset[str]:
+        """The variable as a list with commas; empty if the variable is."""
+        return frozenset(part.strip() for part in self.text(name).split(",") if part.strip())
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """Who may connect: `first_frame_auth` lets in whoever brings no credentials, to authenticate by a first frame."""
+
+    first_frame_auth: bool
+    allowed_origins: frozenset[str]
+
+    @classmethod
+    def read(cls, environment: Environment) -> "Handshake":
+        """From ``FIRST_FRAME_AUTH`` and ``ALLOWED_ORIGINS``."""
+        return cls(environment.flag("FIRST_FRAME_AUTH"), environment.names("ALLOWED_ORIGINS"))
+
+
+@dataclass(frozen=True)
+class Claude:
+    """What a deployment chooses for Claude. `read_timeout_s` is the longest silence between two bytes of a stream."""
+
+    secret: str
+    model: str
+    max_tokens: int
+    system: str
+    read_timeout_s: int
+    history_tokens: int
+
+    @classmethod
+    def read(cls, environment: Environment) -> "Claude":
+        """From ``CLAUDE_SECRET``, ``CLAUDE_MODEL`` and so on."""
+        return cls(
+            secret=environment.text("CLAUDE_SECRET"),
+            model=environment.text("CLAUDE_MODEL"),
+            max_tokens=environment.number("CLAUDE_MAX_TOKENS"),
+            system=environment.text("CLAUDE_SYSTEM"),
+            read_timeout_s=environment.number("CLAUDE_READ_TIMEOUT"),
+            history_tokens=environment.number("CLAUDE_HISTORY_TOKENS"),
+        )

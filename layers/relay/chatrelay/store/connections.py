@@ -1,0 +1,97 @@
+"""Who is connected: one item a socket, and how many there are of each agent."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from chatrelay.protocol import Dialect
+from chatrelay.store.table import KNOWN, Item, Table
+
+LIFE_S = 2 * 60 * 60 + 10 * 60
+"""API Gateway closes every socket after two hours; ten minutes are for clocks and late frames."""
+BUCKET_S = 600
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A socket. `user` is None while it is pending: open, and not yet authenticated."""
+
+    id: str
+    agent: str
+    dialect: Dialect
+    connected_at: int
+    user: str | None = None
+
+
+class Connections:
+    """The connections of all users.
+
+    They are counted in buckets of ten minutes by the time they opened, so that the count is a few reads however many
+    there are, and a socket whose ``$disconnect`` never came is forgotten with its bucket.
+    """
+
+    def __init__(self, table: Table, clock: Callable[[], float] = time.time) -> None:
+        self._table = table
+        self._clock = clock
+
+    def open(self, connection: Connection) -> None:
+        """Remembers `connection`."""
+        self._table.put(_item(connection))
+        self._count(connection, 1)
+
+    def get(self, connection_id: str) -> Connection | None:
+        """The connection, or None if it is closed or was never there."""
+        item = self._table.get(f"CONNECTION#{connection_id}", "CONNECTION")
+        return None if item is None else _connection(item)
+
+    def authenticate(self, connection: Connection, user: str) -> Connection:
+        """The pending `connection` turns out to be `user`'s. One that has closed meanwhile stays closed."""
+        pk = f"CONNECTION#{connection.id}"
+        self._table.update(pk, "CONNECTION", "SET user_id = :user", {":user": user}, condition=KNOWN)
+        return replace(connection, user=user)
+
+    def close(self, connection_id: str) -> None:
+        """Forgets the connection. Twice does no harm."""
+        item = self._table.delete(f"CONNECTION#{connection_id}", "CONNECTION")
+        if item is not None:
+            self._count(_connection(item), -1)
+
+    def how_many(self, agent: str) -> int:
+        """How many connections of `agent` are open."""
+        oldest = int(self._clock() - LIFE_S) // BUCKET_S
+        buckets = self._table.query(f"COUNT#{agent}", _bucket(oldest), _bucket(10**10))
+        return sum(int(bucket["sockets"]) for bucket in buckets)
+
+    def _count(self, connection: Connection, change: int) -> None:
+        self._table.update(
+            f"COUNT#{connection.agent}",
+            _bucket(connection.connected_at // BUCKET_S),
+            "ADD sockets :change SET expires_at = :expires_at",
+            {":change": change, ":expires_at": connection.connected_at + BUCKET_S + LIFE_S},
+        )
+
+
+def _bucket(number: int) -> str:
+    return f"{number:011d}"
+
+
+def _item(connection: Connection) -> Item:
+    item = {
+        "pk": f"CONNECTION#{connection.id}",
+        "sk": "CONNECTION",
+        "agent": connection.agent,
+        "dialect": connection.dialect.value,
+        "connected_at": connection.connected_at,
+        "expires_at": connection.connected_at + LIFE_S,
+    }
+    return item if connection.user is None else {**item, "user_id": connection.user}
+
+
+def _connection(item: Item) -> Connection:
+    return Connection(
+        id=item["pk"].removeprefix("CONNECTION#"),
+        agent=item["agent"],
+        dialect=Dialect(item["dialect"]),
+        connected_at=int(item["connected_at"]),
+        user=item.get("user_id"),
+    )

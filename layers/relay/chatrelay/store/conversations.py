@@ -1,0 +1,119 @@
+"""Conversations: turns in the order in which API Gateway received them, each a message and its reply."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+from chatrelay.errors import Duplicate
+from chatrelay.history import Turn, estimate_tokens, window
+from chatrelay.protocol import Origin, Send
+from chatrelay.reply import Ending, Reply, Status
+from chatrelay.store.table import Item, Table
+
+FIRST_EPOCH = 1
+TITLE_LENGTH = 80
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A message that is stored, and the reply that is now owed for it. `turn` is its place in the conversation."""
+
+    user: str
+    turn: str
+    origin: Origin
+
+
+class Conversations:
+    """The conversations of all users. A user reaches their own only: the user is part of every key."""
+
+    def __init__(self, table: Table, clock: Callable[[], float] = time.time) -> None:
+        self._table = table
+        self._clock = clock
+
+    def accept(self, user: str, send: Send, received_ms: int) -> Accepted:
+        """Stores a message and the reply owed for it, all or nothing. Raises ``Duplicate`` if the id was there."""
+        pk = _pk(user, send.conversation)
+        origin = Origin(send.conversation, uuid4().hex, FIRST_EPOCH)
+        turn = f"{received_ms:013d}#{origin.reply}"
+        stored = self._table.put_together(
+            {"pk": pk, "sk": f"ID#{send.id}", "turn": turn, "reply": origin.reply},
+            {"pk": pk, "sk": f"TURN#{turn}#1", "id": send.id, "content": send.content, "agent": send.agent},
+            {"pk": pk, "sk": f"TURN#{turn}#2", "reply": origin.reply, "epoch": FIRST_EPOCH, **_unwritten()},
+        )
+        if not stored:
+            raise Duplicate(send.id)
+        self._touch(user, send)
+        return Accepted(user, turn, origin)
+
+    def history(self, accepted: Accepted, budget_tokens: int) -> list[Turn]:
+        """The turns up to and with the accepted one, within the budget. A cut is remembered: see ``window``."""
+        pk = _pk(accepted.user, accepted.origin.conversation)
+        header = self._table.get(pk, "CONVERSATION") or {}
+        begin = header.get("window_from", "")
+        items = self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#2")
+        turns = _turns(items)
+        kept = window(turns, budget_tokens)
+        if len(kept) < len(turns):
+            self._table.update(pk, "CONVERSATION", "SET window_from = :turn", {":turn": kept[0].key})
+        return list(kept)
+
+    def finish(self, accepted: Accepted, reply: Reply) -> None:
+        """Stores the reply as it ended, once."""
+        pk = _pk(accepted.user, accepted.origin.conversation)
+        self._table.update(
+            pk,
+            f"TURN#{accepted.turn}#2",
+            "SET reply_status = :status, blocks = :blocks, ending = :ending, tokens = :tokens, sha256 = :sha256",
+            {":was": Status.STREAMING.value, **_written(reply)},
+            condition="reply_status = :was",
+        )
+
+    def _touch(self, user: str, send: Send) -> None:
+        self._table.update(
+            _pk(user, send.conversation),
+            "CONVERSATION",
+            "SET owner_id = :user, updated_at = :now, title = if_not_exists(title, :title)",
+            {
+                ":user": user,
+                ":now": int(self._clock() * 1000),
+                ":title": send.content.strip()[:TITLE_LENGTH],
+            },
+        )
+
+
+def _pk(user: str, conversation: str) -> str:
+    return f"CONVERSATION#{user}#{conversation}"
+
+
+def _unwritten() -> Item:
+    return {"reply_status": Status.STREAMING.value, "blocks": "[]", "tokens": 0}
+
+
+def _written(reply: Reply) -> Item:
+    """The reply's values for ``finish``. Blocks go in as JSON text: DynamoDB has no floats, and they stay verbatim."""
+    ending = reply.ending or _estimated(reply)
+    return {
+        ":status": reply.status.value,
+        ":blocks": json.dumps(ending.blocks, ensure_ascii=False),
+        ":ending": {"stop_reason": ending.stop_reason, "model": ending.model, "usage": ending.usage},
+        ":tokens": ending.usage["output_tokens"],
+        ":sha256": reply.sha256,
+    }
+
+
+def _estimated(reply: Reply) -> Ending:
+    """The ending of a reply that broke off: its service never said what it used."""
+    blocks = [{"type": "text", "text": reply.text}] if reply.text else []
+    return Ending("estimated", "", {"output_tokens": estimate_tokens(reply.text)}, blocks)
+
+
+def _turns(items: Iterator[Item]) -> list[Turn]:
+    """Turns from their items, which come in pairs: the message, then its reply."""
+    turns = []
+    for asked, answered in zip(items, items, strict=True):
+        key = asked["sk"].removeprefix("TURN#").removesuffix("#1")
+        tokens = estimate_tokens(asked["content"]) + int(answered["tokens"])
+        turns.append(Turn(key, asked["content"], json.loads(answered["blocks"]), tokens))
+    return turns

@@ -1,0 +1,57 @@
+"""API keys: only their hashes are kept."""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chatrelay.identity import key_hash
+from chatrelay.store.table import Item, Table
+
+USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is known of an API key: the beginning of its hash as a name, whose it is, and when it was made."""
+
+    id: str
+    user: str
+    label: str
+    created_at: int
+
+
+class Keys:
+    """All users' API keys."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def add(self, key: str, user: str, label: str = "") -> None:
+        """Makes `key` a credential of `user`. Raises ``ValueError`` for a name that could not be part of a key."""
+        if not USER.fullmatch(user):
+            raise ValueError(f"user: must be 1 to 64 of the characters A-Z a-z 0-9 . _ @ -, is {user!r}")
+        item = {"user_id": user, "label": label, "created_at": int(time.time())}
+        self._table.put({"pk": f"KEY#{key_hash(key)}", "sk": "KEY", **item})
+
+    def user_of(self, key: str) -> str | None:
+        """Whose key this is; None if it is nobody's."""
+        item = self._table.get(f"KEY#{key_hash(key)}", "KEY")
+        return None if item is None else str(item["user_id"])
+
+    def all(self) -> Iterator[Key]:
+        """Every key. Reads the whole table: for the operator's command, not for a request."""
+        for item in self._table.scan("KEY"):
+            yield _key(item)
+
+    def revoke(self, key_id: str) -> int:
+        """Removes the keys whose hash begins with `key_id`; how many there were."""
+        doomed = [item for item in self._table.scan("KEY") if _key(item).id == key_id]
+        for item in doomed:
+            self._table.delete(item["pk"], item["sk"])
+        return len(doomed)
+
+
+def _key(item: Item) -> Key:
+    name = item["pk"].removeprefix("KEY#")[:12]
+    return Key(name, item["user_id"], item["label"], int(item["created_at"]))

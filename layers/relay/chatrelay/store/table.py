@@ -1,0 +1,86 @@
+"""The table: native Python values in and out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+
+Item = dict[str, Any]
+NEW = "attribute_not_exists(pk)"
+KNOWN = "attribute_exists(pk)"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of DynamoDB. Its ``client`` may be used from several threads at once."""
+
+    client: "DynamoDBClient"
+    name: str
+
+    @classmethod
+    def connect(cls, name: str) -> "Table":
+        """The table `name`, with time-outs that fit a person who waits."""
+        config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 4})
+        return cls(boto3.resource("dynamodb", config=config).meta.client, name)
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        """One item, read consistently, or None."""
+        answer = self.client.get_item(TableName=self.name, Key={"pk": pk, "sk": sk}, ConsistentRead=True)
+        return answer.get("Item")
+
+    def put(self, item: Item) -> None:
+        """Writes `item`, whatever was there."""
+        self.client.put_item(TableName=self.name, Item=item)
+
+    def update(self, pk: str, sk: str, expression: str, values: Item, *, condition: str | None = None) -> bool:
+        """Changes one item; `values` are for the ``:names`` in the expressions. False if `condition` does not hold."""
+        request: Item = {"UpdateExpression": expression, "ExpressionAttributeValues": values}
+        if condition is not None:
+            request["ConditionExpression"] = condition
+        try:
+            self.client.update_item(TableName=self.name, Key={"pk": pk, "sk": sk}, **request)
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def delete(self, pk: str, sk: str) -> Item | None:
+        """Removes one item and returns what it was, or None if there was none."""
+        key = {"pk": pk, "sk": sk}
+        answer = self.client.delete_item(TableName=self.name, Key=key, ReturnValues="ALL_OLD")
+        return answer.get("Attributes")
+
+    def query(self, pk: str, first: str, last: str) -> Iterator[Item]:
+        """The items of `pk` from sort key `first` to `last`, both included, in order, read consistently."""
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.name,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+            ExpressionAttributeValues={":pk": pk, ":first": first, ":last": last},
+            ConsistentRead=True,
+        )
+        for page in pages:
+            yield from page["Items"]
+
+    def put_together(self, first: Item, *others: Item) -> bool:
+        """Writes all the items or none. False if there is a `first` already."""
+        put_first: Item = {"TableName": self.name, "Item": first, "ConditionExpression": NEW}
+        puts: list[Item] = [{"TableName": self.name, "Item": item} for item in others]
+        try:
+            self.client.transact_write_items(TransactItems=[{"Put": put} for put in (put_first, *puts)])
+        except self.client.exceptions.TransactionCanceledException as cancelled:
+            if cancelled.response["CancellationReasons"][0]["Code"] == "ConditionalCheckFailed":
+                return False
+            raise
+        return True
+
+    def scan(self, sk: str) -> Iterator[Item]:
+        """Every item whose sort key is `sk`. Reads the whole table."""
+        pages = self.client.get_paginator("scan").paginate(
+            TableName=self.name, FilterExpression="sk = :sk", ExpressionAttributeValues={":sk": sk}
+        )
+        for page in pages:
+            yield from page["Items"]

@@ -1,0 +1,62 @@
+"""Measures of text: offsets on the wire count UTF-16 code units, limits count encoded bytes. Pure.
+
+UTF-16 is what ``String.length`` in JavaScript and Kotlin and ``utf16.count`` in Swift count.
+"""
+
+import json
+
+HIGH_SURROGATES = ("\ud800", "\udbff")
+
+
+def utf16_length(text: str) -> int:
+    """How many UTF-16 code units `text` takes."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+def json_bytes(text: str) -> int:
+    """How many bytes `text` takes inside a JSON string, without the quotes."""
+    return len(json.dumps(text, ensure_ascii=False).encode()) - 2
+
+
+def fitting(text: str, limit_bytes: int) -> str:
+    """The longest beginning of `text` that takes at most `limit_bytes` inside a JSON string."""
+    text = text[:limit_bytes]  # no character takes less than a byte
+    if json_bytes(text) <= limit_bytes:
+        return text
+    shortest, longest = 0, len(text)
+    while longest - shortest > 1:
+        middle = (shortest + longest) // 2
+        if json_bytes(text[:middle]) <= limit_bytes:
+            shortest = middle
+        else:
+            longest = middle
+    return text[:shortest]
+
+
+def whole(text: str) -> str:
+    """`text` with every surrogate pair joined, and U+FFFD for a half that is alone."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+class SurrogateJoiner:
+    """Joins surrogate pairs that a stream of JSON strings has cut in half.
+
+    A delta that ends in ``\\ud83d`` and the next that begins with ``\\ude00`` are one character; neither half can
+    be encoded alone. A half that never finds its other one becomes U+FFFD.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, delta: str) -> str:
+        """What is whole by now; a trailing first half waits for the next delta."""
+        text = self._held + delta
+        self._held = ""
+        if text and HIGH_SURROGATES[0] <= text[-1] <= HIGH_SURROGATES[1]:
+            text, self._held = text[:-1], text[-1]
+        return whole(text)
+
+    def flush(self) -> str:
+        """What is left at the end of the stream: nothing, or U+FFFD."""
+        rest, self._held = self._held, ""
+        return whole(rest)

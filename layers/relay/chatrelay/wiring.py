@@ -1,0 +1,66 @@
+"""The only place that builds clients: each on first use, once for an execution environment."""
+
+import asyncio
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from chatrelay.gateway import Gateway
+from chatrelay.reception import Reception
+from chatrelay.settings import Claude, Environment, Handshake
+from chatrelay.store.connections import Connections
+from chatrelay.store.conversations import Conversations
+from chatrelay.store.keys import Keys
+from chatrelay.store.table import Table
+
+if TYPE_CHECKING:
+    from chatrelay.relay import Relay
+
+
+class Wiring:
+    """What a function is made of. Building one reads and opens nothing."""
+
+    @cached_property
+    def environment(self) -> Environment:
+        return Environment(os.environ)
+
+    @cached_property
+    def handshake(self) -> Handshake:
+        return Handshake.read(self.environment)
+
+    @cached_property
+    def connections(self) -> Connections:
+        return Connections(self._table)
+
+    @cached_property
+    def keys(self) -> Keys:
+        return Keys(self._table)
+
+    @cached_property
+    def gateway(self) -> Gateway:
+        return Gateway.connect(self.environment.text("MANAGEMENT_ENDPOINT"))
+
+    @cached_property
+    def reception(self) -> Reception:
+        return Reception(self.connections, self.keys, self.gateway)
+
+    @cached_property
+    def relay(self) -> "Relay":
+        # The SDK takes a second to import: only the function that talks to a model may pay for it.
+        from chatrelay.agents.claude import Claude as ClaudeAgent
+        from chatrelay.agents.claude import client
+        from chatrelay.relay import Relay
+
+        settings = Claude.read(self.environment)
+        agents = {"claude": ClaudeAgent(client(settings.read_timeout_s), self._claude_key, settings)}
+        return Relay(Conversations(self._table), self.gateway, agents, settings.history_tokens)
+
+    @cached_property
+    def _table(self) -> Table:
+        return Table.connect(self.environment.text("TABLE_NAME"))
+
+    async def _claude_key(self, *, renew: bool = False) -> str:
+        from aws_lambda_powertools.utilities.parameters import get_secret
+
+        secret = self.environment.text("CLAUDE_SECRET")
+        return await asyncio.to_thread(get_secret, secret, max_age=3600, force_fetch=renew)
