@@ -5,6 +5,9 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import boto3
+from botocore.config import Config
+
 from chatrelay.gateway import Gateway
 from chatrelay.reception import Reception
 from chatrelay.settings import Claude, Environment, Handshake
@@ -14,6 +17,8 @@ from chatrelay.store.keys import Keys
 from chatrelay.store.table import Table
 
 if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
     from chatrelay.relay import Relay
 
 
@@ -54,6 +59,12 @@ class Wiring:
         settings = Claude.read(self.environment)
         agents = {"claude": ClaudeAgent(client(settings.read_timeout_s), self._claude_key, settings)}
         return Relay(Conversations(self._table), self.gateway, agents, settings.history_tokens)
+
+    @cached_property
+    def functions(self) -> "LambdaClient":
+        return boto3.client(
+            "lambda", config=Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
+        )
 
     @cached_property
     def _table(self) -> Table:

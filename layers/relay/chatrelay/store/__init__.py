@@ -11,6 +11,6 @@
 | a turn's reply      | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#2``               |
 
 ``<turn>`` is the time at which API Gateway received the message, in milliseconds, and the reply's id: the order of
-the keys is the order of the conversation. The index ``by_owner`` (``owner_id``, ``updated_at``) has a user's conversations.
-``expires_at`` (TTL) is in seconds since 1970.
+the keys is the order of the conversation. The index ``by_owner`` (``owner_id``, ``updated_at``) has a user's
+conversations. ``expires_at`` (TTL) is in seconds since 1970.
 """

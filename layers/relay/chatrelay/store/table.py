@@ -9,6 +9,7 @@ from botocore.config import Config
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import PutTypeDef, TransactWriteItemTypeDef
 
 Item = dict[str, Any]
 NEW = "attribute_not_exists(pk)"
@@ -67,10 +68,10 @@ class Table:
 
     def put_together(self, first: Item, *others: Item) -> bool:
         """Writes all the items or none. False if there is a `first` already."""
-        put_first: Item = {"TableName": self.name, "Item": first, "ConditionExpression": NEW}
-        puts: list[Item] = [{"TableName": self.name, "Item": item} for item in others]
+        puts: "list[TransactWriteItemTypeDef]" = [{"Put": {"TableName": self.name, "Item": item}} for item in others]
+        put_first: "PutTypeDef" = {"TableName": self.name, "Item": first, "ConditionExpression": NEW}
         try:
-            self.client.transact_write_items(TransactItems=[{"Put": put} for put in (put_first, *puts)])
+            self.client.transact_write_items(TransactItems=[{"Put": put_first}, *puts])
         except self.client.exceptions.TransactionCanceledException as cancelled:
             if cancelled.response["CancellationReasons"][0]["Code"] == "ConditionalCheckFailed":
                 return False

@@ -1,0 +1,45 @@
+"""``$connect``'s REQUEST authorizer: who is this?
+
+401 for credentials that are wrong, 403 for a browser from an origin that is not on the list.
+"""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from chatrelay.errors import Unauthorized
+from chatrelay.identity import credential, lower_case, origin_allowed
+from chatrelay.wiring import Wiring
+
+PENDING = "pending"
+
+logger = Logger()
+wiring = Wiring()
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """An IAM policy. Its context names the user, unless the connection is pending (``FirstFrameAuth``)."""
+    headers = lower_case(event.get("headers"))
+    if not origin_allowed(headers.get("origin"), wiring.handshake.allowed_origins):
+        logger.warning("origin not allowed", origin=headers["origin"])
+        return _policy("Deny", event["methodArn"], PENDING, {})
+    user = _user(headers)
+    return _policy("Allow", event["methodArn"], user or PENDING, {} if user is None else {"user": user})
+
+
+def _user(headers: dict[str, str]) -> str | None:
+    """Whose credentials these are; None if there are none and the deployment lets the first frame bring them."""
+    key = credential(headers)
+    if key is None and wiring.handshake.first_frame_auth:
+        return None
+    user = None if key is None else wiring.keys.user_of(key)
+    if user is None:
+        raise Unauthorized("Unauthorized")  # API Gateway answers 401 to exactly this text
+    return user
+
+
+def _policy(effect: str, resource: str, principal: str, details: dict[str, str]) -> dict[str, Any]:
+    statement = {"Effect": effect, "Action": "execute-api:Invoke", "Resource": resource}
+    document = {"Version": "2012-10-17", "Statement": [statement]}
+    return {"principalId": principal, "policyDocument": document, "context": details}

@@ -1,0 +1,48 @@
+"""``$connect``: remembers the connection, and wakes the function that will answer its first message."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chatrelay.identity import lower_case, speaks_version_1
+from chatrelay.protocol import AGENTS, SUBPROTOCOL, Dialect
+from chatrelay.store.connections import Connection
+from chatrelay.wiring import Wiring
+
+logger = Logger()
+wiring = Wiring()
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """200 opens the socket, with our subprotocol if the client offered it; 400 for an agent that does not exist."""
+    agent = (event.get("queryStringParameters") or {}).get("agent", AGENTS[0])
+    if agent not in AGENTS:
+        return {"statusCode": 400}
+    wiring.connections.open(_connection(event["requestContext"], agent))
+    _wake_message()
+    if speaks_version_1(lower_case(event.get("headers"))):
+        return {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": SUBPROTOCOL}}
+    return {"statusCode": 200}
+
+
+def _connection(context: dict[str, Any], agent: str) -> Connection:
+    """A connection without a user is pending, and authenticates as the app does that came before this protocol."""
+    user = context.get("authorizer", {}).get("user")
+    return Connection(
+        id=context["connectionId"],
+        agent=agent,
+        dialect=Dialect.RELAY if user else Dialect.BUILDEROS,
+        connected_at=int(context["connectedAt"]) // 1000,
+        user=user,
+    )
+
+
+def _wake_message() -> None:
+    """A cold start begins now, not at the first message. A socket opens all the same if this fails."""
+    function = wiring.environment.text("MESSAGE_FUNCTION")
+    try:
+        wiring.functions.invoke(FunctionName=function, InvocationType="Event", Payload=b'{"warm": true}')
+    except (BotoCoreError, ClientError) as problem:
+        logger.warning("could not wake the message function", error=type(problem).__name__)

@@ -1,0 +1,65 @@
+"""Routes ``send`` and ``$default``: iterates the model's stream and pushes each chunk back to the phone.
+
+API Gateway invokes this function asynchronously, so it has fifteen minutes instead of 29 seconds. An exception here is
+not retried; it makes Lambda call ``failed``, which tells the phone.
+"""
+
+import asyncio
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from snapshot_restore_py import register_after_restore
+
+import chatrelay.agents.claude  # noqa: F401  imported before the snapshot is taken: it takes a second
+from chatrelay.errors import ClientError, Duplicate
+from chatrelay.reception import Frame, Message
+from chatrelay.relay import Outcome
+from chatrelay.wiring import Wiring
+
+logger = Logger()
+metrics = Metrics()
+wiring = Wiring()
+runner = asyncio.Runner()  # one event loop as long as the environment lives, so that connections survive between events
+
+
+@register_after_restore
+def forget_connections() -> None:
+    """Connections from before the snapshot are dead ends."""
+    global wiring, runner  # noqa: PLW0603  Lambda's environment is the scope of both
+    wiring, runner = Wiring(), asyncio.Runner()
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> None:
+    """Answers one frame, for as long as it takes. ``{"warm": true}`` only builds what the next frame will need."""
+    if "warm" in event:
+        _ = wiring.reception, wiring.relay
+        return
+    frame = Frame.from_event(event)
+    message = wiring.reception.receive(frame)
+    if message is not None:
+        _answer(frame, message, context.get_remaining_time_in_millis() / 1000)
+
+
+def _answer(frame: Frame, message: Message, time_left_s: float) -> None:
+    try:
+        outcome = runner.run(wiring.relay.answer(message, time_left_s))
+    except Duplicate:
+        logger.info("message was accepted before")
+    except ClientError as problem:
+        wiring.reception.tell(frame, problem)
+    else:
+        _record(outcome)
+
+
+def _record(outcome: Outcome) -> None:
+    metrics.add_dimension("status", outcome.status.value)
+    metrics.add_metric("Replies", MetricUnit.Count, 1)
+    metrics.add_metric("Posts", MetricUnit.Count, outcome.posts)
+    metrics.add_metric("ReadersLeft", MetricUnit.Count, int(outcome.reader_left))
+    if outcome.first_text_s is not None:
+        metrics.add_metric("FirstText", MetricUnit.Seconds, outcome.first_text_s)
+    logger.info("reply ended", status=outcome.status.value, length=outcome.length, posts=outcome.posts)
