@@ -1,0 +1,86 @@
+"""`python -m infra.local`: serve a SAM template here. Prints `Ready: http://HOST:PORT/` once it does."""
+
+import argparse
+import asyncio
+import importlib
+import os
+import socket
+import sys
+from pathlib import Path
+
+from infra.local import log, services
+from infra.local.deployment import Deployment
+from infra.local.extras import Extras
+from infra.local.gateway import Gateway
+from infra.local.intrinsics import TemplateError
+from infra.local.limits import Limits, override
+from infra.local.stack import build
+from infra.local.template import REGION
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_STACK = "local"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    log.configure()
+    try:
+        return _run(options)
+    except (TemplateError, OSError, ValueError) as error:
+        print(f"infra.local: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m infra.local", description=__doc__)
+    parser.add_argument("--template", type=Path, default=Path("template.yaml"))
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8080")), help="0: any free port")
+    parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="of the template")
+    parser.add_argument("--limit", action="append", default=[], metavar="NAME=NUMBER", help="see limits.py")
+    parser.add_argument("--verbose", action="store_true", help="show what the functions print")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    # The translator asks boto3 for the Region.
+    os.environ["AWS_DEFAULT_REGION"] = REGION
+    limits = override(Limits(), options.limit)
+    parameters = dict(setting.split("=", 1) for setting in options.parameter)
+    with socket.create_server((options.host, options.port)) as listening, services.running() as running:
+        address = _address(listening)
+        deployment = Deployment(options.template, _STACK, parameters, running)
+        deployment.deploy()
+        extras = _extras(options.template, address)
+        gateway = Gateway(build(deployment, address), running, limits, extras, address, options.verbose)
+        asyncio.run(gateway.serve(listening, lambda: _announce(gateway)))
+    return 0
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+
+
+def _extras(template: Path, address: str) -> Extras:
+    """This project's own additions, for its own template only."""
+    if template.resolve() != _REPOSITORY / "template.yaml":
+        return Extras()
+    extras = importlib.import_module("infra.local.relay").extras(address)
+    if not isinstance(extras, Extras):
+        raise TypeError("infra.local.relay.extras gives Extras")
+    return extras
+
+
+def _announce(gateway: Gateway) -> None:
+    for resource in gateway.stack.not_served:
+        print(f"Not served: {resource}")
+    for stage in (stage for api in gateway.stack.websocket_apis for stage in api.stages):
+        print(f"WebSocket: ws://{gateway.address}/{stage}")
+    for line in gateway.extras.banner:
+        print(line)
+    print(f"Ready: http://{gateway.address}/", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

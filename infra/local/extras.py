@@ -1,0 +1,34 @@
+"""What a project may add to the gateway beside its template: the edge in front of it, pages, seeds."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from starlette.routing import BaseRoute
+
+from infra.local.services import Services
+from infra.local.stack import Stack
+
+
+async def _nothing(_stack: Stack, _services: Services) -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Extras:
+    """`routes`: asked before the template's own APIs.
+
+    `paths`: what a CDN in front would rewrite, as `{"/api/claude/ws": "/v1?agent=claude"}`. The viewer's query is
+    kept behind it. Applied first of all, to HTTP and WebSocket requests alike.
+
+    `environment`: variables for every function, stronger than the template's.
+
+    `banner`: lines printed before `Ready: ...`.
+
+    `prepare`: awaited once, when the template's data resources exist and before the first request.
+    """
+
+    routes: Sequence[BaseRoute] = ()
+    paths: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    banner: Sequence[str] = ()
+    prepare: Callable[[Stack, Services], Awaitable[None]] = _nothing

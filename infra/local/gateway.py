@@ -1,0 +1,138 @@
+"""Puts everything on one port."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import watchfiles
+from starlette.applications import Starlette
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from infra.local import log, server, worker_variables
+from infra.local.connections import Connections, ConnectionsApi
+from infra.local.environments import Pool
+from infra.local.extras import Extras
+from infra.local.http_api import HttpApis
+from infra.local.intrinsics import TemplateError
+from infra.local.invoke import InvokeApi, Invoker
+from infra.local.limits import Limits
+from infra.local.services import Services
+from infra.local.stack import Api, Stack
+from infra.local.websocket import WebSockets
+
+A = TypeVar("A", bound=Api)
+_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What is served. `address` is `host:port`."""
+
+    stack: Stack
+    services: Services
+    limits: Limits
+    extras: Extras
+    address: str
+    verbose: bool = False
+
+    async def serve(self, listening: socket.socket, on_ready: Callable[[], None]) -> None:
+        """Serve until SIGINT or SIGTERM. Ends every worker before it returns."""
+        await self.extras.prepare(self.stack, self.services)
+        pools = {name: self._pool(name) for name in self.stack.functions}
+        invoker = Invoker(pools, self.services, self.limits)
+        application = EdgePaths(self._application(invoker), self.extras.paths)
+        try:
+            async with _reloading(pools):
+                await server.Server(server.config(application, self.limits), on_ready).serve([listening])
+        finally:
+            await invoker.stop()
+            await asyncio.gather(*(pool.stop() for pool in pools.values()))
+
+    def _pool(self, name: str) -> Pool:
+        function = self.stack.functions[name]
+        endpoints = {
+            "AWS_ENDPOINT_URL": self.services.endpoint,
+            "AWS_ENDPOINT_URL_LAMBDA": f"http://{self.address}",
+        }
+        variables = worker_variables.for_function(function, endpoints, self.extras.environment)
+        return Pool(function, variables, self.limits, verbose=self.verbose)
+
+    def _application(self, invoker: Invoker) -> ASGIApp:
+        websocket_apis = _by_stage(self.stack.websocket_apis)
+        connections = Connections()
+        websockets = WebSockets(websocket_apis, self.address, invoker, connections, self.limits)
+        posts = ConnectionsApi(connections, frozenset(websocket_apis), self.limits)
+        invocations = InvokeApi(invoker, self.limits)
+        http_apis = HttpApis(_by_stage(self.stack.http_apis), self.address, invoker, self.limits)
+        return Starlette(
+            routes=[
+                *self.extras.routes,
+                Route("/{stage}/@connections/{connection_id:path}", posts.answer, methods=["DELETE", "GET", "POST"]),
+                Route("/2015-03-31/functions/{name}/invocations", invocations.answer, methods=["POST"]),
+                Route("/{path:path}", http_apis.answer, methods=_METHODS),
+                WebSocketRoute("/{path:path}", websockets.serve),
+            ]
+        )
+
+
+class EdgePaths:
+    """Rewrites a path, and puts a query in front of the viewer's, as a function of the CDN would."""
+
+    def __init__(self, application: ASGIApp, paths: Mapping[str, str]) -> None:
+        self._application = application
+        self._paths = paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._application(self._rewritten(scope), receive, send)
+
+    def _rewritten(self, scope: Scope) -> Scope:
+        if scope.get("path") not in self._paths:
+            return scope
+        path, _, query = self._paths[scope["path"]].partition("?")
+        queries = [query.encode(), scope["query_string"]]
+        return {**scope, "path": path, "raw_path": path.encode(), "query_string": b"&".join(filter(None, queries))}
+
+
+@contextlib.asynccontextmanager
+async def _reloading(pools: Mapping[str, Pool]) -> AsyncIterator[None]:
+    """Start new workers for a function once a file of it or of its layers has changed."""
+    stop = asyncio.Event()
+    watching = asyncio.create_task(_watch(pools, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await watching
+
+
+async def _watch(pools: Mapping[str, Pool], stop: asyncio.Event) -> None:
+    folders = {folder for pool in pools.values() for folder in pool.function.watched() if folder.is_dir()}
+    if not folders:
+        return
+    async for changes in watchfiles.awatch(*folders, stop_event=stop, debounce=200, step=50, rust_timeout=500):
+        changed = [Path(path) for _, path in changes]
+        for pool in pools.values():
+            if _concerns(changed, pool.function.watched()):
+                log.notice(f"{pool.function.name}: its code has changed")
+                await pool.reload()
+
+
+def _concerns(changed: Iterable[Path], folders: Iterable[Path]) -> bool:
+    watched = list(folders)
+    return any(path.is_relative_to(folder) for path in changed for folder in watched)
+
+
+def _by_stage(apis: Iterable[A]) -> dict[str, A]:
+    """There is one address for all APIs, so only the stage can tell them apart. Raises TemplateError."""
+    by_stage: dict[str, A] = {}
+    for api in apis:
+        for stage in api.stages:
+            if stage in by_stage:
+                raise TemplateError(f"Two APIs of one kind have a stage {stage!r}: give them different ones.")
+            by_stage[stage] = api
+    return by_stage

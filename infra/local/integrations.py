@@ -1,0 +1,79 @@
+"""Calls the function behind a route, and says how it went in API Gateway's terms."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from infra.local import log, mapping
+from infra.local.environments import Outcome, Throttled
+from infra.local.invoke import FunctionMissing, Invoker
+from infra.local.stack import Integration
+
+
+class IntegrationFailed(Exception):
+    """The function raised, is throttled, is missing, or answers what API Gateway cannot read."""
+
+    def __init__(self, reason: str, error_message: str = "") -> None:
+        super().__init__(reason)
+        self.error_message = error_message
+
+
+class IntegrationTimedOut(Exception):
+    """No answer in time. The function goes on all the same."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """`latency_ms` is what `integrationLatency` says."""
+
+    value: Any
+    latency_ms: int
+
+
+async def call(invoker: Invoker, function: str, payload: bytes, timeout_s: float) -> Answered:
+    """Have `function` (an ARN) answer. Raises IntegrationFailed, IntegrationTimedOut."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(timeout_s):
+            outcome = await invoker.call(invoker.find(function), payload)
+    except TimeoutError as error:
+        log.notice(f"{function.split(':')[6]}: no answer after {timeout_s:g} s, API Gateway stops waiting")
+        raise IntegrationTimedOut(function) from error
+    except (Throttled, FunctionMissing) as error:
+        log.notice(f"{type(error).__name__}: {error}")
+        raise IntegrationFailed(type(error).__name__) from error
+    return Answered(_value(outcome), int((time.monotonic() - began) * 1000))
+
+
+def _value(outcome: Outcome) -> Any:
+    if outcome.error:
+        message = str(outcome.error_document().get("errorMessage", ""))
+        raise IntegrationFailed("function error", message)
+    return json.loads(outcome.payload or b"null")
+
+
+def request_of(integration: Integration, event: Mapping[str, Any], stage_variables: Mapping[str, str]) -> bytes:
+    """Give what the integration sends for an event. Raises IntegrationFailed if it cannot be made."""
+    if integration.proxy:
+        return json.dumps(event).encode()
+    body = str(event.get("body", ""))
+    template = integration.templates.get(integration.template_selection.replace("\\", "") or "$default")
+    if template is None:
+        if not _passes_through(integration):
+            raise IntegrationFailed("no mapping template for this message, and no passthrough")
+        return body.encode()
+    try:
+        return mapping.render(template, body, event["requestContext"], stage_variables)
+    except mapping.MappingError as error:
+        log.notice(f"mapping template: {error}")
+        raise IntegrationFailed("mapping template") from error
+
+
+def _passes_through(integration: Integration) -> bool:
+    """Source: AWS::ApiGatewayV2::Integration PassthroughBehavior."""
+    if integration.passthrough == "WHEN_NO_TEMPLATES":
+        return not integration.templates
+    return integration.passthrough == "WHEN_NO_MATCH"

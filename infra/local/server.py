@@ -1,0 +1,94 @@
+"""uvicorn, with the few things that API Gateway does otherwise."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from infra.local.limits import Limits
+
+_LINGER_S = 1.0
+_SHUTDOWN_S = 2
+
+
+class Server(uvicorn.Server):
+    """A server that says when it is up, and that ends on SIGINT or SIGTERM without raising them again."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def config(application: ASGIApp, limits: Limits) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        http=_Http,
+        ws=_WebSocket,
+        # Of a message and of a frame: `websockets` takes both.
+        ws_max_size=(limits.message_bytes, limits.frame_bytes),  # type: ignore[arg-type]
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        proxy_headers=False,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+    )
+
+
+class _Http(H11Protocol):
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Keep the case of header names: API Gateway hands them on as the client wrote them."""
+        self.headers = list(event.headers.raw_items())
+        super().handle_websocket_upgrade(event)
+
+
+class _WebSocket(WebSocketsSansIOProtocol):
+    def handle_parser_exception(self) -> None:
+        """Close as uvicorn does, but read on for a moment.
+
+        A socket that is closed while its client still sends is reset, and the client never sees the 1009.
+        """
+        if self.close_sent:
+            return
+        transport, self.transport = self.transport, _Unclosable(self.transport)  # type: ignore[assignment]
+        super().handle_parser_exception()
+        self.transport = transport
+        if self.read_paused:
+            self.read_paused = False
+            transport.resume_reading()
+        self.close_timer = self.loop.call_later(_LINGER_S, transport.close)
+
+
+class _Unclosable:
+    """A transport that only writes."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.write: Callable[[bytes], Any] = transport.write
+
+    def close(self) -> None:
+        """Leave it open."""

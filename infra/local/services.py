@@ -1,0 +1,191 @@
+"""The AWS services behind the functions: moto's server in a process of its own, filled from the template."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+
+from infra.local.processes import die_with_parent
+from infra.local.template import ACCOUNT, REGION
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "ASIALOCALLOCALLOCAL0",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_SESSION_TOKEN": "local",
+}
+_START_S = 60.0
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What `Ref` and `Fn::GetAtt` of a resource give."""
+
+    ref: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Services:
+    """DynamoDB, S3, SQS, SNS, SSM and Secrets Manager at one address. Made by `running`."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self._makers: Mapping[str, Callable[[str, Mapping[str, Any]], Deployed]] = {
+            "AWS::DynamoDB::Table": self._table,
+            "AWS::S3::Bucket": self._bucket,
+            "AWS::SQS::Queue": self._queue,
+            "AWS::SNS::Topic": self._topic,
+            "AWS::SSM::Parameter": self._parameter,
+            "AWS::SecretsManager::Secret": self._secret,
+        }
+
+    def client(self, service: str) -> Any:
+        """Give a boto3 client for what the template declared, as the functions will see it."""
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=CREDENTIALS["AWS_SESSION_TOKEN"],
+        )
+
+    def holds(self, kind: str) -> bool:
+        return kind in self._makers
+
+    def create(self, kind: str, name: str, properties: Mapping[str, Any]) -> Deployed:
+        """Create a resource of CloudFormation type `kind`; `name` is for one that the template does not name."""
+        return self._makers[kind](name, properties)
+
+    def _table(self, name: str, properties: Mapping[str, Any]) -> Deployed:
+        client = self.client("dynamodb")
+        table = {key: properties[key] for key in _TABLE_PROPERTIES if key in properties}
+        table.setdefault("TableName", name)
+        if stream := properties.get("StreamSpecification"):
+            table["StreamSpecification"] = {"StreamEnabled": True, **stream}
+        made = client.create_table(**table)["TableDescription"]
+        if ttl := properties.get("TimeToLiveSpecification"):
+            client.update_time_to_live(TableName=made["TableName"], TimeToLiveSpecification=ttl)
+        return Deployed(made["TableName"], {"Arn": made["TableArn"], "StreamArn": made.get("LatestStreamArn", "")})
+
+    def _bucket(self, name: str, properties: Mapping[str, Any]) -> Deployed:
+        client = self.client("s3")
+        bucket = properties.get("BucketName", name.lower())
+        client.create_bucket(Bucket=bucket)
+        if rules := properties.get("CorsConfiguration", {}).get("CorsRules"):
+            client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": list(map(_cors_rule, rules))})
+        domain = f"{bucket}.s3.amazonaws.com"
+        regional = f"{bucket}.s3.{REGION}.amazonaws.com"
+        return Deployed(bucket, {"Arn": f"arn:aws:s3:::{bucket}", "DomainName": domain, "RegionalDomainName": regional})
+
+    def _queue(self, name: str, properties: Mapping[str, Any]) -> Deployed:
+        queue = properties.get("QueueName", f"{name}.fifo" if properties.get("FifoQueue") else name)
+        attributes = {key: _text(properties[key]) for key in _QUEUE_PROPERTIES if key in properties}
+        url = self.client("sqs").create_queue(QueueName=queue, Attributes=attributes)["QueueUrl"]
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
+        return Deployed(url, {"Arn": arn, "QueueName": queue, "QueueUrl": url})
+
+    def _topic(self, name: str, properties: Mapping[str, Any]) -> Deployed:
+        topic = properties.get("TopicName", name)
+        arn = self.client("sns").create_topic(Name=topic)["TopicArn"]
+        return Deployed(arn, {"TopicArn": arn, "TopicName": topic})
+
+    def _parameter(self, name: str, properties: Mapping[str, Any]) -> Deployed:
+        parameter = properties.get("Name", name)
+        value, kind = _text(properties["Value"]), properties.get("Type", "String")
+        self.client("ssm").put_parameter(Name=parameter, Value=value, Type=kind)
+        return Deployed(parameter, {"Value": value, "Type": kind})
+
+    def _secret(self, name: str, properties: Mapping[str, Any]) -> Deployed:
+        client = self.client("secretsmanager")
+        secret = properties.get("SecretString")
+        if secret is None:
+            secret = _generated(client, properties.get("GenerateSecretString") or {})
+        arn = client.create_secret(Name=properties.get("Name", name), SecretString=secret)["ARN"]
+        return Deployed(arn, {"Id": arn})
+
+
+_TABLE_PROPERTIES = (
+    "TableName",
+    "AttributeDefinitions",
+    "KeySchema",
+    "LocalSecondaryIndexes",
+    "GlobalSecondaryIndexes",
+    "BillingMode",
+    "ProvisionedThroughput",
+)
+_QUEUE_PROPERTIES = (
+    "ContentBasedDeduplication",
+    "DelaySeconds",
+    "FifoQueue",
+    "MaximumMessageSize",
+    "MessageRetentionPeriod",
+    "ReceiveMessageWaitTimeSeconds",
+    "RedrivePolicy",
+    "VisibilityTimeout",
+)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Services]:
+    """Run moto's server until the block ends, or until this process does."""
+    port = _free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(  # noqa: S603
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=die_with_parent(),
+    )
+    try:
+        endpoint = f"http://127.0.0.1:{port}"
+        _wait_until_up(process, endpoint)
+        yield Services(endpoint)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], endpoint: str) -> None:
+    deadline = time.monotonic() + _START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{endpoint}/moto-api/data.json"):  # noqa: S310
+            return
+        time.sleep(0.05)
+    raise RuntimeError("moto's server did not start: is moto[server] installed?")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _cors_rule(rule: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"Id": "ID", "MaxAge": "MaxAgeSeconds", "ExposedHeaders": "ExposeHeaders"}
+    return {names.get(key, key): value for key, value in rule.items()}
+
+
+def _generated(client: Any, settings: Mapping[str, Any]) -> str:
+    """Source: AWS::SecretsManager::Secret GenerateSecretString."""
+    own = ("SecretStringTemplate", "GenerateStringKey")
+    rules = {key: value for key, value in settings.items() if key not in own}
+    password = str(client.get_random_password(**rules)["RandomPassword"])
+    if "GenerateStringKey" not in settings:
+        return password
+    return json.dumps(json.loads(settings["SecretStringTemplate"]) | {settings["GenerateStringKey"]: password})

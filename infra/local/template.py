@@ -1,0 +1,85 @@
+"""Reads a SAM template and has AWS's own translator turn it into CloudFormation."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from samtranslator.model.exceptions import InvalidDocumentException  # type: ignore[import-untyped]
+from samtranslator.translator.transform import transform  # type: ignore[import-untyped]
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
+
+from infra.local.intrinsics import TemplateError
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+_LOCAL = "s3://local/"
+_CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
+
+
+class _NoManagedPolicies:
+    """The translator's policy loader. No permission is checked here, so names of policies stay as they are."""
+
+    def load(self) -> dict[str, str]:
+        return {}
+
+
+def read(path: Path, parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Give the CloudFormation template that the SAM template at `path` stands for.
+
+    The place of a function's code or a layer's content stays a path relative to the template, in `S3Key`.
+    Raises TemplateError with the translator's own words, OSError if there is no such file.
+    """
+    template: dict[str, Any] = yaml_parse(path.read_text())
+    if "Transform" not in template:
+        return template
+    _point_at_local_code(template)
+    try:
+        translated: dict[str, Any] = transform(template, dict(parameters), _NoManagedPolicies())
+    except InvalidDocumentException as error:
+        reasons = "; ".join(str(cause.message) for cause in error.causes)
+        raise TemplateError(f"{path.name}: {reasons}") from error
+    return translated
+
+
+def parameter_values(template: Mapping[str, Any], given: Mapping[str, str], stack: str) -> dict[str, Any]:
+    """Give every parameter's value by name, with CloudFormation's pseudo parameters.
+
+    Raises TemplateError that names a parameter without a value, or a value without a parameter.
+    """
+    declared: Mapping[str, Any] = template.get("Parameters") or {}
+    if unknown := given.keys() - declared.keys():
+        raise TemplateError(f"No such parameter: {', '.join(sorted(unknown))}")
+    return _pseudo_parameters(stack) | {
+        name: _parameter(name, parameter, given) for name, parameter in declared.items()
+    }
+
+
+def _parameter(name: str, declaration: Mapping[str, Any], given: Mapping[str, str]) -> Any:
+    value = given.get(name, declaration.get("Default"))
+    if value is None:
+        raise TemplateError(f"Parameter {name} has no default: give --parameter {name}=...")
+    if re.fullmatch(r"CommaDelimitedList|List<.*>", declaration.get("Type", "String")):
+        return [item.strip() for item in str(value).split(",")]
+    return str(value)
+
+
+def _pseudo_parameters(stack: str) -> dict[str, Any]:
+    return {
+        "AWS::AccountId": ACCOUNT,
+        "AWS::NotificationARNs": [],
+        "AWS::Partition": "aws",
+        "AWS::Region": REGION,
+        "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/local",
+        "AWS::StackName": stack,
+        "AWS::URLSuffix": "amazonaws.com",
+    }
+
+
+def _point_at_local_code(template: dict[str, Any]) -> None:
+    """The translator takes code only as an S3 address, as `sam package` leaves it."""
+    holders = [(_CODE.get(r["Type"]), r.get("Properties")) for r in template.get("Resources", {}).values()]
+    holders.append(("CodeUri", (template.get("Globals") or {}).get("Function")))
+    for key, properties in holders:
+        if key and properties and isinstance(properties.get(key), str):
+            properties[key] = _LOCAL + properties[key]
