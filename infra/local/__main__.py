@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-from infra.local import log, services
+from infra.local import log, server, services
 from infra.local.deployment import Deployment
 from infra.local.extras import Extras
 from infra.local.gateway import Gateway
@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     os.environ["AWS_DEFAULT_REGION"] = REGION
     limits = override(Limits(), options.limit)
     parameters = dict(setting.split("=", 1) for setting in options.parameter)
-    with socket.create_server((options.host, options.port)) as listening, services.running() as running:
+    with server.listen(options.host, options.port) as listening, services.running() as running:
         address = _address(listening)
         deployment = Deployment(options.template, _STACK, parameters, running)
         deployment.deploy()

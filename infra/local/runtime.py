@@ -5,7 +5,6 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
 import asyncio
 import logging
-import socket
 from dataclasses import dataclass
 
 import uvicorn
@@ -13,6 +12,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from infra.local.server import listen
 
 _PREFIX = "/2018-06-01/runtime"
 
@@ -44,7 +45,7 @@ class RuntimeApi:
         self.init_error: bytes | None = None
         self._invocations: asyncio.Queue[Invocation | None] = asyncio.Queue()
         self._answers: asyncio.Queue[Answer] = asyncio.Queue()
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = listen("127.0.0.1", 0)
         self._server = uvicorn.Server(_config(self._application()))
 
     @property

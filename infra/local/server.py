@@ -19,6 +19,17 @@ _LINGER_S = 1.0
 _SHUTDOWN_S = 2
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Give a listening socket whose connections send at once.
+
+    asyncio leaves Nagle's algorithm on for sockets made by `socket.create_server`; with uvicorn's two writes an
+    answer that costs every request 40 ms. Connections inherit the option.
+    """
+    listening = socket.create_server((host, port))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
 class Server(uvicorn.Server):
     """A server that says when it is up, and that ends on SIGINT or SIGTERM without raising them again."""
 
