@@ -1,0 +1,439 @@
+/**
+ * A client of Chat Relay's WebSocket, protocol version 1.
+ *
+ *                        socket opens: `hello`
+ *    start() ┌────────────┐    then `ready`    ┌────────┐
+ *   ────────►│ connecting ├───────────────────►│ online │
+ *            └──▲──────┬──┘                    └───┬────┘
+ *               │      │ refused, closed, silent   │ closed, no `pong`, 2 hours nearly over
+ *     time over,│      ▼                           │
+ *     or sooner │   ┌──────────────┐               │
+ *     by wake() └───┤ reconnecting │◄──────────────┘
+ *                   │  (offline)   │      ┌──────────┐
+ *                   └──────────────┘      │ rejected │ the key is wrong: only start(key) leaves it
+ *                                         └──────────┘
+ *
+ * `offline` is `reconnecting` on a device that says it has no network. `stopped` is before start and after stop.
+ *
+ * What is sent is kept as an exchange: the user's message and the reply to it.
+ *
+ *   queued ─► sent ─► typing ─► writing ─► complete
+ *                └───────┴─────────┴─────► failed ─► (retry, same id) queued
+ *
+ * Whatever is `queued` or `sent` goes out again after a reconnect with the same id, which is safe. What the server
+ * has accepted (`typing`, `writing`) is resumed from the text that is here.
+ *
+ * Events: `state`, `frame`, `exchange`, `notice`, `lag`; each is a CustomEvent whose `detail` is described at the
+ * place where it is dispatched.
+ */
+
+import { isCurrent, missing, newReply, place, prove } from "./assembly.js";
+
+export const FRAME_BYTES = 32 * 1024;
+
+const HANDSHAKE_MS = 10_000;
+const PONG_MS = 10_000;
+const HEARTBEAT_S = 30;
+// API Gateway closes every connection after 2 hours. A reply that is being written may use up the difference.
+const RENEW_MS = 115 * 60_000;
+const LIFETIME_MS = 119 * 60_000;
+const RENEW_AGAIN_MS = 5_000;
+
+/** Exponential, never in step with other clients: between half and all of 0.5 s, 1 s, 2 s, … 30 s. */
+export function backoff(attempt, random = Math.random()) {
+  return Math.min(30_000, 500 * 2 ** attempt) * (0.5 + random / 2);
+}
+
+/** Base64url without padding: a subprotocol's name may not contain `+`, `/` or `=`. */
+export function base64url(text) {
+  const binary = String.fromCharCode(...new TextEncoder().encode(text));
+  return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+export class ChatRelayClient extends EventTarget {
+  state = "stopped";
+  /** By message id, in the order in which they began. */
+  exchanges = new Map();
+
+  #socket = null;
+  #timers = new Map();
+  #attempt = 0;
+  #heartbeatMs = HEARTBEAT_S * 1000;
+  #pingedAt = null;
+  #connectedAt = 0;
+
+  /**
+   * @param {object} options
+   * @param {string} options.url of the WebSocket, without query
+   * @param {string} options.agent "claude" or "codex"
+   * @param {string} options.conversation
+   * @param {(key: string) => Promise<boolean>} [options.isRejected] asked when a socket would not open, because
+   *   browsers do not tell scripts why
+   */
+  constructor({ url, agent, conversation, isRejected = async () => false }) {
+    super();
+    this.url = url;
+    this.agent = agent;
+    this.conversation = conversation;
+    this.isRejected = isRejected;
+  }
+
+  start(key) {
+    this.key = key;
+    this.#attempt = 0;
+    this.#connect();
+  }
+
+  stop() {
+    this.#hangUp();
+    this.#become("stopped");
+  }
+
+  /** Call when the network or the user comes back: no use in waiting any longer, or in trusting an old socket. */
+  wake() {
+    if (this.state === "reconnecting" || this.state === "offline") this.#connect();
+    else if (this.state === "online") this.#ping();
+  }
+
+  /** Leave this conversation for another. Replies of the old one are not followed any more. */
+  converse(conversation) {
+    this.conversation = conversation;
+    this.exchanges.clear();
+    if (this.state === "online") this.#transmit({ action: "hello", conversation });
+  }
+
+  /** How many bytes a message takes on the wire; more than FRAME_BYTES would close the socket. */
+  size(content) {
+    return bytes(this.#sendFrame({ id: newId(), content }));
+  }
+
+  send(content) {
+    const exchange = this.#open(newId(), content, "queued");
+    this.#flush();
+    return exchange;
+  }
+
+  /** Send the same message, with the same id, once more. */
+  retry(id) {
+    const exchange = this.exchanges.get(id);
+    this.#change(exchange, { status: "queued", error: null, end: null, proof: null, arrivals: [] });
+    this.#flush();
+  }
+
+  // --- the socket
+
+  #connect() {
+    this.#hangUp();
+    this.#become("connecting");
+    this.#connectedAt = performance.now();
+    const protocols = ["chatrelay.v1", `bearer.${base64url(this.key)}`];
+    const socket = new WebSocket(`${this.url}?agent=${this.agent}`, protocols);
+    this.#socket = socket;
+    // A socket that was hung up may still report; nobody listens to it then.
+    const listen = (type, heed) => socket.addEventListener(type, (event) => socket === this.#socket && heed(event));
+    listen("open", () => this.#transmit({ action: "hello", conversation: this.conversation }));
+    listen("message", (event) => this.#receive(event.data));
+    listen("close", (event) => this.#lost(event.code));
+    this.#after("handshake", HANDSHAKE_MS, () => this.#lost());
+  }
+
+  #hangUp() {
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
+    this.#pingedAt = null;
+    const socket = this.#socket;
+    this.#socket = null;
+    socket?.close();
+  }
+
+  async #lost(code) {
+    const neverOpened = this.state === "connecting" && code !== undefined;
+    this.#hangUp();
+    const delay = backoff(this.#attempt);
+    this.#attempt += 1;
+    this.#become(navigator.onLine ? "reconnecting" : "offline", Date.now() + delay);
+    this.#after("reconnect", delay, () => this.#connect());
+    if (neverOpened && (await this.isRejected(this.key))) this.#reject();
+  }
+
+  #reject() {
+    this.#hangUp();
+    this.#become("rejected");
+  }
+
+  #become(state, retryAt = null) {
+    this.state = state;
+    this.#emit("state", { state, retryAt }); // retryAt: milliseconds since 1970, or null
+  }
+
+  #transmit(frame) {
+    const text = JSON.stringify(frame);
+    this.#socket.send(text);
+    this.#emit("frame", { direction: "out", frame, text });
+  }
+
+  // --- staying alive
+
+  #ready(frame) {
+    if (this.state !== "online") this.#online(frame.heartbeat ?? HEARTBEAT_S);
+    const active = frame.active?.reply ?? frame.active;
+    // If a message has just been sent again, the active reply may be the one to it: `typing` will tell.
+    const sent = [...this.exchanges.values()].some((exchange) => exchange.status === "sent");
+    if (active && !sent && !this.#ofReply(active)) this.#resume(this.#foreign(active));
+  }
+
+  #online(heartbeatS) {
+    this.#attempt = 0;
+    this.#heartbeatMs = heartbeatS * 1000;
+    this.#clear("handshake");
+    this.#become("online");
+    this.#ping();
+    this.#after("renew", RENEW_MS, () => this.#renew());
+    for (const exchange of this.exchanges.values()) this.#takeUp(exchange);
+    this.#flush();
+  }
+
+  #ping() {
+    if (this.#pingedAt !== null) return;
+    this.#pingedAt = performance.now();
+    this.#transmit({ action: "ping" });
+    this.#after("pong", PONG_MS, () => this.#lost());
+  }
+
+  #pong() {
+    if (this.#pingedAt === null) return;
+    this.#clear("pong");
+    this.#emit("lag", { ms: performance.now() - this.#pingedAt });
+    this.#pingedAt = null;
+    this.#after("ping", this.#heartbeatMs, () => this.#ping());
+  }
+
+  #renew() {
+    const old = performance.now() - this.#connectedAt > LIFETIME_MS;
+    const busy = [...this.exchanges.values()].some(isOpen);
+    if (busy && !old) this.#after("renew", RENEW_AGAIN_MS, () => this.#renew());
+    else this.#connect();
+  }
+
+  // --- what comes
+
+  #receive(text) {
+    const frame = parse(text);
+    this.#emit("frame", { direction: "in", frame, text });
+    if (frame?.type === undefined) this.#gatewayError(frame, text);
+    else this.#heed(frame);
+  }
+
+  #heed(frame) {
+    const elsewhere = frame.conversation && frame.conversation !== this.conversation;
+    if (elsewhere) return; // the rest of a conversation that was left
+    switch (frame.type) {
+      case "ready":
+        return this.#ready(frame);
+      case "pong":
+        return this.#pong();
+      case "error":
+        return this.#error(frame);
+      case "typing":
+        return this.#typing(frame);
+      case "user":
+        return this.#user(frame);
+      case "thinking":
+      case "tool":
+      case "message":
+      case "resumed":
+      case "complete":
+        return this.#ofAReply(frame);
+    }
+    // Types of a later protocol are none of our business.
+  }
+
+  #typing(frame) {
+    const exchange = this.exchanges.get(frame.id) ?? this.#open(frame.id, null, "typing");
+    if (frame.reply && exchange.reply?.id !== frame.reply) exchange.reply = newReply(frame.reply);
+    if (exchange.reply && !isCurrent(exchange.reply, frame)) return;
+    this.#change(exchange, { status: exchange.reply?.text ? "writing" : "typing", error: null });
+  }
+
+  #user(frame) {
+    const exchange = this.exchanges.get(frame.id);
+    if (exchange) this.#change(exchange, { content: frame.content });
+    else this.#open(frame.id, frame.content, "typing");
+  }
+
+  #ofAReply(frame) {
+    if (!frame.reply) return;
+    const exchange = this.#ofReply(frame.reply) ?? this.#foreign(frame.reply);
+    if (exchange.status === "complete" || !isCurrent(exchange.reply, frame)) return;
+    if (frame.type === "message") this.#message(exchange, frame);
+    else if (frame.type === "complete") this.#complete(exchange, frame);
+    else if (frame.type === "resumed") exchange.resuming = false;
+    else this.#change(exchange, { aside: frame.type });
+  }
+
+  #message(exchange, frame) {
+    const known = exchange.reply.text.length;
+    const outcome = place(exchange.reply, frame);
+    if (outcome === "gap") return this.#resume(exchange);
+    exchange.resuming = false;
+    if (outcome !== "appended") return;
+    exchange.arrivals.push({ at: performance.now(), chars: exchange.reply.text.length - known });
+    this.#change(exchange, { status: "writing", aside: null, error: null });
+  }
+
+  async #complete(exchange, frame) {
+    const askedAlready = exchange.end !== null;
+    exchange.end = frame;
+    if (missing(exchange.reply, frame) && !askedAlready) return this.#resume(exchange);
+    this.#change(exchange, { status: "complete", endedAt: performance.now(), resuming: false });
+    this.#change(exchange, { proof: await prove(exchange.reply, frame) });
+  }
+
+  // --- what goes wrong
+
+  #error(frame) {
+    const resuming = [...this.exchanges.values()].find((exchange) => exchange.resuming);
+    const exchange = this.exchanges.get(frame.id) ?? this.#ofReply(frame.reply);
+    if (frame.code === "invalid_message" && !frame.id && resuming) this.#cannotResume(exchange ?? resuming);
+    else if (exchange) this.#fail(exchange, frame);
+    else if (["unauthorized", "expired"].includes(frame.code)) this.#reject();
+    else this.#emit("notice", frame); // an error frame that belongs to no message
+  }
+
+  /** API Gateway's own frames have no type: `{"message": "Forbidden", "connectionId", "requestId"}`. */
+  #gatewayError(frame, text) {
+    const sentence = frame?.message ?? text;
+    const error = { code: "gateway", content: `The gateway says: ${sentence}.`, retryable: true };
+    const waiting = [...this.exchanges.values()].filter((exchange) => exchange.status === "sent");
+    if (waiting.length) this.#fail(waiting.at(-1), error);
+    else this.#emit("notice", error);
+  }
+
+  #fail(exchange, error) {
+    const retryAt = Date.now() + (error.retry_after ?? 0) * 1000;
+    this.#change(exchange, {
+      status: "failed",
+      resuming: false,
+      endedAt: performance.now(),
+      error: { ...error, retryAt },
+    });
+  }
+
+  #cannotResume(exchange) {
+    this.#fail(exchange, {
+      code: "cannot_resume",
+      content: "The connection broke here, and this server cannot resume a reply yet. What arrived is kept.",
+      retryable: exchange.content !== null,
+    });
+  }
+
+  // --- exchanges
+
+  /** Everything that waits, in order. */
+  #flush() {
+    if (this.state !== "online") return;
+    for (const exchange of this.exchanges.values()) if (exchange.status === "queued") this.#post(exchange);
+  }
+
+  #post(exchange) {
+    this.#transmit(this.#sendFrame(exchange));
+    this.#change(exchange, { status: "sent", sentAt: performance.now(), endedAt: null });
+  }
+
+  /** After a reconnect: what the server may not have is sent again, what it has is continued. */
+  #takeUp(exchange) {
+    exchange.resuming = false;
+    if (exchange.status === "sent") exchange.status = "queued";
+    else if (isOpen(exchange) && exchange.reply) this.#resume(exchange);
+    else if (isOpen(exchange)) exchange.status = "queued";
+  }
+
+  #resume(exchange) {
+    if (exchange.resuming) return;
+    exchange.resuming = true;
+    const { id, text } = exchange.reply;
+    this.#transmit({ action: "resume", conversation: this.conversation, reply: id, offset: text.length });
+  }
+
+  #sendFrame({ id, content }) {
+    return { action: "send", id, conversation: this.conversation, agent: this.agent, content };
+  }
+
+  #open(id, content, status) {
+    const exchange = {
+      id,
+      content, // null if another device sent the message and it is not known here
+      status,
+      reply: null,
+      aside: null, // "thinking" or "tool" while the model does that instead of writing
+      resuming: false,
+      error: null, // the error frame and `retryAt`, milliseconds since 1970
+      end: null, // the `complete` frame
+      proof: null, // "verified", "different" or "unchecked"
+      arrivals: [], // {at, chars} of every frame that brought text; `at` and the two below are performance.now()
+      sentAt: null,
+      endedAt: null,
+    };
+    this.exchanges.set(id, exchange);
+    this.#changed(exchange);
+    return exchange;
+  }
+
+  /** A reply that was begun elsewhere: by another device, or by this page before it was loaded again. */
+  #foreign(reply) {
+    const exchange = this.#open(`reply:${reply}`, null, "typing");
+    exchange.reply = newReply(reply);
+    return exchange;
+  }
+
+  #ofReply(reply) {
+    return [...this.exchanges.values()].find((exchange) => reply && exchange.reply?.id === reply);
+  }
+
+  #change(exchange, changes) {
+    Object.assign(exchange, changes);
+    this.#changed(exchange);
+  }
+
+  #changed(exchange) {
+    this.#emit("exchange", exchange); // the exchange that is new or has changed
+  }
+
+  // --- small things
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  #after(name, ms, act) {
+    this.#clear(name);
+    this.#timers.set(name, setTimeout(act, ms));
+  }
+
+  #clear(name) {
+    clearTimeout(this.#timers.get(name));
+    this.#timers.delete(name);
+  }
+}
+
+/** Whether the server has accepted the message and owes (the rest of) a reply. */
+export function isOpen(exchange) {
+  return exchange.status === "typing" || exchange.status === "writing";
+}
+
+/** `crypto.randomUUID` exists only on pages that browsers call secure. */
+function newId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function bytes(frame) {
+  return new TextEncoder().encode(JSON.stringify(frame)).length;
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,2 @@
+// Before the first paint, so that a page that was made dark does not flash in white. Not a module: those wait.
+if (localStorage.getItem("theme")) document.documentElement.dataset.theme = localStorage.getItem("theme");

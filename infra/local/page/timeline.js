@@ -1,0 +1,141 @@
+/** The side panel: how fast the latest reply came, and every frame that went over the socket. */
+
+const KEPT_FRAMES = 500;
+const SVG = "http://www.w3.org/2000/svg";
+const WIDTH = 320;
+const HEIGHT = 56;
+
+/** @returns the numbers of one exchange, in milliseconds; null where nothing is known yet */
+export function timing({ sentAt, endedAt, arrivals, reply }) {
+  const gaps = arrivals.slice(1).map((arrival, index) => arrival.at - arrivals[index].at);
+  const chars = reply?.text.length ?? 0;
+  const since = (at) => (sentAt === null || at == null ? null : at - sentAt);
+  return {
+    first: since(arrivals[0]?.at),
+    total: since(endedAt ?? arrivals.at(-1)?.at),
+    chars,
+    frames: arrivals.length,
+    perFrame: arrivals.length ? chars / arrivals.length : null,
+    medianGap: median(gaps),
+    maxGap: gaps.length ? Math.max(...gaps) : null,
+  };
+}
+
+function median(values) {
+  if (!values.length) return null;
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** Writes into the elements whose `data-timing` names a number of `timing`. */
+export class TimingView {
+  #fields;
+  #strip;
+
+  constructor(panel) {
+    this.#fields = panel.querySelectorAll("[data-timing]");
+    this.#strip = panel.querySelector("[data-strip]");
+  }
+
+  show(exchange) {
+    const numbers = exchange && timing(exchange);
+    for (const field of this.#fields) field.textContent = shown(field.dataset, numbers?.[field.dataset.timing]);
+    drawStrip(this.#strip, exchange?.arrivals ?? []);
+  }
+}
+
+function shown({ unit }, value) {
+  if (value == null) return "–";
+  if (unit === "ms" && value >= 10_000) return `${(value / 1000).toFixed(1)} s`;
+  if (unit === "ms") return `${Math.round(value).toLocaleString("en")} ms`;
+  return value.toLocaleString("en", { maximumFractionDigits: 1 });
+}
+
+/** One bar a frame: where it stands is when it came, how tall it is says how much it brought. */
+function drawStrip(svg, arrivals) {
+  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  const start = arrivals[0]?.at ?? 0;
+  const duration = Math.max(500, (arrivals.at(-1)?.at ?? 0) - start);
+  const most = Math.max(1, ...arrivals.map(({ chars }) => chars));
+  const bars = arrivals.map(({ at, chars }) => {
+    const height = Math.max(3, Math.sqrt(chars / most) * HEIGHT);
+    return bar(((at - start) / duration) * (WIDTH - 2), HEIGHT - height, 2, height);
+  });
+  svg.replaceChildren(...bars);
+}
+
+function bar(x, y, width, height) {
+  const rect = document.createElementNS(SVG, "rect");
+  for (const [name, value] of Object.entries({ x, y, width, height, rx: 1 })) rect.setAttribute(name, value);
+  return rect;
+}
+
+/** The newest frame is at the bottom and stays in sight, unless someone looks at older ones. */
+export class FrameList {
+  #list;
+  #counter;
+  #count = 0;
+  #previousAt = null;
+
+  constructor(list, counter) {
+    this.#list = list;
+    this.#counter = counter;
+  }
+
+  add({ direction, frame, text }) {
+    const now = performance.now();
+    const gap = this.#previousAt === null ? 0 : now - this.#previousAt;
+    this.#previousAt = now;
+    const follows = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 40;
+    this.#list.append(frameRow({ direction, frame, text, gap }));
+    while (this.#list.children.length > KEPT_FRAMES) this.#list.firstChild.remove();
+    if (follows) this.#list.scrollTop = this.#list.scrollHeight;
+    this.#count += 1;
+    this.#counter.textContent = this.#count.toLocaleString("en");
+  }
+
+  clear() {
+    this.#list.replaceChildren();
+    this.#count = 0;
+    this.#previousAt = null;
+    this.#counter.textContent = "0";
+  }
+}
+
+function frameRow({ direction, frame, text, gap }) {
+  const row = document.createElement("details");
+  row.className = "frame";
+  row.dataset.testid = "frame";
+  row.dataset.direction = direction;
+  row.dataset.type = frame?.type ?? frame?.action ?? "unknown";
+  const summary = document.createElement("summary");
+  summary.append(
+    cell("frame-direction", direction === "out" ? "↑" : "↓", direction === "out" ? "sent" : "received"),
+    cell("frame-type", row.dataset.type),
+    cell("frame-preview", frame?.content ?? ""),
+    cell("frame-bytes", `${new TextEncoder().encode(text).length.toLocaleString("en")} B`),
+    cell("frame-gap", `+${gapText(gap)}`, "since the frame before"),
+  );
+  row.append(summary);
+  row.addEventListener("toggle", () => row.querySelector("pre") ?? row.append(json(frame, text)), { once: true });
+  return row;
+}
+
+function gapText(ms) {
+  return ms < 10_000 ? `${Math.round(ms)}` : `${Math.round(ms / 1000)} s`;
+}
+
+function cell(name, text, label) {
+  const span = document.createElement("span");
+  span.className = name;
+  span.textContent = text;
+  if (label) span.title = label;
+  return span;
+}
+
+function json(frame, text) {
+  const pre = document.createElement("pre");
+  pre.textContent = frame ? JSON.stringify(frame, null, 2) : text;
+  return pre;
+}

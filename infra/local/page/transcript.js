@@ -1,0 +1,198 @@
+/** The conversation on the screen. Every exchange is drawn from its present state, whatever has happened to it. */
+
+import { MarkdownView } from "./markdown.js";
+
+const NAMES = { claude: "Claude", codex: "Codex" };
+
+// How a reply that ended otherwise than by itself is explained.
+const ENDINGS = {
+  max_tokens: "It was cut off at the length limit.",
+  refusal: "The model declined to go on.",
+  model_context_window_exceeded: "The conversation has grown too long for the model.",
+  cancelled: "Stopped.",
+};
+
+export class Transcript {
+  element = document.createElement("div");
+  #views = new Map();
+  #agent;
+  #retry;
+  #drawn;
+
+  /**
+   * @param {string} agent
+   * @param {(id: string) => void} retry
+   * @param {() => void} drawn called after something on the screen has changed
+   */
+  constructor(agent, retry, drawn) {
+    this.#agent = agent;
+    this.#retry = retry;
+    this.#drawn = drawn;
+    this.element.className = "transcript";
+    this.element.setAttribute("role", "log");
+    // Reading every few letters aloud helps nobody; the page announces beginnings and ends instead.
+    this.element.setAttribute("aria-live", "off");
+  }
+
+  get isEmpty() {
+    return this.element.childElementCount === 0;
+  }
+
+  show(exchange) {
+    let view = this.#views.get(exchange.id);
+    if (!view) {
+      view = new ExchangeView(this.#agent, () => this.#retry(exchange.id), this.#drawn);
+      this.#views.set(exchange.id, view);
+      this.element.append(...view.elements);
+    }
+    view.show(exchange);
+  }
+
+  notice(error) {
+    const notice = element("article", "message notice");
+    notice.dataset.testid = "message";
+    notice.dataset.role = "notice";
+    notice.textContent = error.content;
+    this.element.append(notice);
+    this.#drawn();
+  }
+
+  clear() {
+    this.#views.clear();
+    this.element.replaceChildren();
+  }
+}
+
+class ExchangeView {
+  #user = message("user");
+  #assistant = message("assistant");
+  #text = element("div", "text");
+  #typing = element("div", "typing");
+  #foot = element("footer", "foot");
+  #name;
+  #markdown;
+  #retry;
+  #drawn;
+  #frame = null;
+
+  constructor(agent, retry, drawn) {
+    this.#name = NAMES[agent];
+    this.#retry = retry;
+    this.#drawn = drawn;
+    this.#markdown = new MarkdownView(this.#text);
+    this.#text.dataset.testid = "reply-text";
+    this.#typing.dataset.testid = "typing";
+    this.#typing.append(dots(), element("span"));
+    this.#assistant.append(this.#text, this.#typing, this.#foot);
+  }
+
+  get elements() {
+    return [this.#user, this.#assistant];
+  }
+
+  /** At most once a frame of the screen: text may come more often than anyone can see. */
+  show(exchange) {
+    if (this.#frame !== null) return;
+    // A hidden page gets no animation frames, but should be up to date when it is looked at.
+    const soon = document.hidden ? (draw) => setTimeout(draw, 100) : requestAnimationFrame;
+    this.#frame = soon(() => {
+      this.#frame = null;
+      this.#draw(exchange);
+      this.#drawn();
+    });
+  }
+
+  #draw(exchange) {
+    const { status, content, reply } = exchange;
+    this.#user.hidden = content === null;
+    if (this.#user.textContent !== content) this.#user.textContent = content;
+    this.#user.dataset.status = status;
+    this.#assistant.dataset.status = status;
+    this.#assistant.hidden = status === "sent" && !reply;
+    this.#text.hidden = !reply?.text;
+    this.#markdown.show(reply?.text ?? "", status === "typing" || status === "writing");
+    this.#drawTyping(exchange);
+    this.#foot.replaceChildren(...this.#feet(exchange));
+  }
+
+  #drawTyping({ status, aside }) {
+    const shown = status === "typing" || (status === "writing" && aside !== null);
+    const doing = { thinking: "thinking", tool: "looking something up" }[aside] ?? "typing";
+    this.#typing.hidden = !shown;
+    this.#typing.lastChild.textContent = `${this.#name} is ${doing}…`;
+  }
+
+  #feet({ status, content, error, end, proof, reply, sentAt }) {
+    if (status === "queued" && sentAt === null) return [foot("waiting", "Waiting for the connection")];
+    if (status === "failed") return [this.#failure(error, content)];
+    if (status !== "complete") return [];
+    const feet = [verdict(proof, reply.text.length)];
+    if (ENDINGS[end.stop_reason]) feet.unshift(foot("ending", ENDINGS[end.stop_reason]));
+    return feet;
+  }
+
+  #failure(error, content) {
+    const box = element("div", "failure");
+    box.dataset.testid = "error";
+    box.dataset.code = error.code;
+    box.setAttribute("role", "alert");
+    box.append(element("p", "", error.content));
+    if (error.retryable && content !== null) box.append(this.#retryButton(error.retryAt));
+    return box;
+  }
+
+  #retryButton(retryAt) {
+    const button = element("button", "retry");
+    button.type = "button";
+    button.dataset.testid = "retry";
+    button.addEventListener("click", this.#retry);
+    const count = () => {
+      const seconds = Math.ceil((retryAt - Date.now()) / 1000);
+      button.disabled = seconds > 0;
+      button.textContent = seconds > 0 ? `Try again in ${seconds} s` : "Try again";
+      if (seconds > 0) setTimeout(count, 250);
+    };
+    count();
+    return button;
+  }
+}
+
+function verdict(proof, length) {
+  const count = `${length.toLocaleString("en")} characters`;
+  const [text, title] = {
+    verified: [`✓ ${count}`, "Length and SHA-256 agree with what the server sent."],
+    unchecked: [count, "This page cannot compute SHA-256 here, so only the length was compared."],
+    different: ["⚠ This text is not what the server sent", "Length or SHA-256 differs from the server's."],
+  }[proof] ?? ["", ""];
+  const mark = foot(proof ?? "proving", text);
+  mark.title = title;
+  mark.dataset.testid = "proof";
+  mark.dataset.proof = proof ?? "";
+  return mark;
+}
+
+function foot(name, text) {
+  return element("span", `foot-${name}`, text);
+}
+
+function message(role) {
+  const article = element("article", `message ${role}`);
+  article.dataset.testid = "message";
+  article.dataset.role = role;
+  article.hidden = true;
+  return article;
+}
+
+function dots() {
+  const dots = element("span", "dots");
+  dots.setAttribute("aria-hidden", "true");
+  dots.append(element("i"), element("i"), element("i"));
+  return dots;
+}
+
+function element(tag, className = "", text = "") {
+  const node = document.createElement(tag);
+  node.className = className;
+  node.textContent = text;
+  return node;
+}
