@@ -14,7 +14,7 @@ from infra.local.extras import Extras
 from infra.local.gateway import Gateway
 from infra.local.intrinsics import TemplateError
 from infra.local.limits import Limits, override
-from infra.local.stack import build
+from infra.local.stack import Stack, build
 from infra.local.template import REGION
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -51,8 +51,9 @@ def _run(options: argparse.Namespace) -> int:
         address = _address(listening)
         deployment = Deployment(options.template, _STACK, parameters, running)
         deployment.deploy()
-        extras = _extras(options.template, address)
-        gateway = Gateway(build(deployment, address), running, limits, extras, address, options.verbose)
+        stack = build(deployment, address)
+        extras = _extras(options.template, stack, address)
+        gateway = Gateway(stack, running, limits, extras, address, options.verbose)
         asyncio.run(gateway.serve(listening, lambda: _announce(gateway)))
     return 0
 
@@ -62,10 +63,11 @@ def _address(listening: socket.socket) -> str:
     return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
 
 
-def _extras(template: Path, address: str) -> Extras:
-    """This project's own additions, for its own template only."""
+def _extras(template: Path, stack: Stack, address: str) -> Extras:
+    """This project's own additions, for its own template only. They may import what its functions' layers hold."""
     if template.resolve() != _REPOSITORY / "template.yaml":
         return Extras()
+    sys.path += {str(layer) for function in stack.functions.values() for layer in function.layers}
     extras = importlib.import_module("infra.local.relay").extras(address)
     if not isinstance(extras, Extras):
         raise TypeError("infra.local.relay.extras gives Extras")

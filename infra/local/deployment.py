@@ -21,13 +21,14 @@ _LAMBDA = f"arn:aws:lambda:{REGION}:{ACCOUNT}"
 class Deployment:
     """A template and, below it, the nested stacks that it declares.
 
-    `directory` is where relative paths of the template begin, `name` the stack's.
+    `directory` is where relative paths of the template begin, `name` the stack's, and `prefix` what tells its
+    logical ids from those of the other stacks: empty for the root.
     """
 
-    def __init__(self, path: Path, name: str, given: Mapping[str, str], services: Services) -> None:
+    def __init__(self, path: Path, name: str, given: Mapping[str, str], services: Services, prefix: str = "") -> None:
         self.directory = path.parent.resolve()
         self.name = name
-        # Read first with what was given: the translator wants values, and so do errors about missing ones.
+        self.prefix = prefix
         self.template = templates.read(path, given)
         self._services = services
         self._deployed: dict[str, Deployed] = {}
@@ -85,7 +86,8 @@ class Deployment:
     def _nest(self, logical_id: str) -> Deployed:
         properties = self._properties(logical_id)
         path = self.directory / properties["TemplateURL"]
-        child = Deployment(path, f"{self.name}-{logical_id}", properties.get("Parameters", {}), self._services)
+        name, given = f"{self.name}-{logical_id}", properties.get("Parameters", {})
+        child = Deployment(path, name, given, self._services, f"{self.prefix}{logical_id}.")
         self.children[logical_id] = child
         return Deployed(child.name, {f"Outputs.{name}": value for name, value in child.outputs()})
 

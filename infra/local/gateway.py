@@ -22,7 +22,7 @@ from infra.local.intrinsics import TemplateError
 from infra.local.invoke import InvokeApi, Invoker
 from infra.local.limits import Limits
 from infra.local.services import Services
-from infra.local.stack import Api, Stack
+from infra.local.stack import Api, Function, Stack
 from infra.local.websocket import WebSockets
 
 A = TypeVar("A", bound=Api)
@@ -43,7 +43,7 @@ class Gateway:
     async def serve(self, listening: socket.socket, on_ready: Callable[[], None]) -> None:
         """Serve until SIGINT or SIGTERM. Ends every worker before it returns."""
         await self.extras.prepare(self.stack, self.services)
-        pools = {name: self._pool(name) for name in self.stack.functions}
+        pools = {name: self._pool(function) for name, function in self.stack.functions.items()}
         invoker = Invoker(pools, self.services, self.limits)
         application = EdgePaths(self._application(invoker), self.extras.paths)
         try:
@@ -53,8 +53,7 @@ class Gateway:
             await invoker.stop()
             await asyncio.gather(*(pool.stop() for pool in pools.values()))
 
-    def _pool(self, name: str) -> Pool:
-        function = self.stack.functions[name]
+    def _pool(self, function: Function) -> Pool:
         endpoints = {
             "AWS_ENDPOINT_URL": self.services.endpoint,
             "AWS_ENDPOINT_URL_LAMBDA": f"http://{self.address}",

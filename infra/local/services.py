@@ -37,6 +37,12 @@ class Services:
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
+        self._session = boto3.Session(
+            region_name=REGION,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=CREDENTIALS["AWS_SESSION_TOKEN"],
+        )
         self._makers: Mapping[str, Callable[[str, Mapping[str, Any]], Deployed]] = {
             "AWS::DynamoDB::Table": self._table,
             "AWS::S3::Bucket": self._bucket,
@@ -48,14 +54,11 @@ class Services:
 
     def client(self, service: str) -> Any:
         """Give a boto3 client for what the template declared, as the functions will see it."""
-        return boto3.client(  # type: ignore[call-overload]
-            service,
-            endpoint_url=self.endpoint,
-            region_name=REGION,
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            aws_session_token=CREDENTIALS["AWS_SESSION_TOKEN"],
-        )
+        return self._session.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
+
+    def resource(self, service: str) -> Any:
+        """The same as a boto3 resource."""
+        return self._session.resource(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
 
     def holds(self, kind: str) -> bool:
         return kind in self._makers

@@ -121,7 +121,10 @@ class HttpApi(Api):
 
 @dataclass(frozen=True)
 class Stack:
-    """What one template declares, nested stacks included. `outputs` are the root template's."""
+    """What one template declares, nested stacks included. `outputs` are the root template's.
+
+    `functions` by name. `resources`: what `Ref` gives, by logical id; a nested stack's are found as `Nested.Id`.
+    """
 
     name: str
     functions: Mapping[str, Function]
@@ -147,7 +150,7 @@ def build(deployment: Deployment, address: str) -> Stack:
         functions={function.name: function for function in functions},
         websocket_apis=tuple(api for api in apis if isinstance(api, WebSocketApi)),
         http_apis=tuple(api for api in apis if isinstance(api, HttpApi)),
-        resources={logical_id: str(each.ref(logical_id)) for each in everywhere for logical_id in each.resources},
+        resources={each.prefix + name: str(each.ref(name)) for each in everywhere for name in each.resources},
         outputs={name: rewrite(str(value)) for name, value in deployment.outputs()},
         not_served=tuple(_not_served(everywhere)),
     )
