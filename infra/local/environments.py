@@ -26,7 +26,7 @@ _LINE_BYTES = 1024 * 1024
 
 
 class Throttled(Exception):
-    """The function already handles as many events as its reserved concurrency allows."""
+    """The function handles as many events as its reserved concurrency allows, or the gateway is ending."""
 
 
 class _Exited(Exception):
@@ -85,6 +85,8 @@ class Environment:
         """Start the process and wait until it asks for an event. Gives the failure if it does not get there."""
         await self._runtime.start()
         self._process = process = await self._spawn(verbose=verbose)
+        if self.state is State.ENDED:  # It was stopped before it had a process.
+            await self.stop()
         if process.stdout is not None:
             # It ends with the process, which closes its end of the pipe.
             self._output = asyncio.create_task(_repeat(process.stdout, self._function.name))
@@ -170,6 +172,7 @@ class Pool:
         self._verbose = verbose
         self._slots = asyncio.Semaphore(limits.max_environments)
         self._running = 0
+        self._ending = False
         self._idle: list[Environment] = []
         self._current: set[Environment] = set()
         self._outdated: set[Environment] = set()
@@ -177,7 +180,7 @@ class Pool:
     async def run(self, version: str, request_id: str, arn: str, payload: bytes) -> Outcome:
         """Have one event handled, by a warm environment if one is idle. Raises Throttled."""
         reserved = self.function.reserved_concurrency
-        if reserved is not None and self._running >= reserved:
+        if self._ending or (reserved is not None and self._running >= reserved):
             raise Throttled(self.function.name)
         self._running += 1
         try:
@@ -193,6 +196,8 @@ class Pool:
         await asyncio.gather(*map(self._end, idle))
 
     async def stop(self) -> None:
+        """Kill every worker and start none again."""
+        self._ending = True
         await asyncio.gather(*map(self._end, list(self._current)))
 
     async def _run(self, version: str, request_id: str, arn: str, payload: bytes) -> Outcome:

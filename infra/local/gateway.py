@@ -46,12 +46,14 @@ class Gateway:
         pools = {name: self._pool(function) for name, function in self.stack.functions.items()}
         invoker = Invoker(pools, self.services, self.limits)
         application = EdgePaths(self._application(invoker), self.extras.paths)
-        try:
-            async with _reloading(pools):
-                await server.Server(server.config(application, self.limits), on_ready).serve([listening])
-        finally:
-            await invoker.stop()
+
+        async def end_workers() -> None:
             await asyncio.gather(*(pool.stop() for pool in pools.values()))
+
+        serving = server.Server(server.config(application, self.limits), on_ready, end_workers)
+        async with _reloading(pools):
+            await serving.serve([listening])
+        await invoker.stop()
 
     def _pool(self, function: Function) -> Pool:
         endpoints = {
