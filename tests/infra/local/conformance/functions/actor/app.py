@@ -1,0 +1,68 @@
+"""Writes down every event, then does what the event tells it to.
+
+A script is `{"sleep"?: seconds, "raise"?: message, "exit"?: status, "return"?: anything, "describe"?: true}`. It is in
+the query's `do`, in `do` of a JSON body, or in the event itself.
+"""
+
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from shared_by_layer import WORKER
+
+_HANDLED = []
+
+
+class Told(Exception):
+    """What the script wanted to be raised."""
+
+
+def handler(event: dict[str, Any], context: Any) -> Any:
+    _HANDLED.append(context.aws_request_id)
+    facts = {
+        "event": event,
+        "arn": context.invoked_function_arn,
+        "function": context.function_name,
+        "handled": len(_HANDLED),
+        "remaining_ms": context.get_remaining_time_in_millis(),
+        "request_id": context.aws_request_id,
+        "version": context.function_version,
+        "worker": WORKER,
+    }
+    _write_down(facts)
+    return _act(_script(event), facts)
+
+
+def _script(event: dict[str, Any]) -> dict[str, Any]:
+    query = event.get("queryStringParameters") or {}
+    if "do" in query:
+        return json.loads(query["do"])
+    try:
+        body = json.loads(event.get("body") or "{}")
+    except ValueError:
+        return {}
+    return event.get("do") or (body.get("do") if isinstance(body, dict) else None) or {}
+
+
+def _act(script: dict[str, Any], facts: dict[str, Any]) -> Any:
+    time.sleep(script.get("sleep", 0))
+    if "print" in script:
+        print(script["print"])
+    if "exit" in script:
+        os._exit(script["exit"])
+    if "raise" in script:
+        raise Told(script["raise"])
+    if script.get("describe"):
+        return facts | {"environment": dict(os.environ), "directory": str(Path.cwd()), "pid": os.getpid()}
+    return script.get("return", {"statusCode": 200, "body": "done"})
+
+
+def _write_down(facts: dict[str, Any]) -> None:
+    """In one step, so that nobody reads half of it."""
+    folder = Path(os.environ["RECORDS"])
+    name = f"{time.time_ns()}-{uuid.uuid4().hex}.json"
+    (folder / f".{name}").write_text(json.dumps(facts))
+    (folder / f".{name}").rename(folder / name)
