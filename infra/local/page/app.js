@@ -8,9 +8,9 @@ import { Transcript } from "./transcript.js";
 const NAMES = { claude: "Claude", codex: "Codex" };
 const COUNTER_FROM_BYTES = 28 * 1024;
 const SUGGESTIONS = [
-  "Show me a table of moons and their sizes",
-  "Write a Python function that finds primes",
-  "Tell me a long story about a letter",
+  "Show me something in a table",
+  "Write a little Python code",
+  "Tell me a long story",
 ];
 
 const $ = (selector) => document.querySelector(selector);
@@ -172,6 +172,7 @@ function switchTo(agent) {
 function fitComposer() {
   composer.style.height = "auto";
   composer.style.height = `${composer.scrollHeight}px`;
+  follower.resized();
   const content = composer.value.trim();
   send.disabled = content === "";
   complaint.hidden = true;
@@ -235,6 +236,7 @@ latest.addEventListener("click", () => follower.toEnd());
 $("[data-testid=new-chat]").addEventListener("click", () => {
   chat.startAgain();
   drawChat();
+  follower.toEnd();
   composer.focus();
 });
 

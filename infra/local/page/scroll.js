@@ -14,10 +14,17 @@ export class Follower {
     this.#box = box;
     this.changed = changed;
     box.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    new ResizeObserver(() => this.grown()).observe(box);
+    new ResizeObserver(() => this.resized()).observe(box);
   }
 
-  /** The text has grown, or the box has shrunk. */
+  /** The box itself has changed. At once: a browser that corrected the position would look like a reader who did. */
+  resized() {
+    if (!this.following) return;
+    this.#box.scrollTop = this.#box.scrollHeight;
+    this.#lastTop = this.#box.scrollTop;
+  }
+
+  /** The text has grown. */
   grown() {
     if (this.following && !this.#moving) this.#glide();
   }

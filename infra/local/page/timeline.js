@@ -58,16 +58,17 @@ function drawStrip(svg, arrivals) {
   const start = arrivals[0]?.at ?? 0;
   const duration = Math.max(500, (arrivals.at(-1)?.at ?? 0) - start);
   const most = Math.max(1, ...arrivals.map(({ chars }) => chars));
+  const width = Math.min(2.5, Math.max(0.5, (WIDTH / arrivals.length) * 0.5));
   const bars = arrivals.map(({ at, chars }) => {
     const height = Math.max(3, Math.sqrt(chars / most) * HEIGHT);
-    return bar(((at - start) / duration) * (WIDTH - 2), HEIGHT - height, 2, height);
+    return bar(((at - start) / duration) * (WIDTH - width), HEIGHT - height, width, height);
   });
   svg.replaceChildren(...bars);
 }
 
 function bar(x, y, width, height) {
   const rect = document.createElementNS(SVG, "rect");
-  for (const [name, value] of Object.entries({ x, y, width, height, rx: 1 })) rect.setAttribute(name, value);
+  for (const [name, value] of Object.entries({ x, y, width, height, rx: width / 2 })) rect.setAttribute(name, value);
   return rect;
 }
 
@@ -118,7 +119,10 @@ function frameRow({ direction, frame, text, gap }) {
     cell("frame-gap", `+${gapText(gap)}`, "since the frame before"),
   );
   row.append(summary);
-  row.addEventListener("toggle", () => row.querySelector("pre") ?? row.append(json(frame, text)), { once: true });
+  row.addEventListener("toggle", () => {
+    if (!row.querySelector("pre")) row.append(json(frame, text));
+    row.scrollIntoView({ block: "nearest" });
+  });
   return row;
 }
 
