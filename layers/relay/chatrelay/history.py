@@ -49,7 +49,8 @@ def window(turns: Sequence[Turn], budget_tokens: int) -> Sequence[Turn]:
 def messages(turns: Sequence[Turn]) -> list[Message]:
     """`turns` as the model's service takes them: user and assistant by turns, beginning and ending with the user.
 
-    Turns that were never answered are joined to the user's next one.
+    Turns that were never answered are joined to the user's next one. Blank texts are left out: a model may write one,
+    and its service refuses every request that contains it.
     """
     found: list[Message] = []
     for turn in turns:
@@ -58,6 +59,10 @@ def messages(turns: Sequence[Turn]) -> list[Message]:
             found[-1]["content"].append(asked)
         else:
             found.append({"role": "user", "content": [asked]})
-        if turn.blocks:
-            found.append({"role": "assistant", "content": turn.blocks})
+        if answered := [block for block in turn.blocks if not _is_blank(block)]:
+            found.append({"role": "assistant", "content": answered})
     return found
+
+
+def _is_blank(block: Block) -> bool:
+    return block["type"] == "text" and not block["text"].strip()

@@ -1,7 +1,6 @@
 """Who is this: credentials as the ways in carry them, and API keys. Pure but for the randomness of a new key."""
 
 import base64
-import binascii
 import hashlib
 import secrets
 from collections.abc import Mapping
@@ -62,5 +61,5 @@ def lower_case(headers: Mapping[str, str] | None) -> dict[str, str]:
 def _base64url(text: str) -> str:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not base64, not ASCII, not UTF-8
         return ""

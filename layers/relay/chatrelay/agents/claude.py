@@ -5,6 +5,8 @@ Grammar of a stream: https://docs.claude.com/en/docs/build-with-claude/streaming
 are told apart here, at one line each.
 """
 
+import json
+import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,12 +22,15 @@ from chatrelay.errors import Overloaded, Refused, ReplyError, Upstream
 from chatrelay.history import Turn, messages
 from chatrelay.reply import Ending
 from chatrelay.settings import Claude as Settings
-from chatrelay.text import SurrogateJoiner
+from chatrelay.text import SurrogateJoiner, whole
 
 LONGEST_WAIT_S = 5.0
 """A person who waits is told of a longer `retry-after` than this instead of waiting for it."""
 CONTINUATIONS = 5
 """How often a paused turn is taken up again before its answer ends as it is."""
+
+OUT_OF_GRAMMAR = (ValueError, LookupError, AttributeError, AssertionError)
+"""What the SDK (measured: 2.12) raises for a stream that breaks its own grammar: no JSON, no such block, no usage."""
 
 USAGE = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
@@ -46,8 +51,13 @@ def client(read_timeout_s: float) -> AsyncAnthropic:
 
 
 async def _no_long_waits(response: httpx2.Response) -> None:
-    """Tells the SDK, in the header that it obeys, not to sleep through a long `retry-after`."""
-    if (_retry_after_s(response) or 0) > LONGEST_WAIT_S:
+    """Tells the SDK, in the header that it obeys, not to sleep through a long `retry-after`.
+
+    The SDK (measured: 2.12) sleeps as long as it is told, and is told in two more ways: in milliseconds, and by a date.
+    """
+    named = "retry-after" in response.headers or "retry-after-ms" in response.headers
+    wait_s = _retry_after_s(response)
+    if named and (wait_s is None or wait_s > LONGEST_WAIT_S):
         response.headers["x-should-retry"] = "false"
 
 
@@ -69,7 +79,7 @@ class Claude:
                 async with await self._open(asked + _paused(parts)) as stream:
                     stopped = False
                     async for event in stream:
-                        stopped = event.type == "message_stop"
+                        stopped = stopped or event.type == "message_stop"
                         if event.type == "text" and (text := joiner.feed(event.text)):
                             yield text
                 if not stopped:
@@ -103,11 +113,15 @@ class Claude:
 
 def _paused(parts: Sequence[Message]) -> list[dict[str, Any]]:
     """What a paused answer has so far, as the turn that the model is to take up again."""
-    return [{"role": "assistant", "content": _blocks(parts)}] if parts else []
+    blocks = _blocks(parts)
+    return [{"role": "assistant", "content": blocks}] if blocks else []
 
 
 def _blocks(parts: Sequence[Message]) -> list[dict[str, Any]]:
-    return [block.to_dict(mode="json") for part in parts for block in part.content]
+    """As they came, but for surrogate pairs cut in half by the stream: half of one cannot be sent or stored."""
+    blocks = [block.to_dict(mode="json") for part in parts for block in part.content]
+    joined: list[dict[str, Any]] = json.loads(whole(json.dumps(blocks, ensure_ascii=False)))
+    return joined
 
 
 def _ending(parts: Sequence[Message]) -> Ending:
@@ -128,18 +142,26 @@ def _failures_as_ours() -> Iterator[None]:
         raise _told(problem) from problem
     except (anthropic.APIError, httpx2.HTTPError) as problem:
         raise Upstream("The model's service broke off.") from problem
+    except OUT_OF_GRAMMAR as problem:
+        raise Upstream("The model's service sent something that is no answer.") from problem
 
 
 def _told(problem: anthropic.APIStatusError) -> ReplyError:
-    """Branches on the error's type: in mid-stream the status is 200 whatever went wrong."""
-    if problem.type in ("overloaded_error", "rate_limit_error"):
+    """Branches on the error's type: in mid-stream the status is 200 whatever went wrong.
+
+    Before the stream the status says it too, also where a proxy answers for the service in words of its own.
+    """
+    if problem.type in ("overloaded_error", "rate_limit_error") or problem.status_code in (429, 529):
         wait_s = _retry_after_s(problem.response)
         return Overloaded("Claude is very busy at the moment.", retry_after_s=wait_s)
     return Upstream("The model's service could not answer.")
 
 
 def _retry_after_s(response: httpx2.Response) -> float | None:
+    """How long the service asks to wait; None if it does not say, or not as a number of seconds."""
+    name, unit_s = ("retry-after-ms", 0.001) if "retry-after-ms" in response.headers else ("retry-after", 1.0)
     try:
-        return float(response.headers["retry-after"])
+        wait_s = float(response.headers[name]) * unit_s
     except (KeyError, ValueError):
         return None
+    return wait_s if 0 <= wait_s < math.inf else None

@@ -51,7 +51,7 @@ class Conversations:
         """The turns up to and with the accepted one, within the budget. A cut is remembered: see ``window``."""
         pk = _pk(accepted.user, accepted.origin.conversation)
         header = self._table.get(pk, "CONVERSATION") or {}
-        begin = header.get("window_from", "")
+        begin = min(header.get("window_from", ""), accepted.turn)  # a later turn may have cut the window already
         items = self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#2")
         turns = _turns(items)
         kept = window(turns, budget_tokens)
