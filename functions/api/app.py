@@ -40,7 +40,7 @@ def status() -> dict[str, Any]:
     return {"status": "running", "version": chatrelay.__version__, "health": "ok", "timestamp": _now()}
 
 
-@app.exception_handler(Unauthorized)
+@app.exception_handler(Unauthorized)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
 def unauthorized(problem: Unauthorized) -> Response[dict[str, str]]:
     """The body that the app expects."""
     body = {"error": str(problem), "code": problem.code}

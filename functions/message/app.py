@@ -24,11 +24,13 @@ wiring = Wiring()
 runner = asyncio.Runner()  # one event loop as long as the environment lives, so that connections survive between events
 
 
-@register_after_restore
 def forget_connections() -> None:
     """Connections from before the snapshot are dead ends."""
-    global wiring, runner  # noqa: PLW0603  Lambda's environment is the scope of both
+    global wiring, runner
     wiring, runner = Wiring(), asyncio.Runner()
+
+
+register_after_restore(forget_connections)
 
 
 @logger.inject_lambda_context

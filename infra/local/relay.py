@@ -1,9 +1,90 @@
-"""What this project adds to the gateway when it serves this repository's own template.yaml."""
+"""What this project adds to the gateway when it serves this repository's own template.yaml.
 
+The edge's two paths, the playground, a development key, and the model: the real service if ``ANTHROPIC_API_KEY`` is
+set (``ANTHROPIC_BASE_URL`` respected), otherwise a script that speaks the service's protocol to the same SDK.
+"""
+
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from chatrelay.identity import new_key
+from chatrelay.protocol import AGENTS
+from chatrelay.store.keys import Keys
+from chatrelay.store.table import Table
+from infra.local.demonstration import demonstration
 from infra.local.extras import Extras
+from infra.local.model import ScriptedModel
+from infra.local.services import Services
+from infra.local.stack import Stack
+
+PAGE = Path(__file__).parent / "page"
+EDGE = {f"/api/{agent}/ws": f"/v1?agent={agent}" for agent in AGENTS}
+SCRIPT = "/demonstration"
+DEVELOPER = "developer"
 
 
-def extras(address: str) -> Extras:
-    """`address` is the gateway's `host:port`. See `Extras` for what may be added and when it is used."""
-    del address
-    return Extras()
+def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
+    """What is added at `address`, the gateway's ``host:port``, for the shell's `variables`."""
+    key = variables.get("CHATRELAY_DEV_KEY") or new_key()
+    real = variables.get("ANTHROPIC_API_KEY")
+    base_url = variables.get("ANTHROPIC_BASE_URL") if real else f"http://{address}{SCRIPT}"
+    port = address.rpartition(":")[2]
+    environment = {"ALLOWED_ORIGINS": f"http://{address},http://localhost:{port},http://127.0.0.1:{port}"}
+    if base_url:
+        environment["ANTHROPIC_BASE_URL"] = base_url
+
+    async def prepare(stack: Stack, services: Services) -> None:
+        table = stack.outputs["TableName"]
+        Keys(Table(services.resource("dynamodb").meta.client, table)).add(key, DEVELOPER, "make run")
+        secret = stack.functions[stack.resources["MessageFunction"]].environment["CLAUDE_SECRET"]
+        services.client("secretsmanager").create_secret(Name=secret, SecretString=real or "demonstration")
+
+    return Extras(
+        routes=_routes(key, demonstrates=not real),
+        paths=EDGE,
+        environment=environment,
+        banner=_banner(address, key, base_url, demonstrates=not real),
+        prepare=prepare,
+    )
+
+
+def _routes(key: str, *, demonstrates: bool) -> list[BaseRoute]:
+    config = {"websocket": "/v1", "key": key, "agents": AGENTS, "demonstration": demonstrates}
+
+    def page(_: Request) -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    def configuration(request: Request) -> JSONResponse:
+        """The key goes to this machine's own pages only: a name that merely resolves to it gets none."""
+        return JSONResponse(config if _is_loopback(request.url.hostname) else {**config, "key": None})
+
+    return [
+        Route("/", page),
+        Route("/page/config.json", configuration),
+        Mount("/page", StaticFiles(directory=PAGE)),
+        *([Mount(SCRIPT, ScriptedModel(demonstration))] if demonstrates else []),
+    ]
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _banner(address: str, key: str, base_url: str | None, *, demonstrates: bool) -> list[str]:
+    model = "a demonstration script (set ANTHROPIC_API_KEY for the real one)" if demonstrates else base_url or "Claude"
+    return [
+        f"The BuilderOS app's base URL: http://{address}",
+        f"Development API key: {key}",
+        f"The model: {model}",
+        f"Playground: http://{address}/",
+    ]

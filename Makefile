@@ -1,0 +1,68 @@
+PYTHON ?= python3
+SAM_VERSION = 1.170.0
+PORT ?= 8080
+
+BIN = .venv/bin
+LOCKS = layers/dependencies/requirements.txt infra/local/requirements.txt
+export SAM_CLI_TELEMETRY = 0
+export AWS_DEFAULT_REGION ?= us-east-1
+
+.PHONY: help run test check lint types templates lock clean
+.DEFAULT_GOAL := help
+
+help:  ## Show this help
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+run: .venv/run  ## Start everything here: playground, WebSocket, HTTP (PORT, CHATRELAY_DEV_KEY, ANTHROPIC_API_KEY)
+	@PORT=$(PORT) $(BIN)/python -m infra.local
+
+test: .venv/test  ## Run every test
+	$(BIN)/python -m pytest
+
+check: lint types templates  ## Run the linters, the type checker and the template checks
+
+lint: .venv/test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/test
+	$(BIN)/mypy
+
+templates: .venv/test .venv-sam/done
+	$(BIN)/cfn-lint infra/storage.yaml infra/edge.yaml
+	.venv-sam/bin/sam validate
+	.venv-sam/bin/sam validate --lint
+	.venv-sam/bin/sam build
+
+lock: .venv/test  ## Resolve every requirements.in anew
+	for at in layers/dependencies infra/local tests; do \
+		(cd $$at && $(CURDIR)/$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+			--no-header --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt) || exit 1; \
+	done
+
+clean:  ## Remove what was built
+	rm -rf .venv .venv-sam .aws-sam .mypy_cache .ruff_cache .pytest_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Chat Relay needs Python 3.11 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv .venv
+
+# The relay's package is used where it lies, as in Lambda: no copy that could be stale.
+.venv/run: $(LOCKS) | .venv/bin/python
+	@echo "Installing what the relay and the local gateway need (once; about a minute) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(LOCKS:%=--requirement %)
+	@$(BIN)/python -c 'import pathlib, sysconfig; \
+		pathlib.Path(sysconfig.get_path("purelib"), "chatrelay.pth").write_text(str(pathlib.Path("layers/relay").resolve()))'
+	@touch $@
+
+.venv/test: tests/requirements.txt .venv/run
+	@echo "Installing what the tests need (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@touch $@
+
+# The SAM command line has pins of its own that would fight ours.
+.venv-sam/done: Makefile
+	@echo "Installing the SAM command line (once) ..."
+	@$(PYTHON) -m venv .venv-sam
+	@.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check aws-sam-cli==$(SAM_VERSION)
+	@touch $@

@@ -1,0 +1,70 @@
+"""API keys of a deployed relay: ``python -m infra.keys create alice``. Only a key's hash is stored."""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chatrelay.identity import new_key
+from chatrelay.store.keys import Keys
+from chatrelay.store.table import Table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Does what the command line says; 1 if it could not."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.do(Keys(Table.connect(options.table or _table_of(options.stack))), options))
+    except (BotoCoreError, ClientError, ValueError, LookupError) as problem:
+        print(f"infra.keys: {problem}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m infra.keys", description=__doc__)
+    parser.add_argument("--stack", default="chat-relay", help="the deployed stack (default: %(default)s)")
+    parser.add_argument("--table", help="the table itself, instead of the stack's")
+    commands = parser.add_subparsers(required=True, metavar="create | list | revoke")
+    create = commands.add_parser("create", help="make a key for a user and print it, this once")
+    create.add_argument("user", help="up to 64 of the characters A-Z a-z 0-9 . _ @ -")
+    create.add_argument("--label", default="", help="to tell keys apart, e.g. the device")
+    create.set_defaults(do=_create)
+    commands.add_parser("list", help="show whose keys there are").set_defaults(do=_list)
+    revoke = commands.add_parser("revoke", help="remove a key")
+    revoke.add_argument("id", help="as `list` shows it")
+    revoke.set_defaults(do=_revoke)
+    return parser
+
+
+def _table_of(stack: str) -> str:
+    stacks = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
+    if "TableName" not in outputs:
+        raise LookupError(f"the stack {stack} has no output TableName")
+    return outputs["TableName"]
+
+
+def _create(keys: Keys, options: argparse.Namespace) -> int:
+    key = new_key()
+    keys.add(key, options.user, options.label)
+    print(key)
+    return 0
+
+
+def _list(keys: Keys, _: argparse.Namespace) -> int:
+    for key in sorted(keys.all(), key=lambda key: key.created_at):
+        made = datetime.fromtimestamp(key.created_at, UTC).date()
+        print(f"{key.id}  {made}  {key.user}  {key.label}".rstrip())
+    return 0
+
+
+def _revoke(keys: Keys, options: argparse.Namespace) -> int:
+    if not keys.revoke(options.id):
+        raise LookupError(f"there is no key {options.id}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The whole deployment on this machine: template.yaml under the local gateway, and a model that plays scripts."""
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.model import ScriptedModel, serving_in_thread
+from infra.local.script import Script, answer
+
+REPOSITORY = Path(__file__).parents[2]
+KEY = "crk_the-key-of-the-tests"
+READY_S = 60.0
+
+
+@dataclass
+class Playbook:
+    """What the model does, by the text of the user's last message."""
+
+    scripts: dict[str, Script | Callable[[dict[str, Any]], Script]] = field(default_factory=dict)
+
+    def choose(self, body: dict[str, Any]) -> Script:
+        script = self.scripts.get(asked(body), answer("Yes."))
+        return script if isinstance(script, Script) else script(body)
+
+
+def asked(body: dict[str, Any]) -> str:
+    """The last text of the last user's turn in a request."""
+    content = [message for message in body["messages"] if message["role"] == "user"][-1]["content"]
+    return str(content if isinstance(content, str) else content[-1]["text"])
+
+
+@dataclass(frozen=True)
+class Relay:
+    """The running deployment. `address` is ``host:port``."""
+
+    address: str
+    process: subprocess.Popen[str]
+    model: ScriptedModel
+    playbook: Playbook
+    log: list[str]
+    key: str = KEY
+
+    @property
+    def websocket(self) -> str:
+        return f"ws://{self.address}/v1"
+
+    def plays(self, prompt: str, script: Script | Callable[[dict[str, Any]], Script]) -> None:
+        """From now on a message `prompt` is answered by `script`."""
+        self.playbook.scripts[prompt] = script
+
+    def requests_for(self, prompt: str) -> list[Any]:
+        """What the model was asked when the last message was `prompt`."""
+        return [request for request in self.model.requests if asked(request.body) == prompt]
+
+
+@pytest.fixture(scope="session")
+def start_relay() -> Iterator[Callable[..., Relay]]:
+    """Starts further deployments, with arguments of the gateway and variables of the shell."""
+    running: list[Relay] = []
+    playbook = Playbook()
+    model = ScriptedModel(playbook.choose)
+
+    with serving_in_thread(model) as base_url:
+
+        def start(*arguments: str, **variables: str) -> Relay:
+            shell = {"ANTHROPIC_API_KEY": "sk-test", "ANTHROPIC_BASE_URL": base_url, "CHATRELAY_DEV_KEY": KEY}
+            process, address, log = _start(arguments, {**os.environ, **shell, **variables})
+            running.append(Relay(address, process, model, playbook, log))
+            return running[-1]
+
+        yield start
+        for relay in running:
+            relay.process.terminate()
+        for relay in running:
+            assert relay.process.wait(20) == 0, "the gateway ends in order"
+
+
+@pytest.fixture(scope="session")
+def relay(start_relay: Callable[..., Relay]) -> Relay:
+    """The deployment that most tests share."""
+    return start_relay("--parameter", "ClaudeReadTimeout=2")
+
+
+def _start(arguments: tuple[str, ...], variables: dict[str, str]) -> tuple[subprocess.Popen[str], str, list[str]]:
+    command = [sys.executable, "-m", "infra.local", "--port", "0", *arguments]
+    process = subprocess.Popen(  # noqa: S603
+        command, cwd=REPOSITORY, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    log: list[str] = []
+    ready: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_follow, args=(process, log, ready), daemon=True).start()
+    try:
+        return process, ready.get(timeout=READY_S), log
+    except queue.Empty:
+        process.kill()
+        pytest.fail("the gateway did not start:\n" + "\n".join(log))
+
+
+def _follow(process: subprocess.Popen[str], log: list[str], ready: "queue.Queue[str]") -> None:
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            log.append(line.rstrip())
+            if line.startswith("Ready: "):
+                ready.put(line.removeprefix("Ready: http://").strip().rstrip("/"))
+
+
+@pytest.fixture
+def conversation(request: pytest.FixtureRequest) -> str:
+    """A conversation of the test's own."""
+    return str(request.node.name)[:100]

@@ -1,0 +1,156 @@
+"""A message goes in, the reply streams out: through the real functions, in processes of their own."""
+
+import hashlib
+import time
+
+import pytest
+
+from infra.local.script import answer, cut_after, fail_after, partial, refuse, stall_after
+from tests.end_to_end.conftest import Relay
+from tests.end_to_end.phone import Phone, assembled, proves
+
+MIXED = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t, line\nfeed, \' and </script>. '
+
+
+async def test_a_reply_streams_in_pieces_and_proves_itself(relay: Relay, conversation: str) -> None:
+    text = MIXED * 20
+    relay.plays("stream", answer(text, delta_chars=7, pause_s=0.005))
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        typing, *messages, complete = await phone.ask("stream", id="m1", conversation=conversation)
+    assert (typing["type"], typing["id"], typing["conversation"]) == ("typing", "m1", conversation)
+    assert {frame["type"] for frame in messages} == {"message"}
+    assert 5 < len(messages) < 100, "in pieces, and not one for each of the 200 deltas"
+    assert assembled(messages) == text
+    assert proves(complete, text)
+    assert (complete["stop_reason"], complete["model"]) == ("end_turn", "claude-sonnet-4-5-20250929")
+    assert complete["usage"]["output_tokens"] > 0
+    assert {frame["reply"] for frame in [*messages, complete]} == {typing["reply"]}
+    assert {frame["epoch"] for frame in [*messages, complete]} == {typing["epoch"]}
+
+
+async def test_a_hundred_kilobytes_arrive_exactly_in_frames_under_the_limit(relay: Relay, conversation: str) -> None:
+    text = MIXED * 1300
+    relay.plays("long", answer(text, delta_chars=400))
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        frames = await phone.ask("long", id="m1", conversation=conversation)
+    assert len(text.encode()) > 100_000
+    assert assembled(frames) == text
+    assert proves(frames[-1], text)
+    assert 30 * 1024 < max(phone.sizes_bytes) <= 32 * 1024
+
+
+async def test_typing_comes_before_the_model_has_said_anything(relay: Relay, conversation: str) -> None:
+    relay.plays("slow", answer("At last.", first_s=1.5))
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.ask("warm up", id="m0", conversation=conversation)
+        sent_s = time.monotonic()
+        await phone.ask("slow", id="m1", conversation=conversation)
+        typing, message = (phone.frames.index(frame) for frame in phone.frames[3:5])
+    assert phone.frames[typing]["type"] == "typing"
+    assert phone.arrived_s[typing] - sent_s < 1.0 < phone.arrived_s[message] - sent_s
+
+
+async def test_a_conversation_is_remembered_as_it_was_written(relay: Relay, conversation: str) -> None:
+    relay.plays("My name is Ada.", answer("Hello, Ada! 👋", thinking="A name."))
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.ask("My name is Ada.", id="m1", conversation=conversation)
+        await phone.ask("What is my name?", id="m2", conversation=conversation)
+        await phone.ask("What is my name?", id="m3", conversation=f"{conversation}, another")
+    with_history, without = relay.requests_for("What is my name?")[-2:]
+    thought, said = with_history.body["messages"][1]["content"]
+    assert [message["role"] for message in with_history.body["messages"]] == ["user", "assistant", "user"]
+    assert (thought["type"], thought["thinking"]) == ("thinking", "A name.")
+    assert thought["signature"] == "c2NyaXB0ZWQ="
+    assert said == {"type": "text", "text": "Hello, Ada! 👋"}
+    assert with_history.body["cache_control"] == {"type": "ephemeral"}
+    assert [message["role"] for message in without.body["messages"]] == ["user"]
+
+
+async def test_the_same_id_twice_is_answered_once(relay: Relay, conversation: str) -> None:
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.ask("only once", id="m1", conversation=conversation)
+        await phone.say({"action": "send", "id": "m1", "conversation": conversation, "content": "only once"})
+        await phone.ask("something else", id="m2", conversation=conversation)
+    assert len(relay.requests_for("only once")) == 1
+    assert [frame["id"] for frame in phone.frames if frame["type"] == "typing"] == ["m1", "m2"]
+
+
+async def test_a_reader_that_leaves_does_not_stop_the_reply(relay: Relay, conversation: str) -> None:
+    relay.plays("leave", answer("Still here. " * 20, pause_s=0.05))
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.say({"action": "send", "id": "m1", "conversation": conversation, "content": "leave"})
+        await phone.hear_until(lambda frame: frame["type"] == "message")
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        for attempt in range(40):
+            await phone.ask("so?", id=f"m{attempt + 2}", conversation=conversation)
+            history = relay.requests_for("so?")[-1].body["messages"]
+            if any(message["role"] == "assistant" and "Still" in str(message) for message in history):
+                break
+    assert history[1]["content"][0]["text"] == "Still here. " * 20
+
+
+@pytest.mark.parametrize("stop_reason", ["end_turn", "stop_sequence", "max_tokens", "tool_use"])
+async def test_every_ordinary_end_is_complete_and_says_why(relay: Relay, conversation: str, stop_reason: str) -> None:
+    relay.plays(f"end {stop_reason}", answer("So far.", stop_reason=stop_reason))
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        *_, complete = await phone.ask(f"end {stop_reason}", id="m1", conversation=conversation)
+    assert (complete["type"], complete["stop_reason"]) == ("complete", stop_reason)
+
+
+BROKEN = {
+    "401": (refuse(401), "", "upstream", True),
+    "429": (refuse(429, headers={"retry-after": "17"}), "", "overloaded", True),
+    "529": (refuse(529, headers={"retry-after": "30"}), "", "overloaded", True),
+    "overloaded in mid-stream": (fail_after("Half", "overloaded_error"), "Half", "overloaded", True),
+    "failure in mid-stream": (fail_after("Half", "api_error"), "Half", "upstream", True),
+    "cut": (cut_after("Half"), "Half", "upstream", True),
+    "no message_stop": (partial("Half"), "Half", "upstream", True),
+    "silence": (stall_after("Half"), "Half", "upstream", True),
+    "refusal": (answer("Half", stop_reason="refusal"), "Half", "refused", False),
+}
+
+
+@pytest.mark.parametrize("end", BROKEN)
+async def test_every_broken_end_is_told_and_keeps_the_text(relay: Relay, conversation: str, end: str) -> None:
+    script, kept, code, retryable = BROKEN[end]
+    relay.plays(end, script)
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        frames = await phone.ask(end, id="m1", conversation=conversation)
+        error = frames[-1]
+        await phone.ask("go on", id="m2", conversation=conversation)
+    assert assembled(frames) == kept
+    assert (error["type"], error["code"], error["retryable"]) == ("error", code, retryable)
+    assert error["reply"] == frames[0]["reply"]
+    assert error["content"].endswith(".")
+    said = [turn for turn in relay.requests_for("go on")[-1].body["messages"] if turn["role"] == "assistant"]
+    assert [turn["content"] for turn in said] == ([[{"type": "text", "text": kept}]] if kept else [])
+
+
+async def test_the_wait_that_the_model_asks_for_is_handed_on(relay: Relay, conversation: str) -> None:
+    relay.plays("busy", refuse(429, headers={"retry-after": "17"}))
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        *_, error = await phone.ask("busy", id="m1", conversation=conversation)
+    assert error["retry_after"] == 17
+    assert len(relay.requests_for("busy")) == 1
+
+
+async def test_a_paused_turn_is_one_answer(relay: Relay, conversation: str) -> None:
+    pauses = iter([answer("First, ", stop_reason="pause_turn"), answer("second.")])
+    relay.plays("pause", lambda _: next(pauses))
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        frames = await phone.ask("pause", id="m1", conversation=conversation)
+    assert assembled(frames) == "First, second."
+    assert frames[-1]["sha256"] == hashlib.sha256(b"First, second.").hexdigest()
+
+
+async def test_two_connections_do_not_hear_each_other(relay: Relay, conversation: str) -> None:
+    relay.plays("one", answer("1" * 50, pause_s=0.01))
+    relay.plays("two", answer("2" * 50, pause_s=0.01))
+    async with (
+        Phone.connected(relay.websocket, relay.key) as first,
+        Phone.connected(relay.websocket, relay.key) as other,
+    ):
+        await first.say({"action": "send", "id": "a", "conversation": f"{conversation} 1", "content": "one"})
+        await other.say({"action": "send", "id": "b", "conversation": f"{conversation} 2", "content": "two"})
+        heard = [await phone.hear_until(lambda frame: frame["type"] == "complete") for phone in (first, other)]
+    assert [assembled(frames) for frames in heard] == ["1" * 50, "2" * 50]
