@@ -11,10 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -25,6 +25,7 @@ _READY = re.compile(r"^Ready: http://(127\.0\.0\.1:\d+)/$")
 _WAIT_S = 15.0
 
 Record = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass
@@ -128,7 +129,7 @@ def serving(folder: Path, *options: str) -> Iterator[Serving]:
                 pipe.close()
 
 
-def eventually(probe: Callable[[], Any], timeout_s: float = _WAIT_S) -> Any:
+def eventually(probe: Callable[[], T], timeout_s: float = _WAIT_S) -> T:
     """Ask again and again until the answer is true. Raises AssertionError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not (answer := probe()):
@@ -177,6 +178,6 @@ def _address(line: str) -> str:
     return match.group(1)
 
 
-def _at_least(count: int, found: Any) -> list[Any]:
+def _at_least(count: int, found: Iterable[T]) -> list[T]:
     items = list(found)
     return items if len(items) >= count else []

@@ -8,7 +8,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from tests.infra.local.serving import Serving
+from tests.infra.local.serving import Record, Serving
 
 
 def doing(**script: object) -> str:
@@ -91,7 +91,7 @@ async def test_authorizer_is_asked_again_for_every_connection(gateway: Serving) 
         async with connect(gateway.websocket("sourced?mark=twice"), additional_headers={"x-token": "same"}):
             pass
 
-    def asked(record: dict[str, dict[str, dict[str, str]]]) -> bool:
+    def asked(record: Record) -> bool:
         query = record["event"].get("queryStringParameters") or {}
         return record["event"].get("type") == "REQUEST" and query.get("mark") == "twice"
 

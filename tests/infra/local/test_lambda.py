@@ -116,7 +116,7 @@ def test_reserved_concurrency_throttles_with_429(gateway: Serving) -> None:
         with pytest.raises(ClientError) as error:
             gateway.invoke("local-Single", {})
         first.result()
-    response = error.value.response
+    response: Any = error.value.response
     assert response["Error"]["Code"] == "TooManyRequestsException"
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 429
     assert response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"

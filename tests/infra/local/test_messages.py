@@ -14,7 +14,7 @@ from tests.infra.local.serving import Serving
 _ERROR = re.compile(r'^\{"message": "([^"]+)", "connectionId":"([\w-]{15}=)", "requestId":"([0-9a-f-]{36})"\}$')
 
 
-def act(action: str = "act", **script: Any) -> str:
+def act(action: str = "act", /, **script: Any) -> str:
     return json.dumps({"action": action, "do": script})
 
 
@@ -49,13 +49,13 @@ async def test_client_cannot_select_the_gateways_own_routes(gateway: Serving, ro
 
 async def test_integration_that_raises_is_an_internal_server_error(gateway: Serving) -> None:
     async with connect(gateway.websocket("plain")) as client:
-        await client.send(act(**{"raise": "no"}))
+        await client.send(act("act", **{"raise": "no"}))
         assert await error_of(client) == "Internal server error"
 
 
 async def test_integration_that_answers_without_a_status_is_an_internal_server_error(gateway: Serving) -> None:
     async with connect(gateway.websocket("plain")) as client:
-        await client.send(act(**{"return": None}))
+        await client.send(act("act", **{"return": None}))
         assert await error_of(client) == "Internal server error"
 
 
@@ -79,7 +79,7 @@ async def test_time_out_of_an_integration_is_the_gateways_at_most(gateway: Servi
 @pytest.mark.parametrize("status", [200, 400, 500])
 async def test_one_way_route_sends_nothing_whatever_it_answers(gateway: Serving, status: int) -> None:
     async with connect(gateway.websocket("plain")) as client:
-        await client.send(act(**{"return": {"statusCode": status, "body": "an answer"}}))
+        await client.send(act("act", **{"return": {"statusCode": status, "body": "an answer"}}))
         assert await nothing_arrives(client)
 
 
@@ -92,7 +92,10 @@ async def test_route_with_a_route_response_sends_the_body(gateway: Serving) -> N
 async def test_messages_of_one_connection_are_handled_at_the_same_time(gateway: Serving) -> None:
     async with connect(gateway.websocket("plain")) as client:
         for answer in ("slow", "quick"):
-            script = {"sleep": 0.5 if answer == "slow" else 0, "return": {"statusCode": 200, "body": answer}}
+            script: dict[str, Any] = {
+                "sleep": 0.5 if answer == "slow" else 0,
+                "return": {"statusCode": 200, "body": answer},
+            }
             await client.send(act("twoway", **script))
         assert [await client.recv(), await client.recv()] == ["quick", "slow"]
 

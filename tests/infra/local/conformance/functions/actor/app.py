@@ -6,14 +6,15 @@ the query's `do`, in `do` of a JSON body, or in the event itself.
 
 import json
 import os
+import sys
 import time
 import uuid
 from pathlib import Path
 from typing import Any
 
-from shared_by_layer import WORKER
+from shared_by_layer import WORKER  # type: ignore[import-not-found]
 
-_HANDLED = []
+_HANDLED: list[str] = []
 
 
 class Told(Exception):
@@ -36,7 +37,7 @@ def handler(event: dict[str, Any], context: Any) -> Any:
     return _act(_script(event), facts)
 
 
-def _script(event: dict[str, Any]) -> dict[str, Any]:
+def _script(event: dict[str, Any]) -> Any:
     query = event.get("queryStringParameters") or {}
     if "do" in query:
         return json.loads(query["do"])
@@ -50,7 +51,7 @@ def _script(event: dict[str, Any]) -> dict[str, Any]:
 def _act(script: dict[str, Any], facts: dict[str, Any]) -> Any:
     time.sleep(script.get("sleep", 0))
     if "print" in script:
-        print(script["print"])
+        sys.stdout.write(f"{script['print']}\n")
     if "exit" in script:
         os._exit(script["exit"])
     if "raise" in script:

@@ -5,5 +5,5 @@ from typing import Any
 ANSWER = "before"
 
 
-def handler(event: dict[str, Any], context: Any) -> str:
+def handler(_event: dict[str, Any], _context: Any) -> str:
     return ANSWER
