@@ -187,8 +187,10 @@ FAULTS = {
 def demonstration(body: dict[str, Any]) -> Script:
     """A scripted answer to a Messages API request. A message that is a word of `FAULTS` shows that fault."""
     words, attachments = _words(body["messages"][-1]["content"])
-    if words in FAULTS:
-        return FAULTS[words]
+    # What was asked before and got no answer stands in the same turn, above.
+    command = words.rpartition("\n")[2]
+    if command in FAULTS:
+        return FAULTS[command]
     chance = random.Random(json.dumps(body["messages"], sort_keys=True))  # noqa: S311 - must repeat itself
     paragraphs = (
         chance.choice(OPENINGS),

@@ -33,6 +33,7 @@ export const FRAME_BYTES = 32 * 1024;
 
 const HANDSHAKE_MS = 10_000;
 const PONG_MS = 10_000;
+const ANSWER_MS = 20_000;
 const HEARTBEAT_S = 30;
 // API Gateway closes every connection after 2 hours. A reply that is being written may use up the difference.
 const RENEW_MS = 115 * 60_000;
@@ -151,7 +152,8 @@ export class ChatRelayClient extends EventTarget {
     this.#hangUp();
     const delay = backoff(this.#attempt);
     this.#attempt += 1;
-    this.#become(navigator.onLine ? "reconnecting" : "offline", Date.now() + delay);
+    const offline = globalThis.navigator?.onLine === false;
+    this.#become(offline ? "offline" : "reconnecting", Date.now() + delay);
     this.#after("reconnect", delay, () => this.#connect());
     if (neverOpened && (await this.isRejected(this.key))) this.#reject();
   }
@@ -319,6 +321,12 @@ export class ChatRelayClient extends EventTarget {
     });
   }
 
+  #unanswered(exchange) {
+    if (exchange.status !== "sent") return;
+    const content = "No answer yet. If this message was accepted before, its reply may be finished already.";
+    this.#fail(exchange, { code: "unanswered", content, retryable: true });
+  }
+
   #cannotResume(exchange) {
     this.#fail(exchange, {
       code: "cannot_resume",
@@ -338,6 +346,7 @@ export class ChatRelayClient extends EventTarget {
   #post(exchange) {
     this.#transmit(this.#sendFrame(exchange));
     this.#change(exchange, { status: "sent", sentAt: performance.now(), endedAt: null });
+    this.#after(`answer ${exchange.id}`, ANSWER_MS, () => this.#unanswered(exchange));
   }
 
   /** After a reconnect: what the server may not have is sent again, what it has is continued. */

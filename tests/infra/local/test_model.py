@@ -270,8 +270,7 @@ async def test_no_key_is_unauthorized(stage: Stage, headers: dict[str, str]) -> 
         ),
         (
             {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]},
-            'messages: roles must alternate between "user" and "assistant", '
-            'but found multiple "user" roles in a row',
+            'messages: roles must alternate between "user" and "assistant", but found multiple "user" roles in a row',
         ),
         (
             {"messages": [{"role": "system", "content": "a"}]},
@@ -408,3 +407,6 @@ class TestDemonstration:
 
     def test_a_slash_word_shows_a_failure(self) -> None:
         assert demonstration(self.asked("/overloaded")) == refuse(529, message="Overloaded")
+
+    def test_a_slash_word_counts_behind_a_message_that_got_no_answer(self) -> None:
+        assert demonstration(self.asked("/overloaded\n\n/limit")) == demonstration(self.asked("/limit"))

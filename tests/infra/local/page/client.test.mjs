@@ -1,0 +1,199 @@
+import assert from "node:assert/strict";
+import { beforeEach, mock, test } from "node:test";
+
+import { ChatRelayClient, backoff, base64url } from "../../../../infra/local/page/client.js";
+
+/** A socket in whose server's place the test speaks. */
+class Socket extends EventTarget {
+  static opened = [];
+  sent = [];
+
+  constructor(url, protocols) {
+    super();
+    Object.assign(this, { url, protocols });
+    Socket.opened.push(this);
+  }
+
+  send(text) {
+    this.sent.push(JSON.parse(text));
+  }
+
+  close() {}
+
+  happen(type, fields = {}) {
+    this.dispatchEvent(Object.assign(new Event(type), fields));
+  }
+
+  says(frame) {
+    this.happen("message", { data: JSON.stringify(frame) });
+  }
+
+  /** What was sent, but for hello and ping. */
+  get messages() {
+    return this.sent.filter(({ action }) => action !== "hello" && action !== "ping");
+  }
+}
+
+globalThis.WebSocket = Socket;
+
+let client;
+const socket = () => Socket.opened.at(-1);
+
+function greeted() {
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", heartbeat: 30 });
+  socket().says({ type: "pong", content: "" });
+}
+
+const ofReply = (fields) => ({ conversation: "c1", reply: "r1", epoch: 1, content: "", ...fields });
+
+beforeEach(() => {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  Socket.opened = [];
+  client = new ChatRelayClient({ url: "ws://relay/v1", agent: "claude", conversation: "c1" });
+  client.start("crk_ключ+/");
+});
+
+test("the key travels as a subprotocol in base64url", () => {
+  assert.equal(socket().url, "ws://relay/v1?agent=claude");
+  assert.deepEqual(socket().protocols, ["chatrelay.v1", `bearer.${base64url("crk_ключ+/")}`]);
+  assert.match(socket().protocols[1], /^bearer\.[A-Za-z0-9_-]+$/);
+});
+
+test("it is online when the server is ready, not when the socket is open", () => {
+  socket().happen("open");
+  assert.deepEqual(socket().sent, [{ action: "hello", conversation: "c1" }]);
+  assert.equal(client.state, "connecting");
+  socket().says({ type: "ready", content: "" });
+  assert.equal(client.state, "online");
+});
+
+test("a message that was written before the connection goes out when it is there", () => {
+  const { id } = client.send("Hello");
+  greeted();
+  assert.deepEqual(socket().messages, [
+    { action: "send", id, conversation: "c1", agent: "claude", content: "Hello" },
+  ]);
+});
+
+test("a message that was not accepted is sent again after a reconnect, with the same id", () => {
+  greeted();
+  const { id } = client.send("Hello");
+  socket().happen("close", { code: 1006 });
+  assert.equal(client.state, "reconnecting");
+  mock.timers.tick(500);
+  greeted();
+  assert.equal(Socket.opened.length, 2);
+  assert.deepEqual(socket().messages.map(({ action, id }) => [action, id]), [["send", id]]);
+});
+
+test("a reply that is open is resumed from the text that is here", () => {
+  greeted();
+  const { id } = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  socket().happen("close", { code: 1006 });
+  mock.timers.tick(500);
+  greeted();
+  assert.deepEqual(socket().messages, [{ action: "resume", conversation: "c1", reply: "r1", offset: 4 }]);
+});
+
+test("a server that cannot resume leaves the text and a way to try again", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  socket().says(ofReply({ type: "message", offset: 9, content: "lost" }));
+  assert.equal(socket().messages.at(-1).action, "resume");
+  socket().says({ type: "error", code: "invalid_message", content: "Unknown action.", retryable: false });
+  assert.deepEqual([exchange.status, exchange.error.code, exchange.error.retryable], ["failed", "cannot_resume", true]);
+  assert.equal(exchange.reply.text, "Good");
+  client.retry(exchange.id);
+  assert.equal(socket().messages.at(-1).id, exchange.id);
+});
+
+test("a reply ends with its proof", async () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  socket().says(ofReply({ type: "complete", length: 4, stop_reason: "end_turn" }));
+  await Promise.resolve();
+  assert.deepEqual([exchange.status, exchange.proof], ["complete", "unchecked"]);
+});
+
+test("an error with an id belongs to that message, one without to none", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  const notices = [];
+  client.addEventListener("notice", ({ detail }) => notices.push(detail.content));
+  socket().says({ type: "error", id: exchange.id, code: "overloaded", retryable: true, retry_after: 5, content: "Busy." });
+  socket().says({ type: "error", code: "internal", retryable: true, content: "Something else." });
+  assert.deepEqual([exchange.status, exchange.error.retryAt], ["failed", Date.now() + 5000]);
+  assert.deepEqual(notices, ["Something else."]);
+});
+
+test("API Gateway's own frames are shown as errors", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says({ message: "Forbidden", connectionId: "abc", requestId: "def" });
+  assert.deepEqual([exchange.status, exchange.error.content], ["failed", "The gateway says: Forbidden."]);
+});
+
+test("a message that nobody answers does not wait for ever", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  mock.timers.tick(20_000);
+  assert.deepEqual([exchange.status, exchange.error.code], ["failed", "unanswered"]);
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  assert.deepEqual([exchange.status, exchange.error], ["typing", null]);
+});
+
+test("a ping without a pong means that the socket is dead", () => {
+  greeted();
+  mock.timers.tick(30_000);
+  assert.equal(socket().sent.at(-1).action, "ping");
+  mock.timers.tick(9_999);
+  assert.equal(client.state, "online");
+  mock.timers.tick(1);
+  assert.equal(client.state, "reconnecting");
+});
+
+test("a wake does not wait for the time that is set", () => {
+  greeted();
+  socket().happen("close", { code: 1006 });
+  client.wake();
+  assert.equal(client.state, "connecting");
+});
+
+test("a wrong key ends the trying", async () => {
+  client = new ChatRelayClient({ url: "ws://r", agent: "claude", conversation: "c1", isRejected: async () => true });
+  client.start("wrong");
+  socket().happen("close", { code: 1006 });
+  await Promise.resolve();
+  assert.equal(client.state, "rejected");
+  mock.timers.tick(60_000);
+  assert.equal(client.state, "rejected");
+});
+
+test("the rest of a conversation that was left is not heard", () => {
+  greeted();
+  const { id } = client.send("Hello");
+  client.converse("c2");
+  assert.deepEqual(socket().sent.at(-1), { action: "hello", conversation: "c2" });
+  socket().says(ofReply({ type: "typing", id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Late" }));
+  assert.equal(client.exchanges.size, 0);
+});
+
+test("a reply that was begun elsewhere is taken up from its beginning", () => {
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", active: { reply: "r9" } });
+  assert.deepEqual(socket().messages, [{ action: "resume", conversation: "c1", reply: "r9", offset: 0 }]);
+});
+
+test("waiting grows, stays below half a minute and is never in step", () => {
+  assert.deepEqual([0, 1, 2, 10].map((attempt) => backoff(attempt, 1)), [500, 1000, 2000, 30_000]);
+  assert.deepEqual([0, 10].map((attempt) => backoff(attempt, 0)), [250, 15_000]);
+});

@@ -1,0 +1,19 @@
+"""Runs the page's own tests, which need Node and no browser."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+NODE = shutil.which("node")
+TESTS = sorted(Path(__file__).parent.glob("*.test.mjs"))
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not installed")
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_the_pages_module(path: Path) -> None:
+    assert NODE is not None
+    run = subprocess.run([NODE, "--test", path], capture_output=True, text=True, check=False)  # noqa: S603
+
+    assert run.returncode == 0, run.stdout + run.stderr
