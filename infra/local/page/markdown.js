@@ -9,8 +9,16 @@ import DOMPurify from "./vendor/purify.es.js";
 import { lexer, parser, use } from "./vendor/marked.esm.js";
 import { settled } from "./unfinished.js";
 
-// The page may load nothing from elsewhere, so a picture becomes a link to it.
-use({ renderer: { image: ({ href, text }) => `<a href="${escape(href)}">${escape(text || href)}</a>` } });
+const PLAIN_TAG = /^<\/?(br|sub|sup|kbd|b|i|u|s|mark|small)\s*\/?>$/i;
+
+use({
+  renderer: {
+    // The page may load nothing from elsewhere, so a picture becomes a link to it.
+    image: ({ href, text }) => `<a href="${escape(href)}">${escape(text || href)}</a>`,
+    // Other HTML than the plainest is shown as it was written. A model that explains HTML means it so.
+    html: ({ text }) => (PLAIN_TAG.test(text.trim()) ? text : escape(text)),
+  },
+});
 
 DOMPurify.addHook("afterSanitizeAttributes", (node) => {
   if (node.tagName === "INPUT") node.setAttribute("type", "checkbox"); // a task list's, and nothing to type into
