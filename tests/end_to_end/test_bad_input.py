@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from infra.local.script import answer
-from tests.end_to_end.conftest import REPOSITORY, Relay
+from tests.conftest import REPOSITORY, Relay
 from tests.end_to_end.phone import Phone, assembled
 
 SEND = {"action": "send", "id": "m1", "conversation": "c", "content": "hello"}

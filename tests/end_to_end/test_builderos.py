@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from infra.local.script import answer, fail_after
 from tests.end_to_end.builderos import RENDER_S, App
-from tests.end_to_end.conftest import Relay
+from tests.conftest import Relay
 
 FAST = "Grüße 👩‍👩‍👧‍👦, 你好! " * 60
 

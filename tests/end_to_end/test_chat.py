@@ -6,7 +6,7 @@ import time
 import pytest
 
 from infra.local.script import answer, cut_after, fail_after, partial, refuse, stall_after
-from tests.end_to_end.conftest import Relay
+from tests.conftest import Relay
 from tests.end_to_end.phone import Phone, assembled, proves
 
 MIXED = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t, line\nfeed, \' and </script>. '

@@ -68,8 +68,8 @@ class Table:
 
     def put_together(self, first: Item, *others: Item) -> bool:
         """Writes all the items or none. False if there is a `first` already."""
-        puts: "list[TransactWriteItemTypeDef]" = [{"Put": {"TableName": self.name, "Item": item}} for item in others]
-        put_first: "PutTypeDef" = {"TableName": self.name, "Item": first, "ConditionExpression": NEW}
+        puts: list[TransactWriteItemTypeDef] = [{"Put": {"TableName": self.name, "Item": item}} for item in others]
+        put_first: PutTypeDef = {"TableName": self.name, "Item": first, "ConditionExpression": NEW}
         try:
             self.client.transact_write_items(TransactItems=[{"Put": put_first}, *puts])
         except self.client.exceptions.TransactionCanceledException as cancelled:

@@ -15,7 +15,7 @@ import pytest
 from infra.local.model import ScriptedModel, serving_in_thread
 from infra.local.script import Script, answer
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 KEY = "crk_the-key-of-the-tests"
 READY_S = 60.0
 

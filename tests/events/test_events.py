@@ -1,0 +1,97 @@
+"""The sample events are whole: `sam local invoke` and these tests give them to the functions as AWS would."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from aws_lambda_powertools.utilities.parser.models import (
+    APIGatewayProxyEventV2Model,
+    APIGatewayWebSocketConnectEventModel,
+    APIGatewayWebSocketDisconnectEventModel,
+    APIGatewayWebSocketMessageEventModel,
+)
+from botocore.config import Config
+from pydantic import BaseModel
+
+from tests.conftest import Relay
+
+EVENTS = Path(__file__).parent
+FUNCTION = {
+    "authorizer": "AuthorizerFunction",
+    "connect": "ConnectFunction",
+    "disconnect": "DisconnectFunction",
+    "hello": "ControlFunction",
+    "ping": "ControlFunction",
+    "send": "MessageFunction",
+    "app-key": "MessageFunction",
+    "app-configuration": "MessageFunction",
+    "app-message": "MessageFunction",
+    "warm": "MessageFunction",
+    "failed": "FailedFunction",
+    "health": "ApiFunction",
+    "status": "ApiFunction",
+}
+MODEL: dict[str, type[BaseModel]] = {
+    "connect": APIGatewayWebSocketConnectEventModel,
+    "disconnect": APIGatewayWebSocketDisconnectEventModel,
+    "hello": APIGatewayWebSocketMessageEventModel,
+    "ping": APIGatewayWebSocketMessageEventModel,
+    "send": APIGatewayWebSocketMessageEventModel,
+    "app-key": APIGatewayWebSocketMessageEventModel,
+    "app-configuration": APIGatewayWebSocketMessageEventModel,
+    "app-message": APIGatewayWebSocketMessageEventModel,
+    "health": APIGatewayProxyEventV2Model,
+    "status": APIGatewayProxyEventV2Model,
+}
+
+
+def read(name: str) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    return event
+
+
+def test_every_event_has_its_function_and_every_function_its_event() -> None:
+    assert sorted(path.stem for path in EVENTS.glob("*.json")) == sorted(FUNCTION)
+    functions = Path(EVENTS.parents[1], "functions")
+    assert {f"{path.parent.name.capitalize()}Function" for path in functions.glob("*/app.py")} == set(FUNCTION.values())
+
+
+@pytest.mark.parametrize("name", MODEL)
+def test_powertools_knows_the_event(name: str) -> None:
+    MODEL[name].model_validate(read(name))
+
+
+@pytest.mark.parametrize("name", FUNCTION)
+def test_the_function_takes_its_event(invoke: Callable[[str, bytes], dict[str, Any]], name: str) -> None:
+    """Nobody is connected and no key is known in the samples' world; that is an answer, and no failure."""
+    answer = invoke(FUNCTION[name], (EVENTS / f"{name}.json").read_bytes())
+    if name == "authorizer":
+        assert answer["errorMessage"] == "Unauthorized"
+    elif name == "status":
+        assert (answer["statusCode"], answer["body"]) == (401, '{"error":"Invalid API key","code":"unauthorized"}')
+    else:
+        assert "errorMessage" not in (answer or {}), answer
+
+
+@pytest.fixture(scope="module")
+def invoke(relay: Relay) -> Callable[[str, bytes], dict[str, Any]]:
+    """Invokes a function of the running deployment and waits for its answer."""
+    client = boto3.client(
+        "lambda",
+        endpoint_url=f"http://{relay.address}",
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        config=Config(read_timeout=60),
+    )
+
+    def call(function: str, payload: bytes) -> dict[str, Any]:
+        answer: dict[str, Any] = json.load(
+            client.invoke(FunctionName=f"local-{function}", Payload=payload)["Payload"]
+        )
+        return answer
+
+    return call
