@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from infra.local import log
+from infra.local.functions import Function
 from infra.local.limits import Limits
 from infra.local.processes import die_with_parent
 from infra.local.runtime import Invocation, RuntimeApi
-from infra.local.stack import Function
 
 T = TypeVar("T")
 _LINE_BYTES = 1024 * 1024

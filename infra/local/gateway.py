@@ -14,15 +14,17 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infra.local import log, server, worker_variables
+from infra.local.apis import Api
 from infra.local.connections import Connections, ConnectionsApi
 from infra.local.environments import Pool
 from infra.local.extras import Extras
+from infra.local.functions import Function
 from infra.local.http_api import HttpApis
 from infra.local.intrinsics import TemplateError
 from infra.local.invoke import InvokeApi, Invoker
 from infra.local.limits import Limits
 from infra.local.services import Services
-from infra.local.stack import Api, Function, Stack
+from infra.local.stack import Stack
 from infra.local.websocket import WebSockets
 
 A = TypeVar("A", bound=Api)

@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from infra.local import authorizers, events, integrations, log, stamps
+from infra.local.apis import Authorizer, Cors, HttpApi, Route
 from infra.local.integrations import IntegrationFailed, IntegrationTimedOut
 from infra.local.invoke import Invoker
 from infra.local.limits import Limits
-from infra.local.stack import Authorizer, Cors, HttpApi, Route
 
 _VARIABLE = re.compile(r"\{(\w+)(\+?)\}")
 
@@ -43,11 +43,11 @@ class HttpApis:
     async def answer(self, request: Request) -> Response:
         began = time.monotonic()
         response = await self._answer(request)
-        log.request(request.method, request.url.path, response.status_code, time.monotonic() - began)
+        log.request(request.method, request.scope["path"], response.status_code, time.monotonic() - began)
         return response
 
     async def _answer(self, request: Request) -> Response:
-        stage, path = self._stage(request.url.path)
+        stage, path = self._stage(request.scope["path"])
         api = self._apis.get(stage)
         if api is None:
             return _message(404, "Not Found")
@@ -191,14 +191,14 @@ def _content(answer: Mapping[str, Any]) -> bytes:
 
 
 def _call(request: Request, api: HttpApi, stage: str, domain: str, body: bytes) -> events.Call:
-    query = request.url.query
+    query = request.scope["query_string"].decode()
     return events.Call(
         api=api.id,
         stage=stage,
         stage_variables=api.stages[stage],
         domain=domain,
         method=request.method,
-        path=request.url.path,
+        path=request.scope["path"],
         query=query,
         query_items=parse_qsl(query, keep_blank_values=True),
         headers=_headers(request),

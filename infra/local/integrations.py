@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.local import log, mapping
+from infra.local.apis import Integration
 from infra.local.environments import Outcome, Throttled
 from infra.local.invoke import FunctionMissing, Invoker
-from infra.local.stack import Integration
 
 
 class IntegrationFailed(Exception):

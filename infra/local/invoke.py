@@ -19,9 +19,9 @@ from starlette.responses import JSONResponse, Response
 
 from infra.local import log
 from infra.local.environments import Outcome, Pool, Throttled
+from infra.local.functions import EventSettings
 from infra.local.limits import Limits
 from infra.local.services import Services
-from infra.local.stack import EventSettings
 from infra.local.template import ACCOUNT
 
 _LONGEST_THROTTLE_DELAY_S = 300.0

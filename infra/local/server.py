@@ -15,7 +15,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from infra.local.limits import Limits
 
-_LINGER_S = 1.0
+_LINGER_S = 0.3
 _SHUTDOWN_S = 2
 
 

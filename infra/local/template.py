@@ -30,7 +30,7 @@ def read(path: Path, parameters: Mapping[str, str]) -> dict[str, Any]:
     The place of a function's code or a layer's content stays a path relative to the template, in `S3Key`.
     Raises TemplateError with the translator's own words, OSError if there is no such file.
     """
-    template: dict[str, Any] = yaml_parse(path.read_text())
+    template: dict[str, Any] = yaml_parse(path.read_text(encoding="utf-8"))
     if "Transform" not in template:
         return template
     _point_at_local_code(template)

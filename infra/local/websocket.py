@@ -17,11 +17,11 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from infra.local import authorizers, events, integrations, log, stamps
+from infra.local.apis import Authorizer, Integration, Route, WebSocketApi
 from infra.local.connections import BufferFull, Connection, Connections, Gone, State
 from infra.local.integrations import IntegrationFailed, IntegrationTimedOut
 from infra.local.invoke import Invoker
 from infra.local.limits import Limits
-from infra.local.stack import Authorizer, Integration, Route, WebSocketApi
 
 _SELECTION = re.compile(r"^\$\{?request\.body((?:\.\w+)+)\}?$")
 _SUBPROTOCOL = "sec-websocket-protocol"

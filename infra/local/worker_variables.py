@@ -3,8 +3,8 @@
 import os
 from collections.abc import Callable, Mapping
 
+from infra.local.functions import Function
 from infra.local.services import CREDENTIALS
-from infra.local.stack import Function
 from infra.local.template import REGION
 
 # What a worker keeps of this process's own environment; nothing else would be there in Lambda.

@@ -78,6 +78,15 @@ async def test_greedy_variable_takes_the_rest_and_any_takes_every_method(http: h
     assert event["pathParameters"] == {"path": "a/b.txt"}
 
 
+async def test_path_is_decoded_and_its_query_is_not(http: httpx.AsyncClient) -> None:
+    answer = await http.get('/files/a%20b%3Fc?do={"describe":true}&q=%26')
+    event = answer.json()["event"]
+    assert event["rawPath"] == "/files/a b?c"
+    assert event["pathParameters"] == {"path": "a b?c"}
+    assert event["rawQueryString"].endswith("&q=%26")
+    assert event["queryStringParameters"]["q"] == "&"
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("POST", "/items/7"), ("GET", "/files/")])
 async def test_no_route_is_404(http: httpx.AsyncClient, method: str, path: str) -> None:
     answer = await http.request(method, path)
