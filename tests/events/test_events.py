@@ -89,9 +89,7 @@ def invoke(relay: Relay) -> Callable[[str, bytes], dict[str, Any]]:
     )
 
     def call(function: str, payload: bytes) -> dict[str, Any]:
-        answer: dict[str, Any] = json.load(
-            client.invoke(FunctionName=f"local-{function}", Payload=payload)["Payload"]
-        )
+        answer: dict[str, Any] = json.load(client.invoke(FunctionName=f"local-{function}", Payload=payload)["Payload"])
         return answer
 
     return call
