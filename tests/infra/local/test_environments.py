@@ -72,6 +72,11 @@ def test_published_version_runs_with_its_own_variables_and_snap_start(gateway: S
     assert gateway.describe("local-Published")["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "on-demand"
 
 
+def test_snap_start_runs_its_hooks_before_the_first_event_and_only_for_a_version(gateway: Serving) -> None:
+    assert gateway.describe("local-Published:live")["hooks"] == ["before snapshot", "after restore"]
+    assert gateway.describe("local-Published")["hooks"] == []
+
+
 def test_data_resources_of_the_template_and_its_nested_stacks_are_there(gateway: Serving) -> None:
     variables = gateway.describe()["environment"]
     table = gateway.services("dynamodb").describe_table(TableName=variables["TABLE"])["Table"]

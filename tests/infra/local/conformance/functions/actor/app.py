@@ -12,9 +12,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import snapshot_restore_py  # type: ignore[import-untyped,unused-ignore]
 from shared_by_layer import WORKER  # type: ignore[import-not-found]
 
 _HANDLED: list[str] = []
+_HOOKS: list[str] = []
+snapshot_restore_py.register_before_snapshot(_HOOKS.append, "before snapshot")
+snapshot_restore_py.register_after_restore(_HOOKS.append, "after restore")
 
 
 class Told(Exception):
@@ -28,6 +32,7 @@ def handler(event: dict[str, Any], context: Any) -> Any:
         "arn": context.invoked_function_arn,
         "function": context.function_name,
         "handled": len(_HANDLED),
+        "hooks": _HOOKS,
         "remaining_ms": context.get_remaining_time_in_millis(),
         "request_id": context.aws_request_id,
         "version": context.function_version,
