@@ -36,20 +36,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--template", type=Path, default=Path("template.yaml"))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8080")), help="0: any free port")
-    parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="of the template")
+    parser.add_argument(
+        "--parameter", action="append", type=_pair, default=[], metavar="NAME=VALUE", help="of the template"
+    )
     parser.add_argument("--limit", action="append", default=[], metavar="NAME=NUMBER", help="see limits.py")
     parser.add_argument("--verbose", action="store_true", help="show what the functions print")
     return parser
+
+
+def _pair(setting: str) -> tuple[str, str]:
+    name, separator, value = setting.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{setting!r} is not NAME=VALUE")
+    return name, value
 
 
 def _run(options: argparse.Namespace) -> int:
     # The translator asks boto3 for the Region.
     os.environ["AWS_DEFAULT_REGION"] = REGION
     limits = override(Limits(), options.limit)
-    parameters = dict(setting.split("=", 1) for setting in options.parameter)
     with server.listen(options.host, options.port) as listening, services.running() as running:
         address = _address(listening)
-        deployment = Deployment(options.template, _STACK, parameters, running)
+        deployment = Deployment(options.template, _STACK, dict(options.parameter), running)
         deployment.deploy()
         stack = build(deployment, address)
         extras = _extras(options.template, stack, address)

@@ -130,7 +130,7 @@ def response_of(answer: Any) -> Response:
     if not isinstance(answer, dict) or "statusCode" not in answer:
         text = answer if isinstance(answer, str) else json.dumps(answer)
         return Response(text, media_type="application/json")
-    headers = {str(name).lower(): authorizers.as_string(v) for name, v in (answer.get("headers") or {}).items()}
+    headers = {str(name).lower(): _header(value) for name, value in (answer.get("headers") or {}).items()}
     headers.setdefault("content-type", "text/plain;charset=UTF-8")
     headers.pop("content-length", None)
     response = Response(_content(answer), status_code=_status(answer), headers=headers)
@@ -176,6 +176,13 @@ def _status(answer: Mapping[str, Any]) -> int:
     return status
 
 
+def _header(value: Any) -> str:
+    try:
+        return authorizers.as_string(value)
+    except authorizers.Malformed as error:
+        raise IntegrationFailed("a header is no string") from error
+
+
 def _content(answer: Mapping[str, Any]) -> bytes:
     body = answer.get("body")
     if body is None:
@@ -191,7 +198,7 @@ def _content(answer: Mapping[str, Any]) -> bytes:
 
 
 def _call(request: Request, api: HttpApi, stage: str, domain: str, body: bytes) -> events.Call:
-    query = request.scope["query_string"].decode()
+    query = request.scope["query_string"].decode("latin-1")
     return events.Call(
         api=api.id,
         stage=stage,

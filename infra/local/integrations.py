@@ -48,6 +48,15 @@ async def call(invoker: Invoker, function: str, payload: bytes, timeout_s: float
     return Answered(_value(outcome), int((time.monotonic() - began) * 1000))
 
 
+def send(invoker: Invoker, function: str, payload: bytes) -> None:
+    """Have `function` handle an event some time. Raises IntegrationFailed."""
+    try:
+        invoker.send(invoker.find(function), payload)
+    except FunctionMissing as error:
+        log.notice(f"FunctionMissing: {error}")
+        raise IntegrationFailed("FunctionMissing") from error
+
+
 def _value(outcome: Outcome) -> Any:
     if outcome.error:
         message = str(outcome.error_document().get("errorMessage", ""))

@@ -197,7 +197,7 @@ class WebSockets:
         """Give the function's answer. Raises IntegrationFailed, IntegrationTimedOut."""
         payload = integrations.request_of(integration, event, socket.stage_variables)
         if integration.event:
-            self._invoker.send(self._invoker.find(integration.function), payload)
+            integrations.send(self._invoker, integration.function, payload)
             return {}
         answered = await self._call(integration.function, payload, integration.timeout_s)
         if not integration.proxy:

@@ -115,7 +115,10 @@ async def test_other_answers_are_200_and_json(http: httpx.AsyncClient, value: An
     assert answer.headers["content-type"] == "application/json"
 
 
-@pytest.mark.parametrize("answer", [{"statusCode": "abc"}, {"statusCode": 200, "body": {"no": "string"}}])
+@pytest.mark.parametrize(
+    "answer",
+    [{"statusCode": "abc"}, {"statusCode": 200, "body": {"no": "string"}}, {"statusCode": 200, "headers": {"x": []}}],
+)
 async def test_answer_that_cannot_be_read_is_500(http: httpx.AsyncClient, answer: Any) -> None:
     response = await answered(http, answer)
     assert (response.status_code, response.json()) == (500, {"message": "Internal Server Error"})
