@@ -1,0 +1,49 @@
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from chatrelay.gateway import Gateway
+from chatrelay.store.table import Table
+from infra.local import services, template
+from infra.local.model import serving_in_thread
+from infra.local.services import CREDENTIALS, Services
+from tests.layers.relay.chatrelay.doubles import Sockets
+
+REPOSITORY = Path(__file__).resolve().parents[4]
+NUMBERS = count(1)
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[Services]:
+    with services.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def new_table(aws: Services) -> Callable[[], Table]:
+    """Makes tables as infra/storage.yaml describes them."""
+    properties = template.read(REPOSITORY / "infra" / "storage.yaml", {})["Resources"]["Table"]["Properties"]
+    client = aws.resource("dynamodb").meta.client
+    return lambda: Table(client, aws.create("AWS::DynamoDB::Table", f"table-{next(NUMBERS)}", properties).ref)
+
+
+@pytest.fixture
+def table(new_table: Callable[[], Table]) -> Table:
+    return new_table()
+
+
+@pytest.fixture
+def sockets() -> Iterator[Sockets]:
+    sockets = Sockets()
+    with serving_in_thread(sockets) as sockets.url:
+        yield sockets
+
+
+@pytest.fixture
+def gateway(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> Gateway:
+    """With what Lambda gives a function to sign with, and nothing of this machine's own."""
+    for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    return Gateway.connect(sockets.url)

@@ -1,0 +1,138 @@
+"""What stands in for the world around the relay: over a real port each, or as a port of the relay itself."""
+
+import asyncio
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chatrelay.errors import PostError
+from chatrelay.protocol import FRAME_LIMIT_BYTES
+
+ERRORS = {410: "GoneException", 413: "PayloadTooLargeException", 429: "LimitExceededException", 500: "InternalFailure"}
+
+
+@dataclass(frozen=True)
+class Posted:
+    """One post, with the times of the event loop's clock between which it was under way."""
+
+    frame: bytes
+    started_s: float
+    ended_s: float
+
+    @property
+    def json(self) -> dict[str, Any]:
+        decoded: dict[str, Any] = json.loads(self.frame)
+        return decoded
+
+
+class Reader:
+    """A port of the outbox: takes `post_s` for every frame, and refuses the first posts with `refusals`."""
+
+    def __init__(self, *, post_s: float = 0.0, refusals: Iterable[PostError] = ()) -> None:
+        self.posts: list[Posted] = []
+        self.refused: list[bytes] = []
+        self.most_under_way = 0
+        self._under_way = 0
+        self._post_s = post_s
+        self._refusals = list(refusals)
+
+    async def __call__(self, frame: bytes) -> None:
+        assert len(frame) <= FRAME_LIMIT_BYTES
+        started_s = asyncio.get_running_loop().time()
+        self._under_way += 1
+        self.most_under_way = max(self.most_under_way, self._under_way)
+        try:
+            await asyncio.sleep(self._post_s)
+        finally:
+            self._under_way -= 1
+        if self._refusals:
+            self.refused.append(frame)
+            raise self._refusals.pop(0)
+        self.posts.append(Posted(frame, started_s, asyncio.get_running_loop().time()))
+
+    @property
+    def frames(self) -> list[dict[str, Any]]:
+        return [post.json for post in self.posts]
+
+    @property
+    def types(self) -> list[str]:
+        return [frame["type"] for frame in self.frames]
+
+    @property
+    def texts(self) -> list[str]:
+        return [frame["content"] for frame in self.frames if frame["type"] == "message"]
+
+
+class Sockets:
+    """API Gateway's Management API: an ASGI application that keeps what is posted to each connection.
+
+    `refusals` are statuses that the next posts to a connection get.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.post_s = 0.0
+        self.posts: dict[str, list[Posted]] = defaultdict(list)
+        self.refusals: dict[str, list[int]] = defaultdict(list)
+        self.closed: list[str] = []
+        self._app = Starlette(routes=[Route("/@connections/{id}", self._answer, methods=["POST", "DELETE"])])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    def texts(self, connection_id: str) -> list[str]:
+        """The frames of a connection as they came."""
+        return [post.frame.decode() for post in self.posts[connection_id]]
+
+    def frames(self, connection_id: str) -> list[dict[str, Any]]:
+        """The frames of a connection, all of which are JSON."""
+        return [post.json for post in self.posts[connection_id]]
+
+    async def _answer(self, request: Request) -> Response:
+        connection_id, started_s = request.path_params["id"], time.monotonic()
+        if request.method == "DELETE":
+            self.closed.append(connection_id)
+            return Response(status_code=204)
+        frame = await request.body()
+        await asyncio.sleep(self.post_s)
+        if refusals := self.refusals[connection_id]:
+            status = refusals[0] if refusals[0] == 410 else refusals.pop(0)
+            return JSONResponse({"message": "no"}, status, {"x-amzn-ErrorType": ERRORS[status]})
+        self.posts[connection_id].append(Posted(frame, started_s, time.monotonic()))
+        return Response()
+
+
+class Clocked:
+    """An application in front of `app` that notes when it wrote the last part in which `mark` is."""
+
+    def __init__(self, app: ASGIApp, mark: bytes) -> None:
+        self.written_s = 0.0
+        self._app = app
+        self._mark = mark
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def noting(message: Message) -> None:
+            if self._mark in message.get("body", b""):
+                self.written_s = time.monotonic()
+            await send(message)
+
+        await self._app(scope, receive, noting)
+
+
+def assembled(frames: Iterable[dict[str, Any]]) -> str:
+    """What a client shows: the texts put together by offset, in UTF-16. A gap or a repeat does not assemble."""
+    units = b""
+    for frame in frames:
+        if frame["type"] == "message":
+            assert frame["offset"] == len(units) // 2
+            units += frame["content"].encode("utf-16-le")
+    return units.decode("utf-16-le")

@@ -1,0 +1,53 @@
+import pytest
+
+from chatrelay.errors import SettingError
+from chatrelay.settings import Claude, Environment, Handshake
+
+CLAUDE = {
+    "CLAUDE_SECRET": "relay/anthropic",
+    "CLAUDE_MODEL": "claude-sonnet-5",
+    "CLAUDE_MAX_TOKENS": "4096",
+    "CLAUDE_SYSTEM": "",
+    "CLAUDE_READ_TIMEOUT": "60",
+    "CLAUDE_HISTORY_TOKENS": "100000",
+}
+
+
+def test_the_settings_of_claude_are_typed() -> None:
+    assert Claude.read(Environment(CLAUDE)) == Claude("relay/anthropic", "claude-sonnet-5", 4096, "", 60, 100_000)
+
+
+@pytest.mark.parametrize("name", CLAUDE)
+def test_a_missing_variable_is_named(name: str) -> None:
+    variables = {key: value for key, value in CLAUDE.items() if key != name}
+
+    with pytest.raises(SettingError, match=f"{name} is missing"):
+        Claude.read(Environment(variables))
+
+
+@pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "1e3", "many", " 5", "²"])
+def test_a_number_must_be_a_positive_whole_one(value: str) -> None:
+    with pytest.raises(SettingError, match="CLAUDE_MAX_TOKENS must be a positive whole number"):
+        Claude.read(Environment({**CLAUDE, "CLAUDE_MAX_TOKENS": value}))
+
+
+@pytest.mark.parametrize("value", ["", "True", "1", "yes", "false "])
+def test_a_flag_must_be_true_or_false(value: str) -> None:
+    with pytest.raises(SettingError, match="FIRST_FRAME_AUTH must be true or false"):
+        Handshake.read(Environment({"FIRST_FRAME_AUTH": value, "ALLOWED_ORIGINS": ""}))
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("", set()),
+        (" , ,", set()),
+        ("a", {"a"}),
+        ("https://a.example, https://b.example,", {"https://a.example", "https://b.example"}),
+    ],
+    ids=["empty", "only commas", "one", "two"],
+)
+def test_a_list_has_commas_between_its_names(value: str, names: set[str]) -> None:
+    variables = {"FIRST_FRAME_AUTH": "true", "ALLOWED_ORIGINS": value}
+
+    assert Handshake.read(Environment(variables)) == Handshake(True, frozenset(names))

@@ -1,0 +1,119 @@
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatrelay.text import SurrogateJoiner, fitting, json_bytes, utf16_length, whole
+
+ANY_UNITS = st.text(st.characters(exclude_categories=()))
+AWKWARD = st.text(st.sampled_from('aé漢😀👩\u200d\u0301"\\/\n\x00\x7f\u2028\ufeff\ufffd'))
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [("", 0), ("abc", 3), ("é", 1), ("e\u0301", 2), ("漢字", 2), ("😀", 2), ("👩‍👩‍👧", 8), ("\x00", 1)],
+    ids=["nothing", "ascii", "accent", "combining mark", "cjk", "emoji", "family", "nul"],
+)
+def test_a_length_counts_utf16_units_as_the_clients_do(text: str, units: int) -> None:
+    assert utf16_length(text) == units
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("", 0), ("a", 1), ("é", 2), ("漢", 3), ("😀", 4), ('"', 2), ("\\", 2), ("\n", 2), ("\x01", 6), ("\x7f", 1)],
+)
+def test_a_size_counts_what_json_escapes(text: str, size: int) -> None:
+    assert json_bytes(text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "beginning"),
+    [
+        ("hello", 5, "hello"),
+        ("hello", 4, "hell"),
+        ("a😀", 4, "a"),
+        ("a😀", 5, "a😀"),
+        ("\n\n", 3, "\n"),
+        ("漢字", 5, "漢"),
+        ("abc", 0, ""),
+    ],
+)
+def test_the_fitting_part_ends_with_a_whole_character(text: str, limit: int, beginning: str) -> None:
+    assert fitting(text, limit) == beginning
+
+
+@given(AWKWARD, st.integers(min_value=6, max_value=200))
+def test_the_fitting_part_is_as_long_as_it_can_be(text: str, limit: int) -> None:
+    part = fitting(text, limit)
+
+    assert text.startswith(part)
+    assert len(json.dumps(part, ensure_ascii=False).encode()) - 2 <= limit
+    following = text[: len(part) + 1]
+    assert following == part or len(json.dumps(following, ensure_ascii=False).encode()) - 2 > limit
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        ("\ud83d\ude00", "😀"),
+        ("a\ud83d", "a\ufffd"),
+        ("\ude00b", "\ufffdb"),
+        ("\ud83dx", "\ufffdx"),
+        ("\ude00\ud83d", "\ufffd\ufffd"),
+        ("\ud83d\ud83d\ude00", "\ufffd😀"),
+        ("漢e\u0301\x00", "漢e\u0301\x00"),
+    ],
+    ids=[
+        "a pair",
+        "high at the end",
+        "low at the start",
+        "high alone",
+        "the wrong order",
+        "two highs",
+        "nothing to do",
+    ],
+)
+def test_a_half_that_is_alone_becomes_the_replacement_character(text: str, mended: str) -> None:
+    assert whole(text) == mended
+
+
+@given(ANY_UNITS)
+def test_mending_keeps_every_offset(text: str) -> None:
+    mended = whole(text)
+
+    assert len(mended.encode()) >= len(mended)  # it can be encoded at all
+    assert utf16_length(mended) == len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+@given(AWKWARD, st.lists(st.integers(min_value=0, max_value=40)))
+def test_text_that_was_cut_anywhere_in_its_utf16_is_joined_again(text: str, cuts: list[int]) -> None:
+    units = text.encode("utf-16-le")
+    places = [0, *sorted(2 * min(cut, len(units) // 2) for cut in cuts), len(units)]
+    deltas = [units[a:b].decode("utf-16-le", "surrogatepass") for a, b in pairwise(places)]
+    joiner = SurrogateJoiner()
+
+    joined = [joiner.feed(delta) for delta in deltas] + [joiner.flush()]
+
+    assert "".join(joined) == text
+    assert not any("\ud800" <= character <= "\udfff" for part in joined for character in part)
+
+
+@given(st.lists(ANY_UNITS))
+def test_whatever_a_stream_holds_comes_out_mended(deltas: list[str]) -> None:
+    joiner = SurrogateJoiner()
+
+    assert "".join([*map(joiner.feed, deltas), joiner.flush()]) == whole("".join(deltas))
+
+
+def test_a_half_waits_for_its_other_half() -> None:
+    joiner = SurrogateJoiner()
+
+    assert [joiner.feed("a\ud83d"), joiner.feed(""), joiner.feed("\ude00b"), joiner.flush()] == ["a", "", "😀b", ""]
+
+
+def test_a_half_that_never_finds_its_other_one_is_replaced_once() -> None:
+    joiner = SurrogateJoiner()
+
+    assert [joiner.feed("a\ud83d"), joiner.flush(), joiner.flush()] == ["a", "\ufffd", ""]
