@@ -7,6 +7,7 @@ import queue
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -127,6 +128,23 @@ def serving(folder: Path, *options: str) -> Iterator[Serving]:
         for pipe in (process.stdout, process.stderr):
             if pipe:
                 pipe.close()
+
+
+def shake_hands(client: socket.socket, gateway: Serving, path: str) -> None:
+    """Open a WebSocket on a plain socket, for what no library would do."""
+    host, port = gateway.address.split(":")
+    client.settimeout(_WAIT_S)
+    client.connect((host, int(port)))
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {gateway.address}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+    ]
+    client.sendall("\r\n".join([*lines, "", ""]).encode())
+    assert client.recv(4096).startswith(b"HTTP/1.1 101 ")
 
 
 def eventually(probe: Callable[[], T], timeout_s: float = _WAIT_S) -> T:

@@ -5,7 +5,7 @@ import contextlib
 import datetime
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest_asyncio
 from botocore.exceptions import ClientError
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.infra.local.serving import Serving, eventually
+from tests.infra.local.serving import Serving, eventually, shake_hands
 
 
 @dataclass(frozen=True)
@@ -143,38 +143,40 @@ async def test_post_of_128_kib_passes_and_more_is_413(gateway: Serving, client: 
     assert (code, status) == ("PayloadTooLargeException", 413)
 
 
-async def test_client_that_does_not_read_is_429_and_recovers(impatient_gateway: Serving) -> None:
-    """The kernel's buffers take some megabytes first; a small receive buffer keeps that short."""
+def test_client_that_does_not_read_is_429_and_recovers(impatient_gateway: Serving) -> None:
     management = impatient_gateway.management()
-    with socket.socket() as narrow:
-        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        host, port = impatient_gateway.address.split(":")
-        narrow.connect((host, int(port)))
-        narrow.sendall(_handshake(impatient_gateway.address))
-        narrow.recv(4096)
-        identifier = _only_connection(impatient_gateway, "narrow")
-        codes = [_post_code(management, identifier) for _ in range(400)]
-        assert "LimitExceededException 429" in codes
+    with opened(impatient_gateway, "recovers") as (narrow, identifier):
+        codes = fill(management, identifier)
         assert codes[0] == "200"
+        assert codes[-1] == "LimitExceededException 429"
         narrow.setblocking(False)
         eventually(lambda: _drained(narrow) and _post_code(management, identifier) == "200", 5)
 
 
-def _handshake(host: str) -> bytes:
-    lines = [
-        "GET /plain?mark=narrow HTTP/1.1",
-        f"Host: {host}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version: 13",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode()
+def test_delete_is_410_at_once_though_its_client_has_not_read_it(impatient_gateway: Serving) -> None:
+    management = impatient_gateway.management()
+    with opened(impatient_gateway, "deleted") as (_, identifier):
+        fill(management, identifier)
+        management.delete_connection(ConnectionId=identifier)
+        assert _post_code(management, identifier) == "GoneException 410"
 
 
-def _only_connection(gateway: Serving, mark: str) -> str:
-    found = gateway.recorded(lambda r: (r["event"].get("queryStringParameters") or {}).get("mark") == mark)
-    return str(found[0]["event"]["requestContext"]["connectionId"])
+@contextlib.contextmanager
+def opened(gateway: Serving, mark: str) -> Iterator[tuple[socket.socket, str]]:
+    """Open a connection that reads nothing by itself, and little at a time. Gives it with its id."""
+    with socket.socket() as narrow:
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        shake_hands(narrow, gateway, f"/plain?mark={mark}")
+        found = gateway.recorded(lambda r: (r["event"].get("queryStringParameters") or {}).get("mark") == mark)
+        yield narrow, str(found[0]["event"]["requestContext"]["connectionId"])
+
+
+def fill(management: Any, identifier: str) -> list[str]:
+    """Post until it is refused: the kernel's buffers take some megabytes first."""
+    codes = [_post_code(management, identifier)]
+    while codes[-1] == "200" and len(codes) < 400:
+        codes.append(_post_code(management, identifier))
+    return codes
 
 
 def _post_code(management: Any, identifier: str) -> str:

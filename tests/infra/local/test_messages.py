@@ -3,13 +3,14 @@
 import asyncio
 import json
 import re
+import socket
 import time
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.infra.local.serving import Serving
+from tests.infra.local.serving import Serving, shake_hands
 
 _ERROR = re.compile(r'^\{"message": "([^"]+)", "connectionId":"([\w-]{15}=)", "requestId":"([0-9a-f-]{36})"\}$')
 
@@ -130,6 +131,19 @@ async def test_larger_frame_closes_with_1009(gateway: Serving, size: int) -> Non
         await client.send("x" * size)
         await client.wait_closed()
         assert client.close_code == 1009
+
+
+def test_client_that_writes_before_it_reads_sees_the_1009_too(gateway: Serving) -> None:
+    """A gateway that closed at once would have the rest of the frame answered by a reset."""
+    with socket.socket() as client:
+        shake_hands(client, gateway, "/plain")
+        size = 512 * 1024
+        client.sendall(b"\x81\xff" + size.to_bytes(8, "big") + b"\x00\x00\x00\x00")
+        for _ in range(8):
+            client.sendall(b"x" * (size // 8))
+            time.sleep(0.02)
+        head = client.recv(4096)
+    assert (head[0], int.from_bytes(head[2:4], "big")) == (0x88, 1009)
 
 
 async def test_message_of_128_kib_in_several_frames_passes(gateway: Serving) -> None:
