@@ -1,4 +1,4 @@
-"""On-failure destination of ``message``: tells the phone that its message was not answered."""
+"""On-failure destination of ``message``: ends the reply as interrupted, and tells the phone."""
 
 from typing import Any
 
@@ -18,4 +18,11 @@ def handler(event: dict[str, Any], context: object) -> None:
     failed = event["requestPayload"]
     logger.error("a message was not answered", condition=event["requestContext"]["condition"])
     if "requestContext" in failed:  # not a mere wake-up call
-        wiring.reception.tell(Frame.from_event(failed), Interrupted("The answer broke off. Send the message again."))
+        _interrupt(Frame.from_event(failed))
+
+
+def _interrupt(frame: Frame) -> None:
+    message = wiring.reception.message(frame)
+    if message is not None:
+        wiring.conversations.interrupt(message.user, message.send)
+    wiring.reception.tell(frame, Interrupted("The answer broke off. Send the message again."))

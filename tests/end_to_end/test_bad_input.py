@@ -40,7 +40,7 @@ BAD_FRAMES = {
     "an unknown agent": (json.dumps({**SEND, "agent": "hal"}), "agent: must be one of claude, codex"),
     "an agent that is not there yet": (
         json.dumps({**SEND, "agent": "codex"}),
-        "agent: codex is not connected to this relay yet",
+        "Codex is not connected to this relay yet.",
     ),
     "attachments": (
         json.dumps({**SEND, "attachments": [{"id": "a"}]}),
@@ -155,14 +155,15 @@ async def test_an_agent_that_does_not_exist_cannot_be_connected_to(relay: Relay)
 
 
 async def test_a_worker_that_dies_in_mid_reply_is_told_as_interrupted(relay: Relay, conversation: str) -> None:
-    relay.plays("die", answer("A long story. " * 50, pause_s=0.1))
+    lives = iter([answer("A long story. " * 50, pause_s=0.1), answer("A short one.")])
+    relay.plays("die", lambda _: next(lives))
     async with Phone.connected(relay.websocket, relay.key) as phone:
         await phone.say({**SEND, "conversation": conversation, "content": "die"})
         await phone.hear_until(lambda frame: frame["type"] == "message")
         for worker in workers(relay, "message"):
             worker.kill()
         *_, error = await phone.hear_until(lambda frame: frame["type"] == "error")
-        assert assembled(await phone.ask("and now?", id="m2", conversation=conversation)) == "Yes."
+        assert assembled(await phone.ask("die", id="m1", conversation=conversation)) == "A short one."
     assert (error["code"], error["retryable"], error["id"]) == ("interrupted", True, "m1")
 
 

@@ -9,8 +9,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from infra.local.script import answer, fail_after
-from tests.end_to_end.builderos import RENDER_S, App
 from tests.conftest import Relay
+from tests.end_to_end.builderos import RENDER_S, App
 
 FAST = "Grüße 👩‍👩‍👧‍👦, 你好! " * 60
 
@@ -64,7 +64,7 @@ async def test_a_tab_is_a_conversation(relay: Relay, conversation: str) -> None:
 
 async def test_codex_says_clearly_that_it_is_not_there_yet(relay: Relay) -> None:
     async with app(relay, agent="codex") as phone:
-        assert await phone.reply_to("hello") == "agent: codex is not connected to this relay yet"
+        assert await phone.reply_to("hello") == "Codex is not connected to this relay yet."
 
 
 async def test_a_reply_that_breaks_off_is_shown_as_an_error(relay: Relay) -> None:

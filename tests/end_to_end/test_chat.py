@@ -22,7 +22,7 @@ async def test_a_reply_streams_in_pieces_and_proves_itself(relay: Relay, convers
     assert 5 < len(messages) < 100, "in pieces, and not one for each of the 200 deltas"
     assert assembled(messages) == text
     assert proves(complete, text)
-    assert (complete["stop_reason"], complete["model"]) == ("end_turn", "claude-sonnet-4-5-20250929")
+    assert (complete["stop_reason"], complete["model"]) == ("end_turn", "claude-sonnet-4-6")
     assert complete["usage"]["output_tokens"] > 0
     assert {frame["reply"] for frame in [*messages, complete]} == {typing["reply"]}
     assert {frame["epoch"] for frame in [*messages, complete]} == {typing["epoch"]}
@@ -73,6 +73,22 @@ async def test_the_same_id_twice_is_answered_once(relay: Relay, conversation: st
         await phone.ask("something else", id="m2", conversation=conversation)
     assert len(relay.requests_for("only once")) == 1
     assert [frame["id"] for frame in phone.frames if frame["type"] == "typing"] == ["m1", "m2"]
+
+
+async def test_a_broken_reply_may_be_asked_for_again_by_the_same_id(relay: Relay, conversation: str) -> None:
+    tries = iter([cut_after("Half of it"), answer("All of it.")])
+    relay.plays("try twice", lambda _: next(tries))
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        broken = await phone.ask("try twice", id="m1", conversation=conversation)
+        whole = await phone.ask("try twice", id="m1", conversation=conversation)
+        await phone.ask("and then?", id="m2", conversation=conversation)
+    assert (broken[-1]["code"], assembled(broken)) == ("upstream", "Half of it")
+    assert (whole[-1]["type"], assembled(whole)) == ("complete", "All of it.")
+    assert whole[0]["reply"] != broken[0]["reply"]
+    assert whole[0]["epoch"] == broken[0]["epoch"] + 1
+    retried, later = (relay.requests_for(text)[-1].body["messages"] for text in ("try twice", "and then?"))
+    assert [turn["content"][0]["text"] for turn in retried] == ["try twice"]
+    assert [turn["content"][0]["text"] for turn in later] == ["try twice", "All of it.", "and then?"]
 
 
 async def test_a_reader_that_leaves_does_not_stop_the_reply(relay: Relay, conversation: str) -> None:

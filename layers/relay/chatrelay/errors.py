@@ -3,6 +3,7 @@
 RelayError
 ├── ClientError          the sender can do something about it
 │   ├── InvalidMessage       names the field and the limit
+│   │   └── NoSuchAgent          this deployment does not have it
 │   ├── Unauthorized         no credentials, or wrong ones
 │   ├── Forbidden            somebody else's, or no such thing: one answer, no oracle
 │   └── TooLarge             says the limit and the other door
@@ -58,6 +59,14 @@ class InvalidMessage(ClientError):
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
         self.field = field
+
+
+class NoSuchAgent(InvalidMessage):
+    """An agent that the protocol knows and this deployment does not have."""
+
+    def __init__(self, agent: str) -> None:
+        ClientError.__init__(self, f"{agent.capitalize()} is not connected to this relay yet.")
+        self.field = "agent"
 
 
 class Unauthorized(ClientError):

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chatrelay import protocol
-from chatrelay.errors import Gone, Told, Unauthorized
+from chatrelay.errors import Gone, InvalidMessage, Told, Unauthorized
 from chatrelay.gateway import Gateway
-from chatrelay.protocol import Configuration, Hello, Outbound, Ping, Send
+from chatrelay.protocol import Configuration, Hello, Inbound, Outbound, Ping, Send
 from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.keys import Keys
 
@@ -63,6 +63,17 @@ class Reception:
             self._connections.close(frame.connection_id)
         return None
 
+    def message(self, frame: Frame) -> Message | None:
+        """The message in `frame`, answering nothing; None if it is no message, or not of a user who is still there."""
+        connection = self._connections.get(frame.connection_id)
+        if connection is None or connection.user is None:
+            return None
+        try:
+            parsed = _parse(connection, frame)
+        except InvalidMessage:
+            return None
+        return Message(connection, connection.user, parsed, frame.received_ms) if isinstance(parsed, Send) else None
+
     def tell(self, frame: Frame, problem: Told) -> None:
         """Sends the sender of `frame` what is wrong, with the id of its message if it has one."""
         try:
@@ -77,14 +88,8 @@ class Reception:
         if connection.user is None:
             self._first_frame(connection, frame)
             return None
-        parsed = protocol.parse(
-            frame.body,
-            dialect=connection.dialect,
-            agent=connection.agent,
-            message_id=f"{frame.connection_id}{frame.message_id}",
-        )
-        match parsed:
-            case Send():
+        match _parse(connection, frame):
+            case Send() as parsed:
                 return Message(connection, connection.user, parsed, frame.received_ms)
             case Hello(conversation):
                 self._greet(connection, connection.user, conversation)
@@ -113,3 +118,8 @@ class Reception:
 
     def _post(self, connection_id: str, frame: Outbound) -> None:
         self._gateway.post(connection_id, frame.encode(datetime.now(UTC)))
+
+
+def _parse(connection: Connection, frame: Frame) -> Inbound:
+    message_id = f"{frame.connection_id}{frame.message_id}"
+    return protocol.parse(frame.body, dialect=connection.dialect, agent=connection.agent, message_id=message_id)

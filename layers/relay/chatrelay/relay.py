@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chatrelay import protocol
 from chatrelay.agents import Agent
 from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING
-from chatrelay.errors import Interrupted, InvalidMessage, ReplyError, Upstream
+from chatrelay.errors import Interrupted, NoSuchAgent, ReplyError, Upstream
 from chatrelay.gateway import Gateway
 from chatrelay.outbox import Outbox
 from chatrelay.protocol import Dialect, Origin, Outbound
@@ -46,11 +46,11 @@ class Relay:
     async def answer(self, message: Message, time_left_s: float) -> Outcome:
         """Accepts `message`, streams its reply and stores it, within `time_left_s`.
 
-        Raises ``InvalidMessage`` for an agent that this deployment does not have, and ``Duplicate``.
+        Raises ``NoSuchAgent`` and ``Duplicate``.
         """
         agent = self._agents.get(message.send.agent)
         if agent is None:
-            raise InvalidMessage("agent", f"{message.send.agent} is not connected to this relay yet")
+            raise NoSuchAgent(message.send.agent)
         accepted = await asyncio.to_thread(self._conversations.accept, message.user, message.send, message.received_ms)
         reply = Reply(accepted.origin.reply)
         async with self._outbox(message, accepted.origin, reply) as outbox:

@@ -42,6 +42,10 @@ class Wiring:
         return Keys(self._table)
 
     @cached_property
+    def conversations(self) -> Conversations:
+        return Conversations(self._table)
+
+    @cached_property
     def gateway(self) -> Gateway:
         return Gateway.connect(self.environment.text("MANAGEMENT_ENDPOINT"))
 
@@ -58,7 +62,7 @@ class Wiring:
 
         settings = Claude.read(self.environment)
         agents = {"claude": ClaudeAgent(client(settings.read_timeout_s), self._claude_key, settings)}
-        return Relay(Conversations(self._table), self.gateway, agents, settings.history_tokens)
+        return Relay(self.conversations, self.gateway, agents, settings.history_tokens)
 
     @cached_property
     def functions(self) -> "LambdaClient":

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from chatrelay.errors import Duplicate
@@ -33,27 +33,61 @@ class Conversations:
         self._clock = clock
 
     def accept(self, user: str, send: Send, received_ms: int) -> Accepted:
-        """Stores a message and the reply owed for it, all or nothing. Raises ``Duplicate`` if the id was there."""
+        """Stores a message and the reply owed for it, all or nothing.
+
+        An id that was there is owed a new reply, of the next epoch, if the last one broke off; what it had stays until
+        the new one has ended. Raises ``Duplicate`` if the last one is being written or complete.
+        """
         pk = _pk(user, send.conversation)
         origin = Origin(send.conversation, uuid4().hex, FIRST_EPOCH)
         turn = f"{received_ms:013d}#{origin.reply}"
         stored = self._table.put_together(
-            {"pk": pk, "sk": f"ID#{send.id}", "turn": turn, "reply": origin.reply},
+            {"pk": pk, "sk": f"ID#{send.id}", "turn": turn},
             {"pk": pk, "sk": f"TURN#{turn}#1", "id": send.id, "content": send.content, "agent": send.agent},
             {"pk": pk, "sk": f"TURN#{turn}#2", "reply": origin.reply, "epoch": FIRST_EPOCH, **_unwritten()},
         )
         if not stored:
-            raise Duplicate(send.id)
+            return self._accept_again(user, send)
         self._touch(user, send)
         return Accepted(user, turn, origin)
 
+    def _accept_again(self, user: str, send: Send) -> Accepted:
+        pk = _pk(user, send.conversation)
+        turn = self._turn_of(user, send)
+        answered = self._table.get(pk, f"TURN#{turn}#2")
+        if turn is None or answered is None:
+            raise Duplicate(send.id)
+        epoch = int(answered["epoch"])
+        origin = Origin(send.conversation, uuid4().hex, epoch + 1)
+        renewed = self._table.update(
+            pk,
+            f"TURN#{turn}#2",
+            "SET reply = :reply, epoch = :epoch, reply_status = :streaming",
+            {
+                ":reply": origin.reply,
+                ":epoch": origin.epoch,
+                ":was": epoch,
+                ":streaming": Status.STREAMING.value,
+                ":failed": Status.FAILED.value,
+                ":interrupted": Status.INTERRUPTED.value,
+            },
+            condition="epoch = :was AND reply_status IN (:failed, :interrupted)",
+        )
+        if not renewed:
+            raise Duplicate(send.id)
+        return Accepted(user, turn, origin)
+
     def history(self, accepted: Accepted, budget_tokens: int) -> list[Turn]:
-        """The turns up to and with the accepted one, within the budget. A cut is remembered: see ``window``."""
+        """The turns up to and with the accepted one, within the budget. A cut is remembered: see ``window``.
+
+        The last one's reply is the one to be written: what an earlier try left of it is no part of the history.
+        """
         pk = _pk(accepted.user, accepted.origin.conversation)
         header = self._table.get(pk, "CONVERSATION") or {}
         begin = min(header.get("window_from", ""), accepted.turn)  # a later turn may have cut the window already
         items = self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#2")
-        turns = _turns(items)
+        *earlier, last = _turns(items)
+        turns = [*earlier, replace(last, blocks=[])]
         kept = window(turns, budget_tokens)
         if len(kept) < len(turns):
             self._table.update(pk, "CONVERSATION", "SET window_from = :turn", {":turn": kept[0].key})
@@ -66,9 +100,25 @@ class Conversations:
             pk,
             f"TURN#{accepted.turn}#2",
             "SET reply_status = :status, blocks = :blocks, ending = :ending, tokens = :tokens, sha256 = :sha256",
-            {":was": Status.STREAMING.value, **_written(reply)},
-            condition="reply_status = :was",
+            {":streaming": Status.STREAMING.value, ":epoch": accepted.origin.epoch, **_written(reply)},
+            condition="reply_status = :streaming AND epoch = :epoch",
         )
+
+    def interrupt(self, user: str, send: Send) -> None:
+        """The worker that answered a message is dead: its reply, if it was still being written, has broken off."""
+        if turn := self._turn_of(user, send):
+            self._table.update(
+                _pk(user, send.conversation),
+                f"TURN#{turn}#2",
+                "SET reply_status = :interrupted",
+                {":interrupted": Status.INTERRUPTED.value, ":streaming": Status.STREAMING.value},
+                condition="reply_status = :streaming",
+            )
+
+    def _turn_of(self, user: str, send: Send) -> str | None:
+        """The turn of a message that was accepted; None if it never was."""
+        known = self._table.get(_pk(user, send.conversation), f"ID#{send.id}")
+        return None if known is None else str(known["turn"])
 
     def _touch(self, user: str, send: Send) -> None:
         self._table.update(
