@@ -1,0 +1,123 @@
+"""The page, as a person sees it, in a real browser."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, WebSocketRoute, async_playwright, expect
+
+from infra.local.script import answer, cut_after
+from tests.conftest import Relay
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None and "CI" not in os.environ, reason="no Chromium on this machine; CI has one"
+)
+
+
+@pytest.fixture
+async def page(relay: Relay) -> AsyncIterator[Page]:
+    """The page, connected. A script error on it, or a request to anywhere else, fails the test."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = await browser.new_page(viewport={"width": 1280, "height": 860})
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: problems.append(request.url) if relay.address not in request.url else None)
+        await page.goto(f"http://{relay.address}/")
+        await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
+        yield page
+        await browser.close()
+        assert problems == []
+
+
+async def say(page: Page, text: str) -> None:
+    await page.get_by_test_id("composer").fill(text)
+    await page.keyboard.press("Enter")
+
+
+async def test_a_message_is_typed_and_its_reply_streams_in_pieces(relay: Relay, page: Page, tmp_path: Path) -> None:
+    text = "Words that come **one by one**, as they are written. " * 8
+    relay.plays("Please stream", answer(text, first_s=0.7, delta_chars=5, pause_s=0.02))
+    await say(page, "Please stream")
+    await expect(page.get_by_test_id("typing")).to_contain_text("Claude is typing")
+    lengths = await _growth(page)
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    assert len(lengths) >= 5, "the text was there at once, or in very few pieces"
+    assert lengths == sorted(lengths)
+    assert await page.get_by_test_id("reply-text").last.locator("strong").count() == 8
+    assert int(await page.get_by_test_id("timing-frames").inner_text()) > 10
+    assert (await page.get_by_test_id("timing-first").inner_text()).endswith("ms")
+    assert len(await page.screenshot(path=tmp_path / "playground.png")) > 20_000
+
+
+async def test_what_the_model_writes_cannot_become_code(relay: Relay, page: Page) -> None:
+    evil = "<img src=x onerror=alert(1)><script>alert(2)</script>[a](javascript:alert(3)) <b onclick=alert(4)>b</b> end"
+    relay.plays("Attack me", answer(evil))
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    await say(page, "Attack me")
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    reply = page.get_by_test_id("reply-text").last
+    assert await reply.locator("img, script, [onclick], a[href^=javascript]").count() == 0
+    await expect(reply).to_contain_text("end")
+    assert dialogs == []
+
+
+async def test_a_broken_reply_keeps_its_text_and_can_be_asked_for_again(relay: Relay, page: Page) -> None:
+    tries = iter([cut_after("Half of the truth"), answer("The whole truth.")])
+    relay.plays("Break once", lambda _: next(tries))
+    await say(page, "Break once")
+    error = page.get_by_test_id("error")
+    await expect(error).to_have_attribute("data-code", "upstream")
+    await expect(page.get_by_test_id("reply-text").last).to_contain_text("Half of the truth")
+    await page.get_by_test_id("retry").click()
+    await expect(page.get_by_test_id("reply-text").last).to_contain_text("The whole truth.")
+    await expect(error).to_have_count(0)
+
+
+async def test_a_lost_socket_is_opened_again_and_what_was_typed_meanwhile_is_sent(relay: Relay, page: Page) -> None:
+    opened: list[WebSocketRoute] = []
+    refusing: list[bool] = []
+
+    async def through(route: WebSocketRoute) -> None:
+        if refusing:
+            await route.close(code=1001)
+            return
+        opened.append(route)
+        route.connect_to_server()
+
+    await page.route_web_socket("**/v1*", through)
+    await page.reload()
+    state = page.get_by_test_id("connection")
+    await expect(state).to_have_attribute("data-state", "online")
+    refusing.append(True)
+    await opened[-1].close(code=1001)
+    await expect(state).to_have_attribute("data-state", "reconnecting")
+    await say(page, "Written in a tunnel")
+    refusing.clear()
+    await expect(page.get_by_test_id("reply-text").last).to_contain_text("Yes.", timeout=20_000)
+    await expect(state).to_have_attribute("data-state", "online")
+    assert len(relay.requests_for("Written in a tunnel")) == 1
+
+
+async def test_codex_says_that_it_is_not_there_yet(page: Page) -> None:
+    await page.get_by_test_id("agent-codex").click()
+    await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
+    await say(page, "Hello, Codex")
+    await expect(page.get_by_test_id("error")).to_contain_text("Codex is not connected to this relay yet.")
+
+
+async def _growth(page: Page) -> list[int]:
+    """The lengths that the reply's text has had until it was proven."""
+    lengths = [0]
+    while await page.get_by_test_id("proof").count() == 0:
+        texts = await page.get_by_test_id("reply-text").all_inner_texts()
+        if texts and len(texts[-1]) != lengths[-1]:
+            lengths.append(len(texts[-1]))
+        await page.wait_for_timeout(30)
+    return lengths
