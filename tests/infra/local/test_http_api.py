@@ -68,7 +68,7 @@ async def test_text_body_is_text_and_other_bodies_are_base64(http: httpx.AsyncCl
 
 
 async def test_most_specific_route_wins(http: httpx.AsyncClient) -> None:
-    assert (await seen(http, "GET", "/items/new"))["routeKey"] == "GET /items/new"
+    assert (await seen(http, "GET", "/items/something-entirely-new"))["routeKey"] == "GET /items/something-entirely-new"
     assert (await seen(http, "GET", "/items/old"))["routeKey"] == "GET /items/{id}"
 
 
