@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatrelay.errors import PostError
+from chatrelay.errors import Gone, PostError
 from chatrelay.protocol import FRAME_LIMIT_BYTES
 
 ERRORS = {410: "GoneException", 413: "PayloadTooLargeException", 429: "LimitExceededException", 500: "InternalFailure"}
@@ -35,29 +35,44 @@ class Posted:
 
 
 class Reader:
-    """A port of the outbox: takes `post_s` for every frame, and refuses the first posts with `refusals`."""
+    """A port of the outbox that takes `post_s` for every frame.
 
-    def __init__(self, *, post_s: float = 0.0, refusals: Iterable[PostError] = ()) -> None:
+    It refuses the first posts with `refusals`, and is gone once it has taken `gone_after` frames.
+    """
+
+    def __init__(
+        self, *, post_s: float = 0.0, refusals: Iterable[PostError] = (), gone_after: int | None = None
+    ) -> None:
         self.posts: list[Posted] = []
         self.refused: list[bytes] = []
+        self.refused_s: list[float] = []
         self.most_under_way = 0
         self._under_way = 0
         self._post_s = post_s
         self._refusals = list(refusals)
+        self._gone_after = gone_after
 
     async def __call__(self, frame: bytes) -> None:
         assert len(frame) <= FRAME_LIMIT_BYTES
-        started_s = asyncio.get_running_loop().time()
+        now_s = asyncio.get_running_loop().time
+        started_s = now_s()
         self._under_way += 1
         self.most_under_way = max(self.most_under_way, self._under_way)
         try:
             await asyncio.sleep(self._post_s)
         finally:
             self._under_way -= 1
+        if len(self.posts) == self._gone_after:
+            raise Gone
         if self._refusals:
             self.refused.append(frame)
+            self.refused_s.append(now_s())
             raise self._refusals.pop(0)
-        self.posts.append(Posted(frame, started_s, asyncio.get_running_loop().time()))
+        self.posts.append(Posted(frame, started_s, now_s()))
+
+    def refuse(self, *refusals: PostError) -> None:
+        """Refuses the next posts."""
+        self._refusals += refusals
 
     @property
     def frames(self) -> list[dict[str, Any]]:

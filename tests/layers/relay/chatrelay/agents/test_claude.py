@@ -1,0 +1,490 @@
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from anthropic import AsyncAnthropic
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope
+from starlette.types import Send as ToClient
+
+from chatrelay.agents import claude
+from chatrelay.agents.claude import Claude
+from chatrelay.errors import Overloaded, Refused, ReplyError, Upstream
+from chatrelay.history import Turn
+from chatrelay.reply import Ending
+from chatrelay.settings import Claude as Settings
+from infra.local.model import Received, ScriptedModel, serving
+from infra.local.script import (
+    Script,
+    Send,
+    answer,
+    block_delta,
+    block_start,
+    closing,
+    cut_after,
+    fail_after,
+    message_start,
+    partial,
+    refuse,
+    stall_after,
+)
+
+SETTINGS = Settings("relay/anthropic", "claude-sonnet-5", 4096, "Be kind.", 60, 100_000)
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ASKED = [Turn("1", "Good morning")]
+SOON = {"retry-after": "0.01"}
+STOP = Send({"type": "message_stop"})
+
+
+class Secret:
+    """The stored key, which has been rotated: `renew` finds the next one."""
+
+    def __init__(self) -> None:
+        self.renewals: list[bool] = []
+
+    async def __call__(self, *, renew: bool = False) -> str:
+        self.renewals.append(renew)
+        return f"key-{sum(self.renewals)}"
+
+
+class Service:
+    """What stands at the service's address: a new model for every test."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: ToClient) -> None:
+        await self.app(scope, receive, send)
+
+
+class Stage:
+    """Claude in front of a model that plays `scripts`, the last one for ever."""
+
+    def __init__(self, client: AsyncAnthropic) -> None:
+        self.scripts: list[Script] = []
+        self.secret = Secret()
+        self.texts: list[str] = []
+        self.agent = Claude(client, self.secret, SETTINGS)
+        self.model = ScriptedModel(lambda _: self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0])
+
+    @property
+    def requests(self) -> list[Received]:
+        return self.model.requests
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    async def play(self, *scripts: Script, turns: Sequence[Turn] = ASKED) -> Ending:
+        """The ending of the answer, whose texts are in `texts`."""
+        self.scripts = list(scripts)
+        endings: list[Ending] = []
+        async with aclosing(self.agent.answer(turns)) as events:
+            async for event in events:
+                endings.append(event) if isinstance(event, Ending) else self.texts.append(event)
+        assert len(endings) == 1
+        return endings[0]
+
+
+@pytest.fixture(scope="module")
+def service() -> Service:
+    return Service()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(service: Service) -> AsyncIterator[AsyncAnthropic]:
+    """One for all tests: making one takes longer than a test."""
+    with pytest.MonkeyPatch.context() as environment:
+        async with serving(service) as url:
+            environment.setenv("ANTHROPIC_BASE_URL", url)
+            async with claude.client(read_timeout_s=0.3) as client:
+                yield client
+
+
+@pytest.fixture
+def stage(service: Service, client: AsyncAnthropic) -> Stage:
+    stage = Stage(client)
+    service.app = stage.model
+    return stage
+
+
+def said(*deltas: str) -> Script:
+    steps = [block_delta(0, {"type": "text_delta", "text": delta}) for delta in deltas]
+    return Script((message_start(), block_start(0, {"type": "text", "text": ""}), *steps))
+
+
+def text(content: str) -> dict[str, Any]:
+    return {"type": "text", "text": content}
+
+
+async def test_an_answer_is_its_texts_and_then_its_ending(stage: Stage) -> None:
+    ending = await stage.play(answer("Good 早上 🌅 e\u0301 morning", delta_chars=5))
+
+    assert stage.text == "Good 早上 🌅 e\u0301 morning"
+    assert (ending.stop_reason, ending.model) == ("end_turn", "claude-sonnet-5")
+    assert ending.blocks == [text("Good 早上 🌅 e\u0301 morning")]
+    assert ending.usage == {
+        "input_tokens": 0,
+        "output_tokens": 5,
+        "cache_read_input_tokens": 0,
+        "cache_creation_input_tokens": 22,
+    }
+
+
+@pytest.mark.parametrize(
+    "reason", ["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded", "new_one"]
+)
+async def test_an_answer_that_stops_in_order_says_why(stage: Stage, reason: str) -> None:
+    ending = await stage.play(answer("So far", stop_reason=reason))
+
+    assert (stage.text, ending.stop_reason) == ("So far", reason)
+
+
+async def test_an_answer_may_have_no_text(stage: Stage) -> None:
+    ending = await stage.play(Script((message_start(), *closing(1).steps[1:])))
+
+    assert (stage.texts, ending.blocks, ending.stop_reason) == ([], [], "end_turn")
+
+
+async def test_a_refusal_is_told_as_one_after_what_was_written(stage: Stage) -> None:
+    with pytest.raises(Refused) as refusal:
+        await stage.play(answer("I would", stop_reason="refusal"))
+
+    assert (stage.text, refusal.value.code, refusal.value.retryable) == ("I would", "refused", False)
+
+
+async def test_a_paused_turn_is_taken_up_again_and_is_one_answer(stage: Stage) -> None:
+    ending = await stage.play(
+        answer("Let me ", stop_reason="pause_turn"), answer("see: ", stop_reason="pause_turn"), answer("42.")
+    )
+
+    assert stage.text == "Let me see: 42."
+    assert ending.stop_reason == "end_turn"
+    assert ending.blocks == [text("Let me "), text("see: "), text("42.")]
+    assert ending.usage["output_tokens"] == 2 + 1 + 1
+    user = {"role": "user", "content": [text("Good morning")]}
+    assert [request.body["messages"] for request in stage.requests] == [
+        [user],
+        [user, {"role": "assistant", "content": [text("Let me ")]}],
+        [user, {"role": "assistant", "content": [text("Let me "), text("see: ")]}],
+    ]
+
+
+async def test_a_turn_that_pauses_for_ever_ends_as_it_is(stage: Stage) -> None:
+    ending = await stage.play(answer("again ", stop_reason="pause_turn"))
+
+    assert (stage.text, ending.stop_reason) == ("again " * 6, "pause_turn")
+
+
+async def test_a_turn_that_pauses_before_it_wrote_anything_is_asked_again(stage: Stage) -> None:
+    paused = Script((message_start(), *closing(1, stop_reason="pause_turn").steps[1:]))
+
+    ending = await stage.play(paused, answer("Now."))
+
+    assert (stage.text, ending.stop_reason) == ("Now.", "end_turn")
+
+
+async def test_a_pair_that_is_cut_between_two_deltas_is_whole_everywhere(stage: Stage) -> None:
+    steps = [*said("so \ud83d", "\ude00!").steps, *closing(2, stop_reason="pause_turn").steps]
+
+    ending = await stage.play(Script(tuple(steps)), answer("Yes"))
+
+    assert (stage.texts, ending.blocks) == (["so ", "😀!", "Yes"], [text("so 😀!"), text("Yes")])
+
+
+async def test_half_a_pair_at_the_end_is_replaced_everywhere(stage: Stage) -> None:
+    ending = await stage.play(said("so \ud83d") + closing(2))
+
+    assert (stage.text, ending.blocks) == ("so \ufffd", [text("so \ufffd")])
+
+
+async def test_thinking_is_kept_verbatim_and_is_no_text(stage: Stage) -> None:
+    ending = await stage.play(answer("So.", thinking="Hm, 早上"))
+
+    assert stage.text == "So."
+    assert ending.blocks == [{"type": "thinking", "thinking": "Hm, 早上", "signature": "c2NyaXB0ZWQ="}, text("So.")]
+
+
+async def test_empty_thinking_and_blocks_that_are_not_known_are_kept_verbatim(stage: Stage) -> None:
+    steps = [
+        message_start(),
+        block_start(0, {"type": "thinking", "thinking": "", "signature": ""}),
+        block_delta(0, {"type": "signature_delta", "signature": "c2ln"}),
+        block_start(1, {"type": "redacted_thinking", "data": "eA=="}),
+        block_start(2, {"type": "new_block", "deep": [{"x": 1.5}]}),
+        block_delta(2, {"type": "new_delta", "more": 1}),
+        block_start(3, {"type": "text", "text": "", "citations": None}),
+        block_delta(3, {"type": "text_delta", "text": "So."}),
+    ]
+
+    ending = await stage.play(Script(tuple(steps)) + closing(2, index=3))
+
+    assert stage.text == "So."
+    assert ending.blocks == [
+        {"type": "thinking", "thinking": "", "signature": "c2ln"},
+        {"type": "redacted_thinking", "data": "eA=="},
+        {"type": "new_block", "deep": [{"x": 1.5}]},
+        {"type": "text", "text": "So.", "citations": None},
+    ]
+
+
+@pytest.mark.parametrize("place", ["before", "amid", "after"])
+async def test_events_that_are_not_known_and_pings_are_ignored(stage: Stage, place: str) -> None:
+    strange = Script((Send({"type": "brand_new", "deep": {"x": 1}}), Send({"type": "ping"})))
+    scripts = {
+        "before": strange + answer("Hello"),
+        "amid": partial("Hello") + strange + closing(1),
+        "after": answer("Hello") + strange,
+    }
+
+    ending = await stage.play(scripts[place])
+
+    assert (stage.text, ending.stop_reason) == ("Hello", "end_turn")
+
+
+async def test_usage_is_cumulative_and_what_it_omits_stays(stage: Stage) -> None:
+    start = {"type": "message_start", "message": {"type": "message", "role": "assistant", "content": []}}
+    start["message"]["usage"] = {"input_tokens": 7, "output_tokens": 1, "cache_read_input_tokens": 9}  # type: ignore[index]
+
+    def delta(**usage: int) -> Send:
+        return Send({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage})
+
+    ending = await stage.play(
+        Script((Send(start), delta(output_tokens=5), delta(output_tokens=8, input_tokens=11), STOP))
+    )
+
+    assert ending.usage == {
+        "input_tokens": 11,
+        "output_tokens": 8,
+        "cache_read_input_tokens": 9,
+        "cache_creation_input_tokens": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("script", "kept"),
+    [
+        (partial("So far"), "So far"),
+        (partial(""), ""),
+        (Script(()), ""),
+        (cut_after("So far"), "So far"),
+        (stall_after("So far"), "So far"),
+        (fail_after("So far", "api_error"), "So far"),
+        (fail_after("So far", "invalid_request_error"), "So far"),
+        (Script((STOP,)), ""),
+        (said("So far") + Script((block_delta(9, {"type": "text_delta", "text": "?"}),)), "So far"),
+        (said("So far") + Script((Send({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}),)), "So far"),
+    ],
+    ids=[
+        "a clean end without message_stop",
+        "a clean end without text",
+        "nothing at all",
+        "a cut connection",
+        "silence",
+        "an api_error in mid-stream",
+        "another error in mid-stream",
+        "message_stop alone",
+        "a delta of no block",
+        "a message_delta without usage",
+    ],
+)
+async def test_a_stream_that_breaks_off_is_upstreams_failure_after_what_was_written(
+    stage: Stage, script: Script, kept: str
+) -> None:
+    with pytest.raises(Upstream) as failure:
+        await stage.play(script)
+
+    assert (stage.text, failure.value.code, failure.value.retryable) == (kept, "upstream", True)
+    assert len(stage.requests) == 1
+
+
+@pytest.mark.parametrize("kind", ["overloaded_error", "rate_limit_error"])
+async def test_an_overload_in_mid_stream_is_told_as_one(stage: Stage, kind: str) -> None:
+    with pytest.raises(Overloaded):
+        await stage.play(fail_after("So far", kind))
+
+    assert (stage.text, len(stage.requests)) == ("So far", 1)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 413])
+async def test_a_request_that_is_refused_for_good_is_not_repeated(stage: Stage, status: int) -> None:
+    with pytest.raises(Upstream):
+        await stage.play(refuse(status))
+
+    assert len(stage.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(429, Overloaded), (529, Overloaded), (500, Upstream)], ids=["429", "529", "500"]
+)
+async def test_a_service_in_trouble_is_asked_three_times(stage: Stage, status: int, error: type[ReplyError]) -> None:
+    with pytest.raises(error):
+        await stage.play(refuse(status, headers=SOON))
+
+    assert len(stage.requests) == 3
+
+
+@pytest.mark.parametrize("status", [429, 500, 529])
+async def test_trouble_that_passes_is_not_seen(stage: Stage, status: int) -> None:
+    ending = await stage.play(refuse(status, headers=SOON), answer("Hello"))
+
+    assert (stage.text, ending.stop_reason, len(stage.requests)) == ("Hello", "end_turn", 2)
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"retry-after": "30"}, 30.0),
+        ({"retry-after-ms": "6000"}, 6.0),
+        ({"retry-after": "1", "retry-after-ms": "6000"}, 6.0),
+        ({"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "nan"}, None),
+    ],
+    ids=["seconds", "milliseconds", "both", "a date", "infinity", "not a number"],
+)
+@pytest.mark.parametrize("status", [429, 529])
+async def test_a_long_wait_is_told_and_not_waited_for(
+    stage: Stage, status: int, headers: dict[str, str], told: float | None
+) -> None:
+    with pytest.raises(Overloaded) as failure:
+        await asyncio.wait_for(stage.play(refuse(status, headers=headers)), 2)
+
+    assert (failure.value.retry_after_s, len(stage.requests)) == (told, 1)
+
+
+async def test_a_key_that_is_refused_is_read_anew_once(stage: Stage) -> None:
+    await stage.play(refuse(401), answer("Hello"))
+
+    assert (stage.text, stage.secret.renewals) == ("Hello", [False, True])
+    assert [request.headers["authorization"] for request in stage.requests] == ["Bearer key-0", "Bearer key-1"]
+
+
+async def test_a_key_that_is_refused_twice_is_upstreams_failure(stage: Stage) -> None:
+    with pytest.raises(Upstream):
+        await stage.play(refuse(401))
+
+    assert (stage.secret.renewals, len(stage.requests)) == ([False, True], 2)
+
+
+async def test_a_request_carries_what_the_deployment_chose_and_the_history_verbatim(stage: Stage) -> None:
+    thought = {"type": "thinking", "thinking": "", "signature": "c2ln"}
+    turns = [Turn("1", "Hi", [thought, text("Hello 早上")]), Turn("2", "and?")]
+
+    await stage.play(answer("Yes"), turns=turns)
+
+    body = stage.requests[0].body
+    assert body == {
+        "model": "claude-sonnet-5",
+        "max_tokens": 4096,
+        "system": "Be kind.",
+        "stream": True,
+        "cache_control": {"type": "ephemeral"},
+        "messages": [
+            {"role": "user", "content": [text("Hi")]},
+            {"role": "assistant", "content": [thought, text("Hello 早上")]},
+            {"role": "user", "content": [text("and?")]},
+        ],
+    }
+
+
+async def test_an_empty_system_prompt_is_left_out(stage: Stage, client: AsyncAnthropic) -> None:
+    stage.agent = Claude(client, stage.secret, replace(SETTINGS, system=""))
+
+    await stage.play(answer("Yes"))
+
+    assert "system" not in stage.requests[0].body
+
+
+async def test_a_later_turn_reads_the_earlier_one_from_the_cache(stage: Stage) -> None:
+    first = await stage.play(answer("A long answer, worth caching."))
+    second = await stage.play(answer("Yes"), turns=[Turn("1", "Good morning", first.blocks), Turn("2", "Sure?")])
+
+    assert first.usage["cache_read_input_tokens"] == 0
+    assert second.usage["cache_read_input_tokens"] == first.usage["cache_creation_input_tokens"]
+
+
+async def test_cancelling_stops_the_model_at_once(stage: Stage) -> None:
+    task = asyncio.create_task(stage.play(answer("word " * 1000, pause_s=0.01)))
+    async with asyncio.timeout(5):
+        while len(stage.texts) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    cancelled_s = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(2):
+        while stage.requests[0].closed_at is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+    assert stage.requests[0].closed_at - cancelled_s < 1
+    assert not stage.requests[0].finished
+
+
+async def test_leaving_the_answer_stops_the_model_at_once(stage: Stage) -> None:
+    stage.scripts = [stall_after("So far", delta_chars=100)]
+    async with aclosing(stage.agent.answer(ASKED)) as events:
+        assert await anext(events) == "So far"
+    async with asyncio.timeout(1):
+        while stage.requests[0].closed_at is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+    assert not stage.requests[0].finished
+
+
+async def test_one_client_serves_many_answers_at_once(stage: Stage) -> None:
+    stage.scripts = [answer("word " * 50, pause_s=0.001)]
+
+    async def read() -> str:
+        return "".join([event async for event in stage.agent.answer(ASKED) if isinstance(event, str)])
+
+    assert await asyncio.gather(*[read() for _ in range(8)]) == ["word " * 50] * 8
+
+
+async def test_a_service_that_is_not_there_is_upstreams_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", f"http://127.0.0.1:{port}")
+    async with claude.client(read_timeout_s=1) as client:
+        with pytest.raises(Upstream):
+            await anext(Claude(client, Secret(), SETTINGS).answer(ASKED))
+
+
+STARTED = (
+    'event: message_start\ndata: {"type":"message_start","message":{"type":"message","role":"assistant",'
+    '"content":[],"model":"m","usage":{"input_tokens":1,"output_tokens":1}}}\n\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "error"),
+    [
+        (429, "text/html", "<h1>Slow down</h1>", Overloaded),
+        (529, "text/html", "<h1>Busy</h1>", Overloaded),
+        (502, "text/html", "<h1>Bad gateway</h1>", Upstream),
+        (200, "text/event-stream", STARTED + 'event: message_stop\ndata: {"type":"mess', Upstream),
+        (200, "text/event-stream", STARTED + 'event: message_stop\ndata: {"type":"mess\n\n', Upstream),
+        (200, "text/event-stream", STARTED + "event: error\ndata: down\n\n", Upstream),
+        (200, "text/html", "<h1>Welcome to the Wi-Fi</h1>", Upstream),
+        (200, "application/json", '{"type":"message"}', Upstream),
+    ],
+    ids=["429 page", "529 page", "502 page", "half an event", "no JSON", "a bare error", "a portal", "no stream"],
+)
+async def test_what_is_not_the_services_own_answer_is_no_crash(
+    stage: Stage, service: Service, status: int, kind: str, body: str, error: type[ReplyError]
+) -> None:
+    async def page(_: Request) -> Response:
+        return Response(body, status, SOON, kind)
+
+    service.app = Starlette(routes=[Route("/v1/messages", page, methods=["POST"])])
+    with pytest.raises(error):
+        await anext(stage.agent.answer(ASKED))

@@ -1,0 +1,346 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatrelay import protocol
+from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING, Pacing
+from chatrelay.errors import NotDelivered, PostError, Throttled
+from chatrelay.outbox import ATTEMPTS, Outbox
+from chatrelay.protocol import Origin
+from chatrelay.reply import Ending, Reply
+from tests.layers.relay.chatrelay.doubles import Reader, assembled
+
+ORIGIN = Origin("talk", "r1", 1)
+FIRST = protocol.typing(ORIGIN, "m1")
+LAST = protocol.pong()
+ENDING = Ending("end_turn", "claude", {}, [])
+FAST = Pacing(min_interval_s=0.001, quiet_s=0.0)
+
+
+class Writer:
+    """Writes a reply and tells its outbox, as the relay does."""
+
+    def __init__(self, reader: Reader, pacing: Pacing) -> None:
+        self.reply = Reply("r1")
+        self.outbox = Outbox(self.reply, ORIGIN, FIRST, reader, pacing)
+
+    def write(self, text: str) -> None:
+        self.reply.append(text)
+        self.outbox.wake()
+
+    def end(self) -> None:
+        self.reply.complete(ENDING)
+        self.outbox.wake()
+        self.outbox.end(LAST)
+
+
+@asynccontextmanager
+async def writing(reader: Reader, pacing: Pacing = FAST) -> AsyncIterator[Writer]:
+    """A writer to `reader`; when the block ends, everything has gone out."""
+    writer = Writer(reader, pacing)
+    async with writer.outbox:
+        yield writer
+        writer.end()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the reader keeps records, not events
+            await asyncio.sleep(0.001)
+
+
+async def test_the_first_frame_the_text_and_the_last_frame_go_out_in_this_order() -> None:
+    reader = Reader()
+
+    async with writing(reader) as writer:
+        writer.write("Good ")
+        await until(lambda: reader.texts == ["Good "])
+        writer.write("morning")
+
+    assert reader.types == ["typing", "message", "message", "pong"]
+    assert assembled(reader.frames) == "Good morning"
+
+
+async def test_a_reply_without_text_is_its_first_and_last_frame() -> None:
+    reader = Reader()
+
+    async with writing(reader):
+        pass
+
+    assert reader.types == ["typing", "pong"]
+
+
+async def test_the_first_text_goes_out_at_once() -> None:
+    reader = Reader()
+
+    async with writing(reader, Pacing(min_interval_s=60, quiet_s=0)) as writer:
+        writer.write("Good ")
+        writer.write("morning")
+
+    assert reader.texts == ["Good morning"]
+
+
+async def test_text_that_is_there_does_not_wait_for_more() -> None:
+    reader = Reader()
+
+    async with writing(reader, RELAY_PACING) as writer:
+        await until(lambda: reader.types == ["typing"])
+        writer.write("Good ")
+        await until(lambda: reader.texts == ["Good "])
+        assert not writer.reply.has_ended
+
+
+async def test_what_gathers_during_a_post_goes_out_in_the_next() -> None:
+    reader = Reader(post_s=0.02)
+
+    async with writing(reader) as writer:
+        for number in range(100):
+            writer.write(f"{number} ")
+            await asyncio.sleep(0.001)
+
+    assert assembled(reader.frames) == writer.reply.text
+    assert reader.most_under_way == 1
+    assert len(reader.texts) < 25
+
+
+async def test_a_slow_reader_does_not_delay_the_writer() -> None:
+    reader = Reader(post_s=0.5)
+
+    async with asyncio.timeout(3), writing(reader) as writer:
+        for _ in range(1000):
+            writer.write("x")
+            await asyncio.sleep(0)
+        assert reader.posts == []
+
+    assert assembled(reader.frames) == "x" * 1000
+
+
+async def test_posts_of_the_relay_start_at_least_40_ms_apart_while_the_reply_is_written() -> None:
+    reader = Reader(post_s=0.005)
+
+    async with writing(reader, RELAY_PACING) as writer:
+        for _ in range(60):
+            writer.write("word ")
+            await asyncio.sleep(0.005)
+        written = len(reader.posts)
+
+    starts = [post.started_s for post in reader.posts[:written]]
+    assert len(starts) >= 3
+    assert min(b - a for a, b in pairwise(starts)) >= 0.0399
+
+
+async def test_the_builderos_app_has_150_ms_between_any_two_frames() -> None:
+    reader = Reader(post_s=0.01)
+
+    async with writing(reader, BUILDEROS_PACING) as writer:
+        for _ in range(80):
+            writer.write("word ")
+            await asyncio.sleep(0.005)
+
+    assert reader.types[-2:] == ["message", "pong"]
+    assert len(reader.texts) >= 2
+    assert min(b.started_s - a.ended_s for a, b in pairwise(reader.posts)) >= 0.1499
+
+
+async def test_the_end_of_a_reply_is_not_held_back() -> None:
+    reader = Reader()
+
+    async with asyncio.timeout(5), writing(reader, Pacing(min_interval_s=60, quiet_s=0)) as writer:
+        await until(lambda: reader.types == ["typing"])
+        writer.write("The whole answer.")
+
+    assert reader.types == ["typing", "message", "pong"]
+
+
+async def test_text_that_is_too_long_for_a_frame_goes_out_in_several() -> None:
+    reader = Reader()
+    text = '漢"😀\x00' * 10_000
+
+    async with writing(reader) as writer:
+        writer.write(text)
+
+    assert assembled(reader.frames) == text
+    assert len(reader.texts) == 5
+    assert min(len(post.frame) for post in reader.posts[1:-2]) > 32 * 1024 - 32
+
+
+@given(st.lists(st.text(st.sampled_from('a漢😀e\u0301"\x00'), max_size=5).map(lambda text: text * 2000), max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_whatever_is_written_arrives_by_offset(texts: list[str]) -> None:
+    async def scenario() -> list[dict[str, object]]:
+        reader = Reader()
+        async with writing(reader, Pacing(min_interval_s=0, quiet_s=0)) as writer:
+            for text in texts:
+                writer.write(text)
+                await asyncio.sleep(0)
+        return reader.frames
+
+    assert assembled(asyncio.run(scenario())) == "".join(texts)
+
+
+@pytest.mark.parametrize("failure", [Throttled, NotDelivered])
+async def test_frames_that_fail_are_sent_again_without_loss(failure: type[PostError]) -> None:
+    reader = Reader(refusals=[failure() for _ in range(3)])
+
+    async with writing(reader) as writer:
+        writer.write("Good ")
+        await until(lambda: bool(reader.texts))
+        reader.refuse(failure(), failure())
+        writer.write("morn")
+        await until(lambda: len(reader.refused) >= 4)
+        writer.write("ing")
+        await until(lambda: "ing" in "".join(reader.texts))
+        reader.refuse(failure())
+
+    assert reader.types[0] == "typing"
+    assert reader.types[-1] == "pong"
+    assert assembled(reader.frames) == "Good morning"
+    assert len(reader.refused) == 6
+    assert writer.outbox.posts == len(reader.posts) + 6
+
+
+async def test_text_that_failed_goes_with_what_has_gathered_since() -> None:
+    reader = Reader()
+
+    async with writing(reader, Pacing(min_interval_s=0.05, quiet_s=0)) as writer:
+        await until(lambda: reader.types == ["typing"])
+        reader.refuse(Throttled())
+        writer.write("Good ")
+        await until(lambda: len(reader.refused) == 1)
+        writer.write("morning")
+
+    assert reader.texts == ["Good morning"]
+
+
+async def test_throttling_widens_the_window() -> None:
+    reader = Reader(refusals=[Throttled(), Throttled(), Throttled()])
+
+    async with writing(reader, Pacing(min_interval_s=0.02, quiet_s=0)):
+        pass
+
+    waits = [b - a for a, b in pairwise([*reader.refused_s, reader.posts[0].started_s])]
+    assert [wait >= least for wait, least in zip(waits, [0.0199, 0.0399, 0.0799], strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize("when", [0, 1, 2], ids=["first frame", "text", "last frame"])
+async def test_a_reader_that_is_gone_ends_only_its_outbox(when: int) -> None:
+    reader = Reader(gone_after=when)
+
+    async with asyncio.timeout(5), writing(reader) as writer:
+        for _ in range(20):
+            writer.write("word ")
+            await asyncio.sleep(0.001)
+
+    assert writer.outbox.reader_left
+    assert writer.reply.text == "word " * 20
+    assert len(reader.posts) == when if when < 2 else len(reader.posts) >= when
+
+
+async def test_a_reader_that_takes_everything_has_not_left() -> None:
+    async with writing(Reader()) as writer:
+        writer.write("text")
+
+    assert not writer.outbox.reader_left
+
+
+async def test_as_many_failures_in_a_row_as_are_attempted_count_as_gone() -> None:
+    reader = Reader(refusals=[NotDelivered() for _ in range(20)])
+
+    async with asyncio.timeout(5), writing(reader) as writer:
+        writer.write("text")
+
+    assert writer.outbox.reader_left
+    assert (ATTEMPTS, len(reader.refused), reader.posts) == (8, 8, [])
+
+
+async def test_failures_with_a_delivery_between_them_do_not_add_up() -> None:
+    reader = Reader(refusals=[NotDelivered() for _ in range(7)])
+
+    async with writing(reader) as writer:
+        await until(lambda: reader.types == ["typing"])
+        reader.refuse(NotDelivered())
+        writer.write("text")
+
+    assert not writer.outbox.reader_left
+    assert reader.types == ["typing", "message", "pong"]
+
+
+async def test_leaving_by_an_exception_gives_up_what_is_left() -> None:
+    reader = Reader(post_s=0.01)
+
+    async def scenario() -> None:
+        async with asyncio.timeout(5), writing(reader) as writer:
+            writer.write("never sent")
+            raise KeyError("the writer's own")
+
+    with pytest.raises(KeyError, match="the writer's own"):
+        await scenario()
+    await asyncio.sleep(0.05)
+    assert "message" not in reader.types
+
+
+async def test_cancelling_the_writer_cancels_the_post_under_way() -> None:
+    reader = Reader(post_s=60)
+
+    async def scenario() -> None:
+        async with writing(reader) as writer:
+            writer.write("text")
+
+    task = asyncio.create_task(scenario())
+    await until(lambda: reader.most_under_way == 1)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 5)
+    assert reader.posts == []
+
+
+async def test_an_error_that_is_no_refusal_comes_out_of_the_block() -> None:
+    async def broken(_: bytes) -> None:
+        raise ZeroDivisionError
+
+    reply = Reply("r1")
+    outbox = Outbox(reply, ORIGIN, FIRST, broken, FAST)
+
+    async def scenario() -> None:
+        async with outbox:
+            outbox.end(LAST)
+
+    with pytest.raises(ZeroDivisionError):
+        await scenario()
+
+
+async def test_the_time_to_the_first_text_is_taken() -> None:
+    reader = Reader(post_s=0.02)
+
+    async with writing(reader) as writer:
+        await asyncio.sleep(0.05)
+        assert writer.outbox.first_text_s is None
+        writer.write("text")
+        await until(lambda: reader.texts == ["text"])
+        writer.write("more")
+
+    assert 0.0699 <= (writer.outbox.first_text_s or 0.0) < 1
+
+
+async def test_readers_of_different_speed_do_not_wait_for_each_other() -> None:
+    slow, fast = Reader(post_s=0.3), Reader()
+    reply = Reply("r1")
+    outboxes = [Outbox(reply, ORIGIN, FIRST, reader, FAST) for reader in (slow, fast)]
+
+    async with outboxes[0], outboxes[1]:
+        reply.append("text")
+        for outbox in outboxes:
+            outbox.wake()
+        await until(lambda: fast.texts == ["text"])
+        assert slow.posts == []
+        reply.complete(ENDING)
+        for outbox in outboxes:
+            outbox.end(LAST)
+
+    assert assembled(slow.frames) == assembled(fast.frames) == "text"
