@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chatrelay.errors import Gone, PostError
 from chatrelay.protocol import FRAME_LIMIT_BYTES
 
-ERRORS = {410: "GoneException", 413: "PayloadTooLargeException", 429: "LimitExceededException", 500: "InternalFailure"}
+GONE = 410
+ERRORS = {GONE: "GoneException", 413: "PayloadTooLargeException", 429: "LimitExceededException", 500: "InternalFailure"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Reader:
 class Sockets:
     """API Gateway's Management API: an ASGI application that keeps what is posted to each connection.
 
-    `refusals` are statuses that the next posts to a connection get.
+    `refusals` are statuses that the next requests for a connection get; one that is gone stays so.
     """
 
     def __init__(self) -> None:
@@ -114,14 +115,14 @@ class Sockets:
 
     async def _answer(self, request: Request) -> Response:
         connection_id, started_s = request.path_params["id"], time.monotonic()
-        if request.method == "DELETE":
-            self.closed.append(connection_id)
-            return Response(status_code=204)
         frame = await request.body()
         await asyncio.sleep(self.post_s)
         if refusals := self.refusals[connection_id]:
-            status = refusals[0] if refusals[0] == 410 else refusals.pop(0)
+            status = refusals[0] if refusals[0] == GONE else refusals.pop(0)
             return JSONResponse({"message": "no"}, status, {"x-amzn-ErrorType": ERRORS[status]})
+        if request.method == "DELETE":
+            self.closed.append(connection_id)
+            return Response(status_code=204)
         self.posts[connection_id].append(Posted(frame, started_s, time.monotonic()))
         return Response()
 

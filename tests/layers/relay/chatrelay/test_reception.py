@@ -1,0 +1,249 @@
+import json
+from typing import Any
+
+import pytest
+
+from chatrelay.errors import Interrupted
+from chatrelay.gateway import Gateway
+from chatrelay.protocol import Dialect, Send
+from chatrelay.reception import Frame, Message, Reception
+from chatrelay.store.connections import Connection, Connections
+from chatrelay.store.keys import Keys
+from chatrelay.store.table import Table
+from tests.layers.relay.chatrelay.doubles import Sockets
+
+KEY = "crk_secret"
+
+
+class Desk:
+    """A reception, and what stands around it."""
+
+    def __init__(self, table: Table, gateway: Gateway, sockets: Sockets) -> None:
+        self.connections = Connections(table)
+        self.keys = Keys(table)
+        self.sockets = sockets
+        self.reception = Reception(self.connections, self.keys, gateway)
+
+    def connect(self, *, agent: str = "claude", user: str | None = "alice") -> None:
+        dialect = Dialect.RELAY if user else Dialect.BUILDEROS
+        self.connections.open(Connection("c1=", agent, dialect, 1_700_000_000, user))
+
+    def connect_app(self, agent: str = "claude") -> None:
+        """The BuilderOS app, authenticated as it does it."""
+        self.keys.add(KEY, "bob")
+        self.connect(agent=agent, user=None)
+        self.receive(KEY)
+        self.sockets.posts.clear()
+
+    def receive(self, body: str) -> Message | None:
+        return self.reception.receive(frame(body))
+
+    @property
+    def texts(self) -> list[str]:
+        return self.sockets.texts("c1=")
+
+    @property
+    def frames(self) -> list[dict[str, Any]]:
+        return self.sockets.frames("c1=")
+
+
+@pytest.fixture
+def desk(table: Table, gateway: Gateway, sockets: Sockets) -> Desk:
+    return Desk(table, gateway, sockets)
+
+
+def frame(body: str) -> Frame:
+    return Frame("c1=", "m=", 1_700_000_000_123, body)
+
+
+@pytest.mark.parametrize("body", ["hi", None], ids=["a body", "no body"])
+def test_a_frame_is_read_from_api_gateways_event(body: str | None) -> None:
+    context = {"connectionId": "c1=", "messageId": "m=", "requestTimeEpoch": 1_700_000_000_123, "more": 1}
+
+    assert Frame.from_event({"requestContext": context, "body": body, "isBase64Encoded": False}) == frame(body or "")
+
+
+def test_a_message_is_handed_on_with_its_sender(desk: Desk) -> None:
+    desk.connect()
+
+    message = desk.receive('{"action":"send","id":"m1","conversation":"talk","content":"hi"}')
+
+    assert message is not None
+    assert (message.user, message.send) == ("alice", Send("m1", "talk", "hi", "claude"))
+    assert (message.connection.id, message.received_ms) == ("c1=", 1_700_000_000_123)
+    assert desk.texts == []
+
+
+def test_hello_is_answered_ready(desk: Desk) -> None:
+    desk.connect(agent="codex")
+
+    assert desk.receive('{"action":"hello","conversation":"talk"}') is None
+
+    fields = ("type", "user", "agent", "conversation", "protocol")
+    assert [[each[name] for name in fields] for each in desk.frames] == [["ready", "alice", "codex", "talk", 1]]
+
+
+def test_ping_is_answered_pong(desk: Desk) -> None:
+    desk.connect()
+
+    desk.receive('{"action":"ping"}')
+
+    assert [each["type"] for each in desk.frames] == ["pong"]
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence", "about"),
+    [
+        ("not json", "frame: must be JSON", None),
+        ('{"action":"resume"}', "action: must be one of hello, ping, send", None),
+        ('{"action":"send","id":"m1","conversation":"talk"}', "content: is missing", "m1"),
+        ('{"action":"send","id":7,"conversation":"talk","content":"x"}', "id: must be a string", None),
+        ("[" * 30_000, "frame: must be JSON", None),
+    ],
+    ids=["no json", "no such action", "a field is missing", "a wrong type", "deep"],
+)
+def test_a_frame_that_is_wrong_is_refused_and_the_socket_stays(
+    desk: Desk, body: str, sentence: str, about: str | None
+) -> None:
+    desk.connect()
+
+    assert desk.receive(body) is None
+
+    assert [(each["type"], each["code"], each["retryable"]) for each in desk.frames] == [
+        ("error", "invalid_message", False)
+    ]
+    assert (desk.frames[0]["content"], desk.frames[0].get("id")) == (sentence, about)
+    assert desk.sockets.closed == []
+    assert desk.receive('{"action":"ping"}') is None
+    assert desk.frames[1]["type"] == "pong"
+
+
+def test_the_builderos_app_authenticates_by_its_bare_first_frame(desk: Desk) -> None:
+    desk.keys.add(KEY, "bob")
+    desk.connect(user=None)
+
+    assert desk.receive(KEY) is None
+
+    assert desk.texts[0] == "authenticated"
+    assert [json.loads(text)["type"] for text in desk.texts[1:]] == ["ready"]
+    connection = desk.connections.get("c1=")
+    assert connection is not None
+    assert (connection.user, connection.dialect) == ("bob", Dialect.BUILDEROS)
+
+
+@pytest.mark.parametrize(
+    "key", ["crk_wrong", "", " ", "x" * 257, "x" * 32_000, "😀\x00", "null", '"crk_secret"', "crk_secret\n"]
+)
+def test_a_wrong_key_is_told_as_the_app_expects_and_the_socket_closed(desk: Desk, key: str) -> None:
+    desk.keys.add(KEY, "bob")
+    desk.connect(user=None)
+
+    assert desk.receive(key) is None
+
+    assert desk.texts == ["error:invalid_api_key"]
+    assert desk.sockets.closed == ["c1="]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"action":"ping"}',
+        ' {"action":"send","id":"m1","conversation":"talk","content":"hi"}',
+        '{"content":"hi","session_id":"s"}',
+        '{"working_directory":"/"}',
+    ],
+)
+def test_nothing_but_a_key_is_taken_from_a_pending_connection(desk: Desk, body: str) -> None:
+    desk.connect(user=None)
+
+    assert desk.receive(body) is None
+
+    assert [(each["type"], each["code"], each["retryable"]) for each in desk.frames] == [
+        ("error", "unauthorized", False)
+    ]
+
+
+def test_the_apps_configuration_is_answered_ready_again(desk: Desk) -> None:
+    desk.connect_app()
+
+    assert desk.receive('{"working_directory":"/home/bob"}') is None
+
+    assert [each["type"] for each in desk.frames] == ["ready"]
+    assert "working_directory" not in desk.texts[0]
+
+
+def test_the_apps_messages_get_an_id_of_the_connection_and_the_message(desk: Desk) -> None:
+    desk.connect_app(agent="codex")
+
+    message = desk.receive('{"content":"hi","session_id":"tab-1","device_id":"d","chat_type":"jarvis"}')
+
+    assert message is not None
+    assert (message.user, message.send) == ("bob", Send("c1=m=", "tab-1", "hi", "claude"))
+
+
+def test_an_error_is_told_to_the_app_in_its_three_strings(desk: Desk) -> None:
+    desk.connect_app()
+
+    desk.receive('{"content":"","session_id":"s"}')
+
+    assert [desk.frames[0][name] for name in ("type", "content")] == ["error", "content: must not be empty"]
+    assert isinstance(desk.frames[0]["timestamp"], str)
+
+
+def test_a_frame_of_a_connection_that_is_closed_is_dropped(desk: Desk) -> None:
+    assert desk.receive('{"action":"ping"}') is None
+    assert desk.reception.message(frame('{"action":"ping"}')) is None
+
+    assert desk.sockets.posts == {}
+
+
+@pytest.mark.parametrize("body", ['{"action":"ping"}', "not json"], ids=["an answer", "a refusal"])
+def test_a_client_that_has_left_is_forgotten(desk: Desk, body: str) -> None:
+    desk.connect()
+    desk.sockets.refusals["c1="] = [410]
+
+    assert desk.receive(body) is None
+
+    assert desk.connections.get("c1=") is None
+    assert desk.connections.how_many("claude") == 0
+
+
+def test_an_app_that_left_while_it_authenticated_is_forgotten(desk: Desk) -> None:
+    desk.keys.add(KEY, "bob")
+    desk.connect(user=None)
+    desk.sockets.refusals["c1="] = [410]
+
+    assert desk.receive(KEY) is None
+
+    assert desk.connections.get("c1=") is None
+
+
+def test_a_problem_is_told_with_the_id_of_the_message(desk: Desk) -> None:
+    body = '{"action":"send","id":"m1","conversation":"talk","content":"hi"}'
+
+    desk.reception.tell(frame(body), Interrupted("It broke off."))
+
+    told = desk.frames[0]
+    assert [told[name] for name in ("type", "code", "retryable", "content", "id")] == [
+        "error",
+        "interrupted",
+        True,
+        "It broke off.",
+        "m1",
+    ]
+
+
+def test_looking_for_a_message_answers_nothing(desk: Desk) -> None:
+    desk.connect()
+    bodies = ['{"action":"send","id":"m1","conversation":"talk","content":"hi"}', '{"action":"ping"}', "not json"]
+
+    found = [desk.reception.message(frame(body)) for body in bodies]
+
+    assert [message is not None and message.send.id for message in found] == ["m1", False, False]
+    assert desk.texts == []
+
+
+def test_a_pending_connection_has_no_messages(desk: Desk) -> None:
+    desk.connect(user=None)
+
+    assert desk.reception.message(frame('{"content":"hi","session_id":"s"}')) is None
