@@ -100,6 +100,7 @@ class Sockets:
         self.posts: dict[str, list[Posted]] = defaultdict(list)
         self.refusals: dict[str, list[int]] = defaultdict(list)
         self.closed: list[str] = []
+        self.under_way: list[bytes] = []
         self._app = Starlette(routes=[Route("/@connections/{id}", self._answer, methods=["POST", "DELETE"])])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +117,9 @@ class Sockets:
     async def _answer(self, request: Request) -> Response:
         connection_id, started_s = request.path_params["id"], time.monotonic()
         frame = await request.body()
+        self.under_way.append(frame)
         await asyncio.sleep(self.post_s)
+        self.under_way.remove(frame)
         if refusals := self.refusals[connection_id]:
             status = refusals[0] if refusals[0] == GONE else refusals.pop(0)
             return JSONResponse({"message": "no"}, status, {"x-amzn-ErrorType": ERRORS[status]})

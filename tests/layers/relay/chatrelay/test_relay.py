@@ -1,0 +1,353 @@
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from chatrelay.agents import claude
+from chatrelay.agents.claude import Claude
+from chatrelay.errors import Duplicate, NoSuchAgent
+from chatrelay.gateway import Gateway
+from chatrelay.history import Turn
+from chatrelay.protocol import Dialect, Send
+from chatrelay.reception import Message
+from chatrelay.relay import Outcome, Relay
+from chatrelay.reply import Status
+from chatrelay.settings import Claude as Settings
+from chatrelay.store.connections import Connection
+from chatrelay.store.conversations import Conversations
+from chatrelay.store.table import Item, Table
+from infra.local.model import ScriptedModel, serving_in_thread
+from infra.local.script import Script, answer, cut_after, fail_after, partial, refuse, stall_after
+from tests.layers.relay.chatrelay.doubles import Clocked, Sockets, assembled
+
+SETTINGS = Settings("relay/anthropic", "claude-sonnet-5", 4096, "", 60, 100_000)
+LONG = 900.0
+APP = Connection("c1=", "claude", Dialect.BUILDEROS, 1, "alice")
+PHONE = Connection("c1=", "claude", Dialect.RELAY, 1, "alice")
+LAST_MARK = "\U0001f3c1"
+
+
+async def secret_key(*, renew: bool = False) -> str:
+    return "renewed" if renew else "key"
+
+
+class Model:
+    """What the model plays for every request, and when it wrote the end of its text."""
+
+    def __init__(self) -> None:
+        self.script = answer("Good 早上 🌅 morning")
+        self.scripted = ScriptedModel(lambda _: self.script)
+        self.clocked = Clocked(self.scripted, json.dumps(LAST_MARK).strip('"').encode())
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
+    model = Model()
+    with serving_in_thread(model.clocked) as url:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
+        yield model
+
+
+@pytest.fixture
+def conversations(table: Table) -> Conversations:
+    return Conversations(table)
+
+
+@pytest.fixture
+async def relay(model: Model, conversations: Conversations, gateway: Gateway) -> AsyncIterator[Relay]:
+    assert model.scripted.requests == []
+    async with claude.client(read_timeout_s=1) as client:
+        yield Relay(conversations, gateway, {"claude": Claude(client, secret_key, SETTINGS)}, history_tokens=1000)
+
+
+def said(
+    content: str = "Hello",
+    id: str = "m1",  # noqa: A002
+    *,
+    connection: Connection = PHONE,
+    agent: str = "claude",
+    received_ms: int = 1,
+) -> Message:
+    return Message(connection, "alice", Send(id, "talk", content, agent), received_ms)
+
+
+def stored(table: Table) -> Item:
+    """The only reply in the table."""
+    replies = [item for item in table.query("CONVERSATION#alice#talk", "TURN#", "TURN#~") if item["sk"].endswith("#2")]
+    assert len(replies) == 1
+    return replies[0]
+
+
+async def test_a_message_is_answered_while_it_is_written(
+    relay: Relay, sockets: Sockets, table: Table, model: Model
+) -> None:
+    model.script = answer("Good 早上 🌅 morning", delta_chars=4, pause_s=0.03)
+
+    outcome = await relay.answer(said(), LONG)
+
+    frames = sockets.frames("c1=")
+    types = [frame["type"] for frame in frames]
+    assert (types[0], set(types[1:-1]), types[-1]) == ("typing", {"message"}, "complete")
+    assert len(types) > 3
+    assert assembled(frames) == "Good 早上 🌅 morning"
+    assert (frames[0]["id"], frames[0]["conversation"]) == ("m1", "talk")
+    assert {frame["reply"] for frame in frames} == {stored(table)["reply"]}
+    assert {frame["epoch"] for frame in frames} == {1}
+    assert (outcome.status, outcome.length, outcome.posts) == (Status.COMPLETE, 18, len(frames))
+    assert not outcome.reader_left
+    assert outcome.first_text_s is not None
+
+
+async def test_the_end_proves_what_was_sent_and_stored(relay: Relay, sockets: Sockets, table: Table) -> None:
+    await relay.answer(said(), LONG)
+
+    complete = sockets.frames("c1=")[-1]
+    sha256 = hashlib.sha256("Good 早上 🌅 morning".encode()).hexdigest()
+    assert (complete["length"], complete["sha256"]) == (18, sha256)
+    assert (complete["stop_reason"], complete["model"]) == ("end_turn", "claude-sonnet-5")
+    assert {type(count) for count in complete["usage"].values()} == {int}
+    kept = stored(table)
+    assert (kept["reply_status"], kept["sha256"]) == ("complete", sha256)
+    assert json.loads(kept["blocks"]) == [{"type": "text", "text": "Good 早上 🌅 morning"}]
+
+
+async def test_a_message_is_kept_before_the_client_hears_of_it(relay: Relay, sockets: Sockets, table: Table) -> None:
+    sockets.post_s = 0.3
+    task = asyncio.create_task(relay.answer(said(), LONG))
+    while not sockets.under_way:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+    assert stored(table)["reply"] in sockets.under_way[0].decode()
+    await task
+
+
+async def test_the_model_is_told_the_conversation(relay: Relay, model: Model) -> None:
+    model.script = answer("Hi.")
+    await relay.answer(said("Hello", "m1", received_ms=1), LONG)
+    await relay.answer(said("And?", "m2", received_ms=2), LONG)
+
+    assert [(each["role"], each["content"][0]["text"]) for each in model.scripted.requests[1].body["messages"]] == [
+        ("user", "Hello"),
+        ("assistant", "Hi."),
+        ("user", "And?"),
+    ]
+
+
+async def test_a_conversation_never_grows_over_its_budget(relay: Relay, model: Model) -> None:
+    model.script = answer("word " * 400)
+    for number in range(6):
+        await relay.answer(said(f"q{number}", f"m{number}", received_ms=number), LONG)
+
+    begins = [request.body["messages"][0]["content"][0]["text"] for request in model.scripted.requests]
+    assert begins == ["q0", "q0", "q2", "q2", "q4", "q4"]
+
+
+@pytest.mark.parametrize(
+    ("script", "told", "kept", "status"),
+    [
+        (refuse(529, headers={"retry-after": "30"}), ("overloaded", True), "", "failed"),
+        (refuse(413), ("upstream", True), "", "interrupted"),
+        (fail_after("So far"), ("overloaded", True), "So far", "interrupted"),
+        (fail_after("So far", "api_error"), ("upstream", True), "So far", "interrupted"),
+        (cut_after("So far 🌅"), ("upstream", True), "So far 🌅", "interrupted"),
+        (partial("So far"), ("upstream", True), "So far", "interrupted"),
+        (stall_after("So far"), ("upstream", True), "So far", "interrupted"),
+        (answer("So far", stop_reason="refusal"), ("refused", False), "So far", "interrupted"),
+        (answer("", stop_reason="refusal"), ("refused", False), "", "failed"),
+    ],
+    ids=[
+        "busy",
+        "refused request",
+        "busy in mid-stream",
+        "failure in mid-stream",
+        "cut",
+        "no message_stop",
+        "silence",
+        "refusal",
+        "refusal at once",
+    ],
+)
+async def test_a_reply_that_breaks_off_keeps_what_was_written_and_says_so(
+    relay: Relay,
+    sockets: Sockets,
+    table: Table,
+    model: Model,
+    script: Script,
+    code: str,
+    retryable: bool,
+    kept: str,
+    status: str,
+) -> None:
+    model.script = script
+
+    outcome = await relay.answer(said(), LONG)
+
+    frames = sockets.frames("c1=")
+    assert (frames[0]["type"], frames[-1]["type"], assembled(frames)) == ("typing", "error", kept)
+    assert ((frames[-1]["code"], frames[-1]["retryable"]), frames[-1]["reply"]) == (told, frames[0]["reply"])
+    assert "complete" not in [frame["type"] for frame in frames]
+    assert (stored(table)["reply_status"], outcome.status.value) == (status, status)
+    assert "".join(block["text"] for block in json.loads(stored(table)["blocks"])) == kept
+
+
+async def test_an_overload_tells_when_to_try_again(relay: Relay, sockets: Sockets, model: Model) -> None:
+    model.script = refuse(429, headers={"retry-after": "30"})
+
+    await relay.answer(said(), LONG)
+
+    assert sockets.frames("c1=")[-1]["retry_after"] == 30.0
+
+
+async def test_a_reply_that_runs_out_of_time_ends_in_order(
+    relay: Relay, sockets: Sockets, table: Table, model: Model
+) -> None:
+    model.script = answer("word " * 1000, pause_s=0.02)
+
+    outcome = await relay.answer(said(), 30.5)
+
+    frames = sockets.frames("c1=")
+    assert (frames[-1]["type"], frames[-1]["code"], frames[-1]["retryable"]) == ("error", "interrupted", True)
+    assert assembled(frames) == json.loads(stored(table)["blocks"])[0]["text"]
+    assert outcome.status is Status.INTERRUPTED
+    assert 0 < outcome.length < 5000
+    assert not model.scripted.requests[0].finished
+
+
+async def test_a_message_without_any_time_left_is_still_ended(relay: Relay, sockets: Sockets, table: Table) -> None:
+    await relay.answer(said(), 1.0)
+
+    assert [frame["type"] for frame in sockets.frames("c1=")] == ["typing", "error"]
+    assert stored(table)["reply_status"] == "interrupted"
+
+
+async def test_a_message_that_was_answered_is_not_answered_again(relay: Relay, sockets: Sockets, model: Model) -> None:
+    await relay.answer(said(), LONG)
+    told = len(sockets.posts["c1="])
+
+    with pytest.raises(Duplicate):
+        await relay.answer(said(received_ms=2), LONG)
+
+    assert (len(model.scripted.requests), len(sockets.posts["c1="])) == (1, told)
+
+
+async def test_a_message_whose_reply_broke_off_is_answered_by_a_new_one(
+    relay: Relay, sockets: Sockets, table: Table, model: Model
+) -> None:
+    model.script = cut_after("So far")
+    await relay.answer(said(), LONG)
+    sockets.posts.clear()
+    model.script = answer("All of it")
+
+    await relay.answer(said(received_ms=2), LONG)
+
+    frames = sockets.frames("c1=")
+    assert (assembled(frames), {frame["epoch"] for frame in frames}) == ("All of it", {2})
+    assert (stored(table)["reply_status"], model.scripted.requests[1].body["messages"]) == (
+        "complete",
+        [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}],
+    )
+
+
+async def test_an_agent_that_is_not_there_keeps_no_message(relay: Relay, sockets: Sockets, table: Table) -> None:
+    with pytest.raises(NoSuchAgent) as refusal:
+        await relay.answer(said(agent="codex"), LONG)
+
+    assert (refusal.value.code, refusal.value.retryable, refusal.value.field) == ("invalid_message", False, "agent")
+    assert table.client.scan(TableName=table.name)["Items"] == []
+    assert sockets.posts == {}
+
+
+async def test_a_reader_that_leaves_does_not_end_the_reply(
+    relay: Relay, sockets: Sockets, table: Table, model: Model
+) -> None:
+    model.script = answer("word " * 40, pause_s=0.005)
+    sockets.refusals["c1="] = [410]
+
+    outcome = await relay.answer(said(), LONG)
+
+    assert outcome.reader_left
+    assert json.loads(stored(table)["blocks"])[0]["text"] == "word " * 40
+    assert (sockets.posts["c1="], stored(table)["reply_status"]) == ([], "complete")
+
+
+async def test_posts_that_are_refused_lose_nothing(relay: Relay, sockets: Sockets, model: Model) -> None:
+    model.script = answer("word " * 40, pause_s=0.005)
+    sockets.refusals["c1="] = [429, 500, 429]
+
+    outcome = await relay.answer(said(), LONG)
+
+    assert assembled(sockets.frames("c1=")) == "word " * 40
+    assert outcome.posts == len(sockets.posts["c1="]) + 3
+
+
+async def test_the_builderos_app_gets_its_frames_150_ms_apart(relay: Relay, sockets: Sockets, model: Model) -> None:
+    model.script = answer("word " * 60, pause_s=0.01)
+
+    await relay.answer(said(connection=APP), LONG)
+
+    posts = sockets.posts["c1="]
+    assert (posts[-1].json["type"], assembled(sockets.frames("c1="))) == ("complete", "word " * 60)
+    assert len(posts) > 3
+    assert min(b.started_s - a.ended_s for a, b in pairwise(posts)) >= 0.149
+
+
+async def test_one_relay_answers_several_conversations_at_once(relay: Relay, sockets: Sockets, model: Model) -> None:
+    model.script = answer("word " * 20, pause_s=0.005)
+
+    async def answered(number: int) -> Outcome:
+        connection = Connection(f"c{number}=", "claude", Dialect.RELAY, 1, "alice")
+        return await relay.answer(Message(connection, "alice", Send("m", f"talk-{number}", "Hi", "claude"), 1), LONG)
+
+    await asyncio.gather(*[answered(number) for number in range(4)])
+
+    assert [assembled(sockets.frames(f"c{number}=")) for number in range(4)] == ["word " * 20] * 4
+
+
+class Endless:
+    """An agent that forgets to say how it ended."""
+
+    async def answer(self, turns: Any) -> AsyncIterator[str]:
+        assert isinstance(turns[-1], Turn)
+        yield "So far"
+
+
+async def test_an_agent_without_an_ending_is_upstreams_failure(
+    conversations: Conversations, gateway: Gateway, sockets: Sockets
+) -> None:
+    relay = Relay(conversations, gateway, {"claude": Endless()}, history_tokens=1000)  # type: ignore[dict-item]
+
+    await relay.answer(said(), LONG)
+
+    assert [frame.get("code") for frame in sockets.frames("c1=")][-1] == "upstream"
+
+
+def long_reply(size: int) -> str:
+    """`size` characters of any script, and one at the end that is found nowhere else."""
+    unit = 'Good 早上 🌅 e\u0301 👩\u200d👩\u200d👧 "quoted"\n'
+    return (unit * (size // len(unit) + 1))[: size - 1] + LAST_MARK
+
+
+async def test_the_hot_path_keeps_up_with_the_model(relay: Relay, sockets: Sockets, table: Table, model: Model) -> None:
+    """200 deltas a second and 20 ms a post: one post a delta would fall behind for ever."""
+    text = long_reply(100_000)
+    model.script = answer(text, delta_chars=200, pause_s=0.005)
+    sockets.post_s = 0.020
+
+    await relay.answer(said(), LONG)
+
+    posts = sockets.posts["c1="]
+    frames = sockets.frames("c1=")
+    assert assembled(frames) == text
+    assert frames[-1]["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    assert json.loads(stored(table)["blocks"])[0]["text"] == text
+
+    carrier = next(number for number, frame in enumerate(frames) if frame["content"].endswith(LAST_MARK))
+    later = [post for post in posts[: carrier + 1] if post.started_s > model.clocked.written_s]
+    assert len(later) <= 2
+    assert len(posts) / (posts[-1].ended_s - posts[0].started_s) < 30
+    assert max(len(post.frame) for post in posts) <= 32 * 1024
+    assert all(a.ended_s <= b.started_s for a, b in pairwise(posts))
