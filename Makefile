@@ -33,6 +33,8 @@ templates: .venv/test .venv-sam/done
 	.venv-sam/bin/sam validate
 	.venv-sam/bin/sam validate --lint
 	.venv-sam/bin/sam build
+	test -f .aws-sam/build/RelayLayer/python/chatrelay/__pycache__/relay.cpython-313.pyc
+	test -f .aws-sam/build/DependenciesLayer/python/anthropic/__pycache__/_client.cpython-313.pyc
 
 lock: .venv/test  ## Resolve every requirements.in anew
 	for at in layers/dependencies infra/local tests; do \
