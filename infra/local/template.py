@@ -39,7 +39,15 @@ def read(path: Path, parameters: Mapping[str, str]) -> dict[str, Any]:
     except InvalidDocumentException as error:
         reasons = "; ".join(str(cause.message) for cause in error.causes)
         raise TemplateError(f"{path.name}: {reasons}") from error
+    _nothing_left(path, translated)
     return translated
+
+
+def _nothing_left(path: Path, translated: Mapping[str, Any]) -> None:
+    """The translator passes over a type that is newer than itself, without a word."""
+    for logical_id, resource in translated["Resources"].items():
+        if resource["Type"].startswith("AWS::Serverless::"):
+            raise TemplateError(f"{path.name}: {logical_id}: this SAM translator does not know {resource['Type']}")
 
 
 def parameter_values(template: Mapping[str, Any], given: Mapping[str, str], stack: str) -> dict[str, Any]:
