@@ -177,8 +177,7 @@ async def test_a_reply_that_breaks_off_keeps_what_was_written_and_says_so(
     table: Table,
     model: Model,
     script: Script,
-    code: str,
-    retryable: bool,
+    told: tuple[str, bool],
     kept: str,
     status: str,
 ) -> None:
