@@ -9,7 +9,7 @@ from chatrelay.store.table import Table
 from infra.local import services, template
 from infra.local.model import serving_in_thread
 from infra.local.services import CREDENTIALS, Services
-from tests.layers.relay.chatrelay.doubles import Sockets
+from tests.layers.relay.chatrelay.doubles import Address, Sockets
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 NUMBERS = count(1)
@@ -34,11 +34,18 @@ def table(new_table: Callable[[], Table]) -> Table:
     return new_table()
 
 
+@pytest.fixture(scope="session")
+def management() -> Iterator[Address]:
+    address = Address()
+    with serving_in_thread(address) as address.url:
+        yield address
+
+
 @pytest.fixture
-def sockets() -> Iterator[Sockets]:
-    sockets = Sockets()
-    with serving_in_thread(sockets) as sockets.url:
-        yield sockets
+def sockets(management: Address) -> Sockets:
+    management.app = sockets = Sockets()
+    sockets.url = management.url
+    return sockets
 
 
 @pytest.fixture

@@ -130,6 +130,16 @@ class Sockets:
         return Response()
 
 
+class Address:
+    """What stands at `url` for many tests, each with an application of its own: servers are slow to stop."""
+
+    app: ASGIApp
+    url: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
 class Clocked:
     """An application in front of `app` that notes when it wrote the last part in which `mark` is."""
 

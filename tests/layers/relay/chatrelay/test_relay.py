@@ -6,6 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from anthropic import AsyncAnthropic
 
 from chatrelay.agents import claude
 from chatrelay.agents.claude import Claude
@@ -22,7 +24,9 @@ from chatrelay.store.conversations import Conversations
 from chatrelay.store.table import Item, Table
 from infra.local.model import ScriptedModel, serving_in_thread
 from infra.local.script import Script, answer, cut_after, fail_after, partial, refuse, stall_after
-from tests.layers.relay.chatrelay.doubles import Clocked, Sockets, assembled
+from tests.layers.relay.chatrelay.doubles import Address, Clocked, Sockets, assembled
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SETTINGS = Settings("relay/anthropic", "claude-sonnet-5", 4096, "", 60, 100_000)
 LONG = 900.0
@@ -44,12 +48,26 @@ class Model:
         self.clocked = Clocked(self.scripted, json.dumps(LAST_MARK).strip('"').encode())
 
 
-@pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Model]:
+@pytest.fixture(scope="module")
+def service() -> Iterator[Address]:
+    address = Address()
+    with serving_in_thread(address) as address.url:
+        yield address
+
+
+@pytest.fixture(autouse=True)
+def model(service: Address) -> Model:
     model = Model()
-    with serving_in_thread(model.clocked) as url:
-        monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
-        yield model
+    service.app = model.clocked
+    return model
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(service: Address) -> AsyncIterator[AsyncAnthropic]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ANTHROPIC_BASE_URL", service.url)
+        async with claude.client(read_timeout_s=1) as client:
+            yield client
 
 
 @pytest.fixture
@@ -58,10 +76,8 @@ def conversations(table: Table) -> Conversations:
 
 
 @pytest.fixture
-async def relay(model: Model, conversations: Conversations, gateway: Gateway) -> AsyncIterator[Relay]:
-    assert model.scripted.requests == []
-    async with claude.client(read_timeout_s=1) as client:
-        yield Relay(conversations, gateway, {"claude": Claude(client, secret_key, SETTINGS)}, history_tokens=1000)
+def relay(conversations: Conversations, gateway: Gateway, client: AsyncAnthropic) -> Relay:
+    return Relay(conversations, gateway, {"claude": Claude(client, secret_key, SETTINGS)}, history_tokens=1000)
 
 
 def said(

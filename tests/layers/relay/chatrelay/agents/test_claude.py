@@ -13,8 +13,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope
-from starlette.types import Send as ToClient
 
 from chatrelay.agents import claude
 from chatrelay.agents.claude import Claude
@@ -37,6 +35,7 @@ from infra.local.script import (
     refuse,
     stall_after,
 )
+from tests.layers.relay.chatrelay.doubles import Address
 
 SETTINGS = Settings("relay/anthropic", "claude-sonnet-5", 4096, "Be kind.", 60, 100_000)
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -55,15 +54,6 @@ class Secret:
     async def __call__(self, *, renew: bool = False) -> str:
         self.renewals.append(renew)
         return f"key-{sum(self.renewals)}"
-
-
-class Service:
-    """What stands at the service's address: a new model for every test."""
-
-    app: ASGIApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: ToClient) -> None:
-        await self.app(scope, receive, send)
 
 
 class Stage:
@@ -96,12 +86,12 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def service() -> Service:
-    return Service()
+def service() -> Address:
+    return Address()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(service: Service) -> AsyncIterator[AsyncAnthropic]:
+async def client(service: Address) -> AsyncIterator[AsyncAnthropic]:
     """One for all tests: making one takes longer than a test."""
     with pytest.MonkeyPatch.context() as environment:
         async with serving(service) as url:
@@ -111,7 +101,7 @@ async def client(service: Service) -> AsyncIterator[AsyncAnthropic]:
 
 
 @pytest.fixture
-def stage(service: Service, client: AsyncAnthropic) -> Stage:
+def stage(service: Address, client: AsyncAnthropic) -> Stage:
     stage = Stage(client)
     service.app = stage.model
     return stage
@@ -480,7 +470,7 @@ STARTED = (
     ids=["429 page", "529 page", "502 page", "half an event", "no JSON", "a bare error", "a portal", "no stream"],
 )
 async def test_what_is_not_the_services_own_answer_is_no_crash(
-    stage: Stage, service: Service, status: int, kind: str, body: str, error: type[ReplyError]
+    stage: Stage, service: Address, status: int, kind: str, body: str, error: type[ReplyError]
 ) -> None:
     async def page(_: Request) -> Response:
         return Response(body, status, SOON, kind)
