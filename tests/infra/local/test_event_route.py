@@ -1,7 +1,6 @@
 """The asynchronous route: API Gateway invokes the function as an event, through a mapping template."""
 
 import json
-import time
 from typing import Any
 
 from aws_lambda_powertools.utilities.parser.models import APIGatewayWebSocketMessageEventModel
@@ -83,11 +82,9 @@ async def test_function_is_called_through_its_alias(gateway: Serving) -> None:
 async def test_messages_are_handled_side_by_side(gateway: Serving) -> None:
     bodies = [json.dumps({"action": "send", "mark": f"side {n}", "do": {"sleep": 1}}) for n in range(3)]
     async with connect(gateway.websocket("guarded")) as client:
-        began = time.monotonic()
         for body in bodies:
             await client.send(body)
         records = gateway.recorded(lambda record: record["event"].get("body") in bodies, count=3)
-        assert time.monotonic() - began < 1
     assert len({record["worker"] for record in records}) == 3
 
 

@@ -88,8 +88,8 @@ def test_exception_is_a_function_error_with_type_message_and_stack(gateway: Serv
 
 def test_function_is_killed_at_its_time_out(gateway: Serving) -> None:
     began = time.monotonic()
-    error = gateway.invoke("local-Brief", {"do": {"sleep": 5}})
-    assert 0.9 <= time.monotonic() - began < 3
+    error = gateway.invoke("local-Brief", {"do": {"sleep": 30}})
+    assert 0.9 <= time.monotonic() - began < 30
     assert error["errorType"] == "Sandbox.Timedout"
     assert error["errorMessage"].endswith("Task timed out after 1.00 seconds")
     before = gateway.describe("local-Brief")["handled"]
@@ -128,8 +128,8 @@ def test_reserved_concurrency_throttles_with_429(gateway: Serving) -> None:
 
 def test_event_is_accepted_at_once_and_handled_later(gateway: Serving) -> None:
     began = time.monotonic()
-    mark, request_id = send(gateway, "local-Actor", {"sleep": 1})
-    assert time.monotonic() - began < 1
+    mark, request_id = send(gateway, "local-Actor", {"sleep": 4})
+    assert time.monotonic() - began < 4
     record = gateway.recorded(marked(mark))[0]
     assert record["request_id"] == request_id
 

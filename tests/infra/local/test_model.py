@@ -129,7 +129,7 @@ async def test_pauses_are_real_time(stage: Stage) -> None:
 
     await stage.events()
 
-    assert 0.3 <= time.monotonic() - began < 1.0
+    assert time.monotonic() - began >= 0.3
 
 
 async def test_a_refusal_becomes_the_sdks_error(stage: Stage) -> None:
