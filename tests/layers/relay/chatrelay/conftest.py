@@ -3,6 +3,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from chatrelay.gateway import Gateway
 from chatrelay.store.table import Table
@@ -10,6 +11,10 @@ from infra.local import services, template
 from infra.local.model import serving_in_thread
 from infra.local.services import CREDENTIALS, Services
 from tests.layers.relay.chatrelay.doubles import Address, Sockets
+
+# What a test shows must not depend on how busy the machine is.
+settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("relay")
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 NUMBERS = count(1)

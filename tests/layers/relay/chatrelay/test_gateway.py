@@ -14,7 +14,9 @@ def test_a_frame_is_posted_as_it_is(gateway: Gateway, sockets: Sockets) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(410, Gone), (429, Throttled), (413, NotDelivered), (500, NotDelivered)], ids=str
+    ("status", "error"),
+    [(410, Gone), (429, Throttled), (413, NotDelivered), (500, NotDelivered)],
+    ids=["gone", "too many", "too large", "failure"],
 )
 def test_a_refusal_is_told_by_what_it_means_and_not_repeated(
     gateway: Gateway, sockets: Sockets, status: int, error: type[PostError]

@@ -105,7 +105,7 @@ async def test_what_gathers_during_a_post_goes_out_in_the_next() -> None:
 
     assert assembled(reader.frames) == writer.reply.text
     assert reader.most_under_way == 1
-    assert len(reader.texts) < 25
+    assert len(reader.texts) <= 50
 
 
 async def test_a_slow_reader_does_not_delay_the_writer() -> None:
@@ -170,7 +170,7 @@ async def test_text_that_is_too_long_for_a_frame_goes_out_in_several() -> None:
 
 
 @given(st.lists(st.text(st.sampled_from('a漢😀e\u0301"\x00'), max_size=5).map(lambda text: text * 2000), max_size=5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_whatever_is_written_arrives_by_offset(texts: list[str]) -> None:
     async def scenario() -> list[dict[str, object]]:
         reader = Reader()

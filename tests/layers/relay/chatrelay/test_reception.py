@@ -144,6 +144,15 @@ def test_a_wrong_key_is_told_as_the_app_expects_and_the_socket_closed(desk: Desk
     assert desk.sockets.closed == ["c1="]
 
 
+def test_a_key_over_the_limit_is_not_even_looked_for(desk: Desk) -> None:
+    desk.keys.add("x" * 257, "bob")
+    desk.connect(user=None)
+
+    desk.receive("x" * 257)
+
+    assert desk.texts == ["error:invalid_api_key"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -101,7 +101,7 @@ def stored(table: Table) -> Item:
 async def test_a_message_is_answered_while_it_is_written(
     relay: Relay, sockets: Sockets, table: Table, model: Model
 ) -> None:
-    model.script = answer("Good 早上 🌅 morning", delta_chars=4, pause_s=0.03)
+    model.script = answer("Good 早上 🌅 morning", delta_chars=4, pause_s=0.15)
 
     outcome = await relay.answer(said(), LONG)
 

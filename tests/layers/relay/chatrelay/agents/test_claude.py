@@ -96,7 +96,7 @@ async def client(service: Address) -> AsyncIterator[AsyncAnthropic]:
     with pytest.MonkeyPatch.context() as environment:
         async with serving(service) as url:
             environment.setenv("ANTHROPIC_BASE_URL", url)
-            async with claude.client(read_timeout_s=0.3) as client:
+            async with claude.client(read_timeout_s=0.6) as client:
                 yield client
 
 
