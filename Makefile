@@ -7,7 +7,7 @@ LOCKS = layers/dependencies/requirements.txt infra/local/requirements.txt
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
-.PHONY: help run test check lint types templates lock clean
+.PHONY: help run install test check lint types templates lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -15,6 +15,8 @@ help:  ## Show this help
 
 run: .venv/run  ## Start everything here: playground, WebSocket, HTTP (PORT, CHATRELAY_DEV_KEY, ANTHROPIC_API_KEY)
 	@PORT=$(PORT) $(BIN)/python -m infra.local
+
+install: .venv/run  ## Install into .venv what `make run` and the operator's commands need
 
 test: .venv/test  ## Run every test
 	$(BIN)/python -m pytest

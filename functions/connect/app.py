@@ -20,8 +20,10 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     agent = (event.get("queryStringParameters") or {}).get("agent", AGENTS[0])
     if agent not in AGENTS:
         return {"statusCode": 400}
-    wiring.connections.open(_connection(event["requestContext"], agent))
-    _wake_message()
+    connection = _connection(event["requestContext"], agent)
+    wiring.connections.open(connection)
+    if connection.user is not None:
+        _wake_message()
     if speaks_version_1(lower_case(event.get("headers"))):
         return {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": SUBPROTOCOL}}
     return {"statusCode": 200}
@@ -40,7 +42,10 @@ def _connection(context: dict[str, Any], agent: str) -> Connection:
 
 
 def _wake_message() -> None:
-    """A cold start begins now, not at the first message. A socket opens all the same if this fails."""
+    """A cold start begins now, not at the first message. A socket opens all the same if this fails.
+
+    A pending connection is not worth it: its key comes at once, and would only start another environment.
+    """
     function = wiring.environment.text("MESSAGE_FUNCTION")
     try:
         wiring.functions.invoke(FunctionName=function, InvocationType="Event", Payload=b'{"warm": true}')

@@ -18,11 +18,10 @@ def handler(event: dict[str, Any], context: object) -> None:
     failed = event["requestPayload"]
     logger.error("a message was not answered", condition=event["requestContext"]["condition"])
     if "requestContext" in failed:  # not a mere wake-up call
-        _interrupt(Frame.from_event(failed))
+        _interrupt(Frame.from_event(failed), event["requestContext"]["requestId"])
 
 
-def _interrupt(frame: Frame) -> None:
+def _interrupt(frame: Frame, worker: str) -> None:
     message = wiring.reception.message(frame)
-    if message is not None:
-        wiring.conversations.interrupt(message.user, message.send)
-    wiring.reception.tell(frame, Interrupted("The answer broke off. Send the message again."))
+    if message is None or wiring.conversations.interrupt(message.user, message.send, worker):
+        wiring.reception.tell(frame, Interrupted("The answer broke off. Send the message again."))

@@ -10,10 +10,9 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from snapshot_restore_py import register_after_restore
 
-import chatrelay.agents.claude  # noqa: F401  imported before the snapshot is taken: it takes a second
-from chatrelay.errors import ClientError, Duplicate
+import chatrelay.agents.claude  # noqa: F401  takes a second, which the first message need not wait for
+from chatrelay.errors import ClientError, Duplicate, Superseded
 from chatrelay.reception import Frame, Message
 from chatrelay.relay import Outcome
 from chatrelay.wiring import Wiring
@@ -22,15 +21,6 @@ logger = Logger()
 metrics = Metrics()
 wiring = Wiring()
 runner = asyncio.Runner()  # one event loop as long as the environment lives, so that connections survive between events
-
-
-def forget_connections() -> None:
-    """Connections from before the snapshot are dead ends."""
-    global wiring, runner
-    wiring, runner = Wiring(), asyncio.Runner()
-
-
-register_after_restore(forget_connections)
 
 
 @logger.inject_lambda_context
@@ -43,14 +33,15 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     frame = Frame.from_event(event)
     message = wiring.reception.receive(frame)
     if message is not None:
-        _answer(frame, message, context.get_remaining_time_in_millis() / 1000)
+        _answer(frame, message, context)
 
 
-def _answer(frame: Frame, message: Message, time_left_s: float) -> None:
+def _answer(frame: Frame, message: Message, context: LambdaContext) -> None:
+    time_left_s = context.get_remaining_time_in_millis() / 1000
     try:
-        outcome = runner.run(wiring.relay.answer(message, time_left_s))
-    except Duplicate:
-        logger.info("message was accepted before")
+        outcome = runner.run(wiring.relay.answer(message, context.aws_request_id, time_left_s))
+    except (Duplicate, Superseded) as other:
+        logger.info("another invocation answers this message", reason=type(other).__name__)
     except ClientError as problem:
         wiring.reception.tell(frame, problem)
     else:

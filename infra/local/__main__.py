@@ -29,19 +29,28 @@ def main(arguments: list[str] | None = None) -> int:
     except (TemplateError, OSError, ValueError) as error:
         print(f"infra.local: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before it serves; afterwards Ctrl-C ends it in order
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.local", description=__doc__)
     parser.add_argument("--template", type=Path, default=Path("template.yaml"))
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "8080")), help="0: any free port")
+    parser.add_argument("--host", type=_one_address, default="127.0.0.1", help="of this machine (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT", "8080"), help="0: any free port")
     parser.add_argument(
         "--parameter", action="append", type=_pair, default=[], metavar="NAME=VALUE", help="of the template"
     )
     parser.add_argument("--limit", action="append", default=[], metavar="NAME=NUMBER", help="see limits.py")
     parser.add_argument("--verbose", action="store_true", help="show what the functions print")
     return parser
+
+
+def _one_address(host: str) -> str:
+    """What is served has to be told to functions and pages as an address, and a wildcard is none."""
+    if host in ("", "0.0.0.0", "::"):
+        raise argparse.ArgumentTypeError("name one address of this machine, the one that others shall reach it by")
+    return host
 
 
 def _pair(setting: str) -> tuple[str, str]:
@@ -68,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _address(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
-    return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _extras(template: Path, stack: Stack, address: str) -> Extras:

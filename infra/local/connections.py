@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from infra.local import events, log, stamps
 from infra.local.limits import Limits
+from infra.local.signature import is_signed
 
 
 class Gone(Exception):
@@ -139,7 +140,7 @@ class ConnectionsApi:
 
     async def answer(self, request: Request) -> Response:
         stage, connection_id = request.path_params["stage"], request.path_params["connection_id"]
-        if stage not in self._stages or not _is_signed(request):
+        if stage not in self._stages or not is_signed(request, "execute-api"):
             return _error(403, "ForbiddenException", "Forbidden")
         if not stamps.is_connection_id(connection_id):
             return _error(400, "BadRequestException", f"Invalid connectionId: {connection_id}")
@@ -164,12 +165,6 @@ class ConnectionsApi:
         connection.post(data.decode(errors="replace"), len(data))
         log.frame(connection.id, log.OUT, "post", len(data))
         return Response()
-
-
-def _is_signed(request: Request) -> bool:
-    """A signature is not checked, but one for this service must be there, as IAM wants."""
-    credential = request.headers.get("Authorization", "")
-    return credential.startswith("AWS4-HMAC-SHA256") and "/execute-api/aws4_request" in credential
 
 
 def _description(connection: Connection) -> dict[str, object]:

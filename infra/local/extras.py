@@ -17,8 +17,8 @@ async def _nothing(_stack: Stack, _services: Services) -> None:
 class Extras:
     """`routes`: asked before the template's own APIs.
 
-    `paths`: what a CDN in front would rewrite, as `{"/api/claude/ws": "/v1?agent=claude"}`. The viewer's query is
-    kept behind it. Applied first of all, to HTTP and WebSocket requests alike.
+    `paths`: what a CDN in front would rewrite, as `{"/api/claude/ws": "/v1?agent=claude"}`. Parameters named there
+    replace the viewer's. Applied first of all, to HTTP and WebSocket requests alike.
 
     `environment`: variables for every function, stronger than the template's.
 

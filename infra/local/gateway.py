@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import parse_qsl, urlencode
 
 import watchfiles
 from starlette.applications import Starlette
@@ -84,7 +85,7 @@ class Gateway:
 
 
 class EdgePaths:
-    """Rewrites a path, and puts a query in front of the viewer's, as a function of the CDN would."""
+    """Rewrites a path, and sets parameters of the query whatever the viewer's are, as a function of the CDN would."""
 
     def __init__(self, application: ASGIApp, paths: Mapping[str, str]) -> None:
         self._application = application
@@ -97,8 +98,9 @@ class EdgePaths:
         if scope.get("path") not in self._paths:
             return scope
         path, _, query = self._paths[scope["path"]].partition("?")
-        queries = [query.encode(), scope["query_string"]]
-        return {**scope, "path": path, "raw_path": path.encode(), "query_string": b"&".join(filter(None, queries))}
+        queries = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        queries |= parse_qsl(query)
+        return {**scope, "path": path, "raw_path": path.encode(), "query_string": urlencode(queries).encode()}
 
 
 @contextlib.asynccontextmanager

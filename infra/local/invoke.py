@@ -22,6 +22,7 @@ from infra.local.environments import Outcome, Pool, Throttled
 from infra.local.functions import EventSettings
 from infra.local.limits import Limits
 from infra.local.services import Services
+from infra.local.signature import is_signed
 from infra.local.template import ACCOUNT
 
 _LONGEST_THROTTLE_DELAY_S = 300.0
@@ -181,6 +182,8 @@ class InvokeApi:
         self._limits = limits
 
     async def answer(self, request: Request) -> Response:
+        if not is_signed(request, "lambda"):
+            return _error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
         try:
             target = self._invoker.find(request.path_params["name"], request.query_params.get("Qualifier"))
         except FunctionMissing as missing:
@@ -216,7 +219,7 @@ def _error(status: int, kind: str, message: str, more: Mapping[str, str] | None 
 def _is_json(payload: bytes) -> bool:
     try:
         json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

@@ -14,6 +14,12 @@ def configure() -> None:
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
+    logging.getLogger("uvicorn.error").addFilter(_is_no_refused_handshake)
+
+
+def _is_no_refused_handshake(record: logging.LogRecord) -> bool:
+    """uvicorn reports a handshake that was answered with 401 or 403 as an error of its application."""
+    return record.msg != "ASGI callable returned without completing handshake."
 
 
 def connection(connection_id: str, what: str) -> None:

@@ -62,8 +62,10 @@ def _routes(key: str, *, demonstrates: bool) -> list[BaseRoute]:
         return FileResponse(PAGE / "index.html")
 
     def configuration(request: Request) -> JSONResponse:
-        """The key goes to this machine's own pages only: a name that merely resolves to it gets none."""
-        return JSONResponse(config if _is_loopback(request.url.hostname) else {**config, "key": None})
+        """The key goes to this machine's own pages only: not to its neighbours, not to a name that resolves to it."""
+        client = request.client.host if request.client else None
+        ours = _is_loopback(client) and _is_loopback(request.url.hostname)
+        return JSONResponse(config if ours else {**config, "key": None})
 
     return [
         Route("/", page),

@@ -25,7 +25,8 @@ def listen(host: str, port: int) -> socket.socket:
     asyncio leaves Nagle's algorithm on for sockets made by `socket.create_server`; with uvicorn's two writes an
     answer that costs every request 40 ms. Connections inherit the option.
     """
-    listening = socket.create_server((host, port))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 

@@ -231,7 +231,7 @@ def _body_value(text: str, path: list[str]) -> str | None:
         value = json.loads(text)
         for name in path:
             value = value[name]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return value if isinstance(value, str) else None
 

@@ -167,6 +167,20 @@ async def test_a_worker_that_dies_in_mid_reply_is_told_as_interrupted(relay: Rel
     assert (error["code"], error["retryable"], error["id"]) == ("interrupted", True, "m1")
 
 
+async def test_a_failure_of_ours_is_told_with_a_number_to_find_it_by(start_relay: Callable[..., Relay]) -> None:
+    broken = start_relay()
+    async with Phone.connected(broken.websocket, broken.key) as phone:
+        for process in psutil.Process(broken.process.pid).children():
+            if "moto.server" in process.cmdline():
+                process.kill()
+        await phone.say({"action": "ping"})
+        error = await phone.hear()
+    assert (error["type"], error["code"], error["retryable"]) == ("error", "internal", True)
+    assert "Traceback" not in error["content"]
+    correlation = error["content"].removesuffix(".").split()[-1]
+    assert len(correlation) == 36
+
+
 async def test_neither_keys_nor_texts_are_logged(start_relay: Callable[..., Relay]) -> None:
     chatty = start_relay("--verbose")
     async with Phone.connected(chatty.websocket, chatty.key) as phone:

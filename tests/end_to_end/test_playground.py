@@ -5,6 +5,7 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.async_api import Page, WebSocketRoute, async_playwright, expect
 
@@ -103,6 +104,12 @@ async def test_a_lost_socket_is_opened_again_and_what_was_typed_meanwhile_is_sen
     await expect(page.get_by_test_id("reply-text").last).to_contain_text("Yes.", timeout=20_000)
     await expect(state).to_have_attribute("data-state", "online")
     assert len(relay.requests_for("Written in a tunnel")) == 1
+
+
+def test_the_key_is_given_to_pages_of_this_machine_only(relay: Relay) -> None:
+    url = f"http://{relay.address}/page/config.json"
+    assert httpx.get(url).json()["key"] == relay.key
+    assert httpx.get(url, headers={"Host": "rebound.example"}).json()["key"] is None
 
 
 async def test_codex_says_that_it_is_not_there_yet(page: Page) -> None:

@@ -13,6 +13,8 @@ RelayError
 │   ├── Refused              the model declined
 │   └── Interrupted          the worker died or ran out of time
 ├── Duplicate            this message id was accepted before
+├── Superseded           a reply has ended already, or another worker writes it now
+├── Conflict             too many writers of one item at once
 ├── PostError            a frame could not be delivered
 │   ├── Gone                 the connection is closed for good
 │   ├── Throttled            the connection or the account is at its limit
@@ -131,6 +133,14 @@ class Internal(Told):
 
 class Duplicate(RelayError):
     """A message id that was accepted before."""
+
+
+class Superseded(RelayError):
+    """A reply has ended already, or another worker writes it now."""
+
+
+class Conflict(RelayError):
+    """Too many writers of one item at once."""
 
 
 class PostError(RelayError):

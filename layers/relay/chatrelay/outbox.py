@@ -19,8 +19,8 @@ from chatrelay.reply import Reply
 Post = Callable[[bytes], Awaitable[None]]
 """Delivers one frame to one connection. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
 
-ATTEMPTS = 8
-"""Failed posts in a row after which a connection counts as gone: a dozen seconds with the widening window."""
+PATIENCE_S = 15.0
+"""How long posts may fail in a row before the connection counts as gone: half of what a reply's orderly end has."""
 
 
 class Outbox:
@@ -30,7 +30,9 @@ class Outbox:
     it by an exception gives up what is left.
     """
 
-    def __init__(self, reply: Reply, origin: Origin, first: Outbound, post: Post, pacing: Pacing) -> None:
+    def __init__(
+        self, reply: Reply, origin: Origin, first: Outbound, post: Post, pacing: Pacing, patience_s: float = PATIENCE_S
+    ) -> None:
         self.posts = 0
         self.reader_left = False
         self.first_text_s: float | None = None
@@ -40,9 +42,10 @@ class Outbox:
         self._post = post
         self._cursor = Cursor()
         self._window = Window(pacing)
+        self._patience_s = patience_s
         self._room_bytes = protocol.message_room_bytes(origin)
         self._last: Outbound | None = None
-        self._failures = 0
+        self._failing_since_s: float | None = None
         self._began_s = 0.0
         self._news = asyncio.Event()
 
@@ -107,14 +110,14 @@ class Outbox:
         try:
             await self._post(frame.encode(datetime.now(UTC)))
         except (Throttled, NotDelivered) as problem:
-            self._failed(problem)
+            self._failed(problem, started_s, now_s())
             self._window.throttled(now_s())
             return False
-        self._failures = 0
+        self._failing_since_s = None
         self._window.posted(started_s, now_s())
         return True
 
-    def _failed(self, problem: PostError) -> None:
-        self._failures += 1
-        if self._failures == ATTEMPTS:
+    def _failed(self, problem: PostError, started_s: float, now_s: float) -> None:
+        self._failing_since_s = started_s if self._failing_since_s is None else self._failing_since_s
+        if now_s - self._failing_since_s >= self._patience_s:
             raise Gone from problem

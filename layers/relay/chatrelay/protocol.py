@@ -97,7 +97,7 @@ def _send(frame: dict[str, Any], agent: str) -> Send:
         id=_name(frame, "id", ID_LIMIT),
         conversation=_name(frame, "conversation", CONVERSATION_LIMIT),
         content=_content(frame),
-        agent=_agent(frame.get("agent", agent)),
+        agent=_agent(agent if frame.get("agent") is None else frame["agent"]),
     )
 
 

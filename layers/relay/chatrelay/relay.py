@@ -43,15 +43,18 @@ class Relay:
         self._agents = agents
         self._history_tokens = history_tokens
 
-    async def answer(self, message: Message, time_left_s: float) -> Outcome:
-        """Accepts `message`, streams its reply and stores it, within `time_left_s`.
+    async def answer(self, message: Message, worker: str, time_left_s: float) -> Outcome:
+        """Accepts `message`, streams its reply and stores it, within `time_left_s`. `worker` is this invocation's id.
 
-        Raises ``NoSuchAgent`` and ``Duplicate``.
+        Raises ``NoSuchAgent`` and ``Duplicate``; ``Superseded`` when the reply turns out to be another's, and then the
+        client hears nothing more from here.
         """
         agent = self._agents.get(message.send.agent)
         if agent is None:
             raise NoSuchAgent(message.send.agent)
-        accepted = await asyncio.to_thread(self._conversations.accept, message.user, message.send, message.received_ms)
+        accepted = await asyncio.to_thread(
+            self._conversations.accept, message.user, message.send, message.received_ms, worker
+        )
         reply = Reply(accepted.origin.reply)
         async with self._outbox(message, accepted.origin, reply) as outbox:
             last = await self._write(agent, accepted, reply, outbox, time_left_s - ORDERLY_END_S)

@@ -1,6 +1,5 @@
 """The only place that builds clients: each on first use, once for an execution environment."""
 
-import asyncio
 import os
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -59,9 +58,10 @@ class Wiring:
         from chatrelay.agents.claude import Claude as ClaudeAgent
         from chatrelay.agents.claude import client
         from chatrelay.relay import Relay
+        from chatrelay.secret import Secret
 
         settings = Claude.read(self.environment)
-        agents = {"claude": ClaudeAgent(client(settings.read_timeout_s), self._claude_key, settings)}
+        agents = {"claude": ClaudeAgent(client(settings.read_timeout_s), Secret(settings.secret), settings)}
         return Relay(self.conversations, self.gateway, agents, settings.history_tokens)
 
     @cached_property
@@ -73,9 +73,3 @@ class Wiring:
     @cached_property
     def _table(self) -> Table:
         return Table.connect(self.environment.text("TABLE_NAME"))
-
-    async def _claude_key(self, *, renew: bool = False) -> str:
-        from aws_lambda_powertools.utilities.parameters import get_secret
-
-        secret = self.environment.text("CLAUDE_SECRET")
-        return await asyncio.to_thread(get_secret, secret, max_age=3600, force_fetch=renew)

@@ -34,13 +34,14 @@ async def routed(path: str, query: bytes) -> tuple[str, bytes]:
     ("path", "query", "expected"),
     [
         ("/api/claude/ws", b"", ("/v1", b"agent=claude")),
-        ("/api/claude/ws", b"a=b", ("/v1", b"agent=claude&a=b")),
+        ("/api/claude/ws", b"a=b", ("/v1", b"a=b&agent=claude")),
+        ("/api/claude/ws", b"agent=codex&a=", ("/v1", b"agent=claude&a=")),
         ("/bare", b"a=b", ("/v2", b"a=b")),
         ("/api/claude/ws/more", b"a=b", ("/api/claude/ws/more", b"a=b")),
         ("/v1", b"agent=codex", ("/v1", b"agent=codex")),
     ],
 )
-async def test_edge_path_is_rewritten_and_the_viewers_query_is_kept(
+async def test_edge_path_is_rewritten_and_sets_its_own_parameters(
     path: str, query: bytes, expected: tuple[str, bytes]
 ) -> None:
     assert await routed(path, query) == expected

@@ -6,6 +6,7 @@ import time
 import uuid
 from typing import Any
 
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 
@@ -84,6 +85,12 @@ def test_exception_is_a_function_error_with_type_message_and_stack(gateway: Serv
     error = json.loads(answer["Payload"].read())
     assert (error["errorType"], error["errorMessage"]) == ("Told", "oh no")
     assert "raise Told" in "".join(error["stackTrace"])
+
+
+def test_invocation_without_a_signature_is_refused(gateway: Serving) -> None:
+    """A web page can post to this machine, but not with a header of its own choice."""
+    url = f"http://{gateway.address}/2015-03-31/functions/local-Actor/invocations"
+    assert httpx.post(url, content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 403
 
 
 def test_function_is_killed_at_its_time_out(gateway: Serving) -> None:

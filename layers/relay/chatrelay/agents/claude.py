@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import anthropic
 import httpx2
 from anthropic import AsyncAnthropic, omit
-from anthropic.lib.streaming import AsyncMessageStream
+from anthropic.lib.streaming import AsyncMessageStream, ParsedMessageStreamEvent
 from anthropic.types import Message
 
 from chatrelay.errors import Overloaded, Refused, ReplyError, Upstream
@@ -76,15 +76,16 @@ class Claude:
         parts: list[Message] = []
         with _failures_as_ours():
             while not parts or (parts[-1].stop_reason == "pause_turn" and len(parts) <= CONTINUATIONS):
+                stopped, stop_reason = False, None
                 async with await self._open(asked + _paused(parts)) as stream:
-                    stopped = False
                     async for event in stream:
                         stopped = stopped or event.type == "message_stop"
-                        if event.type == "text" and (text := joiner.feed(event.text)):
+                        stop_reason = _stop_reason(event) or stop_reason
+                        if text := joiner.feed(_text(event)):
                             yield text
                 if not stopped:
                     raise Upstream("The model's service cut its answer off.")
-                parts.append(stream.current_message_snapshot)
+                parts.append(stream.current_message_snapshot.model_copy(update={"stop_reason": stop_reason}))
         if rest := joiner.flush():
             yield rest
         yield _ending(parts)
@@ -111,6 +112,20 @@ class Claude:
         )
 
 
+def _text(event: "ParsedMessageStreamEvent[None]") -> str:
+    """The next text in an event, if it has any: a block may begin with some."""
+    if event.type == "text":
+        return event.text
+    if event.type == "content_block_start" and event.content_block.type == "text":
+        return event.content_block.text
+    return ""
+
+
+def _stop_reason(event: "ParsedMessageStreamEvent[None]") -> str | None:
+    """Why the model stops, if this event says so. There may be several that could, and the SDK keeps the last one's."""
+    return event.delta.stop_reason if event.type == "message_delta" else None
+
+
 def _paused(parts: Sequence[Message]) -> list[dict[str, Any]]:
     """What a paused answer has so far, as the turn that the model is to take up again."""
     blocks = _blocks(parts)
@@ -131,7 +146,7 @@ def _ending(parts: Sequence[Message]) -> Ending:
     usage: Counter[str] = Counter()
     for part in parts:
         usage.update({name: getattr(part.usage, name) or 0 for name in USAGE})
-    return Ending(last.stop_reason or "end_turn", last.model, dict(usage), _blocks(parts))
+    return Ending(last.stop_reason or "unknown", last.model, dict(usage), _blocks(parts))
 
 
 @contextmanager

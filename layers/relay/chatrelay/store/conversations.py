@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from chatrelay.errors import Duplicate
+from chatrelay.errors import Duplicate, Superseded
 from chatrelay.history import Turn, estimate_tokens, window
 from chatrelay.protocol import Origin, Send
 from chatrelay.reply import Ending, Reply, Status
@@ -32,11 +32,12 @@ class Conversations:
         self._table = table
         self._clock = clock
 
-    def accept(self, user: str, send: Send, received_ms: int) -> Accepted:
+    def accept(self, user: str, send: Send, received_ms: int, worker: str) -> Accepted:
         """Stores a message and the reply owed for it, all or nothing.
 
-        An id that was there is owed a new reply, of the next epoch, if the last one broke off; what it had stays until
-        the new one has ended. Raises ``Duplicate`` if the last one is being written or complete.
+        `worker` is the invocation that will write the reply. An id that was there is owed a new reply, of the next
+        epoch, if the last one broke off; what it had stays until the new one has ended. Raises ``Duplicate`` if the
+        last one is being written or complete.
         """
         pk = _pk(user, send.conversation)
         origin = Origin(send.conversation, uuid4().hex, FIRST_EPOCH)
@@ -44,26 +45,27 @@ class Conversations:
         stored = self._table.put_together(
             {"pk": pk, "sk": f"ID#{send.id}", "turn": turn},
             {"pk": pk, "sk": f"TURN#{turn}#1", "id": send.id, "content": send.content, "agent": send.agent},
-            {"pk": pk, "sk": f"TURN#{turn}#2", "reply": origin.reply, "epoch": FIRST_EPOCH, **_unwritten()},
+            {"pk": pk, "sk": f"TURN#{turn}#2", "reply": origin.reply, "epoch": FIRST_EPOCH, **_unwritten(worker)},
         )
         if not stored:
-            return self._accept_again(user, send)
+            return self._accept_again(user, send, worker)
         self._touch(user, send)
         return Accepted(user, turn, origin)
 
-    def _accept_again(self, user: str, send: Send) -> Accepted:
+    def _accept_again(self, user: str, send: Send, worker: str) -> Accepted:
         pk = _pk(user, send.conversation)
         turn = self._turn_of(user, send)
-        answered = self._table.get(pk, f"TURN#{turn}#2")
-        if turn is None or answered is None:
+        answered = turn and self._table.get(pk, f"TURN#{turn}#2")
+        if not turn or not answered:
             raise Duplicate(send.id)
         epoch = int(answered["epoch"])
         origin = Origin(send.conversation, uuid4().hex, epoch + 1)
         renewed = self._table.update(
             pk,
             f"TURN#{turn}#2",
-            "SET reply = :reply, epoch = :epoch, reply_status = :streaming",
+            "SET reply = :reply, epoch = :epoch, worker = :worker, reply_status = :streaming",
             {
+                ":worker": worker,
                 ":reply": origin.reply,
                 ":epoch": origin.epoch,
                 ":was": epoch,
@@ -71,7 +73,7 @@ class Conversations:
                 ":failed": Status.FAILED.value,
                 ":interrupted": Status.INTERRUPTED.value,
             },
-            condition="epoch = :was AND reply_status IN (:failed, :interrupted)",
+            condition="(epoch = :was AND reply_status IN (:failed, :interrupted)) OR reply = :reply",
         )
         if not renewed:
             raise Duplicate(send.id)
@@ -94,26 +96,33 @@ class Conversations:
         return list(kept)
 
     def finish(self, accepted: Accepted, reply: Reply) -> None:
-        """Stores the reply as it ended, once."""
+        """Stores the reply as it ended, once. Raises ``Superseded`` if it has ended already, or is another's by now."""
         pk = _pk(accepted.user, accepted.origin.conversation)
-        self._table.update(
+        finished = self._table.update(
             pk,
             f"TURN#{accepted.turn}#2",
             "SET reply_status = :status, blocks = :blocks, ending = :ending, tokens = :tokens, sha256 = :sha256",
             {":streaming": Status.STREAMING.value, ":epoch": accepted.origin.epoch, **_written(reply)},
-            condition="reply_status = :streaming AND epoch = :epoch",
+            # The second half is this very write, tried again because its answer was lost.
+            condition="epoch = :epoch AND (reply_status = :streaming OR (reply_status = :status AND sha256 = :sha256))",
         )
+        if not finished:
+            raise Superseded(accepted.origin.reply)
 
-    def interrupt(self, user: str, send: Send) -> None:
-        """The worker that answered a message is dead: its reply, if it was still being written, has broken off."""
-        if turn := self._turn_of(user, send):
-            self._table.update(
-                _pk(user, send.conversation),
-                f"TURN#{turn}#2",
-                "SET reply_status = :interrupted",
-                {":interrupted": Status.INTERRUPTED.value, ":streaming": Status.STREAMING.value},
-                condition="reply_status = :streaming",
-            )
+    def interrupt(self, user: str, send: Send, worker: str) -> bool:
+        """The invocation `worker` is dead: the reply that it wrote for `send`, if it did, has broken off.
+
+        True if nobody answers the message now: that reply broke off, or the message was never accepted. False if its
+        reply had ended before, or is written by another invocation.
+        """
+        turn = self._turn_of(user, send)
+        return turn is None or self._table.update(
+            _pk(user, send.conversation),
+            f"TURN#{turn}#2",
+            "SET reply_status = :interrupted",
+            {":interrupted": Status.INTERRUPTED.value, ":streaming": Status.STREAMING.value, ":worker": worker},
+            condition="reply_status = :streaming AND worker = :worker",
+        )
 
     def _turn_of(self, user: str, send: Send) -> str | None:
         """The turn of a message that was accepted; None if it never was."""
@@ -137,8 +146,8 @@ def _pk(user: str, conversation: str) -> str:
     return f"CONVERSATION#{user}#{conversation}"
 
 
-def _unwritten() -> Item:
-    return {"reply_status": Status.STREAMING.value, "blocks": "[]", "tokens": 0}
+def _unwritten(worker: str) -> Item:
+    return {"worker": worker, "reply_status": Status.STREAMING.value, "blocks": "[]", "tokens": 0}
 
 
 def _written(reply: Reply) -> Item:
@@ -160,10 +169,17 @@ def _estimated(reply: Reply) -> Ending:
 
 
 def _turns(items: Iterator[Item]) -> list[Turn]:
-    """Turns from their items, which come in pairs: the message, then its reply."""
-    turns = []
-    for asked, answered in zip(items, items, strict=True):
-        key = asked["sk"].removeprefix("TURN#").removesuffix("#1")
-        tokens = estimate_tokens(asked["content"]) + int(answered["tokens"])
-        turns.append(Turn(key, asked["content"], json.loads(answered["blocks"]), tokens))
+    """Turns from their items: the message, then its reply.
+
+    A query may see half of a turn that is being stored at the same moment. A message without a reply is not answered
+    yet; a reply without its message is left out.
+    """
+    turns: list[Turn] = []
+    for item in items:
+        key, part = item["sk"].removeprefix("TURN#").rsplit("#", 1)
+        if part == "1":
+            turns.append(Turn(key, item["content"], [], estimate_tokens(item["content"])))
+        elif turns and turns[-1].key == key:
+            tokens = turns[-1].tokens + int(item["tokens"])
+            turns[-1] = replace(turns[-1], blocks=json.loads(item["blocks"]), tokens=tokens)
     return turns

@@ -1,5 +1,6 @@
 """The table: native Python values in and out."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -7,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from chatrelay.errors import Conflict
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import PutTypeDef, TransactWriteItemTypeDef
 
 Item = dict[str, Any]
+CONFLICT_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 NEW = "attribute_not_exists(pk)"
 KNOWN = "attribute_exists(pk)"
 
@@ -67,16 +71,26 @@ class Table:
             yield from page["Items"]
 
     def put_together(self, first: Item, *others: Item) -> bool:
-        """Writes all the items or none. False if there is a `first` already."""
+        """Writes all the items or none. False if there is a `first` already.
+
+        DynamoDB cancels a transaction that meets another one on the same item: it is tried again, and finds what the
+        other one has written.
+        """
         puts: list[TransactWriteItemTypeDef] = [{"Put": {"TableName": self.name, "Item": item}} for item in others]
         put_first: PutTypeDef = {"TableName": self.name, "Item": first, "ConditionExpression": NEW}
-        try:
-            self.client.transact_write_items(TransactItems=[{"Put": put_first}, *puts])
-        except self.client.exceptions.TransactionCanceledException as cancelled:
-            if cancelled.response["CancellationReasons"][0]["Code"] == "ConditionalCheckFailed":
-                return False
-            raise
-        return True
+        for pause_s in CONFLICT_PAUSES_S:
+            try:
+                self.client.transact_write_items(TransactItems=[{"Put": put_first}, *puts])
+            except self.client.exceptions.TransactionCanceledException as cancelled:
+                reasons = [reason.get("Code") for reason in cancelled.response["CancellationReasons"]]
+                if reasons[0] == "ConditionalCheckFailed":
+                    return False
+                if "TransactionConflict" not in reasons:
+                    raise
+                time.sleep(pause_s)
+            else:
+                return True
+        raise Conflict(f"{first['pk']} is being written by too many at once")
 
     def scan(self, sk: str) -> Iterator[Item]:
         """Every item whose sort key is `sk`. Reads the whole table."""

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from chatrelay import protocol
 from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING, Pacing
 from chatrelay.errors import NotDelivered, PostError, Throttled
-from chatrelay.outbox import ATTEMPTS, Outbox
+from chatrelay.outbox import PATIENCE_S, Outbox
 from chatrelay.protocol import Origin
+from chatrelay.relay import ORDERLY_END_S
 from chatrelay.reply import Ending, Reply
 from tests.layers.relay.chatrelay.doubles import Reader, assembled
 
@@ -25,9 +26,9 @@ FAST = Pacing(min_interval_s=0.001, quiet_s=0.0)
 class Writer:
     """Writes a reply and tells its outbox, as the relay does."""
 
-    def __init__(self, reader: Reader, pacing: Pacing) -> None:
+    def __init__(self, reader: Reader, pacing: Pacing, patience_s: float) -> None:
         self.reply = Reply("r1")
-        self.outbox = Outbox(self.reply, ORIGIN, FIRST, reader, pacing)
+        self.outbox = Outbox(self.reply, ORIGIN, FIRST, reader, pacing, patience_s)
 
     def write(self, text: str) -> None:
         self.reply.append(text)
@@ -40,9 +41,9 @@ class Writer:
 
 
 @asynccontextmanager
-async def writing(reader: Reader, pacing: Pacing = FAST) -> AsyncIterator[Writer]:
+async def writing(reader: Reader, pacing: Pacing = FAST, patience_s: float = PATIENCE_S) -> AsyncIterator[Writer]:
     """A writer to `reader`; when the block ends, everything has gone out."""
-    writer = Writer(reader, pacing)
+    writer = Writer(reader, pacing, patience_s)
     async with writer.outbox:
         yield writer
         writer.end()
@@ -248,26 +249,33 @@ async def test_a_reader_that_takes_everything_has_not_left() -> None:
     assert not writer.outbox.reader_left
 
 
-async def test_as_many_failures_in_a_row_as_are_attempted_count_as_gone() -> None:
-    reader = Reader(refusals=[NotDelivered() for _ in range(20)])
+async def test_a_reader_whose_posts_fail_for_too_long_counts_as_gone() -> None:
+    reader = Reader(refusals=[NotDelivered() for _ in range(100)])
 
-    async with asyncio.timeout(5), writing(reader) as writer:
+    async with asyncio.timeout(5), writing(reader, patience_s=0.3) as writer:
         writer.write("text")
 
     assert writer.outbox.reader_left
-    assert (ATTEMPTS, len(reader.refused), reader.posts) == (8, 8, [])
+    assert reader.posts == []
+    assert reader.refused_s[-1] - reader.refused_s[0] >= 0.2
 
 
 async def test_failures_with_a_delivery_between_them_do_not_add_up() -> None:
-    reader = Reader(refusals=[NotDelivered() for _ in range(7)])
+    reader = Reader(refusals=[NotDelivered() for _ in range(4)])
 
-    async with writing(reader) as writer:
+    async with writing(reader, patience_s=1.0) as writer:
         await until(lambda: reader.types == ["typing"])
+        await asyncio.sleep(1.0)
         reader.refuse(NotDelivered())
         writer.write("text")
 
     assert not writer.outbox.reader_left
     assert reader.types == ["typing", "message", "pong"]
+
+
+def test_giving_up_leaves_time_for_the_orderly_end_of_a_reply() -> None:
+    longest_post_s = 6
+    assert PATIENCE_S + longest_post_s < ORDERLY_END_S
 
 
 async def test_leaving_by_an_exception_gives_up_what_is_left() -> None:

@@ -103,7 +103,7 @@ async def test_a_message_is_answered_while_it_is_written(
 ) -> None:
     model.script = answer("Good 早上 🌅 morning", delta_chars=4, pause_s=0.15)
 
-    outcome = await relay.answer(said(), LONG)
+    outcome = await relay.answer(said(), "worker-1", LONG)
 
     frames = sockets.frames("c1=")
     types = [frame["type"] for frame in frames]
@@ -119,7 +119,7 @@ async def test_a_message_is_answered_while_it_is_written(
 
 
 async def test_the_end_proves_what_was_sent_and_stored(relay: Relay, sockets: Sockets, table: Table) -> None:
-    await relay.answer(said(), LONG)
+    await relay.answer(said(), "worker-1", LONG)
 
     complete = sockets.frames("c1=")[-1]
     sha256 = hashlib.sha256("Good 早上 🌅 morning".encode()).hexdigest()
@@ -133,7 +133,7 @@ async def test_the_end_proves_what_was_sent_and_stored(relay: Relay, sockets: So
 
 async def test_a_message_is_kept_before_the_client_hears_of_it(relay: Relay, sockets: Sockets, table: Table) -> None:
     sockets.post_s = 0.3
-    task = asyncio.create_task(relay.answer(said(), LONG))
+    task = asyncio.create_task(relay.answer(said(), "worker-1", LONG))
     while not sockets.under_way:  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
@@ -143,8 +143,8 @@ async def test_a_message_is_kept_before_the_client_hears_of_it(relay: Relay, soc
 
 async def test_the_model_is_told_the_conversation(relay: Relay, model: Model) -> None:
     model.script = answer("Hi.")
-    await relay.answer(said("Hello", "m1", received_ms=1), LONG)
-    await relay.answer(said("And?", "m2", received_ms=2), LONG)
+    await relay.answer(said("Hello", "m1", received_ms=1), "worker-1", LONG)
+    await relay.answer(said("And?", "m2", received_ms=2), "worker-1", LONG)
 
     assert [(each["role"], each["content"][0]["text"]) for each in model.scripted.requests[1].body["messages"]] == [
         ("user", "Hello"),
@@ -156,7 +156,7 @@ async def test_the_model_is_told_the_conversation(relay: Relay, model: Model) ->
 async def test_a_conversation_never_grows_over_its_budget(relay: Relay, model: Model) -> None:
     model.script = answer("word " * 400)
     for number in range(6):
-        await relay.answer(said(f"q{number}", f"m{number}", received_ms=number), LONG)
+        await relay.answer(said(f"q{number}", f"m{number}", received_ms=number), "worker-1", LONG)
 
     begins = [request.body["messages"][0]["content"][0]["text"] for request in model.scripted.requests]
     assert begins == ["q0", "q0", "q2", "q2", "q4", "q4"]
@@ -199,7 +199,7 @@ async def test_a_reply_that_breaks_off_keeps_what_was_written_and_says_so(
 ) -> None:
     model.script = script
 
-    outcome = await relay.answer(said(), LONG)
+    outcome = await relay.answer(said(), "worker-1", LONG)
 
     frames = sockets.frames("c1=")
     assert (frames[0]["type"], frames[-1]["type"], assembled(frames)) == ("typing", "error", kept)
@@ -212,7 +212,7 @@ async def test_a_reply_that_breaks_off_keeps_what_was_written_and_says_so(
 async def test_an_overload_tells_when_to_try_again(relay: Relay, sockets: Sockets, model: Model) -> None:
     model.script = refuse(429, headers={"retry-after": "30"})
 
-    await relay.answer(said(), LONG)
+    await relay.answer(said(), "worker-1", LONG)
 
     assert sockets.frames("c1=")[-1]["retry_after"] == 30.0
 
@@ -222,7 +222,7 @@ async def test_a_reply_that_runs_out_of_time_ends_in_order(
 ) -> None:
     model.script = answer("word " * 1000, pause_s=0.02)
 
-    outcome = await relay.answer(said(), 30.5)
+    outcome = await relay.answer(said(), "worker-1", 30.5)
 
     frames = sockets.frames("c1=")
     assert (frames[-1]["type"], frames[-1]["code"], frames[-1]["retryable"]) == ("error", "interrupted", True)
@@ -233,18 +233,18 @@ async def test_a_reply_that_runs_out_of_time_ends_in_order(
 
 
 async def test_a_message_without_any_time_left_is_still_ended(relay: Relay, sockets: Sockets, table: Table) -> None:
-    await relay.answer(said(), 1.0)
+    await relay.answer(said(), "worker-1", 1.0)
 
     assert [frame["type"] for frame in sockets.frames("c1=")] == ["typing", "error"]
     assert stored(table)["reply_status"] == "interrupted"
 
 
 async def test_a_message_that_was_answered_is_not_answered_again(relay: Relay, sockets: Sockets, model: Model) -> None:
-    await relay.answer(said(), LONG)
+    await relay.answer(said(), "worker-1", LONG)
     told = len(sockets.posts["c1="])
 
     with pytest.raises(Duplicate):
-        await relay.answer(said(received_ms=2), LONG)
+        await relay.answer(said(received_ms=2), "worker-1", LONG)
 
     assert (len(model.scripted.requests), len(sockets.posts["c1="])) == (1, told)
 
@@ -253,11 +253,11 @@ async def test_a_message_whose_reply_broke_off_is_answered_by_a_new_one(
     relay: Relay, sockets: Sockets, table: Table, model: Model
 ) -> None:
     model.script = cut_after("So far")
-    await relay.answer(said(), LONG)
+    await relay.answer(said(), "worker-1", LONG)
     sockets.posts.clear()
     model.script = answer("All of it")
 
-    await relay.answer(said(received_ms=2), LONG)
+    await relay.answer(said(received_ms=2), "worker-1", LONG)
 
     frames = sockets.frames("c1=")
     assert (assembled(frames), {frame["epoch"] for frame in frames}) == ("All of it", {2})
@@ -269,7 +269,7 @@ async def test_a_message_whose_reply_broke_off_is_answered_by_a_new_one(
 
 async def test_an_agent_that_is_not_there_keeps_no_message(relay: Relay, sockets: Sockets, table: Table) -> None:
     with pytest.raises(NoSuchAgent) as refusal:
-        await relay.answer(said(agent="codex"), LONG)
+        await relay.answer(said(agent="codex"), "worker-1", LONG)
 
     assert (refusal.value.code, refusal.value.retryable, refusal.value.field) == ("invalid_message", False, "agent")
     assert table.client.scan(TableName=table.name)["Items"] == []
@@ -282,7 +282,7 @@ async def test_a_reader_that_leaves_does_not_end_the_reply(
     model.script = answer("word " * 40, pause_s=0.005)
     sockets.refusals["c1="] = [410]
 
-    outcome = await relay.answer(said(), LONG)
+    outcome = await relay.answer(said(), "worker-1", LONG)
 
     assert outcome.reader_left
     assert json.loads(stored(table)["blocks"])[0]["text"] == "word " * 40
@@ -293,7 +293,7 @@ async def test_posts_that_are_refused_lose_nothing(relay: Relay, sockets: Socket
     model.script = answer("word " * 40, pause_s=0.005)
     sockets.refusals["c1="] = [429, 500, 429]
 
-    outcome = await relay.answer(said(), LONG)
+    outcome = await relay.answer(said(), "worker-1", LONG)
 
     assert assembled(sockets.frames("c1=")) == "word " * 40
     assert outcome.posts == len(sockets.posts["c1="]) + 3
@@ -302,7 +302,7 @@ async def test_posts_that_are_refused_lose_nothing(relay: Relay, sockets: Socket
 async def test_the_builderos_app_gets_its_frames_150_ms_apart(relay: Relay, sockets: Sockets, model: Model) -> None:
     model.script = answer("word " * 60, pause_s=0.01)
 
-    await relay.answer(said(connection=APP), LONG)
+    await relay.answer(said(connection=APP), "worker-1", LONG)
 
     posts = sockets.posts["c1="]
     assert (posts[-1].json["type"], assembled(sockets.frames("c1="))) == ("complete", "word " * 60)
@@ -315,7 +315,9 @@ async def test_one_relay_answers_several_conversations_at_once(relay: Relay, soc
 
     async def answered(number: int) -> Outcome:
         connection = Connection(f"c{number}=", "claude", Dialect.RELAY, 1, "alice")
-        return await relay.answer(Message(connection, "alice", Send("m", f"talk-{number}", "Hi", "claude"), 1), LONG)
+        return await relay.answer(
+            Message(connection, "alice", Send("m", f"talk-{number}", "Hi", "claude"), 1), "worker-1", LONG
+        )
 
     await asyncio.gather(*[answered(number) for number in range(4)])
 
@@ -335,7 +337,7 @@ async def test_an_agent_without_an_ending_is_upstreams_failure(
 ) -> None:
     relay = Relay(conversations, gateway, {"claude": Endless()}, history_tokens=1000)  # type: ignore[dict-item]
 
-    await relay.answer(said(), LONG)
+    await relay.answer(said(), "worker-1", LONG)
 
     assert [frame.get("code") for frame in sockets.frames("c1=")][-1] == "upstream"
 
@@ -352,7 +354,7 @@ async def test_the_hot_path_keeps_up_with_the_model(relay: Relay, sockets: Socke
     model.script = answer(text, delta_chars=200, pause_s=0.005)
     sockets.post_s = 0.020
 
-    await relay.answer(said(), LONG)
+    await relay.answer(said(), "worker-1", LONG)
 
     posts = sockets.posts["c1="]
     frames = sockets.frames("c1=")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatrelay.errors import Duplicate, Upstream
+from chatrelay.errors import Duplicate, Superseded, Upstream
 from chatrelay.history import messages
 from chatrelay.protocol import Send
 from chatrelay.reply import Ending, Reply
@@ -48,7 +48,7 @@ def asked(conversations: Conversations, accepted: Accepted, budget: int = PLENTY
 
 
 def test_an_accepted_message_is_stored_with_the_reply_owed_for_it(conversations: Conversations, table: Table) -> None:
-    accepted = conversations.accept("alice", hello(), 1_700_000_000_123)
+    accepted = conversations.accept("alice", hello(), 1_700_000_000_123, "worker-1")
 
     kinds = sorted(item["sk"].replace(accepted.origin.reply, "<reply>") for item in items(table))
     assert kinds == [
@@ -62,21 +62,21 @@ def test_an_accepted_message_is_stored_with_the_reply_owed_for_it(conversations:
 
 
 def test_the_same_id_is_accepted_once(conversations: Conversations, table: Table) -> None:
-    conversations.accept("alice", hello(), 1)
+    conversations.accept("alice", hello(), 1, "worker-1")
     before = items(table)
 
     with pytest.raises(Duplicate):
-        conversations.accept("alice", hello(content="Another"), 2)
+        conversations.accept("alice", hello(content="Another"), 2, "worker-1")
 
     assert items(table) == before
 
 
 def test_the_same_id_is_another_message_elsewhere(conversations: Conversations) -> None:
     replies = {
-        conversations.accept("alice", hello(), 1).origin.reply,
-        conversations.accept("bob", hello(), 1).origin.reply,
-        conversations.accept("alice", hello(conversation="other"), 1).origin.reply,
-        conversations.accept("alice", hello(id="m2"), 1).origin.reply,
+        conversations.accept("alice", hello(), 1, "worker-1").origin.reply,
+        conversations.accept("bob", hello(), 1, "worker-1").origin.reply,
+        conversations.accept("alice", hello(conversation="other"), 1, "worker-1").origin.reply,
+        conversations.accept("alice", hello(id="m2"), 1, "worker-1").origin.reply,
     }
 
     assert len(replies) == 4
@@ -97,7 +97,7 @@ def test_of_20_that_race_with_the_same_id_one_is_accepted(table: Table) -> None:
 
     def accept(number: int) -> Accepted | None:
         try:
-            return conversations.accept("alice", hello(content=f"Hello {number}"), number)
+            return conversations.accept("alice", hello(content=f"Hello {number}"), number, "worker-1")
         except Duplicate:
             return None
 
@@ -115,7 +115,7 @@ def test_of_20_that_race_with_the_same_id_one_is_accepted(table: Table) -> None:
     ids=["a whole frame", "any script", "control characters", "json", "a key"],
 )
 def test_a_message_comes_back_as_it_was(conversations: Conversations, content: str) -> None:
-    accepted = conversations.accept("alice", hello(content=content), 1)
+    accepted = conversations.accept("alice", hello(content=content), 1, "worker-1")
 
     assert asked(conversations, accepted) == [content]
 
@@ -133,36 +133,38 @@ def test_a_message_comes_back_as_it_was(conversations: Conversations, content: s
 def test_conversations_do_not_see_each_other(
     conversations: Conversations, first: tuple[str, str], second: tuple[str, str]
 ) -> None:
-    conversations.accept(first[0], hello(id="1", content="one", conversation=first[1]), 1)
-    accepted = conversations.accept(second[0], hello(id="2", content="two", conversation=second[1]), 2)
+    conversations.accept(first[0], hello(id="1", content="one", conversation=first[1]), 1, "worker-1")
+    accepted = conversations.accept(second[0], hello(id="2", content="two", conversation=second[1]), 2, "worker-1")
 
     assert asked(conversations, accepted) == ["two"]
 
 
 def test_names_of_the_greatest_length_fit_the_keys(conversations: Conversations) -> None:
-    accepted = conversations.accept("a" * 64, hello(id="😀" * 64, conversation="漢" * 128), 9_999_999_999_999)
+    accepted = conversations.accept(
+        "a" * 64, hello(id="😀" * 64, conversation="漢" * 128), 9_999_999_999_999, "worker-1"
+    )
 
     assert asked(conversations, accepted) == ["Hello"]
 
 
 def test_turns_come_in_the_order_in_which_they_were_received(conversations: Conversations) -> None:
     times = [30, 5, 1_700_000_000_000, 200, 10]
-    accepted = [conversations.accept("alice", hello(id=f"m{ms}", content=str(ms)), ms) for ms in times]
+    accepted = [conversations.accept("alice", hello(id=f"m{ms}", content=str(ms)), ms, "worker-1") for ms in times]
 
     assert asked(conversations, accepted[2]) == ["5", "10", "30", "200", "1700000000000"]
 
 
 def test_history_ends_with_the_turn_that_was_accepted(conversations: Conversations) -> None:
-    accepted = [conversations.accept("alice", hello(id=f"m{ms}", content=str(ms)), ms) for ms in (1, 2, 3)]
+    accepted = [conversations.accept("alice", hello(id=f"m{ms}", content=str(ms)), ms, "worker-1") for ms in (1, 2, 3)]
 
     assert asked(conversations, accepted[1]) == ["1", "2"]
 
 
 def test_turns_of_the_same_millisecond_keep_one_order_and_their_own_replies(conversations: Conversations) -> None:
-    accepted = [conversations.accept("alice", hello(id=f"m{n}", content=f"q{n}"), 7) for n in range(8)]
+    accepted = [conversations.accept("alice", hello(id=f"m{n}", content=f"q{n}"), 7, "worker-1") for n in range(8)]
     for number, each in enumerate(accepted):
         conversations.finish(each, answered(each, f"a{number}"))
-    last = conversations.accept("alice", hello(id="last", content="last"), 8)
+    last = conversations.accept("alice", hello(id="last", content="last"), 8, "worker-1")
 
     turns = conversations.history(last, PLENTY)
 
@@ -178,17 +180,17 @@ def test_an_answer_comes_back_verbatim(conversations: Conversations) -> None:
         {"type": "new_block", "deep": [{"x": 1.5, "y": None, "z": 1e300, "n": 2**70}]},
         {"type": "text", "text": "早上 🌅 \x00", "citations": []},
     ]
-    accepted = conversations.accept("alice", hello(), 1)
+    accepted = conversations.accept("alice", hello(), 1, "worker-1")
     reply = Reply(accepted.origin.reply)
     reply.complete(Ending("max_tokens", "claude", {"output_tokens": 9}, blocks))
     conversations.finish(accepted, reply)
-    later = conversations.accept("alice", hello(id="m2"), 2)
+    later = conversations.accept("alice", hello(id="m2"), 2, "worker-1")
 
     assert conversations.history(later, PLENTY)[0].blocks == blocks
 
 
 def test_a_reply_is_stored_as_it_ended(conversations: Conversations, table: Table) -> None:
-    accepted = conversations.accept("alice", hello(), 1)
+    accepted = conversations.accept("alice", hello(), 1, "worker-1")
 
     conversations.finish(accepted, answered(accepted, "Hi 🌅", tokens=3, input_tokens=12))
 
@@ -204,22 +206,43 @@ def test_a_reply_is_stored_as_it_ended(conversations: Conversations, table: Tabl
 
 
 def test_a_reply_ends_once(conversations: Conversations, table: Table) -> None:
-    accepted = conversations.accept("alice", hello(), 1)
+    accepted = conversations.accept("alice", hello(), 1, "worker-1")
     conversations.finish(accepted, answered(accepted, "first"))
 
-    conversations.finish(accepted, answered(accepted, "second"))
+    with pytest.raises(Superseded):
+        conversations.finish(accepted, answered(accepted, "second"))
 
     assert json.loads(stored_reply(table, accepted)["blocks"]) == [{"type": "text", "text": "first"}]
 
 
 def test_a_reply_that_was_never_accepted_is_not_made_by_ending_it(conversations: Conversations, table: Table) -> None:
-    accepted = conversations.accept("alice", hello(), 1)
+    accepted = conversations.accept("alice", hello(), 1, "worker-1")
     for item in items(table):
         table.delete(item["pk"], item["sk"])
 
-    conversations.finish(accepted, answered(accepted, "late"))
+    with pytest.raises(Superseded):
+        conversations.finish(accepted, answered(accepted, "late"))
 
     assert items(table) == []
+
+
+def test_an_end_whose_answer_was_lost_may_be_stored_again(conversations: Conversations, table: Table) -> None:
+    accepted = conversations.accept("alice", hello(), 1, "worker-1")
+    conversations.finish(accepted, answered(accepted, "once"))
+
+    conversations.finish(accepted, answered(accepted, "once"))
+
+    assert stored_reply(table, accepted)["reply_status"] == "complete"
+
+
+def test_half_a_turn_that_is_being_stored_is_no_failure(conversations: Conversations, table: Table) -> None:
+    first = conversations.accept("alice", hello(id="m1", content="one"), 1, "worker-1")
+    second = conversations.accept("alice", hello(id="m2", content="two"), 2, "worker-1")
+    third = conversations.accept("alice", hello(id="m3", content="three"), 3, "worker-1")
+    table.delete("CONVERSATION#alice#talk", f"TURN#{first.turn}#1")
+    table.delete("CONVERSATION#alice#talk", f"TURN#{second.turn}#2")
+
+    assert asked(conversations, third, 1000) == ["two", "three"]
 
 
 @pytest.mark.parametrize(
@@ -230,7 +253,7 @@ def test_a_reply_that_was_never_accepted_is_not_made_by_ending_it(conversations:
 def test_what_was_written_of_a_broken_reply_is_kept(
     conversations: Conversations, table: Table, text: str, status: str, blocks: list[dict[str, Any]]
 ) -> None:
-    accepted = conversations.accept("alice", hello(), 1)
+    accepted = conversations.accept("alice", hello(), 1, "worker-1")
     reply = Reply(accepted.origin.reply)
     reply.append(text)
     reply.break_off(Upstream("cut"))
@@ -239,7 +262,7 @@ def test_what_was_written_of_a_broken_reply_is_kept(
 
     stored = stored_reply(table, accepted)
     assert (stored["reply_status"], json.loads(stored["blocks"])) == (status, blocks)
-    later = conversations.accept("alice", hello(id="m2", content="and?"), 2)
+    later = conversations.accept("alice", hello(id="m2", content="and?"), 2, "worker-1")
     told = messages(conversations.history(later, PLENTY))
     assert [message["role"] for message in told] == (["user", "assistant", "user"] if blocks else ["user"])
 
@@ -252,21 +275,21 @@ def broken_off(accepted: Accepted, text: str = "") -> Reply:
 
 
 def test_a_message_whose_reply_broke_off_is_accepted_again_in_its_old_place(conversations: Conversations) -> None:
-    first = conversations.accept("alice", hello(), 1)
+    first = conversations.accept("alice", hello(), 1, "worker-1")
     conversations.finish(first, broken_off(first, "So far"))
-    conversations.accept("alice", hello(id="m2"), 2)
+    conversations.accept("alice", hello(id="m2"), 2, "worker-1")
 
-    again = conversations.accept("alice", hello(), 3)
+    again = conversations.accept("alice", hello(), 3, "worker-1")
 
     assert (again.turn, again.origin.epoch, again.origin.reply != first.origin.reply) == (first.turn, 2, True)
     assert [(turn.content, turn.blocks) for turn in conversations.history(again, PLENTY)] == [("Hello", [])]
 
 
 def test_what_a_broken_reply_had_stays_until_the_next_has_ended(conversations: Conversations, table: Table) -> None:
-    first = conversations.accept("alice", hello(), 1)
+    first = conversations.accept("alice", hello(), 1, "worker-1")
     conversations.finish(first, broken_off(first, "So far"))
 
-    again = conversations.accept("alice", hello(), 2)
+    again = conversations.accept("alice", hello(), 2, "worker-1")
     assert json.loads(stored_reply(table, again)["blocks"]) == [{"type": "text", "text": "So far"}]
 
     conversations.finish(again, answered(again, "All of it"))
@@ -274,47 +297,59 @@ def test_what_a_broken_reply_had_stays_until_the_next_has_ended(conversations: C
 
 
 def test_a_message_that_is_answered_is_not_accepted_again(conversations: Conversations) -> None:
-    first = conversations.accept("alice", hello(), 1)
+    first = conversations.accept("alice", hello(), 1, "worker-1")
     conversations.finish(first, answered(first, "Hi"))
 
     with pytest.raises(Duplicate):
-        conversations.accept("alice", hello(), 2)
+        conversations.accept("alice", hello(), 2, "worker-1")
 
 
 def test_of_two_that_send_a_broken_message_again_one_is_accepted(conversations: Conversations) -> None:
-    first = conversations.accept("alice", hello(), 1)
+    first = conversations.accept("alice", hello(), 1, "worker-1")
     conversations.finish(first, broken_off(first))
-    conversations.accept("alice", hello(), 2)
+    conversations.accept("alice", hello(), 2, "worker-1")
 
     with pytest.raises(Duplicate):
-        conversations.accept("alice", hello(), 2)
+        conversations.accept("alice", hello(), 2, "worker-1")
 
 
 def test_a_worker_that_comes_late_does_not_end_the_next_ones_reply(conversations: Conversations, table: Table) -> None:
-    first = conversations.accept("alice", hello(), 1)
-    conversations.interrupt("alice", hello())
-    again = conversations.accept("alice", hello(), 2)
+    first = conversations.accept("alice", hello(), 1, "worker-1")
+    conversations.interrupt("alice", hello(), "worker-1")
+    again = conversations.accept("alice", hello(), 2, "worker-1")
 
-    conversations.finish(first, answered(first, "late"))
+    with pytest.raises(Superseded):
+        conversations.finish(first, answered(first, "late"))
 
     assert (stored_reply(table, again)["reply_status"], stored_reply(table, again)["blocks"]) == ("streaming", "[]")
 
 
 def test_only_a_reply_that_is_being_written_can_be_interrupted(conversations: Conversations, table: Table) -> None:
-    first = conversations.accept("alice", hello(), 1)
+    first = conversations.accept("alice", hello(), 1, "worker-1")
     conversations.finish(first, answered(first, "Hi"))
 
-    conversations.interrupt("alice", hello())
-    conversations.interrupt("alice", hello(id="never"))
+    assert not conversations.interrupt("alice", hello(), "worker-1")
+    assert conversations.interrupt("alice", hello(id="never"), "worker-1"), "nobody will answer that one"
 
     assert stored_reply(table, first)["reply_status"] == "complete"
     assert len(items(table)) == 4
 
 
+def test_a_duplicate_that_dies_does_not_end_the_reply_of_the_one_that_writes_it(
+    conversations: Conversations, table: Table
+) -> None:
+    accepted = conversations.accept("alice", hello(), 1, "worker-1")
+
+    assert not conversations.interrupt("alice", hello(), "worker-2")
+
+    conversations.finish(accepted, answered(accepted, "whole"))
+    assert stored_reply(table, accepted)["reply_status"] == "complete"
+
+
 def test_a_long_conversation_is_read_whole(conversations: Conversations) -> None:
     """Over a megabyte: more than one page of a query."""
     for number in range(50):
-        accepted = conversations.accept("alice", hello(id=f"m{number}", content="漢" * 10_000), number)
+        accepted = conversations.accept("alice", hello(id=f"m{number}", content="漢" * 10_000), number, "worker-1")
 
     assert len(conversations.history(accepted, 10_000_000)) == 50
 
@@ -322,9 +357,9 @@ def test_a_long_conversation_is_read_whole(conversations: Conversations) -> None
 def fill(conversations: Conversations, first: int, last: int) -> Accepted:
     """Turns of 100 tokens each, from 2 + 98."""
     for number in range(first, last):
-        accepted = conversations.accept("alice", hello(id=f"m{number}", content=f"q{number:02}"), number)
+        accepted = conversations.accept("alice", hello(id=f"m{number}", content=f"q{number:02}"), number, "worker-1")
         conversations.finish(accepted, answered(accepted, "a", tokens=98))
-    return conversations.accept("alice", hello(id=f"m{last}", content=f"q{last:02}"), last)
+    return conversations.accept("alice", hello(id=f"m{last}", content=f"q{last:02}"), last, "worker-1")
 
 
 def test_history_over_the_budget_is_cut_and_the_cut_is_remembered(conversations: Conversations) -> None:
@@ -342,8 +377,8 @@ def test_history_over_the_budget_is_cut_and_the_cut_is_remembered(conversations:
 
 def test_a_turn_from_before_the_cut_is_still_answered(conversations: Conversations) -> None:
     """Two messages that arrive together may be answered in any order."""
-    early = conversations.accept("alice", hello(id="early", content="early"), 1)
-    late = conversations.accept("alice", hello(id="late", content="x" * 9_000), 2)
+    early = conversations.accept("alice", hello(id="early", content="early"), 1, "worker-1")
+    late = conversations.accept("alice", hello(id="late", content="x" * 9_000), 2, "worker-1")
     assert asked(conversations, late, 1000) == ["x" * 9_000]
 
     assert asked(conversations, early, 1000) == ["early"]
@@ -352,8 +387,10 @@ def test_a_turn_from_before_the_cut_is_still_answered(conversations: Conversatio
 def test_a_conversation_has_the_title_of_its_first_message_and_the_time_of_its_last(
     table: Table, conversations: Conversations
 ) -> None:
-    conversations.accept("alice", hello(content="  " + "漢" * 100), 1)
-    Conversations(table, clock=lambda: 1_800_000_000.25).accept("alice", hello(id="m2", content="Second"), 2)
+    conversations.accept("alice", hello(content="  " + "漢" * 100), 1, "worker-1")
+    Conversations(table, clock=lambda: 1_800_000_000.25).accept(
+        "alice", hello(id="m2", content="Second"), 2, "worker-1"
+    )
 
     header = table.get("CONVERSATION#alice#talk", "CONVERSATION") or {}
     assert (header["owner_id"], header["title"], header["updated_at"]) == ("alice", "漢" * 80, 1_800_000_000_250)
@@ -380,6 +417,6 @@ def test_the_index_has_a_users_own_conversations_newest_first(
     for second, (user, name) in enumerate([("alice", "a"), ("alice", "b"), ("bob", "c"), ("alice", "a")]):
         clock = float(second)
         send = hello(id=f"m{second}", conversation=name)
-        Conversations(table, clock=lambda clock=clock: clock).accept(user, send, second)  # type: ignore[misc]
+        Conversations(table, clock=lambda clock=clock: clock).accept(user, send, second, "worker-1")  # type: ignore[misc]
 
     assert by_owner("alice") == ["CONVERSATION#alice#a", "CONVERSATION#alice#b"]
