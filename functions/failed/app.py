@@ -4,8 +4,9 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from chatrelay.errors import Interrupted
+from chatrelay.errors import Interrupted, Superseded
 from chatrelay.reception import Frame
+from chatrelay.resumption import DIED
 from chatrelay.wiring import Wiring
 
 logger = Logger()
@@ -23,5 +24,10 @@ def handler(event: dict[str, Any], context: object) -> None:
 
 def _interrupt(frame: Frame, worker: str) -> None:
     message = wiring.reception.message(frame)
-    if message is None or wiring.conversations.interrupt(message.user, message.send, worker):
-        wiring.reception.tell(frame, Interrupted("The answer broke off. Send the message again."))
+    try:
+        reply = message and wiring.conversations.reply_of(message.user, message.send, worker)
+    except Superseded:
+        return
+    where = reply and wiring.replies.find(reply)
+    if not where or wiring.resumption.bury(where):
+        wiring.reception.tell(frame, Interrupted(DIED))

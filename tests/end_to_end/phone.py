@@ -66,12 +66,12 @@ class Phone:
         return heard
 
 
-def assembled(frames: list[Frame]) -> str:
-    """The text of the ``message`` frames, each of which must begin where the one before it ended."""
+def assembled(frames: list[Frame], since: int = 0) -> str:
+    """The text of the ``message`` frames from offset `since` on; each must begin where the one before it ended."""
     text = ""
     for frame in frames:
         if frame["type"] == "message":
-            assert frame["offset"] == utf16_length(text), "a gap or a repeat"
+            assert frame["offset"] == since + utf16_length(text), "a gap or a repeat"
             text += frame["content"]
     return text
 

@@ -106,6 +106,27 @@ async def test_a_lost_socket_is_opened_again_and_what_was_typed_meanwhile_is_sen
     assert len(relay.requests_for("Written in a tunnel")) == 1
 
 
+async def test_a_reply_survives_a_lost_socket(relay: Relay, page: Page) -> None:
+    text = "A long way home, through many tunnels. " * 20
+    relay.plays("Tell me on the train", answer(text, delta_chars=5, pause_s=0.03))
+    sockets: list[WebSocketRoute] = []
+
+    async def through(route: WebSocketRoute) -> None:
+        sockets.append(route)
+        route.connect_to_server()
+
+    await page.route_web_socket("**/v1*", through)
+    await page.reload()
+    await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
+    await say(page, "Tell me on the train")
+    await expect(page.get_by_test_id("reply-text").last).to_contain_text("A long way")
+    await sockets[-1].close(code=1001)
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified", timeout=30_000)
+    await expect(page.get_by_test_id("reply-text").last).to_have_text(text.strip())
+    assert len(sockets) == 2
+    assert len(relay.requests_for("Tell me on the train")) == 1
+
+
 def test_the_key_is_given_to_pages_of_this_machine_only(relay: Relay) -> None:
     url = f"http://{relay.address}/page/config.json"
     assert httpx.get(url).json()["key"] == relay.key

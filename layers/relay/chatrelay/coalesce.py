@@ -6,7 +6,7 @@ text goes out at once; after that one post is in flight at a time, and whatever 
 
 from dataclasses import dataclass
 
-from chatrelay.text import fitting, utf16_length
+from chatrelay.text import fitting, utf16_length, utf16_prefix
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,12 @@ class Cursor:
 
     index: int = 0
     offset: int = 0
+
+    @classmethod
+    def at(cls, text: str, offset: int) -> "Cursor":
+        """A connection that has the first `offset` UTF-16 code units of `text`, or thinks to have more."""
+        known = utf16_prefix(text, offset)
+        return cls(len(known), utf16_length(known))
 
     def next_piece(self, text: str, room_bytes: int) -> Piece:
         """What comes next of `text`, at most `room_bytes` in a JSON string; empty when all is sent."""

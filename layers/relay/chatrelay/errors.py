@@ -14,6 +14,7 @@ RelayError
 │   └── Interrupted          the worker died or ran out of time
 ├── Duplicate            this message id was accepted before
 ├── Superseded           a reply has ended already, or another worker writes it now
+├── Unavailable          the table could not be asked; trying again later may help
 ├── Conflict             too many writers of one item at once
 ├── PostError            a frame could not be delivered
 │   ├── Gone                 the connection is closed for good
@@ -137,6 +138,10 @@ class Duplicate(RelayError):
 
 class Superseded(RelayError):
     """A reply has ended already, or another worker writes it now."""
+
+
+class Unavailable(RelayError):
+    """The table could not be asked; trying again later may help."""
 
 
 class Conflict(RelayError):

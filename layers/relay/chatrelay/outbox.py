@@ -27,11 +27,19 @@ class Outbox:
     """Sends one reply to one connection: its first frame, its text as it grows, then its last frame.
 
     Run it as ``async with``: leaving the block waits until everything has gone out or the connection is gone; leaving
-    it by an exception gives up what is left.
+    it by an exception gives up what is left. `offset` is how much of the text the connection has, in UTF-16 code units.
     """
 
     def __init__(
-        self, reply: Reply, origin: Origin, first: Outbound, post: Post, pacing: Pacing, patience_s: float = PATIENCE_S
+        self,
+        reply: Reply,
+        origin: Origin,
+        first: Outbound,
+        post: Post,
+        pacing: Pacing,
+        *,
+        offset: int = 0,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.posts = 0
         self.reader_left = False
@@ -40,7 +48,7 @@ class Outbox:
         self._origin = origin
         self._first = first
         self._post = post
-        self._cursor = Cursor()
+        self._cursor = Cursor.at(reply.text, offset)
         self._window = Window(pacing)
         self._patience_s = patience_s
         self._room_bytes = protocol.message_room_bytes(origin)
@@ -56,8 +64,14 @@ class Outbox:
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=kind is not None)
+            self.give_up()
+        await asyncio.wait({self._task})
+        if kind is None and not self._task.cancelled():
+            self._task.result()
+
+    def give_up(self) -> None:
+        """Sends nothing more."""
+        self._task.cancel()
 
     def wake(self) -> None:
         """The reply has more text, or has ended."""

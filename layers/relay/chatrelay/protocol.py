@@ -64,11 +64,30 @@ class Send:
 
 
 @dataclass(frozen=True)
+class Resume:
+    """``{"action":"resume","conversation"?,"reply"?,"offset"}``: everything of a reply from `offset` on, then live.
+
+    Without a reply it is the conversation's latest.
+    """
+
+    reply: str | None
+    conversation: str | None
+    offset: int
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """``{"action":"cancel","reply"}``: stop; what was written stays."""
+
+    reply: str
+
+
+@dataclass(frozen=True)
 class Configuration:
     """The ``builderos`` app's ``{"working_directory": …}``: asks for ``ready`` once more."""
 
 
-Inbound = Hello | Ping | Send | Configuration
+Inbound = Hello | Ping | Send | Resume | Cancel | Configuration
 
 
 def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str) -> Inbound:
@@ -86,10 +105,14 @@ def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str) ->
             return _send(frame, agent)
         case "hello":
             return Hello(_optional(frame, "conversation", CONVERSATION_LIMIT))
+        case "resume":
+            return _resume(frame)
+        case "cancel":
+            return Cancel(_name(frame, "reply", ID_LIMIT))
         case "ping":
             return Ping()
         case _:
-            raise InvalidMessage("action", "must be one of hello, ping, send")
+            raise InvalidMessage("action", "must be one of cancel, hello, ping, resume, send")
 
 
 def _send(frame: dict[str, Any], agent: str) -> Send:
@@ -99,6 +122,16 @@ def _send(frame: dict[str, Any], agent: str) -> Send:
         content=_content(frame),
         agent=_agent(agent if frame.get("agent") is None else frame["agent"]),
     )
+
+
+def _resume(frame: dict[str, Any]) -> Resume:
+    reply, conversation = _optional(frame, "reply", ID_LIMIT), _optional(frame, "conversation", CONVERSATION_LIMIT)
+    if reply is None and conversation is None:
+        raise InvalidMessage("reply", "is missing, and so is conversation")
+    offset = frame.get("offset", 0)
+    if not isinstance(offset, int) or isinstance(offset, bool) or offset < 0:
+        raise InvalidMessage("offset", "must be a whole number from 0 on")
+    return Resume(reply, conversation, offset)
 
 
 def _builderos(frame: dict[str, Any], agent: str, message_id: str) -> Inbound:
@@ -189,6 +222,15 @@ class Outbound:
         frame = {"type": self.type, "content": self.content, "timestamp": timestamp, **self.fields}
         return json.dumps(frame, ensure_ascii=False, separators=(",", ":")).encode()
 
+    def to_json(self) -> str:
+        """The frame to keep, and to send again at another time."""
+        return json.dumps([self.type, self.content, self.fields], ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, kept: str) -> "Outbound":
+        """The frame that ``to_json`` kept."""
+        return cls(*json.loads(kept))
+
 
 def ready(*, user: str, agent: str, conversation: str | None) -> Outbound:
     """The answer to ``hello``. Never names a working directory: the app ignores every frame that does."""
@@ -233,6 +275,11 @@ def error(problem: Told, *, message_id: str | None = None, origin: Origin | None
     if origin is not None:
         fields |= origin.fields()
     return Outbound("error", str(problem), fields)
+
+
+def resumed(origin: Origin, offset: int) -> Outbound:
+    """The text from `offset` on follows."""
+    return Outbound("resumed", "", {"offset": offset, **origin.fields()})
 
 
 def pong() -> Outbound:

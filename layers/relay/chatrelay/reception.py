@@ -7,7 +7,8 @@ from typing import Any
 from chatrelay import protocol
 from chatrelay.errors import Gone, InvalidMessage, Told, Unauthorized
 from chatrelay.gateway import Gateway
-from chatrelay.protocol import Configuration, Hello, Inbound, Outbound, Ping, Send
+from chatrelay.protocol import Cancel, Configuration, Hello, Inbound, Outbound, Ping, Resume, Send
+from chatrelay.resumption import Resumption
 from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.keys import Keys
 
@@ -48,10 +49,11 @@ class Message:
 class Reception:
     """Receives every frame; answers all but messages, which it hands on."""
 
-    def __init__(self, connections: Connections, keys: Keys, gateway: Gateway) -> None:
+    def __init__(self, connections: Connections, keys: Keys, gateway: Gateway, resumption: Resumption) -> None:
         self._connections = connections
         self._keys = keys
         self._gateway = gateway
+        self._resumption = resumption
 
     def receive(self, frame: Frame) -> Message | None:
         """The message in `frame`, or None if the frame is answered already. A client that has left is no error."""
@@ -93,6 +95,10 @@ class Reception:
                 return Message(connection, connection.user, parsed, frame.received_ms)
             case Hello(conversation):
                 self._greet(connection, connection.user, conversation)
+            case Resume() as asked:
+                self._resumption.resume(connection.user, connection.id, asked)
+            case Cancel() as asked:
+                self._resumption.cancel(connection.user, asked)
             case Configuration():
                 self._greet(connection, connection.user)
             case Ping():

@@ -1,24 +1,29 @@
 """A message goes in, the reply streams out: what this project exists for."""
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import aclosing
+from collections.abc import Coroutine, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from chatrelay import protocol
 from chatrelay.agents import Agent
-from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING
-from chatrelay.errors import Interrupted, NoSuchAgent, ReplyError, Upstream
+from chatrelay.audience import Audience
+from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING, Cursor
+from chatrelay.errors import Interrupted, NoSuchAgent, ReplyError, Unavailable, Upstream
 from chatrelay.gateway import Gateway
 from chatrelay.outbox import Outbox
 from chatrelay.protocol import Dialect, Origin, Outbound
 from chatrelay.reception import Message
 from chatrelay.reply import Ending, Reply, Status
 from chatrelay.store.conversations import Accepted, Conversations
+from chatrelay.store.replies import HEARTBEAT_S, Replies, Signals
 
 PACING = {Dialect.RELAY: RELAY_PACING, Dialect.BUILDEROS: BUILDEROS_PACING}
 ORDERLY_END_S = 30
 """How long before the function's deadline a reply is ended in order instead of being cut."""
+
+JOURNAL_PIECE_BYTES = 300_000
+"""An item of DynamoDB has at most 400 KB."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,15 @@ class Relay:
     """Takes messages to their agents, and the replies back while they are being written."""
 
     def __init__(
-        self, conversations: Conversations, gateway: Gateway, agents: Mapping[str, Agent], history_tokens: int
+        self,
+        conversations: Conversations,
+        replies: Replies,
+        gateway: Gateway,
+        agents: Mapping[str, Agent],
+        history_tokens: int,
     ) -> None:
         self._conversations = conversations
+        self._replies = replies
         self._gateway = gateway
         self._agents = agents
         self._history_tokens = history_tokens
@@ -56,48 +67,91 @@ class Relay:
             self._conversations.accept, message.user, message.send, message.received_ms, worker
         )
         reply = Reply(accepted.origin.reply)
-        async with self._outbox(message, accepted.origin, reply) as outbox:
-            last = await self._write(agent, accepted, reply, outbox, time_left_s - ORDERLY_END_S)
-            await asyncio.to_thread(self._conversations.finish, accepted, reply)
-            outbox.end(last)
-        return Outcome(reply.status, reply.length, outbox.posts, outbox.reader_left, outbox.first_text_s)
+        async with Audience(reply, accepted.origin, self._post) as audience:
+            typing = protocol.typing(accepted.origin, message.send.id)
+            await audience.join(message.connection.id, typing, PACING[message.connection.dialect])
+            writing = self._copy(agent, accepted, reply, audience)
+            last = await self._write(writing, accepted.origin, reply, audience, time_left_s - ORDERLY_END_S)
+            audience.wake()
+            await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
+            await self._admit(audience, accepted.origin, await asyncio.to_thread(self._replies.end, reply.id))
+            audience.end(last)
+        return _outcome(reply, audience.outboxes[message.connection.id])
 
-    def _outbox(self, message: Message, origin: Origin, reply: Reply) -> Outbox:
-        connection = message.connection
+    async def _post(self, connection_id: str, frame: bytes) -> None:
+        await asyncio.to_thread(self._gateway.post, connection_id, frame)
 
-        async def post(frame: bytes) -> None:
-            await asyncio.to_thread(self._gateway.post, connection.id, frame)
-
-        typing = protocol.typing(origin, message.send.id)
-        return Outbox(reply, origin, typing, post, PACING[connection.dialect])
-
-    async def _write(self, agent: Agent, accepted: Accepted, reply: Reply, outbox: Outbox, time_s: float) -> Outbound:
-        """Writes the model's answer into `reply` until it has ended, and says so: the last frame."""
+    async def _write(
+        self, writing: Coroutine[None, None, Ending], origin: Origin, reply: Reply, audience: Audience, time_s: float
+    ) -> Outbound:
+        """Lets the model write until it has ended, its user cancels or the time is over; says how: the last frame."""
+        copying = asyncio.create_task(writing)
+        listening = asyncio.create_task(self._listen(origin, reply, audience))
         try:
-            async with asyncio.timeout(time_s):
-                ending = await self._copy(agent, accepted, reply, outbox)
-        except TimeoutError:
-            last = _break_off(accepted.origin, reply, Interrupted("The answer took longer than it may."))
+            await asyncio.wait({copying, listening}, timeout=time_s, return_when=asyncio.FIRST_COMPLETED)
+            if listening.done():
+                listening.result()
+                return _cancel(origin, reply)
+            if not copying.done():
+                return _break_off(origin, reply, Interrupted("The answer took longer than it may."))
+            return _complete(origin, reply, copying.result())
         except ReplyError as problem:
-            last = _break_off(accepted.origin, reply, problem)
-        else:
-            last = _complete(accepted.origin, reply, ending)
-        outbox.wake()
-        return last
+            return _break_off(origin, reply, problem)
+        finally:
+            copying.cancel()
+            listening.cancel()
+            await asyncio.gather(copying, listening, return_exceptions=True)
 
-    async def _copy(self, agent: Agent, accepted: Accepted, reply: Reply, outbox: Outbox) -> Ending:
+    async def _copy(self, agent: Agent, accepted: Accepted, reply: Reply, audience: Audience) -> Ending:
         turns = await asyncio.to_thread(self._conversations.history, accepted, self._history_tokens)
         async with aclosing(agent.answer(turns)) as events:
             async for event in events:
                 if isinstance(event, Ending):
                     return event
                 reply.append(event)
-                outbox.wake()
+                audience.wake()
         raise Upstream("The model's answer has no end.")
+
+    async def _listen(self, origin: Origin, reply: Reply, audience: Audience) -> None:
+        """Twice a second: keeps what is written, says that we live, lets in whoever asks. Returns when told to stop.
+
+        Raises ``Superseded`` if somebody has declared us dead.
+        """
+        kept = Cursor()
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            piece = kept.next_piece(reply.text, JOURNAL_PIECE_BYTES)
+            with suppress(Unavailable):  # the next one may get through, long before we count as dead
+                signals = await asyncio.to_thread(self._replies.heartbeat, reply.id)
+                if signals.cancel:
+                    return
+                await self._admit(audience, origin, signals)
+                if piece.content:
+                    await asyncio.to_thread(self._replies.journal, reply.id, piece.offset, piece.content)
+                    kept.advance(piece)
+
+    async def _admit(self, audience: Audience, origin: Origin, signals: Signals | None) -> None:
+        for connection_id, offset in (signals.subscribers if signals else {}).items():
+            await audience.join(connection_id, protocol.resumed(origin, offset), RELAY_PACING, offset)
+            await asyncio.to_thread(self._replies.served, origin.reply, connection_id, offset)
 
 
 def _complete(origin: Origin, reply: Reply, ending: Ending) -> Outbound:
     reply.complete(ending)
+    return _whole(origin, reply, ending)
+
+
+def _cancel(origin: Origin, reply: Reply) -> Outbound:
+    reply.cancel()
+    return _whole(origin, reply, Ending("cancelled", "", {}, []))
+
+
+def _break_off(origin: Origin, reply: Reply, problem: ReplyError) -> Outbound:
+    reply.break_off(problem)
+    return protocol.error(problem, origin=origin)
+
+
+def _whole(origin: Origin, reply: Reply, ending: Ending) -> Outbound:
     return protocol.complete(
         origin,
         length=reply.length,
@@ -108,6 +162,5 @@ def _complete(origin: Origin, reply: Reply, ending: Ending) -> Outbound:
     )
 
 
-def _break_off(origin: Origin, reply: Reply, problem: ReplyError) -> Outbound:
-    reply.break_off(problem)
-    return protocol.error(problem, origin=origin)
+def _outcome(reply: Reply, outbox: Outbox) -> Outcome:
+    return Outcome(reply.status, reply.length, outbox.posts, outbox.reader_left, outbox.first_text_s)

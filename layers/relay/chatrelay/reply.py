@@ -2,7 +2,8 @@
 
                 ┌──► COMPLETE      the model said all it had to say, or its limit
     STREAMING ──┼──► FAILED        the model's service refused or failed before anything could be kept in order
-                └──► INTERRUPTED   the stream or the worker broke off; the partial text is kept
+                ├──► INTERRUPTED   the stream or the worker broke off; the partial text is kept
+                └──► CANCELLED     the user had enough; the partial text is kept
 
 A reply ends exactly once; any other move raises ``IllegalMove``.
 """
@@ -23,6 +24,7 @@ class Status(StrEnum):
     COMPLETE = "complete"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
 
 
 class IllegalMove(RelayError):
@@ -68,6 +70,10 @@ class Reply:
         """Ends the reply with what it has."""
         partial = isinstance(reason, Interrupted | Upstream) or self.text
         self._move(Status.INTERRUPTED if partial else Status.FAILED)
+
+    def cancel(self) -> None:
+        """Ends the reply with what it has, because its user wants it so."""
+        self._move(Status.CANCELLED)
 
     @property
     def has_ended(self) -> bool:

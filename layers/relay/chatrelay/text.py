@@ -13,6 +13,11 @@ def utf16_length(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
 
 
+def utf16_prefix(text: str, offset: int) -> str:
+    """The first `offset` UTF-16 code units of `text`; a surrogate pair that this would cut in half is left out."""
+    return text.encode("utf-16-le")[: 2 * offset].decode("utf-16-le", "ignore")
+
+
 def json_bytes(text: str) -> int:
     """How many bytes `text` takes inside a JSON string, without the quotes."""
     return len(json.dumps(text, ensure_ascii=False).encode()) - 2

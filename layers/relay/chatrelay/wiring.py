@@ -9,10 +9,12 @@ from botocore.config import Config
 
 from chatrelay.gateway import Gateway
 from chatrelay.reception import Reception
+from chatrelay.resumption import Resumption
 from chatrelay.settings import Claude, Environment, Handshake
 from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Conversations
 from chatrelay.store.keys import Keys
+from chatrelay.store.replies import Replies
 from chatrelay.store.table import Table
 
 if TYPE_CHECKING:
@@ -50,7 +52,15 @@ class Wiring:
 
     @cached_property
     def reception(self) -> Reception:
-        return Reception(self.connections, self.keys, self.gateway)
+        return Reception(self.connections, self.keys, self.gateway, self.resumption)
+
+    @cached_property
+    def resumption(self) -> Resumption:
+        return Resumption(self.conversations, self.replies, self.gateway)
+
+    @cached_property
+    def replies(self) -> Replies:
+        return Replies(self._table)
 
     @cached_property
     def relay(self) -> "Relay":
@@ -62,7 +72,7 @@ class Wiring:
 
         settings = Claude.read(self.environment)
         agents = {"claude": ClaudeAgent(client(settings.read_timeout_s), Secret(settings.secret), settings)}
-        return Relay(self.conversations, self.gateway, agents, settings.history_tokens)
+        return Relay(self.conversations, self.replies, self.gateway, agents, settings.history_tokens)
 
     @cached_property
     def functions(self) -> "LambdaClient":

@@ -6,14 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from chatrelay.errors import Duplicate, Superseded
+from chatrelay.errors import Duplicate, Interrupted, Superseded
 from chatrelay.history import Turn, estimate_tokens, window
-from chatrelay.protocol import Origin, Send
+from chatrelay.protocol import Origin, Outbound, Send
 from chatrelay.reply import Ending, Reply, Status
+from chatrelay.store.replies import Whereabouts, beginning
 from chatrelay.store.table import Item, Table
 
 FIRST_EPOCH = 1
 TITLE_LENGTH = 80
+WRITE_END = (
+    "SET reply_status = :status, blocks = :blocks, ending = :ending, tokens = :tokens, sha256 = :sha256,"
+    " last_frame = :last"
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,15 @@ class Accepted:
     user: str
     turn: str
     origin: Origin
+
+
+@dataclass(frozen=True)
+class StoredReply:
+    """A reply as it is kept: its text, and the frame that ended it, or None while it is being written."""
+
+    origin: Origin
+    text: str
+    last: Outbound | None
 
 
 class Conversations:
@@ -46,6 +60,7 @@ class Conversations:
             {"pk": pk, "sk": f"ID#{send.id}", "turn": turn},
             {"pk": pk, "sk": f"TURN#{turn}#1", "id": send.id, "content": send.content, "agent": send.agent},
             {"pk": pk, "sk": f"TURN#{turn}#2", "reply": origin.reply, "epoch": FIRST_EPOCH, **_unwritten(worker)},
+            beginning(origin.reply, user, send.conversation, turn, self._clock()),
         )
         if not stored:
             return self._accept_again(user, send, worker)
@@ -77,6 +92,7 @@ class Conversations:
         )
         if not renewed:
             raise Duplicate(send.id)
+        self._table.put(beginning(origin.reply, user, send.conversation, turn, self._clock()))
         return Accepted(user, turn, origin)
 
     def history(self, accepted: Accepted, budget_tokens: int) -> list[Turn]:
@@ -95,33 +111,65 @@ class Conversations:
             self._table.update(pk, "CONVERSATION", "SET window_from = :turn", {":turn": kept[0].key})
         return list(kept)
 
-    def finish(self, accepted: Accepted, reply: Reply) -> None:
-        """Stores the reply as it ended, once. Raises ``Superseded`` if it has ended already, or is another's by now."""
+    def finish(self, accepted: Accepted, reply: Reply, last: Outbound) -> None:
+        """Stores the reply as it ended, once, with the frame that says so.
+
+        Raises ``Superseded`` if it has ended already, or is another's by now.
+        """
         pk = _pk(accepted.user, accepted.origin.conversation)
         finished = self._table.update(
             pk,
             f"TURN#{accepted.turn}#2",
-            "SET reply_status = :status, blocks = :blocks, ending = :ending, tokens = :tokens, sha256 = :sha256",
-            {":streaming": Status.STREAMING.value, ":epoch": accepted.origin.epoch, **_written(reply)},
+            WRITE_END,
+            {
+                ":streaming": Status.STREAMING.value,
+                ":epoch": accepted.origin.epoch,
+                **_written(reply, last),
+            },
             # The second half is this very write, tried again because its answer was lost.
             condition="epoch = :epoch AND (reply_status = :streaming OR (reply_status = :status AND sha256 = :sha256))",
         )
         if not finished:
             raise Superseded(accepted.origin.reply)
 
-    def interrupt(self, user: str, send: Send, worker: str) -> bool:
-        """The invocation `worker` is dead: the reply that it wrote for `send`, if it did, has broken off.
+    def stored(self, where: Whereabouts) -> StoredReply | None:
+        """A reply as it is kept, or None if its turn has a newer one by now."""
+        item = self._table.get(_pk(where.user, where.conversation), f"TURN#{where.turn}#2")
+        return None if item is None or item["reply"] != where.reply else _stored(where.conversation, item)
 
-        True if nobody answers the message now: that reply broke off, or the message was never accepted. False if its
-        reply had ended before, or is written by another invocation.
+    def latest_reply(self, user: str, conversation: str) -> str | None:
+        """The id of the conversation's last reply, or None if there is none."""
+        item = self._table.last(_pk(user, conversation), "TURN#")
+        return None if item is None else item.get("reply")
+
+    def reply_of(self, user: str, send: Send, worker: str) -> str | None:
+        """The reply that the invocation `worker` was writing for a message. None if it was never accepted.
+
+        Raises ``Superseded`` if the reply is another's.
         """
         turn = self._turn_of(user, send)
-        return turn is None or self._table.update(
-            _pk(user, send.conversation),
-            f"TURN#{turn}#2",
-            "SET reply_status = :interrupted",
-            {":interrupted": Status.INTERRUPTED.value, ":streaming": Status.STREAMING.value, ":worker": worker},
-            condition="reply_status = :streaming AND worker = :worker",
+        if turn is None:
+            return None
+        item = self._table.get(_pk(user, send.conversation), f"TURN#{turn}#2") or {}
+        if item.get("worker") != worker:
+            raise Superseded(turn)
+        return str(item["reply"])
+
+    def interrupt(self, where: Whereabouts, text: str, last: Outbound) -> bool:
+        """The worker of a reply is dead: keeps the `text` that it left. False if the reply had ended before."""
+        reply = Reply(where.reply)
+        reply.append(text)
+        reply.break_off(Interrupted(""))
+        return self._table.update(
+            _pk(where.user, where.conversation),
+            f"TURN#{where.turn}#2",
+            WRITE_END,
+            {
+                ":reply": where.reply,
+                ":streaming": Status.STREAMING.value,
+                **_written(reply, last),
+            },
+            condition="reply_status = :streaming AND reply = :reply",
         )
 
     def _turn_of(self, user: str, send: Send) -> str | None:
@@ -150,8 +198,8 @@ def _unwritten(worker: str) -> Item:
     return {"worker": worker, "reply_status": Status.STREAMING.value, "blocks": "[]", "tokens": 0}
 
 
-def _written(reply: Reply) -> Item:
-    """The reply's values for ``finish``. Blocks go in as JSON text: DynamoDB has no floats, and they stay verbatim."""
+def _written(reply: Reply, last: Outbound) -> Item:
+    """The values of ``WRITE_END``. Blocks go in as JSON text: DynamoDB has no floats, and they stay verbatim."""
     ending = reply.ending or _estimated(reply)
     return {
         ":status": reply.status.value,
@@ -159,6 +207,7 @@ def _written(reply: Reply) -> Item:
         ":ending": {"stop_reason": ending.stop_reason, "model": ending.model, "usage": ending.usage},
         ":tokens": ending.usage["output_tokens"],
         ":sha256": reply.sha256,
+        ":last": last.to_json(),
     }
 
 
@@ -166,6 +215,13 @@ def _estimated(reply: Reply) -> Ending:
     """The ending of a reply that broke off: its service never said what it used."""
     blocks = [{"type": "text", "text": reply.text}] if reply.text else []
     return Ending("estimated", "", {"output_tokens": estimate_tokens(reply.text)}, blocks)
+
+
+def _stored(conversation: str, item: Item) -> StoredReply:
+    text = "".join(block["text"] for block in json.loads(item["blocks"]) if block["type"] == "text")
+    last = Outbound.from_json(item["last_frame"]) if "last_frame" in item else None
+    streaming = item["reply_status"] == Status.STREAMING.value
+    return StoredReply(Origin(conversation, item["reply"], int(item["epoch"])), text, None if streaming else last)
 
 
 def _turns(items: Iterator[Item]) -> list[Turn]:

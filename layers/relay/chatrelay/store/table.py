@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import boto3
 from botocore.config import Config
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 CONFLICT_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5)
+Returning = Literal["ALL_OLD", "ALL_NEW"]
 NEW = "attribute_not_exists(pk)"
 KNOWN = "attribute_exists(pk)"
 
@@ -42,16 +43,43 @@ class Table:
         """Writes `item`, whatever was there."""
         self.client.put_item(TableName=self.name, Item=item)
 
-    def update(self, pk: str, sk: str, expression: str, values: Item, *, condition: str | None = None) -> bool:
-        """Changes one item; `values` are for the ``:names`` in the expressions. False if `condition` does not hold."""
-        request: Item = {"UpdateExpression": expression, "ExpressionAttributeValues": values}
-        if condition is not None:
-            request["ConditionExpression"] = condition
+    def update(
+        self,
+        pk: str,
+        sk: str,
+        expression: str,
+        values: Item,
+        *,
+        condition: str | None = None,
+        names: dict[str, str] | None = None,
+    ) -> bool:
+        """Changes one item. False if `condition` does not hold.
+
+        `values` are for the ``:words`` in the expressions, `names` for the ``#words``.
+        """
+        more: Item = {} if condition is None else {"ConditionExpression": condition}
+        if names is not None:
+            more["ExpressionAttributeNames"] = names
+        return self._update(pk, sk, expression, values, **more) is not None
+
+    def exchange(
+        self, pk: str, sk: str, expression: str, values: Item, condition: str, returning: Returning
+    ) -> Item | None:
+        """The same, and gives the item as it was or is; None if `condition` does not hold."""
+        return self._update(pk, sk, expression, values, ConditionExpression=condition, ReturnValues=returning)
+
+    def _update(self, pk: str, sk: str, expression: str, values: Item, **request: Any) -> Item | None:
         try:
-            self.client.update_item(TableName=self.name, Key={"pk": pk, "sk": sk}, **request)
+            answer = self.client.update_item(
+                TableName=self.name,
+                Key={"pk": pk, "sk": sk},
+                UpdateExpression=expression,
+                ExpressionAttributeValues=values,
+                **request,
+            )
         except self.client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+            return None
+        return answer.get("Attributes", {})
 
     def delete(self, pk: str, sk: str) -> Item | None:
         """Removes one item and returns what it was, or None if there was none."""
@@ -69,6 +97,18 @@ class Table:
         )
         for page in pages:
             yield from page["Items"]
+
+    def last(self, pk: str, prefix: str) -> Item | None:
+        """The last item of `pk` whose sort key begins with `prefix`, or None."""
+        answer = self.client.query(
+            TableName=self.name,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+            ExpressionAttributeValues={":pk": pk, ":prefix": prefix},
+            ConsistentRead=True,
+            ScanIndexForward=False,
+            Limit=1,
+        )
+        return next(iter(answer["Items"]), None)
 
     def put_together(self, first: Item, *others: Item) -> bool:
         """Writes all the items or none. False if there is a `first` already.

@@ -28,7 +28,7 @@ class Writer:
 
     def __init__(self, reader: Reader, pacing: Pacing, patience_s: float) -> None:
         self.reply = Reply("r1")
-        self.outbox = Outbox(self.reply, ORIGIN, FIRST, reader, pacing, patience_s)
+        self.outbox = Outbox(self.reply, ORIGIN, FIRST, reader, pacing, patience_s=patience_s)
 
     def write(self, text: str) -> None:
         self.reply.append(text)
@@ -43,7 +43,7 @@ class Writer:
 @asynccontextmanager
 async def writing(reader: Reader, pacing: Pacing = FAST, patience_s: float = PATIENCE_S) -> AsyncIterator[Writer]:
     """A writer to `reader`; when the block ends, everything has gone out."""
-    writer = Writer(reader, pacing, patience_s)
+    writer = Writer(reader, pacing, patience_s=patience_s)
     async with writer.outbox:
         yield writer
         writer.end()

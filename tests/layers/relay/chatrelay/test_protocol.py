@@ -93,7 +93,14 @@ def test_the_connection_chooses_the_agent_that_a_frame_does_not_name() -> None:
         ('{"a":' * 30_000, "frame"),
         ('{"action":"send","id":"raw \x01 control"}', "frame"),
         ("{}", "action"),
-        ('{"action":"resume"}', "action"),
+        ('{"action":"shout"}', "action"),
+        ('{"action":"resume"}', "reply"),
+        ('{"action":"resume","reply":7}', "reply"),
+        ('{"action":"resume","reply":"r","offset":-1}', "offset"),
+        ('{"action":"resume","reply":"r","offset":"0"}', "offset"),
+        ('{"action":"resume","reply":"r","offset":1.5}', "offset"),
+        ('{"action":"resume","reply":"r","offset":true}', "offset"),
+        ('{"action":"cancel"}', "reply"),
         ('{"action":["send"]}', "action"),
         ('{"action":null}', "action"),
         ('{"action":"Send"}', "action"),
@@ -206,7 +213,14 @@ def test_the_builderos_app_is_understood(body: str, parsed: Inbound) -> None:
         ('{"content":"hi","session_id":"s","chat_type":"gpt"}', "chat_type"),
         ('{"content":"hi","session_id":"s","chat_type":["codex"]}', "chat_type"),
         ('{"content":"hi","session_id":"s","attachments":[{}]}', "attachments"),
-        ('{"action":"resume"}', "action"),
+        ('{"action":"shout"}', "action"),
+        ('{"action":"resume"}', "reply"),
+        ('{"action":"resume","reply":7}', "reply"),
+        ('{"action":"resume","reply":"r","offset":-1}', "offset"),
+        ('{"action":"resume","reply":"r","offset":"0"}', "offset"),
+        ('{"action":"resume","reply":"r","offset":1.5}', "offset"),
+        ('{"action":"resume","reply":"r","offset":true}', "offset"),
+        ('{"action":"cancel"}', "reply"),
     ],
 )
 def test_a_frame_of_the_builderos_app_that_is_wrong_is_refused_by_the_field(body: str, field: str) -> None:
@@ -217,7 +231,7 @@ def test_a_frame_of_the_builderos_app_that_is_wrong_is_refused_by_the_field(body
 
 
 def test_a_frame_without_an_action_is_not_version_1() -> None:
-    with pytest.raises(InvalidMessage, match="action: must be one of hello, ping, send"):
+    with pytest.raises(InvalidMessage, match="action: must be one of cancel, hello, ping, resume, send"):
         relay('{"content":"hi","session_id":"s"}')
 
 

@@ -7,8 +7,11 @@ from chatrelay.errors import Interrupted
 from chatrelay.gateway import Gateway
 from chatrelay.protocol import Dialect, Send
 from chatrelay.reception import Frame, Message, Reception
+from chatrelay.resumption import Resumption
 from chatrelay.store.connections import Connection, Connections
+from chatrelay.store.conversations import Conversations
 from chatrelay.store.keys import Keys
+from chatrelay.store.replies import Replies
 from chatrelay.store.table import Table
 from tests.layers.relay.chatrelay.doubles import Sockets
 
@@ -22,7 +25,8 @@ class Desk:
         self.connections = Connections(table)
         self.keys = Keys(table)
         self.sockets = sockets
-        self.reception = Reception(self.connections, self.keys, gateway)
+        resumption = Resumption(Conversations(table), Replies(table), gateway)
+        self.reception = Reception(self.connections, self.keys, gateway, resumption)
 
     def connect(self, *, agent: str = "claude", user: str | None = "alice") -> None:
         dialect = Dialect.RELAY if user else Dialect.BUILDEROS
@@ -95,7 +99,7 @@ def test_ping_is_answered_pong(desk: Desk) -> None:
     ("body", "sentence", "about"),
     [
         ("not json", "frame: must be JSON", None),
-        ('{"action":"resume"}', "action: must be one of hello, ping, send", None),
+        ('{"action":"shout"}', "action: must be one of cancel, hello, ping, resume, send", None),
         ('{"action":"send","id":"m1","conversation":"talk"}', "content: is missing", "m1"),
         ('{"action":"send","id":7,"conversation":"talk","content":"x"}', "id: must be a string", None),
         ("[" * 30_000, "frame: must be JSON", None),

@@ -21,6 +21,7 @@ from chatrelay.reply import Status
 from chatrelay.settings import Claude as Settings
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Conversations
+from chatrelay.store.replies import Replies
 from chatrelay.store.table import Item, Table
 from infra.local.model import ScriptedModel, serving_in_thread
 from infra.local.script import Script, answer, cut_after, fail_after, partial, refuse, stall_after
@@ -76,8 +77,13 @@ def conversations(table: Table) -> Conversations:
 
 
 @pytest.fixture
-def relay(conversations: Conversations, gateway: Gateway, client: AsyncAnthropic) -> Relay:
-    return Relay(conversations, gateway, {"claude": Claude(client, secret_key, SETTINGS)}, history_tokens=1000)
+def replies(table: Table) -> Replies:
+    return Replies(table)
+
+
+@pytest.fixture
+def relay(conversations: Conversations, replies: Replies, gateway: Gateway, client: AsyncAnthropic) -> Relay:
+    return Relay(conversations, replies, gateway, {"claude": Claude(client, secret_key, SETTINGS)}, history_tokens=1000)
 
 
 def said(
@@ -333,9 +339,10 @@ class Endless:
 
 
 async def test_an_agent_without_an_ending_is_upstreams_failure(
-    conversations: Conversations, gateway: Gateway, sockets: Sockets
+    conversations: Conversations, replies: Replies, gateway: Gateway, sockets: Sockets
 ) -> None:
-    relay = Relay(conversations, gateway, {"claude": Endless()}, history_tokens=1000)  # type: ignore[dict-item]
+    agents: Any = {"claude": Endless()}
+    relay = Relay(conversations, replies, gateway, agents, history_tokens=1000)
 
     await relay.answer(said(), "worker-1", LONG)
 

@@ -9,12 +9,15 @@ import pytest
 
 from chatrelay.errors import Duplicate, Superseded, Upstream
 from chatrelay.history import messages
-from chatrelay.protocol import Send
+from chatrelay.protocol import Outbound, Send
 from chatrelay.reply import Ending, Reply
-from chatrelay.store.conversations import Accepted, Conversations
+from chatrelay.store.conversations import Accepted, Conversations, StoredReply
+from chatrelay.store.replies import Whereabouts
 from chatrelay.store.table import Item, Table
 
 PLENTY = 1_000_000
+LAST = Outbound("complete", "Response complete", {"length": 5})
+BROKE_OFF = Outbound("error", "The answer broke off.", {"code": "interrupted"})
 
 
 @pytest.fixture
@@ -43,6 +46,12 @@ def stored_reply(table: Table, accepted: Accepted) -> Item:
     return found[0]
 
 
+def whereabouts(accepted: Accepted) -> Whereabouts:
+    """Where the reply of an accepted message is, whose worker has been silent for too long."""
+    origin = accepted.origin
+    return Whereabouts(origin.reply, accepted.user, origin.conversation, accepted.turn, live=False, expired=True)
+
+
 def asked(conversations: Conversations, accepted: Accepted, budget: int = PLENTY) -> list[str]:
     return [turn.content for turn in conversations.history(accepted, budget)]
 
@@ -54,6 +63,7 @@ def test_an_accepted_message_is_stored_with_the_reply_owed_for_it(conversations:
     assert kinds == [
         "CONVERSATION",
         "ID#m1",
+        "REPLY",
         "TURN#1700000000123#<reply>#1",
         "TURN#1700000000123#<reply>#2",
     ]
@@ -163,7 +173,7 @@ def test_history_ends_with_the_turn_that_was_accepted(conversations: Conversatio
 def test_turns_of_the_same_millisecond_keep_one_order_and_their_own_replies(conversations: Conversations) -> None:
     accepted = [conversations.accept("alice", hello(id=f"m{n}", content=f"q{n}"), 7, "worker-1") for n in range(8)]
     for number, each in enumerate(accepted):
-        conversations.finish(each, answered(each, f"a{number}"))
+        conversations.finish(each, answered(each, f"a{number}"), LAST)
     last = conversations.accept("alice", hello(id="last", content="last"), 8, "worker-1")
 
     turns = conversations.history(last, PLENTY)
@@ -183,7 +193,7 @@ def test_an_answer_comes_back_verbatim(conversations: Conversations) -> None:
     accepted = conversations.accept("alice", hello(), 1, "worker-1")
     reply = Reply(accepted.origin.reply)
     reply.complete(Ending("max_tokens", "claude", {"output_tokens": 9}, blocks))
-    conversations.finish(accepted, reply)
+    conversations.finish(accepted, reply, LAST)
     later = conversations.accept("alice", hello(id="m2"), 2, "worker-1")
 
     assert conversations.history(later, PLENTY)[0].blocks == blocks
@@ -192,7 +202,7 @@ def test_an_answer_comes_back_verbatim(conversations: Conversations) -> None:
 def test_a_reply_is_stored_as_it_ended(conversations: Conversations, table: Table) -> None:
     accepted = conversations.accept("alice", hello(), 1, "worker-1")
 
-    conversations.finish(accepted, answered(accepted, "Hi 🌅", tokens=3, input_tokens=12))
+    conversations.finish(accepted, answered(accepted, "Hi 🌅", tokens=3, input_tokens=12), LAST)
 
     stored = stored_reply(table, accepted)
     assert stored["reply_status"] == "complete"
@@ -207,10 +217,10 @@ def test_a_reply_is_stored_as_it_ended(conversations: Conversations, table: Tabl
 
 def test_a_reply_ends_once(conversations: Conversations, table: Table) -> None:
     accepted = conversations.accept("alice", hello(), 1, "worker-1")
-    conversations.finish(accepted, answered(accepted, "first"))
+    conversations.finish(accepted, answered(accepted, "first"), LAST)
 
     with pytest.raises(Superseded):
-        conversations.finish(accepted, answered(accepted, "second"))
+        conversations.finish(accepted, answered(accepted, "second"), LAST)
 
     assert json.loads(stored_reply(table, accepted)["blocks"]) == [{"type": "text", "text": "first"}]
 
@@ -221,16 +231,16 @@ def test_a_reply_that_was_never_accepted_is_not_made_by_ending_it(conversations:
         table.delete(item["pk"], item["sk"])
 
     with pytest.raises(Superseded):
-        conversations.finish(accepted, answered(accepted, "late"))
+        conversations.finish(accepted, answered(accepted, "late"), LAST)
 
     assert items(table) == []
 
 
 def test_an_end_whose_answer_was_lost_may_be_stored_again(conversations: Conversations, table: Table) -> None:
     accepted = conversations.accept("alice", hello(), 1, "worker-1")
-    conversations.finish(accepted, answered(accepted, "once"))
+    conversations.finish(accepted, answered(accepted, "once"), LAST)
 
-    conversations.finish(accepted, answered(accepted, "once"))
+    conversations.finish(accepted, answered(accepted, "once"), LAST)
 
     assert stored_reply(table, accepted)["reply_status"] == "complete"
 
@@ -258,7 +268,7 @@ def test_what_was_written_of_a_broken_reply_is_kept(
     reply.append(text)
     reply.break_off(Upstream("cut"))
 
-    conversations.finish(accepted, reply)
+    conversations.finish(accepted, reply, LAST)
 
     stored = stored_reply(table, accepted)
     assert (stored["reply_status"], json.loads(stored["blocks"])) == (status, blocks)
@@ -276,7 +286,7 @@ def broken_off(accepted: Accepted, text: str = "") -> Reply:
 
 def test_a_message_whose_reply_broke_off_is_accepted_again_in_its_old_place(conversations: Conversations) -> None:
     first = conversations.accept("alice", hello(), 1, "worker-1")
-    conversations.finish(first, broken_off(first, "So far"))
+    conversations.finish(first, broken_off(first, "So far"), LAST)
     conversations.accept("alice", hello(id="m2"), 2, "worker-1")
 
     again = conversations.accept("alice", hello(), 3, "worker-1")
@@ -287,18 +297,18 @@ def test_a_message_whose_reply_broke_off_is_accepted_again_in_its_old_place(conv
 
 def test_what_a_broken_reply_had_stays_until_the_next_has_ended(conversations: Conversations, table: Table) -> None:
     first = conversations.accept("alice", hello(), 1, "worker-1")
-    conversations.finish(first, broken_off(first, "So far"))
+    conversations.finish(first, broken_off(first, "So far"), LAST)
 
     again = conversations.accept("alice", hello(), 2, "worker-1")
     assert json.loads(stored_reply(table, again)["blocks"]) == [{"type": "text", "text": "So far"}]
 
-    conversations.finish(again, answered(again, "All of it"))
+    conversations.finish(again, answered(again, "All of it"), LAST)
     assert json.loads(stored_reply(table, again)["blocks"]) == [{"type": "text", "text": "All of it"}]
 
 
 def test_a_message_that_is_answered_is_not_accepted_again(conversations: Conversations) -> None:
     first = conversations.accept("alice", hello(), 1, "worker-1")
-    conversations.finish(first, answered(first, "Hi"))
+    conversations.finish(first, answered(first, "Hi"), LAST)
 
     with pytest.raises(Duplicate):
         conversations.accept("alice", hello(), 2, "worker-1")
@@ -306,7 +316,7 @@ def test_a_message_that_is_answered_is_not_accepted_again(conversations: Convers
 
 def test_of_two_that_send_a_broken_message_again_one_is_accepted(conversations: Conversations) -> None:
     first = conversations.accept("alice", hello(), 1, "worker-1")
-    conversations.finish(first, broken_off(first))
+    conversations.finish(first, broken_off(first), LAST)
     conversations.accept("alice", hello(), 2, "worker-1")
 
     with pytest.raises(Duplicate):
@@ -315,35 +325,46 @@ def test_of_two_that_send_a_broken_message_again_one_is_accepted(conversations: 
 
 def test_a_worker_that_comes_late_does_not_end_the_next_ones_reply(conversations: Conversations, table: Table) -> None:
     first = conversations.accept("alice", hello(), 1, "worker-1")
-    conversations.interrupt("alice", hello(), "worker-1")
+    assert conversations.interrupt(whereabouts(first), "So f", BROKE_OFF)
     again = conversations.accept("alice", hello(), 2, "worker-1")
 
     with pytest.raises(Superseded):
-        conversations.finish(first, answered(first, "late"))
+        conversations.finish(first, answered(first, "late"), LAST)
 
-    assert (stored_reply(table, again)["reply_status"], stored_reply(table, again)["blocks"]) == ("streaming", "[]")
+    assert stored_reply(table, again)["reply_status"] == "streaming"
+    assert json.loads(stored_reply(table, again)["blocks"]) == [{"type": "text", "text": "So f"}], "until it has ended"
 
 
 def test_only_a_reply_that_is_being_written_can_be_interrupted(conversations: Conversations, table: Table) -> None:
     first = conversations.accept("alice", hello(), 1, "worker-1")
-    conversations.finish(first, answered(first, "Hi"))
+    conversations.finish(first, answered(first, "Hi"), LAST)
 
-    assert not conversations.interrupt("alice", hello(), "worker-1")
-    assert conversations.interrupt("alice", hello(id="never"), "worker-1"), "nobody will answer that one"
+    assert not conversations.interrupt(whereabouts(first), "", BROKE_OFF)
 
     assert stored_reply(table, first)["reply_status"] == "complete"
-    assert len(items(table)) == 4
+    assert len(items(table)) == 5
 
 
-def test_a_duplicate_that_dies_does_not_end_the_reply_of_the_one_that_writes_it(
-    conversations: Conversations, table: Table
-) -> None:
+def test_a_duplicate_that_dies_does_not_end_the_reply_of_the_one_that_writes_it(conversations: Conversations) -> None:
     accepted = conversations.accept("alice", hello(), 1, "worker-1")
 
-    assert not conversations.interrupt("alice", hello(), "worker-2")
+    assert conversations.reply_of("alice", hello(), "worker-1") == accepted.origin.reply
+    assert conversations.reply_of("alice", hello(id="never"), "worker-2") is None
+    with pytest.raises(Superseded):
+        conversations.reply_of("alice", hello(), "worker-2")
 
-    conversations.finish(accepted, answered(accepted, "whole"))
-    assert stored_reply(table, accepted)["reply_status"] == "complete"
+
+def test_what_is_stored_of_a_reply_can_be_sent_again(conversations: Conversations) -> None:
+    accepted = conversations.accept("alice", hello(), 1, "worker-1")
+    being_written = conversations.stored(whereabouts(accepted))
+    conversations.finish(accepted, answered(accepted, "Grüße 🌅"), LAST)
+
+    assert being_written is not None
+    assert (being_written.text, being_written.last) == ("", None)
+    assert conversations.stored(whereabouts(accepted)) == StoredReply(accepted.origin, "Grüße 🌅", LAST)
+    assert conversations.latest_reply("alice", "talk") == accepted.origin.reply
+    assert conversations.latest_reply("alice", "elsewhere") is None
+    assert conversations.latest_reply("bob", "talk") is None
 
 
 def test_a_long_conversation_is_read_whole(conversations: Conversations) -> None:
@@ -358,7 +379,7 @@ def fill(conversations: Conversations, first: int, last: int) -> Accepted:
     """Turns of 100 tokens each, from 2 + 98."""
     for number in range(first, last):
         accepted = conversations.accept("alice", hello(id=f"m{number}", content=f"q{number:02}"), number, "worker-1")
-        conversations.finish(accepted, answered(accepted, "a", tokens=98))
+        conversations.finish(accepted, answered(accepted, "a", tokens=98), LAST)
     return conversations.accept("alice", hello(id=f"m{last}", content=f"q{last:02}"), last, "worker-1")
 
 
@@ -369,7 +390,7 @@ def test_history_over_the_budget_is_cut_and_the_cut_is_remembered(conversations:
     assert asked(conversations, accepted, 1000) == ["q06", "q07", "q08", "q09", "q10"]
     assert asked(conversations, accepted, 10_000) == ["q06", "q07", "q08", "q09", "q10"]
 
-    conversations.finish(accepted, answered(accepted, "a", tokens=98))
+    conversations.finish(accepted, answered(accepted, "a", tokens=98), LAST)
     assert asked(conversations, fill(conversations, 11, 14), 1000)[0] == "q06"
     later = fill(conversations, 15, 19)
     assert asked(conversations, later, 1000)[0] == "q14"

@@ -1,0 +1,53 @@
+"""Everybody who reads along while a reply is written: one outbox a connection, so nobody waits for anybody."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Self
+
+from chatrelay.coalesce import Pacing
+from chatrelay.outbox import Outbox
+from chatrelay.protocol import Origin, Outbound
+from chatrelay.reply import Reply
+
+PostTo = Callable[[str, bytes], Awaitable[None]]
+"""Delivers one frame to the connection of that id. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
+
+
+class Audience:
+    """The outboxes of one reply, by connection.
+
+    Run it as ``async with``: leaving the block waits until everybody has everything or is gone; leaving it by an
+    exception gives up what is left.
+    """
+
+    def __init__(self, reply: Reply, origin: Origin, post: PostTo) -> None:
+        self.outboxes: dict[str, Outbox] = {}
+        self._reply = reply
+        self._origin = origin
+        self._post = post
+        self._running = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._running.__aexit__(*exception)  # type: ignore[arg-type]  # as the interpreter passes it
+
+    async def join(self, connection_id: str, first: Outbound, pacing: Pacing, offset: int = 0) -> None:
+        """Lets a connection read along from UTF-16 `offset` on. One that joins again begins again, there."""
+        if (earlier := self.outboxes.get(connection_id)) is not None:
+            earlier.give_up()
+        post = partial(self._post, connection_id)
+        outbox = Outbox(self._reply, self._origin, first, post, pacing, offset=offset)
+        self.outboxes[connection_id] = await self._running.enter_async_context(outbox)
+
+    def wake(self) -> None:
+        """The reply has more text, or has ended."""
+        for outbox in self.outboxes.values():
+            outbox.wake()
+
+    def end(self, last: Outbound) -> None:
+        """Nothing follows the text that is there but the frame `last`."""
+        for outbox in self.outboxes.values():
+            outbox.end(last)
