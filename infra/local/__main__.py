@@ -8,9 +8,11 @@ import socket
 import sys
 from pathlib import Path
 
-from infra.local import log, server, services
+from infra.local import faults, log, server, services
 from infra.local.deployment import Deployment
 from infra.local.extras import Extras
+from infra.local.faults import Plan
+from infra.local.faulty import FaultyGateway
 from infra.local.gateway import Gateway
 from infra.local.intrinsics import TemplateError
 from infra.local.limits import Limits, override
@@ -34,7 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m infra.local", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.local",
+        description=__doc__,
+        epilog=f"--faults: {faults.__doc__}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--template", type=Path, default=Path("template.yaml"))
     parser.add_argument("--host", type=_one_address, default="127.0.0.1", help="of this machine (default: %(default)s)")
     parser.add_argument("--port", type=int, default=os.environ.get("PORT", "8080"), help="0: any free port")
@@ -42,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "--parameter", action="append", type=_pair, default=[], metavar="NAME=VALUE", help="of the template"
     )
     parser.add_argument("--limit", action="append", default=[], metavar="NAME=NUMBER", help="see limits.py")
+    parser.add_argument("--faults", type=_plan, metavar="FILE|{...}", help="what shall go wrong, and when: see below")
     parser.add_argument("--verbose", action="store_true", help="show what the functions print")
     return parser
 
@@ -60,6 +68,14 @@ def _pair(setting: str) -> tuple[str, str]:
     return name, value
 
 
+def _plan(value: str) -> Plan:
+    """A file's name, or the plan itself."""
+    try:
+        return faults.read(value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8"))
+    except (faults.PlanError, OSError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _run(options: argparse.Namespace) -> int:
     # The translator asks boto3 for the Region.
     os.environ["AWS_DEFAULT_REGION"] = REGION
@@ -70,7 +86,8 @@ def _run(options: argparse.Namespace) -> int:
         deployment.deploy()
         stack = build(deployment, address)
         extras = _extras(options.template, stack, address)
-        gateway = Gateway(stack, running, limits, extras, address, options.verbose)
+        parts = (stack, running, limits, extras, address, options.verbose)
+        gateway = Gateway(*parts) if options.faults is None else FaultyGateway(*parts, plan=options.faults)
         asyncio.run(gateway.serve(listening, lambda: _announce(gateway)))
     return 0
 

@@ -1,7 +1,7 @@
 """Open connections, and the `@connections` API that posts to them.
 
-`Connection.post` and `Connection.close` are where everything to a client passes: faults that drop, delay, repeat or
-refuse posts and close sockets go there.
+`ConnectionsApi._post` and `Connection.close` are where everything from functions to a client passes; `faulty` has posts
+dropped, delayed, repeated or refused there, and sockets closed.
 Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html
 """
 
@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from infra.local import events, log, stamps
+from infra.local import events, log, server, stamps
 from infra.local.limits import Limits
 from infra.local.signature import is_signed
 
@@ -41,6 +41,7 @@ _MOVES = {State.CONNECTING: {State.OPEN, State.CLOSED}, State.OPEN: {State.CLOSE
 class _Close:
     code: int
     reason: str
+    abrupt: bool
 
 
 class Connection:
@@ -81,11 +82,14 @@ class Connection:
         self._outgoing.put_nowait(text)
         self.touch()
 
-    def close(self, code: int, reason: str) -> None:
-        """Close from the gateway's side, after what was posted before. Nothing if it is closed already."""
+    def close(self, code: int, reason: str, *, abrupt: bool = False) -> None:
+        """Close from the gateway's side, after what was posted before. Nothing if it is closed already.
+
+        `abrupt`: reset the TCP connection instead, without a close frame.
+        """
         if self.state is State.OPEN:
             self.move(State.CLOSED)
-            self._outgoing.put_nowait(_Close(code, reason))
+            self._outgoing.put_nowait(_Close(code, reason, abrupt))
 
     async def write_to(self, websocket: WebSocket) -> None:
         """Send what is posted, in order, as fast as the client reads it, until the socket is gone."""
@@ -93,7 +97,10 @@ class Connection:
             while isinstance(item := await self._outgoing.get(), str):
                 await websocket.send_text(item)
                 self._unread_bytes -= len(item.encode())
-            await websocket.close(item.code, item.reason)
+            if item.abrupt:
+                server.abort(websocket.scope)
+            else:
+                await websocket.close(item.code, item.reason)
         except WebSocketDisconnect:
             return
 
@@ -141,9 +148,9 @@ class ConnectionsApi:
     async def answer(self, request: Request) -> Response:
         stage, connection_id = request.path_params["stage"], request.path_params["connection_id"]
         if stage not in self._stages or not is_signed(request, "execute-api"):
-            return _error(403, "ForbiddenException", "Forbidden")
+            return error(403, "ForbiddenException", "Forbidden")
         if not stamps.is_connection_id(connection_id):
-            return _error(400, "BadRequestException", f"Invalid connectionId: {connection_id}")
+            return error(400, "BadRequestException", f"Invalid connectionId: {connection_id}")
         try:
             return await self._answer(request, self._connections.find(connection_id, stage))
         except Gone:
@@ -151,7 +158,7 @@ class ConnectionsApi:
             return Response(status_code=410, headers={"x-amzn-ErrorType": "GoneException"})
         except BufferFull:
             log.connection(connection_id, "post refused: its client does not read")
-            return _error(429, "LimitExceededException", "Too Many Requests")
+            return error(429, "LimitExceededException", "Too Many Requests")
 
     async def _answer(self, request: Request, connection: Connection) -> Response:
         if request.method == "GET":
@@ -161,9 +168,12 @@ class ConnectionsApi:
             return Response(status_code=204)
         data = await request.body()
         if len(data) > self._limits.message_bytes:
-            return _error(413, "PayloadTooLargeException", "Message too long")
-        connection.post(data.decode(errors="replace"), len(data))
-        log.frame(connection.id, log.OUT, "post", len(data))
+            return error(413, "PayloadTooLargeException", "Message too long")
+        return await self._post(connection, data.decode(errors="replace"), len(data))
+
+    async def _post(self, connection: Connection, text: str, size: int) -> Response:
+        connection.post(text, size)
+        log.frame(connection.id, log.OUT, "post", size)
         return Response()
 
 
@@ -180,5 +190,5 @@ def _iso(time_ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _error(status: int, kind: str, message: str) -> Response:
+def error(status: int, kind: str, message: str) -> Response:
     return JSONResponse({"message": message}, status_code=status, headers={"x-amzn-ErrorType": kind})

@@ -1,6 +1,6 @@
 """Execution environments: one process each, one event at a time, kept warm, killed when an event runs too long.
 
-Faults that concern a worker's life (kill it, start it late) belong into `Environment.start` and `Pool.run`.
+`Environment.invoke` and `Environment.kill` are where `faulty` ends a worker before its time.
 """
 
 import asyncio
@@ -102,10 +102,15 @@ class Environment:
     async def stop(self) -> None:
         self._move(State.ENDED)
         self._runtime.stop()
+        self.kill()
+        if self._process is not None:
+            await self._process.wait()
+
+    def kill(self) -> None:
+        """End the process as if the machine had failed: its event, if it has one, fails with it."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            await self._process.wait()
 
     async def _spawn(self, *, verbose: bool) -> asyncio.subprocess.Process:
         output = asyncio.subprocess.PIPE if verbose else asyncio.subprocess.DEVNULL
@@ -205,13 +210,16 @@ class Pool:
         environment = self._warm(version)
         cold, failure = environment is None, None
         if environment is None:
-            environment = Environment(self.function, version, self._variables(version), self._limits)
+            environment = self._new(version)
             self._current.add(environment)
             failure = await environment.start(request_id, verbose=self._verbose)
         outcome = failure or await environment.invoke(request_id, arn, payload)
         await self._keep(environment)
         self._log(outcome, time.monotonic() - began, cold=cold)
         return outcome
+
+    def _new(self, version: str) -> Environment:
+        return Environment(self.function, version, self._variables(version), self._limits)
 
     def _warm(self, version: str) -> Environment | None:
         """Give the environment used last, so that the others may be missed least."""

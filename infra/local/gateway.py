@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,11 +11,11 @@ from urllib.parse import parse_qsl, urlencode
 
 import watchfiles
 from starlette.applications import Starlette
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infra.local import log, server, worker_variables
-from infra.local.apis import Api
+from infra.local.apis import Api, WebSocketApi
 from infra.local.connections import Connections, ConnectionsApi
 from infra.local.environments import Pool
 from infra.local.extras import Extras
@@ -47,35 +47,53 @@ class Gateway:
         """Serve until SIGINT or SIGTERM. Ends every worker before it returns."""
         await self.extras.prepare(self.stack, self.services)
         pools = {name: self._pool(function) for name, function in self.stack.functions.items()}
-        invoker = Invoker(pools, self.services, self.limits)
+        invoker = self._invoker(pools)
         application = EdgePaths(self._application(invoker), self.extras.paths)
 
-        async def end_workers() -> None:
-            await asyncio.gather(*(pool.stop() for pool in pools.values()))
+        async def end() -> None:
+            await self._end(pools)
 
-        serving = server.Server(server.config(application, self.limits), on_ready, end_workers)
+        serving = server.Server(server.config(application, self.limits), on_ready, end)
         async with _reloading(pools):
             await serving.serve([listening])
         await invoker.stop()
 
+    async def _end(self, pools: Mapping[str, Pool]) -> None:
+        await asyncio.gather(*(pool.stop() for pool in pools.values()))
+
     def _pool(self, function: Function) -> Pool:
+        return Pool(function, self._variables(function), self.limits, verbose=self.verbose)
+
+    def _invoker(self, pools: Mapping[str, Pool]) -> Invoker:
+        return Invoker(pools, self.services, self.limits)
+
+    def _websockets(self, apis: Mapping[str, WebSocketApi], invoker: Invoker, connections: Connections) -> WebSockets:
+        return WebSockets(apis, self.address, invoker, connections, self.limits)
+
+    def _posts(self, connections: Connections, stages: frozenset[str]) -> ConnectionsApi:
+        return ConnectionsApi(connections, stages, self.limits)
+
+    def _own_routes(self) -> Sequence[BaseRoute]:
+        """Asked before the template's own APIs."""
+        return self.extras.routes
+
+    def _variables(self, function: Function) -> Callable[[str], dict[str, str]]:
         endpoints = {
             "AWS_ENDPOINT_URL": self.services.endpoint,
             "AWS_ENDPOINT_URL_LAMBDA": f"http://{self.address}",
         }
-        variables = worker_variables.for_function(function, endpoints, self.extras.environment)
-        return Pool(function, variables, self.limits, verbose=self.verbose)
+        return worker_variables.for_function(function, endpoints, self.extras.environment)
 
     def _application(self, invoker: Invoker) -> ASGIApp:
         websocket_apis = _by_stage(self.stack.websocket_apis)
         connections = Connections()
-        websockets = WebSockets(websocket_apis, self.address, invoker, connections, self.limits)
-        posts = ConnectionsApi(connections, frozenset(websocket_apis), self.limits)
+        websockets = self._websockets(websocket_apis, invoker, connections)
+        posts = self._posts(connections, frozenset(websocket_apis))
         invocations = InvokeApi(invoker, self.limits)
         http_apis = HttpApis(_by_stage(self.stack.http_apis), self.address, invoker, self.limits)
         return Starlette(
             routes=[
-                *self.extras.routes,
+                *self._own_routes(),
                 Route("/{stage}/@connections/{connection_id:path}", posts.answer, methods=["DELETE", "GET", "POST"]),
                 Route("/2015-03-31/functions/{name}/invocations", invocations.answer, methods=["POST"]),
                 Route("/{path:path}", http_apis.answer, methods=_METHODS),

@@ -1,6 +1,6 @@
 """Invocations: at once, or as events with retries, an age and destinations. And Lambda's Invoke API.
 
-`Invoker.call` and `Invoker.send` are where every event passes: faults that deliver one twice or late go there.
+`Invoker._deliver` is where every queued event passes; `faulty` has one delivered twice or late there.
 Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async.html
 """
 
@@ -44,7 +44,7 @@ class Target:
 
 
 @dataclass
-class _Event:
+class Event:
     """One event in the queue. `attempts` counts the times that it was handled."""
 
     target: Target
@@ -84,7 +84,7 @@ class Invoker:
 
     def send(self, target: Target, payload: bytes) -> str:
         """Queue an event and give its request id."""
-        event = _Event(target, payload, str(uuid.uuid4()))
+        event = Event(target, payload, str(uuid.uuid4()))
         self._begin(self._deliver(event))
         return event.request_id
 
@@ -99,7 +99,7 @@ class Invoker:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _deliver(self, event: _Event) -> None:
+    async def _deliver(self, event: Event) -> None:
         settings = event.target.pool.function.events.get(event.target.qualifier, EventSettings())
         outcome = await self._handle_within_age(event, settings)
         while outcome is not None and outcome.error and event.attempts <= settings.retries:
@@ -109,7 +109,7 @@ class Invoker:
                 break
         await self._report(event, settings, outcome)
 
-    async def _handle_within_age(self, event: _Event, settings: EventSettings) -> Outcome | None:
+    async def _handle_within_age(self, event: Event, settings: EventSettings) -> Outcome | None:
         """Handle an event, waiting while the function is throttled. Gives None when the event grew too old."""
         delay_s = self._limits.throttle_delay_s
         while not _expired(event, settings):
@@ -123,7 +123,7 @@ class Invoker:
                 return outcome
         return None
 
-    async def _report(self, event: _Event, settings: EventSettings, outcome: Outcome | None) -> None:
+    async def _report(self, event: Event, settings: EventSettings, outcome: Outcome | None) -> None:
         failed = outcome is None or outcome.error is not None
         destination = settings.on_failure if failed else settings.on_success
         if destination is None:
@@ -224,9 +224,9 @@ def _is_json(payload: bytes) -> bool:
     return True
 
 
-def _left_s(event: _Event, settings: EventSettings) -> float:
+def _left_s(event: Event, settings: EventSettings) -> float:
     return event.accepted_s + settings.max_age_s - time.monotonic()
 
 
-def _expired(event: _Event, settings: EventSettings) -> bool:
+def _expired(event: Event, settings: EventSettings) -> bool:
     return _left_s(event, settings) <= 0

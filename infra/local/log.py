@@ -42,6 +42,10 @@ def output(function: str, line: str) -> None:
     LOGGER.info("%s | %s", function, line)
 
 
+def fault(text: str) -> None:
+    LOGGER.info("fault    %s", text)
+
+
 def notice(text: str) -> None:
     LOGGER.info("%s", text)
 

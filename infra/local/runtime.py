@@ -4,16 +4,14 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
 import asyncio
-import logging
 from dataclasses import dataclass
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from infra.local.server import listen
+from infra.local.server import Embedded
 
 _PREFIX = "/2018-06-01/runtime"
 
@@ -45,27 +43,20 @@ class RuntimeApi:
         self.init_error: bytes | None = None
         self._invocations: asyncio.Queue[Invocation | None] = asyncio.Queue()
         self._answers: asyncio.Queue[Answer] = asyncio.Queue()
-        self._socket = listen("127.0.0.1", 0)
-        self._server = uvicorn.Server(_config(self._application()))
+        self._server = Embedded(self._application())
 
     @property
     def address(self) -> str:
         """`host:port`, for AWS_LAMBDA_RUNTIME_API."""
-        host, port = self._socket.getsockname()
-        return f"{host}:{port}"
+        return self._server.address
 
     async def start(self) -> None:
-        self._server.config.load()
-        self._server.lifespan = self._server.config.lifespan_class(self._server.config)
-        await self._server.startup(sockets=[self._socket])
+        await self._server.start()
 
     def stop(self) -> None:
         """Close the port; a runtime that still waits for an event is told so and ends."""
         self._invocations.put_nowait(None)
-        for server in self._server.servers:
-            server.close()
-        for connection in list(self._server.server_state.connections):
-            connection.shutdown()
+        self._server.stop()
 
     async def handle(self, invocation: Invocation) -> Answer:
         """Hand an event to the runtime and wait for what comes back, however long that takes."""
@@ -117,17 +108,3 @@ class RuntimeApi:
 
 def _accepted() -> Response:
     return JSONResponse({"status": "OK"}, status_code=202)
-
-
-def _config(application: Starlette) -> uvicorn.Config:
-    return uvicorn.Config(
-        application,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level=logging.ERROR,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-    )

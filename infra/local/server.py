@@ -2,19 +2,22 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import h11
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from infra.local.limits import Limits
 
+_ABORT = "infra.local.abort"
 _LINGER_S = 0.3
 _SHUTDOWN_S = 2
 
@@ -63,6 +66,51 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+class Embedded:
+    """A server of the same process on a port of its own, for what only workers ask."""
+
+    def __init__(self, application: ASGIApp) -> None:
+        self._socket = listen("127.0.0.1", 0)
+        self._server = uvicorn.Server(_embedded(application))
+
+    @property
+    def address(self) -> str:
+        """`host:port`"""
+        host, port = self._socket.getsockname()
+        return f"{host}:{port}"
+
+    async def start(self) -> None:
+        self._server.config.load()
+        self._server.lifespan = self._server.config.lifespan_class(self._server.config)
+        await self._server.startup(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Close the port. A request that is being answered gets its answer."""
+        for server in self._server.servers:
+            server.close()
+        for connection in list(self._server.server_state.connections):
+            connection.shutdown()
+
+
+def _embedded(application: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.ERROR,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+    )
+
+
+def abort(scope: Scope) -> None:
+    """Reset the TCP connection of a WebSocket."""
+    scope["extensions"][_ABORT]["abort"]()
+
+
 def config(application: ASGIApp, limits: Limits) -> uvicorn.Config:
     return uvicorn.Config(
         application,
@@ -90,6 +138,16 @@ class _Http(H11Protocol):
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
+    async def run_asgi(self) -> None:
+        self.scope["extensions"][_ABORT] = {"abort": self._abort}  # type: ignore[index,typeddict-item,unused-ignore]
+        await super().run_asgi()
+
+    def _abort(self) -> None:
+        # Lingering for no time makes the close a reset. Source: socket(7), SO_LINGER.
+        connected = self.transport.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
     def handle_parser_exception(self) -> None:
         """Close as uvicorn does, but read on for a moment.
 

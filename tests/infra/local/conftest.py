@@ -15,6 +15,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 @pytest.fixture(scope="session")
+def faulty_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A gateway that takes fault plans, and has none yet."""
+    with serving(tmp_path_factory.mktemp("faulty"), "--faults", "{}") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
 def impatient_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A gateway whose connections end soon, and whose clients may leave little unread."""
     limits = ("idle_s=0.8", "life_s=2", "client_buffer_bytes=65536", "max_environments=2")

@@ -1,7 +1,8 @@
 """Writes down every event, then does what the event tells it to.
 
-A script is `{"sleep"?: seconds, "raise"?: message, "exit"?: status, "return"?: anything, "describe"?: true}`. It is in
-the query's `do`, in `do` of a JSON body, or in the event itself.
+A script is `{"sleep"?: seconds, "calls"?: [[service, method, arguments], ...], "raise"?: message, "exit"?: status,
+"return"?: anything, "describe"?: true}`. It is in the query's `do`, in `do` of a JSON body, or in the event itself.
+`calls` of boto3 clients are answered with `[{"s": seconds, "error"?: code, "answer"?: as text}, ...]`.
 """
 
 import json
@@ -12,7 +13,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import boto3
 import snapshot_restore_py  # type: ignore[import-untyped,unused-ignore]
+from botocore.config import Config
+from botocore.exceptions import ClientError, ReadTimeoutError
 from shared_by_layer import WORKER  # type: ignore[import-not-found]
 
 _HANDLED: list[str] = []
@@ -61,9 +65,29 @@ def _act(script: dict[str, Any], facts: dict[str, Any]) -> Any:
         os._exit(script["exit"])
     if "raise" in script:
         raise Told(script["raise"])
+    if "calls" in script:
+        return [_call(*call) for call in script["calls"]]
     if script.get("describe"):
         return facts | {"environment": dict(os.environ), "directory": str(Path.cwd()), "pid": os.getpid()}
     return script.get("return", {"statusCode": 200, "body": "done"})
+
+
+def _call(service: str, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Once, and waiting half a second only."""
+    config = Config(retries={"total_max_attempts": 1}, read_timeout=0.5, proxies={})
+    client = boto3.client(service, config=config)  # type: ignore[call-overload]
+    began = time.monotonic()
+    try:
+        facts = {"answer": json.dumps(getattr(client, method)(**arguments), default=_readable)}
+    except ClientError as error:
+        facts = {"error": error.response["Error"]["Code"], "answer": json.dumps(error.response)}
+    except ReadTimeoutError:
+        facts = {"error": "ReadTimeoutError"}
+    return {**facts, "s": time.monotonic() - began}
+
+
+def _readable(value: Any) -> str:
+    return value.read().decode() if hasattr(value, "read") else str(value)
 
 
 def _write_down(facts: dict[str, Any]) -> None:

@@ -1,0 +1,266 @@
+"""The gateway with a fault plan: its parts, each with what goes wrong at it. Nothing here runs without `--faults`."""
+
+import asyncio
+import contextlib
+import itertools
+import socket as sockets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.websockets import WebSocket
+
+from infra.local import connections, faults, log
+from infra.local.apis import WebSocketApi
+from infra.local.connections import BufferFull, Connection, Connections, ConnectionsApi, Gone, State
+from infra.local.environments import Environment, Outcome, Pool
+from infra.local.fault_decisions import End, Fate, Hit
+from infra.local.faults import Plan
+from infra.local.functions import Function
+from infra.local.gateway import Gateway
+from infra.local.invoke import Event, Invoker
+from infra.local.limits import Limits
+from infra.local.proxy import ServicesProxy
+from infra.local.running_plan import FaultsApi, RunningPlan, RunningPlans
+from infra.local.services import Services
+from infra.local.websocket import Closed, WebSockets
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultyGateway(Gateway):
+    """Things go wrong in it as `plan` says."""
+
+    plan: Plan
+    plans: RunningPlans = field(init=False)
+    proxy: ServicesProxy = field(init=False)
+
+    def __post_init__(self) -> None:
+        plans = RunningPlans(self.plan)
+        object.__setattr__(self, "plans", plans)
+        object.__setattr__(self, "proxy", ServicesProxy(self.services.endpoint, plans))
+
+    async def serve(self, listening: sockets.socket, on_ready: Callable[[], None]) -> None:
+        await self.proxy.start()
+        try:
+            await super().serve(listening, on_ready)
+        finally:
+            await self.proxy.stop()
+
+    async def _end(self, pools: Mapping[str, Pool]) -> None:
+        await super()._end(pools)
+        self.plans.running.end()
+
+    def _own_routes(self) -> Sequence[BaseRoute]:
+        return [*FaultsApi(self.plans).routes(), *super()._own_routes()]
+
+    def _pool(self, function: Function) -> Pool:
+        variables = self._variables(function)
+        return FaultyPool(function, variables, self.limits, self.plans, self.proxy, verbose=self.verbose)
+
+    def _invoker(self, pools: Mapping[str, Pool]) -> Invoker:
+        return FaultyInvoker(pools, self.services, self.limits, self.plans)
+
+    def _websockets(self, apis: Mapping[str, WebSocketApi], invoker: Invoker, connections: Connections) -> WebSockets:
+        return FaultyWebSockets(apis, self.address, invoker, connections, self.limits, self.plans)
+
+    def _posts(self, connections: Connections, stages: frozenset[str]) -> ConnectionsApi:
+        return FaultyPosts(connections, stages, self.limits, self.plans)
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A post that is held back. Each is itself only, however alike their texts are."""
+
+    text: str
+    size: int
+
+
+class FaultyPosts(ConnectionsApi):
+    """`@connections` whose posts go astray."""
+
+    def __init__(self, connections: Connections, stages: frozenset[str], limits: Limits, plans: RunningPlans) -> None:
+        super().__init__(connections, stages, limits)
+        self._plans = plans
+        self._held: dict[str, list[_Held]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def _post(self, connection: Connection, text: str, size: int) -> Response:
+        plan = self._plans.running
+        fate = plan.decisions.post(connection.id, connection.socket.stage, text)
+        await plan.passed(fate.delay_s)
+        if connection.state is not State.OPEN:
+            raise Gone(connection.id)
+        try:
+            return await self._apply(plan, fate, connection, _Held(text, size))
+        finally:
+            if fate.end is not None:
+                self._plans.close(plan, connection, fate.end)
+
+    async def _apply(self, plan: RunningPlan, fate: Fate, connection: Connection, post: _Held) -> Response:
+        match fate.fault:
+            case faults.DropPost():
+                return Response()
+            case faults.RepeatPost():
+                await super()._post(connection, post.text, post.size)
+                return await self._deliver(connection, post)
+            case faults.ReorderPost():
+                self._hold(plan, connection, post, fate.seconds)
+                return Response()
+            case faults.RefusePost(status=status):
+                return _refusal(connection, status)
+            case faults.LoseAnswer(status=status):
+                await self._deliver(connection, post)
+                await plan.passed(fate.seconds)
+                return _refusal(connection, status)
+            case _:
+                return await self._deliver(connection, post)
+
+    async def _deliver(self, connection: Connection, post: _Held) -> Response:
+        """Post, and after it what was held back for it."""
+        response = await super()._post(connection, post.text, post.size)
+        for held in list(self._held.get(connection.id, ())):
+            await self._release(connection, held)
+        return response
+
+    def _hold(self, plan: RunningPlan, connection: Connection, post: _Held, seconds: float) -> None:
+        async def release_in_time() -> None:
+            await plan.passed(seconds)
+            await self._release(connection, post)
+
+        self._held.setdefault(connection.id, []).append(post)
+        task = asyncio.create_task(release_in_time())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _release(self, connection: Connection, post: _Held) -> None:
+        held = self._held.get(connection.id, [])
+        if post not in held:
+            return
+        held.remove(post)
+        if not held:
+            del self._held[connection.id]
+        with contextlib.suppress(Gone, BufferFull):
+            await super()._post(connection, post.text, post.size)
+
+
+class FaultyWebSockets(WebSockets):
+    """Sockets that are closed too early, and of whose end nobody hears."""
+
+    def __init__(
+        self,
+        apis: Mapping[str, WebSocketApi],
+        domain: str,
+        invoker: Invoker,
+        connections: Connections,
+        limits: Limits,
+        plans: RunningPlans,
+    ) -> None:
+        super().__init__(apis, domain, invoker, connections, limits)
+        self._plans = plans
+
+    async def _read(self, api: WebSocketApi, connection: Connection, websocket: WebSocket) -> Closed:
+        plan = self._plans.running
+        end = plan.decisions.meet(connection.id, connection.socket.stage)
+        closing = asyncio.create_task(self._close_in_time(plan, connection, end))
+        try:
+            return await super()._read(api, connection, websocket)
+        finally:
+            closing.cancel()
+
+    async def _close_in_time(self, plan: RunningPlan, connection: Connection, end: End | None) -> None:
+        if end is not None and end.seconds is not None and await plan.passed(end.seconds):
+            self._plans.close(plan, connection, end)
+
+    async def _disconnect(self, api: WebSocketApi, connection: Connection, closed: Closed) -> None:
+        if self._plans.loses_disconnect(connection):
+            log.connection(connection.id, "$disconnect is lost")
+            return
+        await super()._disconnect(api, connection, closed)
+
+
+class FaultyInvoker(Invoker):
+    """Delivers events late and twice."""
+
+    def __init__(self, pools: Mapping[str, Pool], services: Services, limits: Limits, plans: RunningPlans) -> None:
+        super().__init__(pools, services, limits)
+        self._plans = plans
+
+    async def _deliver(self, event: Event) -> None:
+        plan = self._plans.running
+        fate = plan.decisions.event(event.target.pool.function.name, event.payload.decode(errors="replace"))
+        if fate.fault is not None:  # The one that is no delay is a repetition.
+            self._begin(self._deliver_later(plan, replace(event), fate.seconds))
+        await self._deliver_later(plan, event, fate.delay_s)
+
+    async def _deliver_later(self, plan: RunningPlan, event: Event, seconds: float) -> None:
+        await plan.passed(seconds)
+        await super()._deliver(event)
+
+
+class FaultyPool(Pool):
+    """Its workers reach the services through the proxy."""
+
+    def __init__(
+        self,
+        function: Function,
+        variables: Callable[[str], Mapping[str, str]],
+        limits: Limits,
+        plans: RunningPlans,
+        proxy: ServicesProxy,
+        *,
+        verbose: bool,
+    ) -> None:
+        super().__init__(function, variables, limits, verbose=verbose)
+        self._plans = plans
+        self._proxy = proxy
+        self._numbers = itertools.count(1)
+
+    def _new(self, version: str) -> Environment:
+        name = f"{self.function.name}-{next(self._numbers)}"
+        variables = {**self._variables(version), "AWS_ENDPOINT_URL": self._proxy.address_of(name)}
+        environment = FaultyEnvironment(self.function, version, variables, self._limits, self._plans)
+        environment.on_stop = lambda: self._proxy.leave(name)
+        self._proxy.enter(name, environment)
+        return environment
+
+
+class FaultyEnvironment(Environment):
+    """A worker that may be killed at its work."""
+
+    def __init__(
+        self, function: Function, version: str, variables: Mapping[str, str], limits: Limits, plans: RunningPlans
+    ) -> None:
+        super().__init__(function, version, variables, limits)
+        self._plans = plans
+        self.on_stop: Callable[[], None] = lambda: None
+
+    @property
+    def function_name(self) -> str:
+        return self._function.name
+
+    async def invoke(self, request_id: str, arn: str, payload: bytes) -> Outcome:
+        plan = self._plans.running
+        hit = plan.decisions.invocation(self.function_name, payload.decode(errors="replace"))
+        killing = asyncio.create_task(self._kill_in_time(plan, hit))
+        try:
+            return await super().invoke(request_id, arn, payload)
+        finally:
+            killing.cancel()
+
+    async def stop(self) -> None:
+        self.on_stop()
+        await super().stop()
+
+    async def _kill_in_time(self, plan: RunningPlan, hit: Hit | None) -> None:
+        if hit is not None and await plan.passed(hit.seconds):
+            plan.decisions.applied(hit.place)
+            self.kill()
+
+
+def _refusal(connection: Connection, status: int) -> Response:
+    if status == 410:
+        raise Gone(connection.id)
+    if status == 429:
+        return connections.error(429, "LimitExceededException", "Too Many Requests")
+    return connections.error(500, "InternalServerErrorException", "Internal server error")
