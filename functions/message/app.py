@@ -40,8 +40,10 @@ def _answer(frame: Frame, message: Message, context: LambdaContext) -> None:
     time_left_s = context.get_remaining_time_in_millis() / 1000
     try:
         outcome = runner.run(wiring.relay.answer(message, context.aws_request_id, time_left_s))
-    except (Duplicate, Superseded) as other:
-        logger.info("another invocation answers this message", reason=type(other).__name__)
+    except Duplicate as known:
+        wiring.reception.attach(message, known.reply)
+    except Superseded:
+        logger.warning("the reply was ended by somebody else")
     except ClientError as problem:
         wiring.reception.tell(frame, problem)
     else:

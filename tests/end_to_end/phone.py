@@ -76,6 +76,17 @@ def assembled(frames: list[Frame], since: int = 0) -> str:
     return text
 
 
+def trimmed(frames: list[Frame]) -> str:
+    """The text as a client keeps it: what it has already is trimmed from a frame that begins earlier."""
+    units = b""
+    for frame in frames:
+        if frame["type"] == "message":
+            has, begins = len(units) // 2, frame["offset"]
+            assert begins <= has, "a gap"
+            units += frame["content"].encode("utf-16-le")[2 * (has - begins) :]
+    return units.decode("utf-16-le")
+
+
 def proves(complete: Frame, text: str) -> bool:
     """Whether length and hash of a ``complete`` frame are those of `text`."""
     return bool(

@@ -1,5 +1,6 @@
 """A message goes in, the reply streams out: through the real functions, in processes of their own."""
 
+import asyncio
 import hashlib
 import time
 
@@ -7,7 +8,7 @@ import pytest
 
 from infra.local.script import answer, cut_after, fail_after, partial, refuse, stall_after
 from tests.conftest import Relay
-from tests.end_to_end.phone import Phone, assembled, proves
+from tests.end_to_end.phone import Phone, assembled, proves, trimmed
 
 MIXED = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t, line\nfeed, \' and </script>. '
 
@@ -68,11 +69,56 @@ async def test_a_conversation_is_remembered_as_it_was_written(relay: Relay, conv
 
 async def test_the_same_id_twice_is_answered_once(relay: Relay, conversation: str) -> None:
     async with Phone.connected(relay.websocket, relay.key) as phone:
-        await phone.ask("only once", id="m1", conversation=conversation)
-        await phone.say({"action": "send", "id": "m1", "conversation": conversation, "content": "only once"})
-        await phone.ask("something else", id="m2", conversation=conversation)
+        first = await phone.ask("only once", id="m1", conversation=conversation)
+        again = await phone.ask("only once", id="m1", conversation=conversation)
     assert len(relay.requests_for("only once")) == 1
-    assert [frame["id"] for frame in phone.frames if frame["type"] == "typing"] == ["m1", "m2"]
+    assert [frame["type"] for frame in again] == ["resumed", "message", "complete"]
+    assert (assembled(again), again[-1]["reply"]) == (assembled(first), first[-1]["reply"])
+
+
+async def test_the_same_id_from_two_devices_at_once_is_one_reply_on_both(relay: Relay, conversation: str) -> None:
+    relay.plays("together", answer("One reply for both. " * 20, delta_chars=9, pause_s=0.02))
+    async with Phone.connected(relay.websocket, relay.key) as one, Phone.connected(relay.websocket, relay.key) as two:
+        heard = await asyncio.gather(
+            one.ask("together", id="m1", conversation=conversation),
+            two.ask("together", id="m1", conversation=conversation),
+        )
+    assert len(relay.requests_for("together")) == 1
+    assert len({frames[-1]["reply"] for frames in heard}) == 1
+    assert all(trimmed(frames) == "One reply for both. " * 20 for frames in heard)
+
+
+async def test_all_devices_that_show_a_conversation_see_it(relay: Relay, conversation: str) -> None:
+    relay.plays("see", answer("Everybody sees this. " * 10, delta_chars=9, pause_s=0.02))
+    async with (
+        Phone.connected(relay.websocket, relay.key) as sender,
+        Phone.connected(relay.websocket, relay.key) as other,
+        Phone.connected(relay.websocket, relay.key) as elsewhere,
+    ):
+        await other.say({"action": "hello", "conversation": conversation})
+        await elsewhere.say({"action": "hello", "conversation": f"{conversation}, another"})
+        assert [(await phone.hear())["type"] for phone in (other, elsewhere)] == ["ready", "ready"]
+        sent = await sender.ask("see", id="m1", conversation=conversation)
+        user, *seen = await other.hear_until(lambda frame: frame["type"] == "complete")
+        await elsewhere.say({"action": "ping"})
+        assert (await elsewhere.hear())["type"] == "pong", "it heard nothing of the other conversation"
+    assert (user["type"], user["id"], user["content"]) == ("user", "m1", "see")
+    assert seen[0]["type"] == "typing"
+    assert assembled(seen) == assembled(sent) == "Everybody sees this. " * 10
+    assert "user" not in [frame["type"] for frame in sent]
+
+
+async def test_a_device_that_is_gone_touches_no_other(relay: Relay, conversation: str) -> None:
+    relay.plays("one leaves", answer("Who is still there? " * 20, delta_chars=9, pause_s=0.02))
+    async with Phone.connected(relay.websocket, relay.key) as sender:
+        async with Phone.connected(relay.websocket, relay.key) as other:
+            await other.say({"action": "hello", "conversation": conversation})
+            await other.hear()
+            await sender.say({"action": "send", "id": "m1", "conversation": conversation, "content": "one leaves"})
+            await other.hear_until(lambda frame: frame["type"] == "message")
+            other.socket.transport.abort()
+        frames = await sender.hear_until(lambda frame: frame["type"] == "complete")
+    assert assembled(frames) == "Who is still there? " * 20
 
 
 async def test_a_broken_reply_may_be_asked_for_again_by_the_same_id(relay: Relay, conversation: str) -> None:

@@ -1,6 +1,6 @@
 """Everybody who reads along while a reply is written: one outbox a connection, so nobody waits for anybody."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Self
@@ -34,7 +34,7 @@ class Audience:
     async def __aexit__(self, *exception: object) -> None:
         await self._running.__aexit__(*exception)  # type: ignore[arg-type]  # as the interpreter passes it
 
-    async def join(self, connection_id: str, first: Outbound, pacing: Pacing, offset: int = 0) -> None:
+    async def join(self, connection_id: str, first: Sequence[Outbound], pacing: Pacing, offset: int = 0) -> None:
         """Lets a connection read along from UTF-16 `offset` on. One that joins again begins again, there."""
         if (earlier := self.outboxes.get(connection_id)) is not None:
             earlier.give_up()

@@ -19,7 +19,8 @@ RelayError
 ├── PostError            a frame could not be delivered
 │   ├── Gone                 the connection is closed for good
 │   ├── Throttled            the connection or the account is at its limit
-│   └── NotDelivered         any other failure: may or may not have arrived
+│   ├── NotDelivered         any other failure: may or may not have arrived
+│   └── Unreachable          nothing was delivered for too long
 ├── SettingError         a variable of the environment is missing or malformed
 └── Internal             anything else; carries a correlation id, never a stack trace
 
@@ -133,7 +134,11 @@ class Internal(Told):
 
 
 class Duplicate(RelayError):
-    """A message id that was accepted before."""
+    """A message id that was accepted before; `reply` is the one that answers it."""
+
+    def __init__(self, reply: str) -> None:
+        super().__init__(reply)
+        self.reply = reply
 
 
 class Superseded(RelayError):
@@ -162,6 +167,10 @@ class Throttled(PostError):
 
 class NotDelivered(PostError):
     """Any other failure, time-outs included: the frame may or may not have arrived."""
+
+
+class Unreachable(PostError):
+    """Nothing could be delivered to the connection for too long."""
 
 
 class SettingError(RelayError):

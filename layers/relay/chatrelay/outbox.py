@@ -5,14 +5,14 @@ connection. A connection that is gone ends its outbox and nothing else.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Self
 
 from chatrelay import protocol
 from chatrelay.coalesce import Cursor, Pacing, Window
-from chatrelay.errors import Gone, NotDelivered, PostError, Throttled
+from chatrelay.errors import Gone, NotDelivered, PostError, Throttled, Unreachable
 from chatrelay.protocol import Origin, Outbound
 from chatrelay.reply import Reply
 
@@ -24,7 +24,7 @@ PATIENCE_S = 15.0
 
 
 class Outbox:
-    """Sends one reply to one connection: its first frame, its text as it grows, then its last frame.
+    """Sends one reply to one connection: its first frames, its text as it grows, then its last frame.
 
     Run it as ``async with``: leaving the block waits until everything has gone out or the connection is gone; leaving
     it by an exception gives up what is left. `offset` is how much of the text the connection has, in UTF-16 code units.
@@ -34,7 +34,7 @@ class Outbox:
         self,
         reply: Reply,
         origin: Origin,
-        first: Outbound,
+        first: Sequence[Outbound],
         post: Post,
         pacing: Pacing,
         *,
@@ -42,7 +42,8 @@ class Outbox:
         patience_s: float = PATIENCE_S,
     ) -> None:
         self.posts = 0
-        self.reader_left = False
+        self.closed = False
+        self.unreachable = False
         self.first_text_s: float | None = None
         self._reply = reply
         self._origin = origin
@@ -73,6 +74,11 @@ class Outbox:
         """Sends nothing more."""
         self._task.cancel()
 
+    @property
+    def reader_left(self) -> bool:
+        """The connection did not get everything."""
+        return self.closed or self.unreachable
+
     def wake(self) -> None:
         """The reply has more text, or has ended."""
         self._news.set()
@@ -84,12 +90,15 @@ class Outbox:
 
     async def _run(self) -> None:
         try:
-            await self._send(self._first)
+            for frame in self._first:
+                await self._send(frame)
             while (last := self._last) is None or self._has_text():
                 await (self._send_text() if self._has_text() else self._hear_news())
             await self._send(last)
         except Gone:
-            self.reader_left = True
+            self.closed = True
+        except Unreachable:
+            self.unreachable = True
 
     def _has_text(self) -> bool:
         return self._cursor.index < len(self._reply.text)
@@ -134,4 +143,4 @@ class Outbox:
     def _failed(self, problem: PostError, started_s: float, now_s: float) -> None:
         self._failing_since_s = started_s if self._failing_since_s is None else self._failing_since_s
         if now_s - self._failing_since_s >= self._patience_s:
-            raise Gone from problem
+            raise Unreachable from problem

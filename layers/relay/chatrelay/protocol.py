@@ -246,6 +246,11 @@ def typing(origin: Origin, message_id: str) -> Outbound:
     return Outbound("typing", "", {"id": message_id, **origin.fields()})
 
 
+def user(origin: Origin, message_id: str, content: str) -> Outbound:
+    """The user's message, for the user's other devices in this conversation."""
+    return Outbound("user", content, {"id": message_id, **origin.fields()})
+
+
 def message(origin: Origin, offset: int, content: str) -> Outbound:
     """The next text of a reply; `offset` is where it begins, in UTF-16 code units."""
     return Outbound("message", content, {"offset": offset, **origin.fields()})

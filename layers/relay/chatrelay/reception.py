@@ -1,5 +1,6 @@
 """What a frame from a client is answered with before any model is asked: greetings, authentication, refusals."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from chatrelay import protocol
 from chatrelay.errors import Gone, InvalidMessage, Told, Unauthorized
 from chatrelay.gateway import Gateway
-from chatrelay.protocol import Cancel, Configuration, Hello, Inbound, Outbound, Ping, Resume, Send
+from chatrelay.protocol import Cancel, Configuration, Dialect, Hello, Inbound, Outbound, Ping, Resume, Send
 from chatrelay.resumption import Resumption
 from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.keys import Keys
@@ -65,6 +66,15 @@ class Reception:
             self._connections.close(frame.connection_id)
         return None
 
+    def attach(self, message: Message, reply: str) -> None:
+        """The sender of a message that was accepted before reads along with its reply, from the beginning.
+
+        The BuilderOS app never sends a message twice, and would show a text twice: a repeated event leaves it alone.
+        """
+        if message.connection.dialect is Dialect.RELAY:
+            with suppress(Gone):
+                self._resumption.resume(message.user, message.connection.id, Resume(reply, None, 0))
+
     def message(self, frame: Frame) -> Message | None:
         """The message in `frame`, answering nothing; None if it is no message, or not of a user who is still there."""
         connection = self._connections.get(frame.connection_id)
@@ -92,11 +102,15 @@ class Reception:
             return None
         match _parse(connection, frame):
             case Send() as parsed:
+                self._connections.view(connection, parsed.conversation)
                 return Message(connection, connection.user, parsed, frame.received_ms)
             case Hello(conversation):
+                if conversation is not None:
+                    self._connections.view(connection, conversation)
                 self._greet(connection, connection.user, conversation)
             case Resume() as asked:
-                self._resumption.resume(connection.user, connection.id, asked)
+                conversation = self._resumption.resume(connection.user, connection.id, asked)
+                self._connections.view(connection, conversation)
             case Cancel() as asked:
                 self._resumption.cancel(connection.user, asked)
             case Configuration():

@@ -15,6 +15,7 @@ from chatrelay.outbox import Outbox
 from chatrelay.protocol import Dialect, Origin, Outbound
 from chatrelay.reception import Message
 from chatrelay.reply import Ending, Reply, Status
+from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Accepted, Conversations
 from chatrelay.store.replies import HEARTBEAT_S, Replies, Signals
 
@@ -42,12 +43,14 @@ class Relay:
 
     def __init__(
         self,
+        connections: Connections,
         conversations: Conversations,
         replies: Replies,
         gateway: Gateway,
         agents: Mapping[str, Agent],
         history_tokens: int,
     ) -> None:
+        self._connections = connections
         self._conversations = conversations
         self._replies = replies
         self._gateway = gateway
@@ -68,15 +71,30 @@ class Relay:
         )
         reply = Reply(accepted.origin.reply)
         async with Audience(reply, accepted.origin, self._post) as audience:
-            typing = protocol.typing(accepted.origin, message.send.id)
-            await audience.join(message.connection.id, typing, PACING[message.connection.dialect])
+            await self._seat(audience, accepted, message)
             writing = self._copy(agent, accepted, reply, audience)
             last = await self._write(writing, accepted.origin, reply, audience, time_left_s - ORDERLY_END_S)
             audience.wake()
             await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
             await self._admit(audience, accepted.origin, await asyncio.to_thread(self._replies.end, reply.id))
             audience.end(last)
+        await self._forget_gone(audience, accepted)
         return _outcome(reply, audience.outboxes[message.connection.id])
+
+    async def _seat(self, audience: Audience, accepted: Accepted, message: Message) -> None:
+        """The sender first, then all the user's other connections that show the conversation."""
+        typing = protocol.typing(accepted.origin, message.send.id)
+        await audience.join(message.connection.id, [typing], PACING[message.connection.dialect])
+        said = protocol.user(accepted.origin, message.send.id, message.send.content)
+        for viewer in await asyncio.to_thread(self._connections.viewers, message.user, message.send.conversation):
+            if viewer.connection_id != message.connection.id:
+                await audience.join(viewer.connection_id, [said, typing], PACING[viewer.dialect])
+
+    async def _forget_gone(self, audience: Audience, accepted: Accepted) -> None:
+        place = accepted.user, accepted.origin.conversation
+        for connection_id, outbox in audience.outboxes.items():
+            if outbox.closed:
+                await asyncio.to_thread(self._connections.gone, *place, connection_id)
 
     async def _post(self, connection_id: str, frame: bytes) -> None:
         await asyncio.to_thread(self._gateway.post, connection_id, frame)
@@ -132,7 +150,7 @@ class Relay:
 
     async def _admit(self, audience: Audience, origin: Origin, signals: Signals | None) -> None:
         for connection_id, offset in (signals.subscribers if signals else {}).items():
-            await audience.join(connection_id, protocol.resumed(origin, offset), RELAY_PACING, offset)
+            await audience.join(connection_id, [protocol.resumed(origin, offset)], RELAY_PACING, offset)
             await asyncio.to_thread(self._replies.served, origin.reply, connection_id, offset)
 
 

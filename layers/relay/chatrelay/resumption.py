@@ -21,20 +21,21 @@ class Resumption:
         self._replies = replies
         self._gateway = gateway
 
-    def resume(self, user: str, connection_id: str, asked: Resume) -> None:
-        """Everything from the offset on goes to the connection, by the worker or from here.
+    def resume(self, user: str, connection_id: str, asked: Resume) -> str:
+        """Everything from the offset on goes to the connection, by the worker or from here; gives the conversation.
 
         Raises ``Forbidden`` if the reply is not the user's or there is none, ``Gone`` if the connection is.
         """
         where = self._find(user, asked.reply or self._latest(user, asked.conversation))
         if where.live and self._replies.subscribe(where.reply, connection_id, asked.offset):
-            return
+            return where.conversation
         if where.expired or where.live:
             self.bury(where)
         stored = self._conversations.stored(where)
         if stored is None or stored.last is None:
             raise Forbidden("There is no such reply.")
         self._send(connection_id, stored, asked.offset)
+        return where.conversation
 
     def cancel(self, user: str, asked: Cancel) -> None:
         """The worker is asked to stop. A reply that has ended stays as it is. Raises ``Forbidden``."""

@@ -72,7 +72,7 @@ class Wiring:
 
         settings = Claude.read(self.environment)
         agents = {"claude": ClaudeAgent(client(settings.read_timeout_s), Secret(settings.secret), settings)}
-        return Relay(self.conversations, self.replies, self.gateway, agents, settings.history_tokens)
+        return Relay(self.connections, self.conversations, self.replies, self.gateway, agents, settings.history_tokens)
 
     @cached_property
     def functions(self) -> "LambdaClient":

@@ -6,6 +6,7 @@
 | count of open ones  | ``COUNT#<agent>``                | ``<ten minutes since 1970>``    |
 | API key             | ``KEY#<SHA-256>``                | ``KEY``                         |
 | conversation        | ``CONVERSATION#<user>#<id>``     | ``CONVERSATION``                |
+| connection shows it | ``CONVERSATION#<user>#<id>``     | ``VIEWER#<connection>``         |
 | message id          | ``CONVERSATION#<user>#<id>``     | ``ID#<message id>``             |
 | a turn's message    | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#1``               |
 | a turn's reply      | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#2``               |

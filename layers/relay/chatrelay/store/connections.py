@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from chatrelay.protocol import Dialect
-from chatrelay.store.table import KNOWN, Item, Table
+from chatrelay.store.table import KNOWN, Item, Table, conversation_pk
 
 LIFE_S = 2 * 60 * 60 + 10 * 60
 """API Gateway closes every socket after two hours; ten minutes are for clocks and late frames."""
@@ -14,13 +14,25 @@ BUCKET_S = 600
 
 @dataclass(frozen=True)
 class Connection:
-    """A socket. `user` is None while it is pending: open, and not yet authenticated."""
+    """A socket. `user` is None while it is pending: open, and not yet authenticated.
+
+    `viewing` is the conversation that it shows, if it has named one.
+    """
 
     id: str
     agent: str
     dialect: Dialect
     connected_at: int
     user: str | None = None
+    viewing: str | None = None
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """A connection that shows a conversation."""
+
+    connection_id: str
+    dialect: Dialect
 
 
 class Connections:
@@ -54,7 +66,39 @@ class Connections:
         """Forgets the connection. Twice does no harm."""
         item = self._table.delete(f"CONNECTION#{connection_id}", "CONNECTION")
         if item is not None:
-            self._count(_connection(item), -1)
+            connection = _connection(item)
+            self._count(connection, -1)
+            self._look_away(connection)
+
+    def view(self, connection: Connection, conversation: str) -> None:
+        """The connection shows `conversation` from now on, and the one before no more."""
+        if connection.user is None or connection.viewing == conversation:
+            return
+        self._table.put(
+            {
+                "pk": conversation_pk(connection.user, conversation),
+                "sk": f"VIEWER#{connection.id}",
+                "dialect": connection.dialect.value,
+                "expires_at": connection.connected_at + LIFE_S,
+            }
+        )
+        pk = f"CONNECTION#{connection.id}"
+        self._table.update(pk, "CONNECTION", "SET viewing = :shown", {":shown": conversation}, condition=KNOWN)
+        self._look_away(connection)
+
+    def viewers(self, user: str, conversation: str) -> list[Viewer]:
+        """The user's connections that show `conversation`. Some may be gone: a socket is not always heard to close."""
+        items = self._table.query(conversation_pk(user, conversation), "VIEWER#", "VIEWER#~")
+        return [Viewer(item["sk"].removeprefix("VIEWER#"), Dialect(item["dialect"])) for item in items]
+
+    def gone(self, user: str, conversation: str, connection_id: str) -> None:
+        """A post has shown that the socket is closed for good."""
+        self._table.delete(conversation_pk(user, conversation), f"VIEWER#{connection_id}")
+        self.close(connection_id)
+
+    def _look_away(self, connection: Connection) -> None:
+        if connection.user is not None and connection.viewing is not None:
+            self._table.delete(conversation_pk(connection.user, connection.viewing), f"VIEWER#{connection.id}")
 
     def how_many(self, agent: str) -> int:
         """How many connections of `agent` are open."""
@@ -94,4 +138,5 @@ def _connection(item: Item) -> Connection:
         dialect=Dialect(item["dialect"]),
         connected_at=int(item["connected_at"]),
         user=item.get("user_id"),
+        viewing=item.get("viewing"),
     )

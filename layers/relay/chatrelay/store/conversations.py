@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from chatrelay.errors import Duplicate, Interrupted, Superseded
+from chatrelay.errors import Conflict, Duplicate, Interrupted, Superseded
 from chatrelay.history import Turn, estimate_tokens, window
 from chatrelay.protocol import Origin, Outbound, Send
 from chatrelay.reply import Ending, Reply, Status
 from chatrelay.store.replies import Whereabouts, beginning
-from chatrelay.store.table import Item, Table
+from chatrelay.store.table import Item, Table, conversation_pk
 
 FIRST_EPOCH = 1
 TITLE_LENGTH = 80
@@ -53,7 +53,7 @@ class Conversations:
         epoch, if the last one broke off; what it had stays until the new one has ended. Raises ``Duplicate`` if the
         last one is being written or complete.
         """
-        pk = _pk(user, send.conversation)
+        pk = conversation_pk(user, send.conversation)
         origin = Origin(send.conversation, uuid4().hex, FIRST_EPOCH)
         turn = f"{received_ms:013d}#{origin.reply}"
         stored = self._table.put_together(
@@ -68,11 +68,11 @@ class Conversations:
         return Accepted(user, turn, origin)
 
     def _accept_again(self, user: str, send: Send, worker: str) -> Accepted:
-        pk = _pk(user, send.conversation)
+        pk = conversation_pk(user, send.conversation)
         turn = self._turn_of(user, send)
         answered = turn and self._table.get(pk, f"TURN#{turn}#2")
         if not turn or not answered:
-            raise Duplicate(send.id)
+            raise Conflict(f"{send.id} was deleted while it was accepted again")
         epoch = int(answered["epoch"])
         origin = Origin(send.conversation, uuid4().hex, epoch + 1)
         renewed = self._table.update(
@@ -91,7 +91,7 @@ class Conversations:
             condition="(epoch = :was AND reply_status IN (:failed, :interrupted)) OR reply = :reply",
         )
         if not renewed:
-            raise Duplicate(send.id)
+            raise Duplicate(answered["reply"])
         self._table.put(beginning(origin.reply, user, send.conversation, turn, self._clock()))
         return Accepted(user, turn, origin)
 
@@ -100,7 +100,7 @@ class Conversations:
 
         The last one's reply is the one to be written: what an earlier try left of it is no part of the history.
         """
-        pk = _pk(accepted.user, accepted.origin.conversation)
+        pk = conversation_pk(accepted.user, accepted.origin.conversation)
         header = self._table.get(pk, "CONVERSATION") or {}
         begin = min(header.get("window_from", ""), accepted.turn)  # a later turn may have cut the window already
         items = self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#2")
@@ -116,7 +116,7 @@ class Conversations:
 
         Raises ``Superseded`` if it has ended already, or is another's by now.
         """
-        pk = _pk(accepted.user, accepted.origin.conversation)
+        pk = conversation_pk(accepted.user, accepted.origin.conversation)
         finished = self._table.update(
             pk,
             f"TURN#{accepted.turn}#2",
@@ -134,12 +134,12 @@ class Conversations:
 
     def stored(self, where: Whereabouts) -> StoredReply | None:
         """A reply as it is kept, or None if its turn has a newer one by now."""
-        item = self._table.get(_pk(where.user, where.conversation), f"TURN#{where.turn}#2")
+        item = self._table.get(conversation_pk(where.user, where.conversation), f"TURN#{where.turn}#2")
         return None if item is None or item["reply"] != where.reply else _stored(where.conversation, item)
 
     def latest_reply(self, user: str, conversation: str) -> str | None:
         """The id of the conversation's last reply, or None if there is none."""
-        item = self._table.last(_pk(user, conversation), "TURN#")
+        item = self._table.last(conversation_pk(user, conversation), "TURN#")
         return None if item is None else item.get("reply")
 
     def reply_of(self, user: str, send: Send, worker: str) -> str | None:
@@ -150,7 +150,7 @@ class Conversations:
         turn = self._turn_of(user, send)
         if turn is None:
             return None
-        item = self._table.get(_pk(user, send.conversation), f"TURN#{turn}#2") or {}
+        item = self._table.get(conversation_pk(user, send.conversation), f"TURN#{turn}#2") or {}
         if item.get("worker") != worker:
             raise Superseded(turn)
         return str(item["reply"])
@@ -161,7 +161,7 @@ class Conversations:
         reply.append(text)
         reply.break_off(Interrupted(""))
         return self._table.update(
-            _pk(where.user, where.conversation),
+            conversation_pk(where.user, where.conversation),
             f"TURN#{where.turn}#2",
             WRITE_END,
             {
@@ -174,12 +174,12 @@ class Conversations:
 
     def _turn_of(self, user: str, send: Send) -> str | None:
         """The turn of a message that was accepted; None if it never was."""
-        known = self._table.get(_pk(user, send.conversation), f"ID#{send.id}")
+        known = self._table.get(conversation_pk(user, send.conversation), f"ID#{send.id}")
         return None if known is None else str(known["turn"])
 
     def _touch(self, user: str, send: Send) -> None:
         self._table.update(
-            _pk(user, send.conversation),
+            conversation_pk(user, send.conversation),
             "CONVERSATION",
             "SET owner_id = :user, updated_at = :now, title = if_not_exists(title, :title)",
             {
@@ -188,10 +188,6 @@ class Conversations:
                 ":title": send.content.strip()[:TITLE_LENGTH],
             },
         )
-
-
-def _pk(user: str, conversation: str) -> str:
-    return f"CONVERSATION#{user}#{conversation}"
 
 
 def _unwritten(worker: str) -> Item:

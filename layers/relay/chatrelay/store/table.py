@@ -21,6 +21,11 @@ NEW = "attribute_not_exists(pk)"
 KNOWN = "attribute_exists(pk)"
 
 
+def conversation_pk(user: str, conversation: str) -> str:
+    """The partition of everything that belongs to a conversation."""
+    return f"CONVERSATION#{user}#{conversation}"
+
+
 @dataclass(frozen=True)
 class Table:
     """One table of DynamoDB. Its ``client`` may be used from several threads at once."""

@@ -28,7 +28,7 @@ class Writer:
 
     def __init__(self, reader: Reader, pacing: Pacing, patience_s: float) -> None:
         self.reply = Reply("r1")
-        self.outbox = Outbox(self.reply, ORIGIN, FIRST, reader, pacing, patience_s=patience_s)
+        self.outbox = Outbox(self.reply, ORIGIN, [FIRST], reader, pacing, patience_s=patience_s)
 
     def write(self, text: str) -> None:
         self.reply.append(text)
@@ -313,7 +313,7 @@ async def test_an_error_that_is_no_refusal_comes_out_of_the_block() -> None:
         raise ZeroDivisionError
 
     reply = Reply("r1")
-    outbox = Outbox(reply, ORIGIN, FIRST, broken, FAST)
+    outbox = Outbox(reply, ORIGIN, [FIRST], broken, FAST)
 
     async def scenario() -> None:
         async with outbox:
@@ -339,7 +339,7 @@ async def test_the_time_to_the_first_text_is_taken() -> None:
 async def test_readers_of_different_speed_do_not_wait_for_each_other() -> None:
     slow, fast = Reader(post_s=0.3), Reader()
     reply = Reply("r1")
-    outboxes = [Outbox(reply, ORIGIN, FIRST, reader, FAST) for reader in (slow, fast)]
+    outboxes = [Outbox(reply, ORIGIN, [FIRST], reader, FAST) for reader in (slow, fast)]
 
     async with outboxes[0], outboxes[1]:
         reply.append("text")

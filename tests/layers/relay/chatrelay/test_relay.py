@@ -19,7 +19,7 @@ from chatrelay.reception import Message
 from chatrelay.relay import Outcome, Relay
 from chatrelay.reply import Status
 from chatrelay.settings import Claude as Settings
-from chatrelay.store.connections import Connection
+from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.conversations import Conversations
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import Item, Table
@@ -82,8 +82,17 @@ def replies(table: Table) -> Replies:
 
 
 @pytest.fixture
-def relay(conversations: Conversations, replies: Replies, gateway: Gateway, client: AsyncAnthropic) -> Relay:
-    return Relay(conversations, replies, gateway, {"claude": Claude(client, secret_key, SETTINGS)}, history_tokens=1000)
+def relay(
+    table: Table, conversations: Conversations, replies: Replies, gateway: Gateway, client: AsyncAnthropic
+) -> Relay:
+    return Relay(
+        Connections(table),
+        conversations,
+        replies,
+        gateway,
+        {"claude": Claude(client, secret_key, SETTINGS)},
+        history_tokens=1000,
+    )
 
 
 def said(
@@ -339,10 +348,10 @@ class Endless:
 
 
 async def test_an_agent_without_an_ending_is_upstreams_failure(
-    conversations: Conversations, replies: Replies, gateway: Gateway, sockets: Sockets
+    table: Table, conversations: Conversations, replies: Replies, gateway: Gateway, sockets: Sockets
 ) -> None:
     agents: Any = {"claude": Endless()}
-    relay = Relay(conversations, replies, gateway, agents, history_tokens=1000)
+    relay = Relay(Connections(table), conversations, replies, gateway, agents, history_tokens=1000)
 
     await relay.answer(said(), "worker-1", LONG)
 

@@ -151,3 +151,53 @@ def test_a_bucket_outlives_the_time_in_which_it_is_read(connections: Connections
     clock.now_s = float(expires_at)
 
     assert connections.how_many("claude") == 0
+
+
+def viewers(connections: Connections, conversation: str, user: str = "alice") -> list[str]:
+    return [viewer.connection_id for viewer in connections.viewers(user, conversation)]
+
+
+def test_a_connection_shows_the_conversation_that_it_named_last(connections: Connections) -> None:
+    connections.open(ALICE)
+    connections.view(ALICE, "first")
+    connections.view(replace(ALICE, viewing="first"), "second")
+
+    assert (viewers(connections, "first"), viewers(connections, "second")) == ([], ["a="])
+    assert connections.get("a=") == replace(ALICE, viewing="second")
+
+
+def test_viewers_are_the_users_own(connections: Connections) -> None:
+    bob = replace(ALICE, id="b=", user="bob")
+    for connection in (ALICE, bob):
+        connections.open(connection)
+        connections.view(connection, "talk")
+
+    assert viewers(connections, "talk") == ["a="]
+
+
+def test_a_pending_connection_shows_nothing(connections: Connections) -> None:
+    connections.open(PENDING)
+    connections.view(PENDING, "talk")
+
+    assert viewers(connections, "talk") == []
+
+
+@pytest.mark.parametrize("how", ["closed", "found gone"])
+def test_a_connection_that_is_no_more_shows_nothing(connections: Connections, how: str) -> None:
+    connections.open(ALICE)
+    connections.view(ALICE, "talk")
+    if how == "closed":
+        connections.close("a=")
+    else:
+        connections.gone("alice", "talk", "a=")
+
+    assert viewers(connections, "talk") == []
+    assert connections.get("a=") is None
+    assert connections.how_many("claude") == 0
+
+
+def test_a_viewer_whose_connection_is_forgotten_already_is_removed(connections: Connections) -> None:
+    connections.view(ALICE, "talk")
+    connections.gone("alice", "talk", "a=")
+
+    assert viewers(connections, "talk") == []
