@@ -70,6 +70,21 @@ async def test_a_reply_that_has_ended_is_sent_from_any_offset(relay: Relay, conv
     }
 
 
+async def test_hello_names_the_reply_that_is_being_written(relay: Relay, conversation: str) -> None:
+    async with (
+        Phone.connected(relay.websocket, relay.key) as phone,
+        Phone.connected(relay.websocket, relay.key) as other,
+    ):
+        reply = await begin(relay, phone, "active", conversation, answer(STORY, delta_chars=9, pause_s=0.02))
+        await other.say({"action": "hello", "conversation": conversation})
+        ready = await other.hear()
+        await phone.hear_until(has_ended)
+        await phone.say({"action": "hello", "conversation": conversation})
+        later = await phone.hear()
+    assert (ready["type"], ready["active"]) == ("ready", reply)
+    assert (later["type"], later.get("active")) == ("ready", None)
+
+
 async def test_a_broken_reply_is_sent_with_its_error(relay: Relay, conversation: str) -> None:
     relay.plays("broken", cut_after("Half"))
     async with Phone.connected(relay.websocket, relay.key) as phone:

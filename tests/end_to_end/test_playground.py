@@ -127,6 +127,20 @@ async def test_a_reply_survives_a_lost_socket(relay: Relay, page: Page) -> None:
     assert len(relay.requests_for("Tell me on the train")) == 1
 
 
+async def test_a_reply_can_be_stopped(relay: Relay, page: Page) -> None:
+    relay.plays("Go on for ever", answer("And so on, and so on. " * 500, delta_chars=5, pause_s=0.02))
+    stop, send = page.get_by_test_id("stop"), page.get_by_test_id("send")
+    await expect(send).to_be_visible()
+    await say(page, "Go on for ever")
+    await expect(page.get_by_test_id("reply-text").last).to_contain_text("And so on")
+    await expect(send).to_be_hidden()
+    await stop.click()
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    await expect(stop).to_be_hidden()
+    [upstream] = relay.requests_for("Go on for ever")
+    assert not upstream.finished
+
+
 def test_the_key_is_given_to_pages_of_this_machine_only(relay: Relay) -> None:
     url = f"http://{relay.address}/page/config.json"
     assert httpx.get(url).json()["key"] == relay.key

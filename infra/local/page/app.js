@@ -17,6 +17,7 @@ const $ = (selector) => document.querySelector(selector);
 const pill = $("[data-testid=connection]");
 const composer = $("[data-testid=composer]");
 const send = $("[data-testid=send]");
+const stop = $("[data-testid=stop]");
 const counter = $("[data-testid=counter]");
 const complaint = $("[data-testid=complaint]");
 const latest = $("[data-testid=latest]");
@@ -71,6 +72,7 @@ class Chat {
     this.latest = exchange;
     this.transcript.show(exchange);
     announce(this, exchange);
+    if (this === chat) drawButtons();
   }
 
   #lagged({ ms }) {
@@ -174,13 +176,21 @@ function fitComposer() {
   composer.style.height = `${composer.scrollHeight}px`;
   follower.resized();
   const content = composer.value.trim();
-  send.disabled = content === "";
+  drawButtons();
   complaint.hidden = true;
   // Counting bytes of every draft on every key press is wasteful: no character takes more than 6 in JSON.
   const size = content.length * 6 < COUNTER_FROM_BYTES ? 0 : chat.client.size(content);
   counter.hidden = size < COUNTER_FROM_BYTES;
   counter.textContent = `${(size / 1024).toFixed(1)} of ${FRAME_BYTES / 1024} KB`;
   counter.dataset.over = String(size > FRAME_BYTES);
+}
+
+/** One place, two buttons: while a reply is being written and nothing is in the composer, it can be stopped. */
+function drawButtons() {
+  const drafted = composer.value.trim() !== "";
+  stop.hidden = drafted || !chat.client.writing;
+  send.hidden = !stop.hidden;
+  send.disabled = !drafted;
 }
 
 function sendDraft() {
@@ -230,6 +240,8 @@ composer.addEventListener("keydown", (event) => {
 });
 
 composer.addEventListener("input", fitComposer);
+
+stop.addEventListener("click", () => chat.client.cancel());
 
 latest.addEventListener("click", () => follower.toEnd());
 

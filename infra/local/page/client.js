@@ -121,6 +121,16 @@ export class ChatRelayClient extends EventTarget {
     this.#flush();
   }
 
+  /** The exchange whose reply is being written, or undefined. */
+  get writing() {
+    return [...this.exchanges.values()].findLast((exchange) => isOpen(exchange) && exchange.reply);
+  }
+
+  /** Stop the model; what it has written stays. */
+  cancel() {
+    if (this.state === "online" && this.writing) this.#transmit({ action: "cancel", reply: this.writing.reply.id });
+  }
+
   // --- the socket
 
   #connect() {

@@ -232,12 +232,17 @@ class Outbound:
         return cls(*json.loads(kept))
 
 
-def ready(*, user: str, agent: str, conversation: str | None) -> Outbound:
-    """The answer to ``hello``. Never names a working directory: the app ignores every frame that does."""
+def ready(*, user: str, agent: str, conversation: str | None, active: str | None = None) -> Outbound:
+    """The answer to ``hello``; `active` is the reply that is being written in the conversation.
+
+    Never names a working directory: the app ignores every frame that does.
+    """
     limits = {"frame_bytes": FRAME_LIMIT_BYTES, "id": ID_LIMIT, "conversation": CONVERSATION_LIMIT}
     fields = {"user": user, "agent": agent, "protocol": VERSION, "heartbeat": HEARTBEAT_S, "limits": limits}
     if conversation is not None:
         fields["conversation"] = conversation
+    if active is not None:
+        fields["active"] = active
     return Outbound("ready", "Connected", fields)
 
 

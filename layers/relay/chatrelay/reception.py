@@ -133,7 +133,8 @@ class Reception:
         self._greet(connection, user)
 
     def _greet(self, connection: Connection, user: str, conversation: str | None = None) -> None:
-        ready = protocol.ready(user=user, agent=connection.agent, conversation=conversation)
+        active = conversation and self._resumption.active(user, conversation)
+        ready = protocol.ready(user=user, agent=connection.agent, conversation=conversation, active=active)
         self._post(connection.id, ready)
 
     def _post(self, connection_id: str, frame: Outbound) -> None:

@@ -37,6 +37,12 @@ class Resumption:
         self._send(connection_id, stored, asked.offset)
         return where.conversation
 
+    def active(self, user: str, conversation: str) -> str | None:
+        """The reply that is being written in a conversation, or None."""
+        reply = self._latest(user, conversation)
+        where = reply and self._replies.find(reply)
+        return where.reply if where and where.live else None
+
     def cancel(self, user: str, asked: Cancel) -> None:
         """The worker is asked to stop. A reply that has ended stays as it is. Raises ``Forbidden``."""
         where = self._find(user, asked.reply)
