@@ -132,7 +132,7 @@ def _pair(of: Callable[[Any], float]) -> Callable[[Any], Span]:
 
 def _one_of(*allowed: Any) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
-        if isinstance(value, bool) or value not in allowed:
+        if value not in allowed:
             raise ValueError(f"wants one of {', '.join(map(str, allowed))}")
         return value
 

@@ -204,6 +204,12 @@ def test_connection_ends_with_its_nth_post() -> None:
     assert [course.post("b", "v1", "x").end is not None for _ in range(3)] == [False, False, False]
 
 
+def test_first_end_of_a_connection_counts() -> None:
+    course = decisions(sockets=[{"do": "close", "posts": 2}, {"do": "close", "posts": 1}])
+    assert [course.post("a", "v1", "x").end is not None for _ in range(2)] == [False, True]
+    assert [entry["chosen"] for entry in _entries(course)] == [1, 0]
+
+
 def test_end_is_decided_once_and_drawn_for_each_connection() -> None:
     course = decisions(sockets=[{"do": "close", "seconds": [1, 9]}])
     ends = [course.meet(connection, "v1") for connection in "abab"]
