@@ -29,5 +29,7 @@ def _interrupt(frame: Frame, worker: str) -> None:
     except Superseded:
         return
     where = reply and wiring.replies.find(reply)
-    if not where or wiring.resumption.bury(where):
+    if where:
+        wiring.resumption.bury(where, is_dead=True)
+    else:
         wiring.reception.tell(frame, Interrupted(DIED))

@@ -159,12 +159,12 @@ async def test_a_worker_that_dies_in_mid_reply_is_told_as_interrupted(relay: Rel
     relay.plays("die", lambda _: next(lives))
     async with Phone.connected(relay.websocket, relay.key) as phone:
         await phone.say({**SEND, "conversation": conversation, "content": "die"})
-        await phone.hear_until(lambda frame: frame["type"] == "message")
+        typing, *_ = await phone.hear_until(lambda frame: frame["type"] == "message")
         for worker in workers(relay, "message"):
             worker.kill()
         *_, error = await phone.hear_until(lambda frame: frame["type"] == "error")
         assert assembled(await phone.ask("die", id="m1", conversation=conversation)) == "A short one."
-    assert (error["code"], error["retryable"], error["id"]) == ("interrupted", True, "m1")
+    assert (error["code"], error["retryable"], error["reply"]) == ("interrupted", True, typing["reply"])
 
 
 async def test_a_failure_of_ours_is_told_with_a_number_to_find_it_by(start_relay: Callable[..., Relay]) -> None:

@@ -24,6 +24,8 @@ FRAME_LIMIT_BYTES = 32 * 1024
 HEARTBEAT_S = 30
 ID_LIMIT = 64
 CONVERSATION_LIMIT = 128
+OFFSET_LIMIT = 2**53 - 1
+"""The largest whole number that every JSON reader keeps exactly."""
 AGENTS = ("claude", "codex")
 
 AUTHENTICATED = "authenticated"
@@ -129,8 +131,8 @@ def _resume(frame: dict[str, Any]) -> Resume:
     if reply is None and conversation is None:
         raise InvalidMessage("reply", "is missing, and so is conversation")
     offset = frame.get("offset", 0)
-    if not isinstance(offset, int) or isinstance(offset, bool) or offset < 0:
-        raise InvalidMessage("offset", "must be a whole number from 0 on")
+    if not isinstance(offset, int) or isinstance(offset, bool) or not 0 <= offset <= OFFSET_LIMIT:
+        raise InvalidMessage("offset", f"must be a whole number from 0 to {OFFSET_LIMIT}")
     return Resume(reply, conversation, offset)
 
 
@@ -263,7 +265,7 @@ def message(origin: Origin, offset: int, content: str) -> Outbound:
 
 def message_room_bytes(origin: Origin) -> int:
     """How many bytes of text a ``message`` frame has room for."""
-    longest = message(origin, 2**53, "").encode(datetime.now(UTC).replace(microsecond=1))
+    longest = message(origin, OFFSET_LIMIT, "").encode(datetime.now(UTC).replace(microsecond=1))
     return FRAME_LIMIT_BYTES - len(longest)
 
 

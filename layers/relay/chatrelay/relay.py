@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from chatrelay.agents import Agent
 from chatrelay.audience import Audience
 from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING, Cursor
 from chatrelay.errors import Interrupted, NoSuchAgent, ReplyError, Unavailable, Upstream
-from chatrelay.gateway import Gateway
+from chatrelay.gateway import CONCURRENT_POSTS, Gateway
 from chatrelay.outbox import Outbox
 from chatrelay.protocol import Dialect, Origin, Outbound
 from chatrelay.reception import Message
@@ -50,6 +51,8 @@ class Relay:
         agents: Mapping[str, Agent],
         history_tokens: int,
     ) -> None:
+        # Threads of their own, so that posts that hang cannot keep a heartbeat waiting.
+        self._posting = ThreadPoolExecutor(CONCURRENT_POSTS, "post")
         self._connections = connections
         self._conversations = conversations
         self._replies = replies
@@ -76,7 +79,8 @@ class Relay:
             last = await self._write(writing, accepted.origin, reply, audience, time_left_s - ORDERLY_END_S)
             audience.wake()
             await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
-            await self._admit(audience, accepted.origin, await asyncio.to_thread(self._replies.end, reply.id))
+            with suppress(Unavailable):  # then those who have just come will find the end in the table
+                await self._admit(audience, accepted.origin, await asyncio.to_thread(self._replies.end, reply.id))
             audience.end(last)
         await self._forget_gone(audience, accepted)
         return _outcome(reply, audience.outboxes[message.connection.id])
@@ -97,7 +101,7 @@ class Relay:
                 await asyncio.to_thread(self._connections.gone, *place, connection_id)
 
     async def _post(self, connection_id: str, frame: bytes) -> None:
-        await asyncio.to_thread(self._gateway.post, connection_id, frame)
+        await asyncio.get_running_loop().run_in_executor(self._posting, self._gateway.post, connection_id, frame)
 
     async def _write(
         self, writing: Coroutine[None, None, Ending], origin: Origin, reply: Reply, audience: Audience, time_s: float
@@ -136,22 +140,40 @@ class Relay:
         Raises ``Superseded`` if somebody has declared us dead.
         """
         kept = Cursor()
+        admitted: dict[str, int] = {}
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            piece = kept.next_piece(reply.text, JOURNAL_PIECE_BYTES)
             with suppress(Unavailable):  # the next one may get through, long before we count as dead
                 signals = await asyncio.to_thread(self._replies.heartbeat, reply.id)
                 if signals.cancel:
                     return
-                await self._admit(audience, origin, signals)
-                if piece.content:
-                    await asyncio.to_thread(self._replies.journal, reply.id, piece.offset, piece.content)
-                    kept.advance(piece)
+                await self._admit(audience, origin, signals, admitted)
+            with suppress(Unavailable):
+                await self._journal(reply, kept)
+            with suppress(Unavailable):
+                await self._served(reply, admitted)
 
-    async def _admit(self, audience: Audience, origin: Origin, signals: Signals | None) -> None:
-        for connection_id, offset in (signals.subscribers if signals else {}).items():
-            await audience.join(connection_id, [protocol.resumed(origin, offset)], RELAY_PACING, offset)
-            await asyncio.to_thread(self._replies.served, origin.reply, connection_id, offset)
+    async def _admit(
+        self, audience: Audience, origin: Origin, signals: Signals, admitted: dict[str, int] | None = None
+    ) -> None:
+        """Lets in whoever has asked, but not twice for the same question."""
+        admitted = {} if admitted is None else admitted
+        for connection_id, offset in signals.subscribers.items():
+            if admitted.get(connection_id) != offset:
+                await audience.join(connection_id, [protocol.resumed(origin, offset)], RELAY_PACING, offset)
+                admitted[connection_id] = offset
+
+    async def _journal(self, reply: Reply, kept: Cursor) -> None:
+        piece = kept.next_piece(reply.text, JOURNAL_PIECE_BYTES)
+        if piece.content:
+            await asyncio.to_thread(self._replies.journal, reply.id, piece.offset, piece.content)
+            kept.advance(piece)
+
+    async def _served(self, reply: Reply, admitted: dict[str, int]) -> None:
+        """Strikes the questions that were answered, so that the same one may be asked again."""
+        for connection_id, offset in list(admitted.items()):
+            await asyncio.to_thread(self._replies.served, reply.id, connection_id, offset)
+            del admitted[connection_id]
 
 
 def _complete(origin: Origin, reply: Reply, ending: Ending) -> Outbound:

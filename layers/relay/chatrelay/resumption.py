@@ -1,22 +1,30 @@
 """Takes up a reply again that a client has lost sight of, stops one, and buries one whose worker is dead."""
 
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from chatrelay import protocol
 from chatrelay.coalesce import Cursor
-from chatrelay.errors import Forbidden, Interrupted
+from chatrelay.errors import Forbidden, Interrupted, NotDelivered, PostError, Throttled
 from chatrelay.gateway import Gateway
 from chatrelay.protocol import Cancel, Outbound, Resume
+from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Conversations, StoredReply
 from chatrelay.store.replies import Replies, Whereabouts
 
+PAUSES_S = (0.1, 0.3)
 DIED = "The answer broke off. Send the message again."
 
 
 class Resumption:
     """What happens to replies apart from their workers. A live worker is asked; an ended reply is sent from here."""
 
-    def __init__(self, conversations: Conversations, replies: Replies, gateway: Gateway) -> None:
+    def __init__(
+        self, connections: Connections, conversations: Conversations, replies: Replies, gateway: Gateway
+    ) -> None:
+        self._connections = connections
         self._conversations = conversations
         self._replies = replies
         self._gateway = gateway
@@ -28,9 +36,10 @@ class Resumption:
         """
         where = self._find(user, asked.reply or self._latest(user, asked.conversation))
         if where.live and self._replies.subscribe(where.reply, connection_id, asked.offset):
-            return where.conversation
-        if where.expired or where.live:
-            self.bury(where)
+            stored = self._conversations.stored(where)
+            if stored is not None and stored.last is None:
+                return where.conversation
+        self.bury(where)
         stored = self._conversations.stored(where)
         if stored is None or stored.last is None:
             raise Forbidden("There is no such reply.")
@@ -46,20 +55,40 @@ class Resumption:
     def cancel(self, user: str, asked: Cancel) -> None:
         """The worker is asked to stop. A reply that has ended stays as it is. Raises ``Forbidden``."""
         where = self._find(user, asked.reply)
-        if where.expired:
+        if not (where.live and self._replies.cancel(where.reply)):
             self.bury(where)
-        elif where.live:
-            self._replies.cancel(where.reply)
 
-    def bury(self, where: Whereabouts) -> Outbound | None:
-        """Ends a reply whose worker is dead, with what the worker left. The last frame, or None if it had ended."""
+    def bury(self, where: Whereabouts, *, is_dead: bool = False) -> bool:
+        """Ends a reply whose worker is dead, with what the worker left, and tells everybody who shows it.
+
+        The worker counts as dead after a long silence; `is_dead` if that is known. False if it lives, or the reply had
+        ended before.
+        """
+        if not is_dead and where.expired and not self._replies.declare_dead(where.reply):
+            return False
+        if not is_dead and where.live:
+            return False
+        waiting = self._replies.end(where.reply).subscribers  # no heartbeat counts now: the journal is whole
         stored = self._conversations.stored(where)
         if stored is None or stored.last is not None:
-            return None
+            return False
         last = protocol.error(Interrupted(DIED), origin=stored.origin)
         buried = self._conversations.interrupt(where, self._replies.journaled(where.reply), last)
-        self._replies.end(where.reply)
-        return last if buried else None
+        if buried:
+            self._tell(where, last, waiting)
+        return buried
+
+    def _tell(self, where: Whereabouts, last: Outbound, waiting: Mapping[str, int]) -> None:
+        """Whoever waited to read along gets the text too. Who cannot be reached will ask again."""
+        stored = self._conversations.stored(where)
+        for connection_id, offset in waiting.items():
+            with suppress(PostError):
+                if stored is not None:
+                    self._send(connection_id, stored, offset)
+        for viewer in self._connections.viewers(where.user, where.conversation):
+            if viewer.connection_id not in waiting:
+                with suppress(PostError):
+                    self._post(viewer.connection_id, last)
 
     def _latest(self, user: str, conversation: str | None) -> str | None:
         return None if conversation is None else self._conversations.latest_reply(user, conversation)
@@ -80,4 +109,10 @@ class Resumption:
             self._post(connection_id, stored.last)
 
     def _post(self, connection_id: str, frame: Outbound) -> None:
-        self._gateway.post(connection_id, frame.encode(datetime.now(UTC)))
+        """Sends one frame, with a few tries. Raises ``Gone``, or what the last try raised."""
+        encoded = frame.encode(datetime.now(UTC))
+        for pause_s in PAUSES_S:
+            with suppress(Throttled, NotDelivered):
+                return self._gateway.post(connection_id, encoded)
+            time.sleep(pause_s)
+        return self._gateway.post(connection_id, encoded)

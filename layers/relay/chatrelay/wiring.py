@@ -56,11 +56,12 @@ class Wiring:
 
     @cached_property
     def resumption(self) -> Resumption:
-        return Resumption(self.conversations, self.replies, self.gateway)
+        return Resumption(self.connections, self.conversations, self.replies, self.gateway)
 
     @cached_property
     def replies(self) -> Replies:
-        return Replies(self._table)
+        # A heartbeat that takes long has missed its point: the next one is due.
+        return Replies(Table.connect(self.environment.text("TABLE_NAME"), read_timeout_s=1, attempts=3))
 
     @cached_property
     def relay(self) -> "Relay":

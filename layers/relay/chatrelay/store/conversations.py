@@ -19,6 +19,9 @@ WRITE_END = (
     "SET reply_status = :status, blocks = :blocks, ending = :ending, tokens = :tokens, sha256 = :sha256,"
     " last_frame = :last"
 )
+UNENDED = "(reply_status = :streaming OR (last_frame = :last AND sha256 = :sha256))"
+"""Or this very end is stored already, and comes again because its answer was lost."""
+BROKEN = (Status.FAILED.value, Status.INTERRUPTED.value)
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,12 @@ class Conversations:
         answered = turn and self._table.get(pk, f"TURN#{turn}#2")
         if not turn or not answered:
             raise Conflict(f"{send.id} was deleted while it was accepted again")
+        if answered["reply_status"] not in BROKEN:
+            raise Duplicate(answered["reply"])
         epoch = int(answered["epoch"])
         origin = Origin(send.conversation, uuid4().hex, epoch + 1)
+        # First, so that a reply that is being written can always be found; nobody knows it if nothing comes of it.
+        self._table.put(beginning(origin.reply, user, send.conversation, turn, self._clock()))
         renewed = self._table.update(
             pk,
             f"TURN#{turn}#2",
@@ -85,14 +92,13 @@ class Conversations:
                 ":epoch": origin.epoch,
                 ":was": epoch,
                 ":streaming": Status.STREAMING.value,
-                ":failed": Status.FAILED.value,
-                ":interrupted": Status.INTERRUPTED.value,
+                ":failed": BROKEN[0],
+                ":interrupted": BROKEN[1],
             },
             condition="(epoch = :was AND reply_status IN (:failed, :interrupted)) OR reply = :reply",
         )
         if not renewed:
             raise Duplicate(answered["reply"])
-        self._table.put(beginning(origin.reply, user, send.conversation, turn, self._clock()))
         return Accepted(user, turn, origin)
 
     def history(self, accepted: Accepted, budget_tokens: int) -> list[Turn]:
@@ -126,8 +132,7 @@ class Conversations:
                 ":epoch": accepted.origin.epoch,
                 **_written(reply, last),
             },
-            # The second half is this very write, tried again because its answer was lost.
-            condition="epoch = :epoch AND (reply_status = :streaming OR (reply_status = :status AND sha256 = :sha256))",
+            condition=f"epoch = :epoch AND {UNENDED}",
         )
         if not finished:
             raise Superseded(accepted.origin.reply)
@@ -169,7 +174,7 @@ class Conversations:
                 ":streaming": Status.STREAMING.value,
                 **_written(reply, last),
             },
-            condition="reply_status = :streaming AND reply = :reply",
+            condition=f"reply = :reply AND {UNENDED}",
         )
 
     def _turn_of(self, user: str, send: Send) -> str | None:

@@ -11,10 +11,20 @@ from dataclasses import dataclass
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatrelay.errors import Superseded, Unavailable
-from chatrelay.store.table import Item, Returning, Table
+from chatrelay.store.table import KNOWN, Item, Returning, Table
+from chatrelay.text import utf16_length
 
 HEARTBEAT_S = 0.5
-EXPIRES_S = 10.0
+PASSING = {
+    "InternalServerError",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "ThrottlingException",
+    "TransactionConflictException",
+}
+"""What DynamoDB answers when it has a bad moment."""
+EXPIRES_S = 15.0
 """How long a worker may be silent before it counts as dead: many heartbeats, some of which DynamoDB may refuse."""
 KEPT_S = 7 * 24 * 60 * 60
 """How long a reply can be found by its id, and its journal."""
@@ -72,13 +82,24 @@ class Replies:
             self._table.put(item)
 
     def journaled(self, reply: str) -> str:
-        """What a worker had written by its last heartbeat."""
-        return "".join(item["text"] for item in self._table.query(_pk(reply), "JOURNAL#", "JOURNAL#~"))
+        """What a worker had written by its last heartbeat, up to the first gap if there is one."""
+        text = ""
+        for item in self._table.query(_pk(reply), "JOURNAL#", "JOURNAL#~"):
+            if int(item["sk"].removeprefix("JOURNAL#")) != utf16_length(text):
+                break
+            text += item["text"]
+        return text
 
-    def end(self, reply: str) -> Signals | None:
-        """The reply is written no more. The signals that were left until now, or None if it had ended before."""
-        item = self._exchange(reply, "SET live = :ended", {":ended": False}, "ALL_OLD")
-        return None if item is None else _signals(item)
+    def end(self, reply: str) -> Signals:
+        """The reply is written no more. The signals that were left until now. Raises ``Unavailable``."""
+        with _refusals_as_ours():
+            item = self._table.exchange(_pk(reply), "REPLY", "SET live = :ended", {":ended": False}, KNOWN, "ALL_OLD")
+        return Signals({}, cancel=False) if item is None else _signals(item)
+
+    def declare_dead(self, reply: str) -> bool:
+        """From here on no heartbeat of its worker counts. False if the worker has been heard meanwhile."""
+        values = {":ended": False, ":now": int(self._clock() * 1000)}
+        return self._table.update(_pk(reply), "REPLY", "SET live = :ended", values, condition="alive_until_ms < :now")
 
     def subscribe(self, reply: str, connection_id: str, offset: int) -> bool:
         """Lets a connection read along, from UTF-16 `offset` on. False if the reply is written no more."""
@@ -118,8 +139,12 @@ class Replies:
 def _refusals_as_ours() -> Iterator[None]:
     try:
         yield
-    except (BotoCoreError, ClientError) as refusal:
-        raise Unavailable(type(refusal).__name__) from refusal
+    except BotoCoreError as failure:
+        raise Unavailable(type(failure).__name__) from failure
+    except ClientError as refusal:
+        if refusal.response["Error"]["Code"] not in PASSING:
+            raise
+        raise Unavailable(refusal.response["Error"]["Code"]) from refusal
 
 
 def beginning(reply: str, user: str, conversation: str, turn: str, now_s: float) -> Item:

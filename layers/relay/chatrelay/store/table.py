@@ -34,9 +34,10 @@ class Table:
     name: str
 
     @classmethod
-    def connect(cls, name: str) -> "Table":
+    def connect(cls, name: str, *, read_timeout_s: float = 5, attempts: int = 4) -> "Table":
         """The table `name`, with time-outs that fit a person who waits."""
-        config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 4})
+        retries: Any = {"mode": "standard", "total_max_attempts": attempts}
+        config = Config(connect_timeout=2, read_timeout=read_timeout_s, retries=retries)
         return cls(boto3.resource("dynamodb", config=config).meta.client, name)
 
     def get(self, pk: str, sk: str) -> Item | None:

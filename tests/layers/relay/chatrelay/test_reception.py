@@ -25,7 +25,7 @@ class Desk:
         self.connections = Connections(table)
         self.keys = Keys(table)
         self.sockets = sockets
-        resumption = Resumption(Conversations(table), Replies(table), gateway)
+        resumption = Resumption(self.connections, Conversations(table), Replies(table), gateway)
         self.reception = Reception(self.connections, self.keys, gateway, resumption)
 
     def connect(self, *, agent: str = "claude", user: str | None = "alice") -> None:

@@ -384,3 +384,41 @@ async def test_the_hot_path_keeps_up_with_the_model(relay: Relay, sockets: Socke
     assert len(posts) / (posts[-1].ended_s - posts[0].started_s) < 30
     assert max(len(post.frame) for post in posts) <= 32 * 1024
     assert all(a.ended_s <= b.started_s for a, b in pairwise(posts))
+
+
+async def test_who_joins_a_reply_that_is_being_written_hears_the_rest(
+    relay: Relay, replies: Replies, sockets: Sockets, model: Model
+) -> None:
+    model.script = answer("A reply that takes its time. " * 10, delta_chars=5, pause_s=0.03)
+    writing = asyncio.create_task(relay.answer(said(), "worker-1", LONG))
+    while len(sockets.posts["c1="]) < 5:  # noqa: ASYNC110 - the sockets keep records, not events
+        await asyncio.sleep(0.01)
+    reply = sockets.frames("c1=")[0]["reply"]
+
+    assert replies.subscribe(reply, "c2=", 7)
+    await writing
+
+    resumed, *texts, complete = sockets.frames("c2=")
+    assert (resumed["type"], resumed["offset"], complete["type"]) == ("resumed", 7, "complete")
+    assert texts[0]["offset"] == 7
+    assert "".join(frame["content"] for frame in texts) == ("A reply that takes its time. " * 10)[7:]
+    assert assembled(sockets.frames("c1=")) == "A reply that takes its time. " * 10
+
+
+async def test_readers_whose_posts_hang_do_not_stop_the_heartbeat(
+    relay: Relay, replies: Replies, table: Table, sockets: Sockets, model: Model
+) -> None:
+    """More of them than the default executor has threads."""
+    model.script = answer("x" * 100, delta_chars=1, pause_s=0.02)
+    for number in range(24):
+        Connections(table).view(Connection(f"slow{number}=", "claude", Dialect.RELAY, 1, "alice"), "talk")
+    sockets.post_s = 2.5
+    writing = asyncio.create_task(relay.answer(said(), "worker-1", LONG))
+    await asyncio.sleep(1.8)
+
+    [item] = table.scan("REPLY")
+    journal = replies.journaled(item["pk"].removeprefix("REPLY#"))
+
+    writing.cancel()
+    await asyncio.wait({writing})
+    assert len(journal) > 10, "two heartbeats and more have left something"

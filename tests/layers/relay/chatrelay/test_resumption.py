@@ -4,9 +4,10 @@ import pytest
 
 from chatrelay.errors import Duplicate, Forbidden, Superseded
 from chatrelay.gateway import Gateway
-from chatrelay.protocol import Cancel, Outbound, Resume, Send
+from chatrelay.protocol import Cancel, Dialect, Outbound, Resume, Send
 from chatrelay.reply import Reply
 from chatrelay.resumption import Resumption
+from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.conversations import Accepted, Conversations
 from chatrelay.store.replies import EXPIRES_S, Replies
 from chatrelay.store.table import Table
@@ -42,7 +43,8 @@ def scene(table: Table, gateway: Gateway, sockets: Sockets) -> Scene:
     time_s = [1_700_000_000.0]
     conversations, replies = Conversations(table, lambda: time_s[0]), Replies(table, lambda: time_s[0])
     accepted = conversations.accept("alice", HELLO, 1, "worker-1")
-    return Scene(conversations, replies, Resumption(conversations, replies, gateway), accepted, sockets, time_s)
+    resumption = Resumption(Connections(table), conversations, replies, gateway)
+    return Scene(conversations, replies, resumption, accepted, sockets, time_s)
 
 
 def test_a_live_reply_is_left_to_its_worker(scene: Scene) -> None:
@@ -64,10 +66,8 @@ def test_a_subscriber_who_was_served_and_asks_again_is_there_again(scene: Scene)
 
 def test_a_subscriber_who_comes_while_the_reply_ends_is_not_forgotten(scene: Scene) -> None:
     scene.resume(offset=3)
-    signals = scene.replies.end(scene.reply)
-    assert signals is not None
-    assert dict(signals.subscribers) == {"c1=": 3}
-    assert scene.replies.end(scene.reply) is None
+    assert dict(scene.replies.end(scene.reply).subscribers) == {"c1=": 3}
+    assert dict(scene.replies.end(scene.reply).subscribers) == {"c1=": 3}, "the first answer may have been lost"
 
 
 def test_the_worker_hears_that_its_user_has_had_enough(scene: Scene) -> None:
@@ -113,8 +113,8 @@ def test_a_reply_is_buried_once(scene: Scene) -> None:
     scene.time_s[0] += EXPIRES_S + 1
     where = scene.replies.find(scene.reply)
     assert where is not None
-    assert scene.resumption.bury(where) is not None
-    assert scene.resumption.bury(where) is None
+    assert scene.resumption.bury(where)
+    assert not scene.resumption.bury(where)
 
 
 @pytest.mark.parametrize(
@@ -132,3 +132,54 @@ def test_what_is_somebody_elses_is_forbidden_in_the_same_words(scene: Scene) -> 
         scene.resumption.cancel("mallory", Cancel("nothing"))
     assert str(other.value) == str(nothing.value)
     assert dict(scene.replies.heartbeat(scene.reply).subscribers) == {}
+
+
+def test_everybody_who_shows_the_conversation_is_told_of_a_death(scene: Scene, table: Table) -> None:
+    for name in ("v1=", "v2="):
+        Connections(table).view(Connection(name, "claude", Dialect.RELAY, 1_700_000_000, "alice"), "talk")
+    scene.resumption.resume("alice", "late=", Resume(scene.reply, None, 2))
+    scene.replies.journal(scene.reply, 0, "Once upon")
+    scene.sockets.refusals["v1="] = [410]
+    where = scene.replies.find(scene.reply)
+    assert where is not None
+
+    assert scene.resumption.bury(where, is_dead=True)
+
+    assert [frame["code"] for frame in scene.sockets.frames("v2=")] == ["interrupted"]
+    resumed, text, error = scene.sockets.frames("late=")
+    assert (resumed["type"], text["content"], text["offset"], error["code"]) == ("resumed", "ce upon", 2, "interrupted")
+
+
+def test_the_end_of_a_reply_is_sent_again_when_the_gateway_is_busy(scene: Scene) -> None:
+    scene.time_s[0] += EXPIRES_S + 1
+    scene.sockets.refusals["c1="] = [429, 500]
+    assert scene.resume() == ["resumed", "error"]
+
+
+def test_a_worker_that_is_heard_again_in_time_is_not_buried(scene: Scene) -> None:
+    scene.time_s[0] += EXPIRES_S + 1
+    where = scene.replies.find(scene.reply)
+    assert where is not None
+    assert where.expired
+
+    scene.replies.heartbeat(scene.reply)
+
+    assert not scene.resumption.bury(where)
+    scene.replies.heartbeat(scene.reply)
+
+
+def test_a_journal_with_a_gap_ends_at_the_gap(scene: Scene) -> None:
+    scene.replies.journal(scene.reply, 0, "one 🌅")
+    scene.replies.journal(scene.reply, 9, "three")
+    assert scene.replies.journaled(scene.reply) == "one 🌅"
+
+
+def test_the_same_id_after_a_death_that_nobody_saw_is_told_and_may_be_sent_again(scene: Scene) -> None:
+    scene.time_s[0] += EXPIRES_S + 1
+    with pytest.raises(Duplicate) as known:
+        scene.conversations.accept("alice", HELLO, 2, "worker-2")
+
+    scene.resumption.resume("alice", "c1=", Resume(known.value.reply, None, 0))
+
+    assert scene.sockets.frames("c1=")[-1]["code"] == "interrupted"
+    assert scene.conversations.accept("alice", HELLO, 3, "worker-2").origin.epoch == 2
