@@ -1,13 +1,15 @@
 PYTHON ?= python3
 SAM_VERSION = 1.170.0
 PORT ?= 8080
+SEED ?= 1
+REPEAT ?= 1
 
 BIN = .venv/bin
 LOCKS = layers/dependencies/requirements.txt infra/local/requirements.txt
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
-.PHONY: help run install test check lint types templates lock clean
+.PHONY: help run install test scenarios check lint types templates lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -20,6 +22,9 @@ install: .venv/run  ## Install into .venv what `make run` and the operator's com
 
 test: .venv/test  ## Run every test
 	$(BIN)/python -m pytest
+
+scenarios: .venv/test  ## Let everything go wrong that may, and count what is lost (SEED, REPEAT)
+	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat $(REPEAT)
 
 check: lint types templates  ## Run the linters, the type checker and the template checks
 

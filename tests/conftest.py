@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,9 @@ class Relay:
         return [request for request in self.model.requests if asked(request.body) == prompt]
 
 
-@pytest.fixture(scope="session")
-def start_relay() -> Iterator[Callable[..., Relay]]:
-    """Starts further deployments, with arguments of the gateway and variables of the shell."""
+@contextmanager
+def deployments() -> Iterator[Callable[..., Relay]]:
+    """Starts deployments, with arguments of the gateway and variables of the shell; all end with the block."""
     running: list[Relay] = []
     playbook = Playbook()
     model = ScriptedModel(playbook.choose)
@@ -81,6 +82,13 @@ def start_relay() -> Iterator[Callable[..., Relay]]:
             relay.process.terminate()
         for relay in running:
             assert relay.process.wait(20) == 0, "the gateway ends in order"
+
+
+@pytest.fixture(scope="session")
+def start_relay() -> Iterator[Callable[..., Relay]]:
+    """Starts further deployments: see ``deployments``."""
+    with deployments() as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
