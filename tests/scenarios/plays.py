@@ -93,6 +93,7 @@ async def two_devices_send_the_same_message(stage: Stage) -> None:
 
 async def a_worker_is_killed_at_a_heartbeat(stage: Stage) -> None:
     """Two workers beat, the replacements too; two beats are the last of whoever does them."""
+    stage.replies_may_break = True
     beats = sorted(stage.random.sample(range(1, 7), 2))
     moment = stage.random.choice(["before", "after"])
     await stage.faults(
@@ -115,6 +116,7 @@ async def a_worker_is_killed_at_a_heartbeat(stage: Stage) -> None:
 
 
 async def dynamodb_is_throttled(stage: Stage) -> None:
+    stage.replies_may_break = True
     await stage.faults(calls=[{"do": "throttle", "probability": 0.2}])
     for _ in range(2):
         talk = stage.talk()

@@ -84,6 +84,8 @@ class Stage:
     def __init__(self, relay: Relay, name: str, seed: int) -> None:
         self.random = Random(f"{name} {seed}")  # noqa: S311 -- replayable, not secret
         self.flaws: list[str] = []
+        self.replies_may_break = False
+        """Then one message may have several replies, each of a higher epoch."""
         self._relay = relay
         self._name = name
         self._seed = seed
@@ -123,6 +125,8 @@ class Stage:
         await self.faults()
         for talk in self._talks:
             _judge_talk(row, talk)
+            if not self.replies_may_break:
+                row.doubled += len(self._relay.requests_for(talk.conversation)) - 1
         await asyncio.gather(*(self._judge_memory(row, talk) for talk in self._talks))
         await self._judge_leaks(row)
         row.flaws = [f"{self._name}, seed {self._seed}: {flaw}" for flaw in row.flaws]
