@@ -21,7 +21,7 @@ run: .venv/run  ## Start everything here: playground, WebSocket, HTTP (PORT, CHA
 install: .venv/run  ## Install into .venv what `make run` and the operator's commands need
 
 test: .venv/test  ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 scenarios: .venv/test  ## Let everything go wrong that may, and count what is lost (SEED, REPEAT)
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat $(REPEAT)
