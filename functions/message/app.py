@@ -41,7 +41,7 @@ def _answer(frame: Frame, message: Message, context: LambdaContext) -> None:
     try:
         outcome = runner.run(wiring.relay.answer(message, context.aws_request_id, time_left_s))
     except Duplicate as known:
-        wiring.reception.attach(message, known.reply)
+        wiring.reception.attach(frame, message, known.reply)
     except Superseded:
         logger.warning("the reply was ended by somebody else")
     except ClientError as problem:

@@ -1,6 +1,5 @@
 """What a frame from a client is answered with before any model is asked: greetings, authentication, refusals."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -66,14 +65,19 @@ class Reception:
             self._connections.close(frame.connection_id)
         return None
 
-    def attach(self, message: Message, reply: str) -> None:
+    def attach(self, frame: Frame, message: Message, reply: str) -> None:
         """The sender of a message that was accepted before reads along with its reply, from the beginning.
 
         The BuilderOS app never sends a message twice, and would show a text twice: a repeated event leaves it alone.
         """
-        if message.connection.dialect is Dialect.RELAY:
-            with suppress(Gone):
-                self._resumption.resume(message.user, message.connection.id, Resume(reply, None, 0))
+        if message.connection.dialect is not Dialect.RELAY:
+            return
+        try:
+            self._resumption.resume(message.user, message.connection.id, Resume(reply, None, 0))
+        except Told as problem:
+            self.tell(frame, problem)
+        except Gone:
+            self._connections.close(frame.connection_id)
 
     def message(self, frame: Frame) -> Message | None:
         """The message in `frame`, answering nothing; None if it is no message, or not of a user who is still there."""

@@ -80,7 +80,7 @@ class Relay:
             audience.wake()
             await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
             with suppress(Unavailable):  # then those who have just come will find the end in the table
-                await self._admit(audience, accepted.origin, await asyncio.to_thread(self._replies.end, reply.id))
+                await self._admit(audience, accepted.origin, await asyncio.to_thread(self._replies.end, reply.id), {})
             audience.end(last)
         await self._forget_gone(audience, accepted)
         return _outcome(reply, audience.outboxes[message.connection.id])
@@ -153,11 +153,8 @@ class Relay:
             with suppress(Unavailable):
                 await self._served(reply, admitted)
 
-    async def _admit(
-        self, audience: Audience, origin: Origin, signals: Signals, admitted: dict[str, int] | None = None
-    ) -> None:
-        """Lets in whoever has asked, but not twice for the same question."""
-        admitted = {} if admitted is None else admitted
+    async def _admit(self, audience: Audience, origin: Origin, signals: Signals, admitted: dict[str, int]) -> None:
+        """Lets in whoever has asked, but not twice for the same question: `admitted` has the offsets by connection."""
         for connection_id, offset in signals.subscribers.items():
             if admitted.get(connection_id) != offset:
                 await audience.join(connection_id, [protocol.resumed(origin, offset)], RELAY_PACING, offset)

@@ -73,18 +73,20 @@ class Resumption:
         if stored is None or stored.last is not None:
             return False
         last = protocol.error(Interrupted(DIED), origin=stored.origin)
-        buried = self._conversations.interrupt(where, self._replies.journaled(where.reply), last)
+        text = self._replies.journaled(where.reply)
+        buried = self._conversations.interrupt(where, text, last)
         if buried:
-            self._tell(where, last, waiting)
+            self._tell_viewers(where, last, waiting)
+            self._tell_waiting(StoredReply(stored.origin, text, last), waiting)
         return buried
 
-    def _tell(self, where: Whereabouts, last: Outbound, waiting: Mapping[str, int]) -> None:
+    def _tell_waiting(self, ended: StoredReply, waiting: Mapping[str, int]) -> None:
         """Whoever waited to read along gets the text too. Who cannot be reached will ask again."""
-        stored = self._conversations.stored(where)
         for connection_id, offset in waiting.items():
             with suppress(PostError):
-                if stored is not None:
-                    self._send(connection_id, stored, offset)
+                self._send(connection_id, ended, offset)
+
+    def _tell_viewers(self, where: Whereabouts, last: Outbound, waiting: Mapping[str, int]) -> None:
         for viewer in self._connections.viewers(where.user, where.conversation):
             if viewer.connection_id not in waiting:
                 with suppress(PostError):
