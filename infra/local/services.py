@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -21,6 +22,7 @@ CREDENTIALS = {
     "AWS_SECRET_ACCESS_KEY": "local",
     "AWS_SESSION_TOKEN": "local",
 }
+_REPOSITORY = Path(__file__).resolve().parents[2]
 _START_S = 60.0
 
 
@@ -140,9 +142,9 @@ _QUEUE_PROPERTIES = (
 def running() -> Iterator[Services]:
     """Run moto's server until the block ends, or until this process does."""
     port = _free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(  # noqa: S603
-        command,
+        [sys.executable, "-m", "infra.local.moto_server", str(port)],
+        cwd=_REPOSITORY,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
