@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
+from types import MappingProxyType
 from typing import TypeVar
 
 from infra.local import faults
@@ -43,11 +44,17 @@ class Fate:
 
 
 class Decisions:
-    """One plan's course. `tell` gets a line for every fault that is chosen."""
+    """One plan's course. `tell` gets a line for every fault that is chosen.
 
-    def __init__(self, plan: Plan, tell: Callable[[str], None]) -> None:
+    `logical_ids` are the functions', by name.
+    """
+
+    def __init__(
+        self, plan: Plan, tell: Callable[[str], None], logical_ids: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.plan = plan
         self._tell = tell
+        self._logical_ids = logical_ids
         self._counts: Counter[tuple[str, str]] = Counter()
         self._chosen: Counter[str] = Counter()
         self._applied: Counter[str] = Counter()
@@ -111,7 +118,7 @@ class Decisions:
         hits = [
             hit
             for place, fault in self._of(faults.OfCall)
-            if fault.is_about(operation) and fault.concerns(function, body)
+            if fault.is_about(operation) and self._concerns(fault, function, body)
             for hit in self._count(place, fault, function, f"call of {operation}")
         ]
         return self._fate(hits, faults.DelayCall)
@@ -138,9 +145,12 @@ class Decisions:
         return [
             hit
             for place, fault in self._of(kind)
-            if fault.concerns(function, payload)
+            if self._concerns(fault, function, payload)
             for hit in self._count(place, fault, function, what)
         ]
+
+    def _concerns(self, fault: faults.OfFunction, function: str, text: str) -> bool:
+        return fault.concerns(function, self._logical_ids.get(function, function), text)
 
     def _of(self, kind: type[F]) -> Iterator[tuple[str, F]]:
         return ((place, fault) for place, fault in self.plan.faults.items() if isinstance(fault, kind))

@@ -30,9 +30,9 @@ its own settings:
 
 Which occurrences: one of `nth` (a number or a list), `every` (each k-th) and `probability`; all of them without one.
 `times`: at most so often in all. Only what fits the filters is counted: `contains` (a text in the post, the event or
-the call's body), `stage` and `connection` (posts, sockets), `function` (with or without the stack's name), `operation`.
-`connection` is an id, or a number: 1 is the first connection that the plan met, by its opening or by a post to it. One
-that it never met, it leaves alone.
+the call's body), `stage` and `connection` (posts, sockets), `function` (its logical id, or its name with or without the
+stack's), `operation`. `connection` is an id, or a number: 1 is the first connection that the plan met, by its opening
+or by a post to it. One that it never met, it leaves alone.
 Where seconds or posts are a pair, the seed draws a value between them.
 
 Delays of one occurrence add up; of all else that hits it the first counts, and the others do not happen. A retry by an
@@ -252,8 +252,9 @@ class OfFunction(Fault):
     function: str | None = _setting(_text, None)
     contains: str = _setting(_text, "")
 
-    def concerns(self, function: str, text: str) -> bool:
-        named = self.function is None or function == self.function or function.endswith(f"-{self.function}")
+    def concerns(self, function: str, logical_id: str, text: str) -> bool:
+        names = (None, function, logical_id)
+        named = self.function in names or function.endswith(f"-{self.function}")
         return named and self.contains in text
 
 

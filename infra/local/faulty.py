@@ -36,7 +36,8 @@ class FaultyGateway(Gateway):
     proxy: ServicesProxy = field(init=False)
 
     def __post_init__(self) -> None:
-        plans = RunningPlans(self.plan)
+        logical_ids = {name: path.rpartition(".")[2] for path, name in self.stack.resources.items()}
+        plans = RunningPlans(self.plan, logical_ids)
         object.__setattr__(self, "plans", plans)
         object.__setattr__(self, "proxy", ServicesProxy(self.services.endpoint, plans))
 

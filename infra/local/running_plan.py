@@ -1,6 +1,7 @@
 """The fault plan that is in force, and `/_faults`, which replaces it."""
 
 import asyncio
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,8 +19,8 @@ _MEDIA_TYPES = ("application/json", "application/yaml")
 class RunningPlan:
     """A plan from when it was put until it is replaced."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.decisions = Decisions(plan, log.fault)
+    def __init__(self, plan: Plan, logical_ids: Mapping[str, str]) -> None:
+        self.decisions = Decisions(plan, log.fault, logical_ids)
         self._over = asyncio.Event()
 
     async def passed(self, seconds: float) -> bool:
@@ -38,16 +39,20 @@ class RunningPlan:
 
 
 class RunningPlans:
-    """`running` is the plan that decides now. Remembers which connections a plan has closed, and how."""
+    """`running` is the plan that decides now. Remembers which connections a plan has closed, and how.
 
-    def __init__(self, plan: Plan) -> None:
-        self.running = RunningPlan(plan)
+    `logical_ids` are the functions', by name.
+    """
+
+    def __init__(self, plan: Plan, logical_ids: Mapping[str, str]) -> None:
+        self._logical_ids = logical_ids
+        self.running = RunningPlan(plan, logical_ids)
         self._closed: dict[str, faults.CloseSocket] = {}
 
     def put(self, plan: Plan) -> None:
         """Let `plan` begin; what the one before held up goes on."""
         self.running.end()
-        self.running = RunningPlan(plan)
+        self.running = RunningPlan(plan, self._logical_ids)
         log.fault(f"a plan with {len(plan.faults)} faults, seed {plan.seed}")
 
     def close(self, plan: RunningPlan, connection: Connection, end: End) -> None:

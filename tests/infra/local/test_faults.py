@@ -148,6 +148,12 @@ def test_function_is_named_with_or_without_its_stack() -> None:
     assert [course.event(name, "{}").delay_s for name in names] == [2, 2, 0, 0]
 
 
+def test_function_with_a_name_of_its_own_is_named_by_its_logical_id_too() -> None:
+    plan = parse({"events": [{"do": "delay", "function": "Worker", "seconds": 2}]})
+    course = Decisions(plan, lambda _: None, {"local-named": "Worker", "local-other": "Other"})
+    assert [course.event(name, "{}").delay_s for name in ("local-named", "local-other", "named")] == [2, 0, 0]
+
+
 def test_events_and_invocations_and_calls_are_counted_for_each_function() -> None:
     course = decisions(
         events=[{"do": "repeat", "nth": 2, "seconds": 3}],

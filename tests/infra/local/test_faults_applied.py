@@ -356,6 +356,15 @@ def test_event_is_delivered_late(faulty: Serving) -> None:
     assert [record["request_id"] for record in records] == [request_id]
 
 
+@pytest.mark.parametrize("function", ["Named", "called", "local-called"])
+def test_function_with_a_name_of_its_own_is_told_by_either(faulty: Serving, function: str) -> None:
+    put(faulty, events=[{"do": "repeat", "function": function}])
+    mark, _ = send(faulty, "local-called")
+    faulty.recorded(marked(mark), count=2)
+    faulty.recorded(marked(send(faulty)[0]))
+    assert counts(faulty) == [(1, 1)]
+
+
 def test_event_that_is_too_late_goes_to_the_destination(faulty: Serving) -> None:
     put(faulty, events=[{"do": "delay", "function": "Paused", "seconds": 1.2}])
     mark, _ = send(faulty, "local-Paused")

@@ -52,6 +52,12 @@ def test_function_is_found_by_name_and_by_arn(gateway: Serving, name: str) -> No
     assert gateway.invoke(name, {"do": {"return": [1, "two"]}}) == [1, "two"]
 
 
+def test_function_with_a_name_of_its_own_has_no_other(gateway: Serving) -> None:
+    described = gateway.describe("local-called")
+    assert described["environment"]["AWS_LAMBDA_FUNCTION_NAME"] == described["function"] == "local-called"
+    assert described["arn"] == f"{_ARN}local-called"
+
+
 def test_answer_says_which_version_ran(gateway: Serving) -> None:
     client = gateway.lambda_client()
     assert client.invoke(FunctionName="local-Actor")["ExecutedVersion"] == "$LATEST"
@@ -59,7 +65,7 @@ def test_answer_says_which_version_ran(gateway: Serving) -> None:
     assert client.invoke(FunctionName=f"{_ARN}local-Published:live")["ExecutedVersion"] == "1"
 
 
-@pytest.mark.parametrize("name", ["nobody", "local-Actor:live", "local-Absent"])
+@pytest.mark.parametrize("name", ["nobody", "local-Actor:live", "local-Absent", "local-Named"])
 def test_unknown_function_or_qualifier_is_404(gateway: Serving, name: str) -> None:
     with pytest.raises(ClientError) as error:
         gateway.lambda_client().invoke(FunctionName=name)
@@ -178,6 +184,12 @@ def test_without_retries_the_destination_function_is_told_after_one_attempt(gate
     assert (context["condition"], context["approximateInvokeCount"]) == ("RetriesExhausted", 1)
     assert context["functionArn"] == f"{_ARN}local-Published:live"
     assert len([r for r in gateway.records() if marked(mark)(r)]) == 1
+
+
+def test_settings_of_a_function_with_a_name_of_its_own_hold(gateway: Serving) -> None:
+    mark, _ = send(gateway, "local-called", {"raise": "once"})
+    context = gateway.recorded(destined(mark))[0]["event"]["requestContext"]
+    assert (context["functionArn"], context["approximateInvokeCount"]) == (f"{_ARN}local-called:$LATEST", 1)
 
 
 def test_settings_of_an_alias_do_not_hold_for_the_function_without_it(gateway: Serving) -> None:

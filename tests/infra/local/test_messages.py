@@ -48,6 +48,14 @@ async def test_client_cannot_select_the_gateways_own_routes(gateway: Serving, ro
         assert await error_of(client) == "Forbidden"
 
 
+async def test_route_reaches_a_function_that_has_a_name_of_its_own(gateway: Serving) -> None:
+    async with connect(gateway.websocket("plain")) as client:
+        await client.send("{}")
+        identifier = str(json.loads(await client.recv())["connectionId"])
+        await client.send(act("called"))
+        assert gateway.event_of(identifier, "called")
+
+
 async def test_integration_that_raises_is_an_internal_server_error(gateway: Serving) -> None:
     async with connect(gateway.websocket("plain")) as client:
         await client.send(act("act", **{"raise": "no"}))
