@@ -1,6 +1,6 @@
 """Execution environments: one process each, one event at a time, kept warm, killed when an event runs too long.
 
-`Environment.invoke` and `Environment.kill` are where `faulty` ends a worker before its time.
+`Environment.invoke`, `handle` and `kill` are where `faulty` ends a worker before its time.
 """
 
 import asyncio
@@ -94,7 +94,9 @@ class Environment:
         return await self._attempt(request_id, self._until_ready(process, timeout_s), timeout_s)
 
     async def invoke(self, request_id: str, arn: str, payload: bytes) -> Outcome:
-        timeout_s = self._function.timeout_s
+        return await self.handle(request_id, arn, payload, self._function.timeout_s)
+
+    async def handle(self, request_id: str, arn: str, payload: bytes, timeout_s: float) -> Outcome:
         self._move(State.BUSY)
         invocation = Invocation(request_id, arn, payload, _deadline_ms(timeout_s), _trace_id())
         return await self._attempt(request_id, self._until_answered(invocation, timeout_s), timeout_s)
@@ -108,9 +110,12 @@ class Environment:
 
     def kill(self) -> None:
         """End the process as if the machine had failed: its event, if it has one, fails with it."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(self._process.pid, number)
 
     async def _spawn(self, *, verbose: bool) -> asyncio.subprocess.Process:
         output = asyncio.subprocess.PIPE if verbose else asyncio.subprocess.DEVNULL

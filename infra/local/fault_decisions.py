@@ -110,8 +110,8 @@ class Decisions:
         return self._fate(hits, faults.DelayEvent)
 
     def invocation(self, function: str, payload: str) -> Hit | None:
-        """Give the fault that shall kill the worker that begins to handle an event; `applied` is still to be told."""
-        hits = self._at(faults.KillAfter, function, payload)
+        """Give the fault that shall end the handling of an event; that it is `applied` is still to be told."""
+        hits = self._at(faults.OfInvocation, function, payload)
         return self._choose(hits[0]) if hits else None
 
     def call(self, function: str, operation: str, body: str) -> Fate:
@@ -141,7 +141,7 @@ class Decisions:
         )
 
     def _at(self, kind: type[faults.OfFunction], function: str, payload: str) -> list[Hit]:
-        what = "invocation" if kind is faults.KillAfter else "event"
+        what = "invocation" if kind is faults.OfInvocation else "event"
         return [
             hit
             for place, fault in self._of(kind)

@@ -19,9 +19,11 @@ its own settings:
     events:                                            # asynchronous invocations, counted per function
       - {do: repeat, function: Worker, seconds: 2}     # again after that long (0), with the same request id
       - {do: delay, nth: 1, seconds: 3}                # late; its age counts from when it was accepted
-    workers:                                           # SIGKILL; counted per function
+    workers:                                           # counted per function
       - {do: kill_at_call, function: Worker, operation: UpdateItem, nth: 5, moment: after}  # or before it took effect
-      - {do: kill_after, function: Worker, nth: 1, seconds: 0.5}  # after an invocation began
+      - {do: pause_at_call, operation: PostToConnection, nth: 2, moment: before, seconds: 20}  # frozen, then goes on
+      - {do: kill_after, function: Worker, nth: 1, seconds: 0.5}  # SIGKILL, that long after an invocation began
+      - {do: shorten, function: Worker, nth: 2, seconds: 40}  # its deadline is that long after it began, at the latest
     calls:                                             # of functions to AWS services, counted per function
       - {do: throttle, operation: [PutItem, Query], probability: 0.2}  # ProvisionedThroughputExceededException
       - {do: conflict, nth: 1}                         # TransactWriteItems: cancelled, TransactionConflict
@@ -31,8 +33,9 @@ its own settings:
 Which occurrences: one of `nth` (a number or a list), `every` (each k-th) and `probability`; all of them without one.
 `times`: at most so often in all. Only what fits the filters is counted: `contains` (a text in the post, the event or
 the call's body), `stage` and `connection` (posts, sockets), `function` (its logical id, or its name with or without the
-stack's), `operation`. `connection` is an id, or a number: 1 is the first connection that the plan met, by its opening
-or by a post to it. One that it never met, it leaves alone.
+stack's), `operation` (as AWS's API calls it; a worker may be stopped at the gateway's own too: PostToConnection,
+DeleteConnection, GetConnection, Invoke). `connection` is an id, or a number: 1 is the first connection that the plan
+met, by its opening or by a post to it. One that it never met, it leaves alone.
 Where seconds or posts are a pair, the seed draws a value between them.
 
 Delays of one occurrence add up; of all else that hits it the first counts, and the others do not happen. A retry by an
@@ -55,6 +58,9 @@ from random import Random
 from typing import Any, ClassVar
 
 import yaml  # type: ignore[import-untyped]
+
+GATEWAY_OPERATIONS = ("PostToConnection", "DeleteConnection", "GetConnection", "Invoke")
+"""Calls of workers that the gateway itself answers."""
 
 
 class PlanError(ValueError):
@@ -270,13 +276,21 @@ class DelayEvent(OfFunction, Timed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KillAfter(OfFunction, Timed):
+class OfInvocation(OfFunction, Timed):
+    """Seconds count from the beginning of an invocation."""
+
+
+class KillAfter(OfInvocation):
     do = "kill_after"
+
+
+class Shorten(OfInvocation):
+    do = "shorten"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfCall(OfFunction):
-    """`operation` as it is called in the service's API: the end of X-Amz-Target, so only of services that use it."""
+    """`operation` as it is called in the API: of services the end of X-Amz-Target, so only of those that use it."""
 
     operation: tuple[str, ...] = _setting(_texts, ())
 
@@ -285,16 +299,33 @@ class OfCall(OfFunction):
 
 
 @dataclass(frozen=True, kw_only=True)
-class KillAtCall(OfCall):
-    do = "kill_at_call"
+class AtCall(OfCall):
+    """`moment`: before or after the call takes effect."""
+
     moment: str = _setting(_one_of("before", "after"))
 
 
-class Throttle(OfCall):
+class KillAtCall(AtCall):
+    do = "kill_at_call"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PauseAtCall(AtCall, Timed):
+    do = "pause_at_call"
+
+
+class OfServiceCall(OfCall):
+    """Of the services behind the functions only: the gateway's own have sections of their own."""
+
+    def is_about(self, operation: str) -> bool:
+        return operation not in GATEWAY_OPERATIONS and super().is_about(operation)
+
+
+class Throttle(OfServiceCall):
     do = "throttle"
 
 
-class Conflict(OfCall):
+class Conflict(OfServiceCall):
     do = "conflict"
 
     def is_about(self, operation: str) -> bool:
@@ -302,14 +333,14 @@ class Conflict(OfCall):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Silence(OfCall, Timed):
+class Silence(OfServiceCall, Timed):
     do = "silence"
     seconds: Span = _setting(_pair(_number), Span(60, 60))
     takes_effect: bool = _setting(_flag, default=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DelayCall(OfCall, Timed):
+class DelayCall(OfServiceCall, Timed):
     do = "delay"
 
 
@@ -319,7 +350,7 @@ _SECTIONS: Mapping[str, tuple[type[Fault], ...]] = {
     "posts": (DropPost, DelayPost, RepeatPost, ReorderPost, RefusePost, LoseAnswer),
     "sockets": (CloseSocket, LoseDisconnect),
     "events": (RepeatEvent, DelayEvent),
-    "workers": (KillAtCall, KillAfter),
+    "workers": (KillAtCall, PauseAtCall, KillAfter, Shorten),
     "calls": (Throttle, Conflict, Silence, DelayCall),
 }
 

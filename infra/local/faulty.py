@@ -2,24 +2,27 @@
 
 import asyncio
 import contextlib
-import itertools
+import signal
 import socket as sockets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket
 
 from infra.local import connections, faults, log
 from infra.local.apis import WebSocketApi
+from infra.local.calls import Calls
 from infra.local.connections import BufferFull, Connection, Connections, ConnectionsApi, Gone, State
 from infra.local.environments import Environment, Outcome, Pool
 from infra.local.fault_decisions import End, Fate, Hit
 from infra.local.faults import Plan
 from infra.local.functions import Function
 from infra.local.gateway import Gateway
-from infra.local.invoke import Event, Invoker
+from infra.local.invoke import Event, InvokeApi, Invoker
 from infra.local.limits import Limits
 from infra.local.proxy import ServicesProxy
 from infra.local.running_plan import FaultsApi, RunningPlan, RunningPlans
@@ -33,13 +36,14 @@ class FaultyGateway(Gateway):
 
     plan: Plan
     plans: RunningPlans = field(init=False)
+    calls: Calls = field(init=False)
     proxy: ServicesProxy = field(init=False)
 
     def __post_init__(self) -> None:
         logical_ids = {name: path.rpartition(".")[2] for path, name in self.stack.resources.items()}
-        plans = RunningPlans(self.plan, logical_ids)
-        object.__setattr__(self, "plans", plans)
-        object.__setattr__(self, "proxy", ServicesProxy(self.services.endpoint, plans))
+        object.__setattr__(self, "plans", RunningPlans(self.plan, logical_ids))
+        object.__setattr__(self, "calls", Calls(self.plans))
+        object.__setattr__(self, "proxy", ServicesProxy(self.services.endpoint, self.calls))
 
     async def serve(self, listening: sockets.socket, on_ready: Callable[[], None]) -> None:
         await self.proxy.start()
@@ -57,7 +61,11 @@ class FaultyGateway(Gateway):
 
     def _pool(self, function: Function) -> Pool:
         variables = self._variables(function)
-        return FaultyPool(function, variables, self.limits, self.plans, self.proxy, verbose=self.verbose)
+        return FaultyPool(function, variables, self.limits, self.plans, self.calls, verbose=self.verbose)
+
+    def _variables(self, function: Function) -> Callable[[str], dict[str, str]]:
+        variables = super()._variables(function)
+        return lambda version: {**variables(version), "AWS_ENDPOINT_URL": self.proxy.address}
 
     def _invoker(self, pools: Mapping[str, Pool]) -> Invoker:
         return FaultyInvoker(pools, self.services, self.limits, self.plans)
@@ -66,7 +74,10 @@ class FaultyGateway(Gateway):
         return FaultyWebSockets(apis, self.address, invoker, connections, self.limits, self.plans)
 
     def _posts(self, connections: Connections, stages: frozenset[str]) -> ConnectionsApi:
-        return FaultyPosts(connections, stages, self.limits, self.plans)
+        return FaultyPosts(connections, stages, self.limits, self.plans, self.calls)
+
+    def _invocations(self, invoker: Invoker) -> InvokeApi:
+        return FaultyInvocations(invoker, self.limits, self.calls)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +91,18 @@ class _Held:
 class FaultyPosts(ConnectionsApi):
     """`@connections` whose posts go astray."""
 
-    def __init__(self, connections: Connections, stages: frozenset[str], limits: Limits, plans: RunningPlans) -> None:
+    def __init__(
+        self, connections: Connections, stages: frozenset[str], limits: Limits, plans: RunningPlans, calls: Calls
+    ) -> None:
         super().__init__(connections, stages, limits)
         self._plans = plans
+        self._calls = calls
         self._held: dict[str, list[_Held]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def answer(self, request: Request) -> Response:
+        operation = {"POST": "PostToConnection", "DELETE": "DeleteConnection"}.get(request.method, "GetConnection")
+        return await self._calls.answer(request, operation, partial(super().answer, request))
 
     async def _post(self, connection: Connection, text: str, size: int) -> Response:
         plan = self._plans.running
@@ -199,8 +217,19 @@ class FaultyInvoker(Invoker):
         await super()._deliver(event)
 
 
+class FaultyInvocations(InvokeApi):
+    """Lambda's Invoke API, at which a worker may be stopped."""
+
+    def __init__(self, invoker: Invoker, limits: Limits, calls: Calls) -> None:
+        super().__init__(invoker, limits)
+        self._calls = calls
+
+    async def answer(self, request: Request) -> Response:
+        return await self._calls.answer(request, "Invoke", partial(super().answer, request))
+
+
 class FaultyPool(Pool):
-    """Its workers reach the services through the proxy."""
+    """Its workers sign with keys of their own."""
 
     def __init__(
         self,
@@ -208,33 +237,35 @@ class FaultyPool(Pool):
         variables: Callable[[str], Mapping[str, str]],
         limits: Limits,
         plans: RunningPlans,
-        proxy: ServicesProxy,
+        calls: Calls,
         *,
         verbose: bool,
     ) -> None:
         super().__init__(function, variables, limits, verbose=verbose)
         self._plans = plans
-        self._proxy = proxy
-        self._numbers = itertools.count(1)
+        self._calls = calls
 
     def _new(self, version: str) -> Environment:
-        name = f"{self.function.name}-{next(self._numbers)}"
-        variables = {**self._variables(version), "AWS_ENDPOINT_URL": self._proxy.address_of(name)}
-        environment = FaultyEnvironment(self.function, version, variables, self._limits, self._plans)
-        environment.on_stop = lambda: self._proxy.leave(name)
-        self._proxy.enter(name, environment)
-        return environment
+        variables = self._variables(version)
+        return FaultyEnvironment(self.function, version, variables, self._limits, self._plans, self._calls)
 
 
 class FaultyEnvironment(Environment):
-    """A worker that may be killed at its work."""
+    """A worker that may be stopped at its work."""
 
     def __init__(
-        self, function: Function, version: str, variables: Mapping[str, str], limits: Limits, plans: RunningPlans
+        self,
+        function: Function,
+        version: str,
+        variables: Mapping[str, str],
+        limits: Limits,
+        plans: RunningPlans,
+        calls: Calls,
     ) -> None:
-        super().__init__(function, version, variables, limits)
+        self._access_key = calls.enter(self)
+        super().__init__(function, version, {**variables, "AWS_ACCESS_KEY_ID": self._access_key}, limits)
         self._plans = plans
-        self.on_stop: Callable[[], None] = lambda: None
+        self._calls = calls
 
     @property
     def function_name(self) -> str:
@@ -243,6 +274,9 @@ class FaultyEnvironment(Environment):
     async def invoke(self, request_id: str, arn: str, payload: bytes) -> Outcome:
         plan = self._plans.running
         hit = plan.decisions.invocation(self.function_name, payload.decode(errors="replace"))
+        if hit is not None and isinstance(hit.fault, faults.Shorten):
+            plan.decisions.applied(hit.place)
+            return await self.handle(request_id, arn, payload, min(hit.seconds, self._function.timeout_s))
         killing = asyncio.create_task(self._kill_in_time(plan, hit))
         try:
             return await super().invoke(request_id, arn, payload)
@@ -250,8 +284,14 @@ class FaultyEnvironment(Environment):
             killing.cancel()
 
     async def stop(self) -> None:
-        self.on_stop()
+        self._calls.leave(self._access_key)
         await super().stop()
+
+    def freeze(self) -> None:
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._send(signal.SIGCONT)
 
     async def _kill_in_time(self, plan: RunningPlan, hit: Hit | None) -> None:
         if hit is not None and await plan.passed(hit.seconds):

@@ -73,6 +73,9 @@ class Gateway:
     def _posts(self, connections: Connections, stages: frozenset[str]) -> ConnectionsApi:
         return ConnectionsApi(connections, stages, self.limits)
 
+    def _invocations(self, invoker: Invoker) -> InvokeApi:
+        return InvokeApi(invoker, self.limits)
+
     def _own_routes(self) -> Sequence[BaseRoute]:
         """Asked before the template's own APIs."""
         return self.extras.routes
@@ -89,7 +92,7 @@ class Gateway:
         connections = Connections()
         websockets = self._websockets(websocket_apis, invoker, connections)
         posts = self._posts(connections, frozenset(websocket_apis))
-        invocations = InvokeApi(invoker, self.limits)
+        invocations = self._invocations(invoker)
         http_apis = HttpApis(_by_stage(self.stack.http_apis), self.address, invoker, self.limits)
         return Starlette(
             routes=[

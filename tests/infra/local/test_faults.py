@@ -48,7 +48,9 @@ def test_example_in_the_documentation_is_a_plan_with_every_fault() -> None:
         faults.RepeatEvent,
         faults.DelayEvent,
         faults.KillAtCall,
+        faults.PauseAtCall,
         faults.KillAfter,
+        faults.Shorten,
         faults.Throttle,
         faults.Conflict,
         faults.Silence,
@@ -82,6 +84,8 @@ def test_example_in_the_documentation_is_a_plan_with_every_fault() -> None:
         ({"sockets": [{"do": "close", "posts": 1, "code": 1006}]}, r"sockets\[0\].code: wants a code that"),
         ({"sockets": [{"do": "close", "posts": 1, "abort": "yes"}]}, r"sockets\[0\].abort: wants true or false"),
         ({"workers": [{"do": "kill_at_call", "moment": "during"}]}, r"workers\[0\].moment: wants one of before"),
+        ({"workers": [{"do": "pause_at_call", "moment": "after"}]}, r"workers\[0\].seconds: is missing"),
+        ({"workers": [{"do": "shorten"}]}, r"workers\[0\].seconds: is missing"),
         (
             {"calls": [{"do": "throttle", "operation": []}, {"do": "silence", "operation": [1]}]},
             r"calls\[1\].operation",
@@ -178,6 +182,19 @@ def test_calls_are_chosen_by_operation_and_conflicts_are_of_transactions_only() 
     assert kinds == [type(None), type(None), faults.Throttle, faults.Conflict]
 
 
+def test_calls_of_the_gateway_itself_are_for_faults_of_workers_only() -> None:
+    course = decisions(
+        calls=[{"do": "throttle"}, {"do": "delay", "seconds": 1}],
+        workers=[{"do": "kill_at_call", "moment": "before", "nth": 3}],
+    )
+    fates = [course.call("f", operation, "{}") for operation in ("PostToConnection", "PutItem", "Invoke")]
+    assert [(type(fate.fault), fate.delay_s) for fate in fates] == [
+        (type(None), 0),
+        (faults.Throttle, 1),
+        (faults.KillAtCall, 0),
+    ]
+
+
 # --- several at once ---
 
 
@@ -194,6 +211,14 @@ def test_delays_add_up_and_the_first_other_fault_counts() -> None:
     assert (first.delay_s, type(first.fault)) == (3, faults.DropPost)
     assert (second.delay_s, type(second.fault)) == (3, faults.RepeatPost)
     assert [entry["applied"] for entry in _entries(course)] == [2, 1, 1, 2]
+
+
+def test_first_fault_of_an_invocation_counts() -> None:
+    shorten, kill = {"do": "shorten", "seconds": 5}, {"do": "kill_after", "nth": 1, "seconds": 4}
+    first = decisions(workers=[kill, shorten])
+    hits = [first.invocation("f", "{}") for _ in range(2)]
+    assert [type(hit and hit.fault) for hit in hits] == [faults.KillAfter, faults.Shorten]
+    assert [entry["chosen"] for entry in _entries(first)] == [1, 1]
 
 
 def test_kill_at_a_call_goes_before_what_the_service_would_answer() -> None:

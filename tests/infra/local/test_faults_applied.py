@@ -1,5 +1,6 @@
 """Every fault of a plan, seen from outside a real gateway. Times are only ever waited for, never raced."""
 
+import asyncio
 import concurrent.futures
 import json
 import socket
@@ -13,11 +14,13 @@ from typing import Any
 
 import boto3
 import httpx
+import psutil
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from websockets.asyncio.client import ClientConnection, connect
 
+from infra.local.services import CREDENTIALS
 from tests.infra.local.serving import CONFORMANCE, REPOSITORY, Record, Serving, eventually, serving, shake_hands
 
 _TABLE = "local-things"
@@ -389,6 +392,86 @@ def test_worker_is_killed_at_its_nth_call(faulty: Serving, moment: str, stored: 
     assert counts(faulty) == [(1, 1)]
 
 
+@pytest.mark.parametrize(("moment", "arrived"), [("before", ["a", "end"]), ("after", ["a", "b", "end"])])
+async def test_worker_is_killed_at_its_nth_post(faulty: Serving, moment: str, arrived: list[str]) -> None:
+    put(faulty, workers=[{"do": "kill_at_call", "operation": "PostToConnection", "nth": 2, "moment": moment}])
+    async with connect(faulty.websocket("plain")) as client:
+        identifier = await identify(client)
+        error = await asyncio.to_thread(faulty.invoke, "local-Actor", posting(identifier, "a", "b", "c"))
+        assert error["errorMessage"].endswith("signal: killed")
+        post(faulty, identifier, "end")
+        assert await arriving(client, len(arrived)) == arrived
+    assert counts(faulty) == [(1, 1)]
+
+
+def posting(identifier: str, *texts: str) -> Any:
+    arguments = [{"ConnectionId": identifier, "Data": text} for text in texts]
+    return {"do": {"calls": [["apigatewaymanagementapi", "post_to_connection", each] for each in arguments]}}
+
+
+@pytest.mark.parametrize(("moment", "sent"), [("before", 0), ("after", 1)])
+def test_worker_is_killed_when_it_invokes_another(faulty: Serving, moment: str, sent: int) -> None:
+    put(faulty, workers=[{"do": "kill_at_call", "operation": "Invoke", "moment": moment}])
+    mark = uuid.uuid4().hex
+    asked = {"FunctionName": "local-Witness", "InvocationType": "Event", "Payload": json.dumps({"mark": mark})}
+    error = faulty.invoke("local-Actor", {"do": {"calls": [["lambda", "invoke", asked]]}})
+    assert error["errorMessage"].endswith("signal: killed")
+    faulty.recorded(marked(send(faulty, "local-Witness")[0]))
+    assert len([record for record in faulty.records() if marked(mark)(record)]) == sent
+
+
+@pytest.mark.parametrize(("moment", "stored"), [("before", [True, False]), ("after", [True, True])])
+def test_worker_is_frozen_at_its_nth_call_and_goes_on(faulty: Serving, moment: str, stored: list[bool]) -> None:
+    put(
+        faulty,
+        workers=[{"do": "pause_at_call", "operation": "PutItem", "nth": 2, "moment": moment, "seconds": _AGES_S}],
+    )
+    names = new_names(2)
+    worker = psutil.Process(faulty.describe()["pid"])
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        call = threads.submit(faulty.invoke, "local-Actor", {"do": {"calls": [storing(name) for name in names]}})
+        eventually(lambda: worker.status() == psutil.STATUS_STOPPED)
+        assert keys(faulty, *names) == stored
+        assert counts(faulty) == [(1, 1)]
+        clear(faulty)
+        assert len(call.result()) == 2
+    eventually(lambda: keys(faulty, *names) == [True, True])
+
+
+def test_worker_stands_still_that_long(faulty: Serving) -> None:
+    put(faulty, workers=[{"do": "pause_at_call", "nth": 1, "moment": "before", "seconds": 0.3}])
+    (answer,) = answers_to(faulty, storing("still"))
+    assert answer["s"] >= 0.3
+
+
+def test_worker_that_is_frozen_beyond_its_deadline_is_killed(faulty: Serving) -> None:
+    put(
+        faulty,
+        workers=[
+            {"do": "pause_at_call", "moment": "after", "seconds": _AGES_S},
+            {"do": "shorten", "function": "Actor", "seconds": 1},
+        ],
+    )
+    error = faulty.invoke("local-Actor", {"do": {"calls": [storing("frozen")]}})
+    assert error["errorMessage"].endswith("Task timed out after 1.00 seconds")
+
+
+def test_deadline_of_an_invocation_is_shortened(faulty: Serving) -> None:
+    put(faulty, workers=[{"do": "shorten", "function": "Actor", "nth": [1, 3], "seconds": [0.4, 0.5]}])
+    began = time.monotonic()
+    error = faulty.invoke("local-Actor", {"do": {"sleep": 9}})
+    assert time.monotonic() - began >= 0.4
+    assert error["errorType"] == "Sandbox.Timedout"
+    assert faulty.describe()["remaining_ms"] > 500
+    assert faulty.describe()["remaining_ms"] <= 500
+    assert counts(faulty) == [(2, 2)]
+
+
+def test_deadline_is_never_later_than_the_functions_own(faulty: Serving) -> None:
+    put(faulty, workers=[{"do": "shorten", "seconds": 5}])
+    assert faulty.describe("local-Brief")["remaining_ms"] <= 1000
+
+
 def test_only_calls_of_the_function_are_counted(faulty: Serving) -> None:
     put(faulty, workers=[{"do": "kill_at_call", "function": "Actor", "nth": 1, "moment": "before"}])
     (name,) = new_names(1)
@@ -552,10 +635,10 @@ def test_plan_may_be_yaml_but_nothing_that_a_page_may_send(faulty: Serving) -> N
     assert report(faulty)["seed"] == 6
 
 
-def test_gateway_without_the_option_has_neither_the_path_nor_the_proxy(gateway: Serving) -> None:
+def test_gateway_without_the_option_has_neither_the_path_nor_keys_for_each_worker(gateway: Serving) -> None:
     assert httpx.get(gateway.http("_faults")).json() == {"message": "Not Found"}
     assert httpx.delete(gateway.http("_faults")).status_code == 404
-    assert "worker" not in gateway.describe()["environment"]["AWS_ENDPOINT_URL"]
+    assert gateway.describe()["environment"]["AWS_ACCESS_KEY_ID"] == CREDENTIALS["AWS_ACCESS_KEY_ID"]
 
 
 def test_plan_comes_from_a_file_and_ends_with_the_gateway_whatever_it_holds(tmp_path: Path) -> None:
