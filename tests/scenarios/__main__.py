@@ -37,7 +37,7 @@ def _play(scenario: Scenario, relay: Relay, seeds: range) -> Row:
     total = Row(name_of(scenario))
     for seed in seeds:
         total.add(asyncio.run(run(scenario, relay, seed)))
-    resume = f"{total.worst_resume_s:.2f} s" if total.worst_resume_s else "-"
+    resume = f"{max(total.resumes_s):.2f} s" if total.resumes_s else "-"
     counts = map(str, (total.runs, total.faults, total.lost, total.doubled, total.out_of_order))
     print(_line(total.name, *counts, resume, f"{time.monotonic() - began_s:.1f} s"), flush=True)
     return total

@@ -1,13 +1,16 @@
 """A client as a careful author would write it, that counts what it should never see.
 
-It connects again after every close, takes up its reply by offset, trims what it has, drops what an older writer sends,
-and sends its message with the same id until that has been accepted. A device without a message of its own reads along.
+It connects again after every close, takes up its replies by offset, trims what it has, drops what an older writer of a
+reply sends, and sends each of its messages with the same id until that has been accepted. A device without messages of
+its own reads along: it wants the answer to every message of the conversation.
 """
 
 import asyncio
 import hashlib
 import json
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -20,14 +23,17 @@ QUIET_S = 2.0
 """After so long a silence the client asks again: its question or the answer may be lost. Too early does no harm."""
 PAUSE_S = 0.1
 """Before another try of what was refused."""
+REPLACED = '{"type": "replaced"}'
+"""The end of a reply, to a client that hears of it no more."""
 
 
 @dataclass
 class Assembly:
-    """One reply as this client has it. `ends` are all the different ends that were told."""
+    """One reply as this client has it. `ends` are all the different ends that were told; `message` what it answers."""
 
     id: str
-    epoch: int
+    epoch: int = 0
+    message: str | None = None
     units: bytes = b""
     ends: set[str] = field(default_factory=set)
 
@@ -43,6 +49,17 @@ class Assembly:
     @property
     def end(self) -> Frame | None:
         return json.loads(next(iter(self.ends))) if self.ends else None
+
+    @property
+    def is_whole(self) -> bool:
+        return any(json.loads(end)["type"] == "complete" for end in self.ends)
+
+    def is_current(self, frame: Frame) -> bool:
+        """Whether a frame comes from the reply's present writer, which it may itself introduce."""
+        if frame["epoch"] < self.epoch:
+            return False
+        self.epoch = frame["epoch"]
+        return True
 
     def place(self, frame: Frame) -> bool:
         """False if the frame begins beyond what is here. Raises ``ContradictionError``."""
@@ -64,35 +81,42 @@ class ContradictionError(Exception):
     """Other words than before at the same place of a reply."""
 
 
-class Client:
-    """One device. `content` is None if it only reads along; `cancel_at` is the length at which it has enough."""
+class Device:
+    """What all devices of a user do alike: they connect and connect again, and put replies together.
+
+    `wanted` are the ids of the messages whose answers the device must have, `index` what each reply of the conversation
+    answers, as far as a history would tell.
+    """
 
     def __init__(
-        self,
-        url: str,
-        key: str,
-        conversation: str,
-        message_id: str,
-        content: str | None,
-        random: Random,
+        self, url: str, key: str, conversation: str, wanted: frozenset[str], index: dict[str, str], random: Random
     ) -> None:
         self.replies: dict[str, Assembly] = {}
-        self.current: Assembly | None = None
-        self.worst_resume_s = 0.0
+        self.current: dict[str, Assembly] = {}
+        """The reply to each message, the newest one that is known."""
+        self.said: dict[str, set[str]] = {}
+        """The messages of others, by id, in every wording that was told."""
+        self.typed_s: dict[str, float] = {}
+        """When each message was first known to be accepted, by id."""
+        self.resumes_s: list[float] = []
         self.connects = 0
+        self.late: Counter[str] = Counter()
+        """How often text came for a reply that had ended, by reply."""
         self.contradictions = 0
         self.rivals = 0
         self.refusal: Frame | None = None
         self.ended_s: float | None = None
-        self.cancel_at: int | None = None
+        self.wanted = wanted
         self.greeted = asyncio.Event()
         self._url, self._key = url, key
-        self._conversation, self._id, self._content = conversation, message_id, content
+        self._conversation = conversation
+        self._index = index
         self._random = random
-        self._resumed_s: float | None = None
+        self._epochs: dict[int, str] = {}
+        self._resumed_s: dict[str, float] = {}
 
     async def follow(self) -> None:
-        """Until the message has its whole answer, however many sockets that takes."""
+        """Until every message has its whole answer, however many sockets that takes."""
         while not self._done():
             self.connects += 1
             headers = {"Authorization": f"Bearer {self._key}"}
@@ -101,12 +125,14 @@ class Client:
                     await self._converse(socket)
             except (OSError, WebSocketException):  # refused, cut or closed
                 await asyncio.sleep(self._random.uniform(PAUSE_S / 2, PAUSE_S))
+        self.ended_s = time.monotonic()
 
     def _done(self) -> bool:
-        return self.ended_s is not None or self.refusal is not None
+        whole = {message for message, reply in self.current.items() if reply.is_whole}
+        return self.refusal is not None or self.wanted <= whole
 
     async def _converse(self, socket: ClientConnection) -> None:
-        self._resumed_s = None
+        self._resumed_s.clear()
         await self._say(socket, action="hello", conversation=self._conversation)
         while not self._done():
             try:
@@ -120,16 +146,13 @@ class Client:
         await socket.send(json.dumps(frame))
 
     async def _ask(self, socket: ClientConnection) -> None:
-        """For whatever is missing: the reply, or its beginning."""
-        if self.current is not None and not self.current.ends:
-            await self._resume(socket, self.current)
-        elif self._content is not None:
-            await self._say(socket, action="send", id=self._id, conversation=self._conversation, content=self._content)
-        else:
-            await self._say(socket, action="resume", conversation=self._conversation, offset=0)
+        """For whatever is missing."""
+        for reply in self.current.values():
+            if not reply.ends:
+                await self._resume(socket, reply)
 
     async def _resume(self, socket: ClientConnection, reply: Assembly) -> None:
-        self._resumed_s = self._resumed_s or time.monotonic()
+        self._resumed_s.setdefault(reply.id, time.monotonic())
         await self._say(socket, action="resume", reply=reply.id, offset=reply.length)
 
     async def _heed(self, socket: ClientConnection, frame: Frame) -> None:
@@ -137,75 +160,151 @@ class Client:
             case "ready":
                 self.greeted.set()
                 await self._ask(socket)
-            case "error":
-                await self._error(socket, frame)
-            case "typing" | "resumed" | "message" | "complete":
-                if self._takes_up(frame):
-                    await self._progress(socket, frame)
+            case "error" if frame.get("reply") is None:
+                await self._refused(socket, frame)
+            case "typing" | "user" | "resumed" | "message" | "complete" | "error":
+                reply = self._reply_of(frame)
+                if reply is not None:
+                    await self._progress(socket, reply, frame)
             case None:  # API Gateway's own words: it could not reach a function
                 await self._try_again(socket)
 
-    def _takes_up(self, frame: Frame) -> bool:
-        """Whether the frame is of the newest reply, which it may introduce."""
-        current = self.current
-        if current is None or frame["epoch"] > current.epoch:
-            self.current = self.replies.setdefault(frame["reply"], Assembly(frame["reply"], frame["epoch"]))
-            return True
-        if frame["epoch"] == current.epoch and frame["reply"] != current.id:
+    def _reply_of(self, frame: Frame) -> Assembly | None:
+        """The reply that a frame belongs to, and may introduce; None if an older writer of it sent the frame."""
+        reply = self.replies.setdefault(frame["reply"], Assembly(frame["reply"]))
+        if not reply.is_current(frame):
+            return None
+        if frame["epoch"] and self._epochs.setdefault(frame["epoch"], reply.id) != reply.id:
             self.rivals += 1
-        return bool(frame["reply"] == current.id)
+        reply.message = reply.message or self._answered_by(frame)
+        if reply.message is not None:
+            self._take_up(reply, reply.message)
+        return reply
 
-    async def _progress(self, socket: ClientConnection, frame: Frame) -> None:
-        assert self.current is not None
-        if self._resumed_s is not None and frame["type"] != "typing":
-            self.worst_resume_s = max(self.worst_resume_s, time.monotonic() - self._resumed_s)
-            self._resumed_s = None
-        if frame["type"] == "message":
-            await self._text(socket, self.current, frame)
-        elif frame["type"] == "complete":
-            await self._complete(socket, self.current, frame)
+    def _answered_by(self, frame: Frame) -> str | None:
+        """The message that a reply answers; in a conversation with one message it can only be that."""
+        if len(self.wanted) == 1:
+            return next(iter(self.wanted))
+        known = frame.get("id")
+        return None if known is None else str(known)
+
+    def _take_up(self, reply: Assembly, message: str) -> None:
+        self._index[reply.id] = message
+        self.typed_s.setdefault(message, time.monotonic())
+        current = self.current.setdefault(message, reply)
+        is_new = reply is not current and not reply.ends and not current.is_whole
+        if is_new and (current.ends or reply.epoch == 0 or reply.epoch > current.epoch):
+            self.current[message] = reply
+
+    async def _progress(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
+        self._time(reply, frame)
+        match frame["type"]:
+            case "user":
+                self.said.setdefault(frame["id"], set()).add(frame["content"])
+            case "message":
+                await self._text(socket, reply, frame)
+            case "complete":
+                await self._complete(socket, reply, frame)
+            case "error":
+                reply.ends.add(_told(frame))
+                await self._broken_off(socket, frame)
+
+    def _time(self, reply: Assembly, frame: Frame) -> None:
+        """How long a resume took. A reply whose turn has not come answers it with `typing`, and has nothing yet."""
+        if reply.id not in self._resumed_s or frame["type"] == "user" or (frame["type"] == "typing" and reply.epoch):
+            return
+        took_s = time.monotonic() - self._resumed_s.pop(reply.id)
+        if frame["type"] != "typing":
+            self.resumes_s.append(took_s)
 
     async def _text(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
+        self.late[reply.id] += bool(reply.ends)
         try:
             if not reply.place(frame):
                 await self._resume(socket, reply)
         except ContradictionError:
             self.contradictions += 1
-        if self.cancel_at is not None and reply.length >= self.cancel_at:
-            self.cancel_at = None
-            await self._say(socket, action="cancel", reply=reply.id)
 
     async def _complete(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
         if reply.length < frame["length"]:
             await self._resume(socket, reply)
-            return
-        reply.ends.add(_told(frame))
-        self.ended_s = time.monotonic()
+        else:
+            reply.ends.add(_told(frame))
 
-    async def _error(self, socket: ClientConnection, frame: Frame) -> None:
-        if frame.get("reply") is not None:
-            if self._takes_up(frame):
-                await self._broken_off(socket, self.replies[frame["reply"]], frame)
-        elif frame["retryable"]:
+    async def _broken_off(self, socket: ClientConnection, frame: Frame) -> None:
+        """A reply has ended, and not well."""
+
+    async def _refused(self, socket: ClientConnection, frame: Frame) -> None:
+        if frame["retryable"]:
             await self._try_again(socket)
-        elif frame["code"] == "forbidden" and self._content is None:
-            self.current = None  # a newer reply has taken its place, or there is none yet: silence lets us ask again
-        elif frame["code"] == "forbidden" and self.current is not None:
-            self.current.ends.add("replaced")
-            await self._try_again(socket)
+        elif frame["code"] == "forbidden":
+            await self._replaced(socket)
         else:
             self.refusal = frame
 
-    async def _broken_off(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
-        reply.ends.add(_told(frame))
-        if not frame["retryable"]:
-            self.refusal = frame
-        elif self._content is not None:
-            await self._try_again(socket)
+    async def _replaced(self, _: ClientConnection) -> None:
+        """A reply that was asked for is not there, or a newer one has taken its place: nobody says which."""
+        for reply in self.current.values():
+            if not reply.ends:
+                reply.ends.add(REPLACED)
 
     async def _try_again(self, socket: ClientConnection) -> None:
         await asyncio.sleep(PAUSE_S)
         await self._ask(socket)
+
+
+class Sender(Device):
+    """A device with messages of its own, by id. `cancel_at`: the length of a reply at which its user has enough."""
+
+    def __init__(self, messages: Mapping[str, str], *device: Any) -> None:
+        super().__init__(*device)
+        self.cancel_at: int | None = None
+        self.cancelled_s: dict[str, float] = {}
+        """When the model was to be stopped, by reply."""
+        self._messages = messages
+
+    async def _ask(self, socket: ClientConnection) -> None:
+        await super()._ask(socket)
+        for message, content in self._messages.items():
+            reply = self.current.get(message)
+            if reply is None or (reply.ends and not reply.is_whole):
+                await self._say(socket, action="send", id=message, conversation=self._conversation, content=content)
+
+    async def _text(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
+        await super()._text(socket, reply, frame)
+        if self.cancel_at is not None and reply.length >= self.cancel_at:
+            self.cancel_at = None
+            await self._cancel(socket, reply)
+
+    async def _cancel(self, socket: ClientConnection, reply: Assembly) -> None:
+        self.cancelled_s[reply.id] = time.monotonic()
+        await self._say(socket, action="cancel", reply=reply.id)
+
+    async def _broken_off(self, socket: ClientConnection, frame: Frame) -> None:
+        if frame["retryable"]:
+            await self._try_again(socket)
+        else:
+            self.refusal = frame
+
+    async def _replaced(self, socket: ClientConnection) -> None:
+        await super()._replaced(socket)
+        await self._try_again(socket)
+
+
+class Reader(Device):
+    """A device that only reads along."""
+
+    async def _ask(self, socket: ClientConnection) -> None:
+        """What it has never heard of, the history tells; what is newest, nobody has to."""
+        await super()._ask(socket)
+        newest = {message: reply for reply, message in self._index.items()}
+        for reply in set(newest.values()) - set(self.replies):
+            await self._say(socket, action="resume", reply=reply, offset=0)
+        if all(reply.ends for reply in self.current.values()):
+            await self._say(socket, action="resume", conversation=self._conversation, offset=0)
+
+    def _answered_by(self, frame: Frame) -> str | None:
+        return super()._answered_by(frame) or self._index.get(frame["reply"])
 
 
 def _told(frame: Frame) -> str:

@@ -148,7 +148,7 @@ async def cancel_against_completion(stage: Stage) -> None:
     for _ in range(3):
         talk = stage.talk(deltas=20, last_pause_s=stage.random.uniform(0.1, 0.7), may_stop=True)
         sender = talk.sender()
-        sender.cancel_at = len(talk.text) // 2
+        sender.cancel_at = len(talk.messages[0].text) // 2
         talk.reader()
     await stage.play()
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,8 @@ from infra.local.script import Pause, Script, answer, closing, output_tokens, pa
 from tests.conftest import Relay
 from tests.end_to_end.phone import Phone
 from tests.end_to_end.test_bad_input import workers
-from tests.scenarios.client import Client
+from tests.scenarios.client import REPLACED, Assembly, Device, Reader, Sender
+from tests.scenarios.rows import Rows
 
 PATIENCE_S = 45.0
 """Far beyond what any scenario takes: who has no end by then will never have one."""
@@ -28,7 +30,8 @@ WORDS = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t
 class Row:
     """What came of a scenario, over its runs. `faults` is how much went wrong as planned.
 
-    Lost and doubled are UTF-16 code units, or replies that nobody asked for.
+    Lost and doubled are UTF-16 code units, or replies that nobody asked for. A cancel lasts from the client's frame
+    until the model sees its connection closed.
     """
 
     name: str
@@ -37,7 +40,8 @@ class Row:
     lost: int = 0
     doubled: int = 0
     out_of_order: int = 0
-    worst_resume_s: float = 0.0
+    resumes_s: list[float] = field(default_factory=list)
+    cancels_s: list[float] = field(default_factory=list)
     flaws: list[str] = field(default_factory=list)
 
     @property
@@ -50,112 +54,171 @@ class Row:
         self.lost += other.lost
         self.doubled += other.doubled
         self.out_of_order += other.out_of_order
-        self.worst_resume_s = max(self.worst_resume_s, other.worst_resume_s)
+        self.resumes_s += other.resumes_s
+        self.cancels_s += other.cancels_s
         self.flaws += other.flaws
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a user asks, and what the model answers."""
+
+    id: str
+    prompt: str
+    text: str
 
 
 @dataclass
 class Talk:
-    """One conversation, of which one message is answered by `text`. `may_stop`: its user may have enough before."""
+    """One conversation. `may_stop`: its user may have enough of a reply before it ends."""
 
     relay: Relay
     conversation: str
-    text: str
+    messages: tuple[Message, ...]
     random: Random
     may_stop: bool = False
-    clients: list[Client] = field(default_factory=list)
+    devices: list[Device] = field(default_factory=list)
+    index: dict[str, str] = field(default_factory=dict)
 
-    def sender(self) -> Client:
-        return self._client(self.conversation)
+    @property
+    def senders(self) -> list[Sender]:
+        return [device for device in self.devices if isinstance(device, Sender)]
 
-    def reader(self) -> Client:
-        return self._client(None)
+    def sender(self, *messages: Message) -> Sender:
+        """A device that sends these messages at once, or all of the conversation's."""
+        said = {message.id: message.prompt for message in messages or self.messages}
+        sender = Sender(said, *self._device(frozenset(said)))
+        self.devices.append(sender)
+        return sender
 
-    def _client(self, content: str | None) -> Client:
+    def reader(self) -> Reader:
+        reader = Reader(*self._device(frozenset(message.id for message in self.messages)))
+        self.devices.append(reader)
+        return reader
+
+    def requests(self) -> list[tuple[Message, Any]]:
+        """What the model was asked, in the order in which it was."""
+        asked = [(message, each) for message in self.messages for each in self.relay.requests_for(message.prompt)]
+        return sorted(asked, key=lambda pair: pair[1].received_at)
+
+    def _device(self, wanted: frozenset[str]) -> tuple[Any, ...]:
         random = Random(self.random.random())  # noqa: S311 -- replayable, not secret
-        relay = self.relay
-        self.clients.append(Client(relay.websocket, relay.key, self.conversation, "m1", content, random))
-        return self.clients[-1]
+        return self.relay.websocket, self.relay.key, self.conversation, wanted, self.index, random
 
 
 class Stage:
-    """One run of a scenario."""
+    """One run of a scenario. `scale` is how much of a heavy one is played, from 0 to 1."""
 
-    def __init__(self, relay: Relay, name: str, seed: int) -> None:
+    def __init__(self, relay: Relay, name: str, seed: int, scale: float = 1.0) -> None:
         self.random = Random(f"{name} {seed}")  # noqa: S311 -- replayable, not secret
         self.flaws: list[str] = []
         self.replies_may_break = False
-        """Then one message may have several replies, each of a higher epoch."""
+        """Then one message may have several replies, one after the other."""
+        self.patience_s = PATIENCE_S
+        self.talks: list[Talk] = []
         self._relay = relay
+        self._rows = Rows(relay)
         self._name = name
         self._seed = seed
-        self._talks: list[Talk] = []
+        self._scale = scale
+        self._faults = 0
 
-    async def faults(self, **sections: Any) -> None:
-        """From now on these go wrong. What happens hangs on the run's seed."""
+    def scaled(self, full: int, least: int) -> int:
+        return max(least, round(full * self._scale))
+
+    async def faults(self, **sections: Any) -> int:
+        """From now on these go wrong. What happens hangs on the run's seed. Gives how often the last ones have."""
         async with httpx.AsyncClient() as http:
-            plan = {"seed": self._seed, **sections}
-            (await http.post(f"http://{self._relay.address}/_faults", json=plan)).raise_for_status()
+            url = f"http://{self._relay.address}/_faults"
+            report = (await http.get(url)).raise_for_status().json()
+            (await http.post(url, json={"seed": self._seed, **sections})).raise_for_status()
+        applied = sum(int(fault["applied"]) for fault in report["faults"])
+        self._faults += applied
+        return applied
 
     def talk(
-        self, *, deltas: int = 40, pause_s: float = 0.02, last_pause_s: float = 0.0, may_stop: bool = False
+        self,
+        *,
+        messages: int = 1,
+        deltas: int = 40,
+        pause_s: float = 0.02,
+        last_pause_s: float = 0.0,
+        may_stop: bool = False,
     ) -> Talk:
-        """A new conversation; its reply takes about `deltas` times `pause_s`."""
+        """A new conversation; each of its replies takes about `deltas` times `pause_s`."""
         conversation = f"{self._name} {self._seed} {uuid4().hex}"
+        ids = [f"m{n}" for n in range(1, messages + 1)]
+        said = tuple(self._message(each, conversation, deltas, pause_s, last_pause_s) for each in ids)
+        self.talks.append(Talk(self._relay, conversation, said, self.random, may_stop))
+        return self.talks[-1]
+
+    def _message(self, message_id: str, conversation: str, deltas: int, pause_s: float, last_pause_s: float) -> Message:
         chars = self.random.randint(5, 30)
-        text = (WORDS * (deltas * chars // len(WORDS) + 1))[: deltas * chars]
-        self._relay.plays(conversation, _script(text, chars, pause_s, last_pause_s))
-        self._talks.append(Talk(self._relay, conversation, text, self.random, may_stop))
-        return self._talks[-1]
+        text = (f"{message_id}: " + WORDS * (deltas * chars // len(WORDS) + 1))[: deltas * chars]
+        message = Message(message_id, f"{message_id} of {conversation}", text)
+        self._relay.plays(message.prompt, _script(text, chars, pause_s, last_pause_s))
+        return message
 
     async def play(self) -> None:
-        """Every device of every conversation, until each has its reply."""
-        await self.end_of(*(client.follow() for talk in self._talks for client in talk.clients))
+        """Every device of every conversation, until each has its replies."""
+        await self.end_of(*(device.follow() for talk in self.talks for device in talk.devices))
 
     async def end_of(self, *following: Awaitable[None]) -> None:
         """Until all these devices have their replies."""
         try:
-            await asyncio.wait_for(asyncio.gather(*following), PATIENCE_S)
+            await asyncio.wait_for(asyncio.gather(*following), self.patience_s)
         except TimeoutError:
             self.flaws.append("somebody waits for ever")
 
     async def judge(self) -> Row:
         """Puts an end to the faults, and looks at what everybody has."""
-        row = Row(self._name, runs=1, faults=await self._applied(), flaws=self.flaws)
         await self.faults()
-        for talk in self._talks:
-            _judge_talk(row, talk)
-            if not self.replies_may_break:
-                row.doubled += len(self._relay.requests_for(talk.conversation)) - 1
-        await asyncio.gather(*(self._judge_memory(row, talk) for talk in self._talks))
+        row = Row(self._name, runs=1, faults=self._faults, flaws=self.flaws)
+        owed = await asyncio.to_thread(self._rows.replies)
+        for talk in self.talks:
+            await self._judge_talk(row, talk, owed)
+        await asyncio.gather(*(self._judge_memory(row, talk) for talk in self.talks))
         await self._judge_leaks(row)
         row.flaws = [f"{self._name}, seed {self._seed}: {flaw}" for flaw in row.flaws]
         return row
 
-    async def _applied(self) -> int:
-        async with httpx.AsyncClient() as http:
-            report = (await http.get(f"http://{self._relay.address}/_faults")).raise_for_status().json()
-        return sum(fault["applied"] for fault in report["faults"])
+    async def _judge_talk(self, row: Row, talk: Talk, owed: Mapping[str, int]) -> None:
+        turns = await asyncio.to_thread(self._rows.turns, talk.conversation)
+        for message in talk.messages:
+            _judge_message(row, talk, message)
+            asked = len(talk.relay.requests_for(message.prompt))
+            row.doubled += max(0, asked - (owed[turns[message.id]] if self.replies_may_break else 1))
+        for device in talk.devices:
+            row.resumes_s += device.resumes_s
+            row.out_of_order += device.contradictions
+            row.doubled += device.rivals
+        row.cancels_s += _cancels_s(talk)
+        row.flaws += [f"a reply has {len(told)} ends" for told in _ends(talk).values() if len(told) > 1]
+        if not self.replies_may_break:
+            row.out_of_order += _overtaken(talk, turns)
 
     async def _judge_memory(self, row: Row, talk: Talk) -> None:
         """A later message takes along what the devices have, and nothing else."""
         later = f"and then? {talk.conversation}"
         async with Phone.connected(self._relay.websocket, self._relay.key) as phone:
-            await phone.ask(later, id="m2", conversation=talk.conversation)
+            await phone.ask(later, id="later", conversation=talk.conversation)
         said = [_said(turn) for turn in self._relay.requests_for(later)[-1].body["messages"]]
-        reply = talk.clients[0].current
-        if said != [talk.conversation, reply.text if reply else "", later]:
+        turns = await asyncio.to_thread(self._rows.turns, talk.conversation)
+        known = {message.id: message for message in talk.messages}
+        expected = [each for name in turns if name in known for each in (known[name].prompt, _shown(talk, name))]
+        if said != [*expected, later]:
             row.flaws.append("the model was told another history than the devices have")
 
     async def _judge_leaks(self, row: Row) -> None:
         deadline_s = time.monotonic() + PATIENCE_S
-        while (leaks := self._leaks()) and time.monotonic() < deadline_s:  # noqa: ASYNC110 -- no event tells of it
+        while (leaks := await asyncio.to_thread(self._leaks)) and time.monotonic() < deadline_s:  # noqa: ASYNC110 -- no event tells of it
             await asyncio.sleep(0.05)
         row.flaws += leaks
 
     def _leaks(self) -> list[str]:
-        asked = [request for talk in self._talks for request in self._relay.requests_for(talk.conversation)]
+        asked = [request for talk in self.talks for _, request in talk.requests()]
         leaks = ["a model still writes" for request in asked if request.closed_at is None]
+        leaks += [leak for talk in self.talks for leak in self._rows.leaks(talk.conversation)]
         try:
             running = len(workers(self._relay, "message"))
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -174,40 +237,75 @@ def _said(turn: dict[str, Any]) -> str:
     return "".join(block["text"] for block in turn["content"] if block["type"] == "text")
 
 
-def _judge_talk(row: Row, talk: Talk) -> None:
-    for client in talk.clients:
-        _judge_client(row, talk, client)
+def _shown(talk: Talk, message: str) -> str:
+    shown = (device.current[message].text for device in talk.devices if message in device.current)
+    return next(shown, "")
+
+
+def _ends(talk: Talk) -> dict[str, set[str]]:
+    """All the different ends of each reply that anybody was told of."""
     ends: dict[str, set[str]] = {}
-    for client in talk.clients:
-        for reply in client.replies.values():
-            ends.setdefault(reply.id, set()).update(reply.ends - {"replaced"})
-    row.flaws += [f"a reply has {len(told)} ends" for told in ends.values() if len(told) > 1]
-    newest = max((reply.epoch for client in talk.clients for reply in client.replies.values()), default=0)
-    row.doubled += max(0, len(talk.relay.requests_for(talk.conversation)) - newest)
-    if len({client.current.id for client in talk.clients if client.current}) > 1:
+    for device in talk.devices:
+        for reply in device.replies.values():
+            ends.setdefault(reply.id, set()).update(reply.ends - {REPLACED})
+    return ends
+
+
+def _judge_message(row: Row, talk: Talk, message: Message) -> None:
+    devices = [device for device in talk.devices if message.id in device.wanted]
+    for device in devices:
+        _judge_answer(row, talk, message, device.current.get(message.id))
+        row.flaws += [
+            "a broken reply has words that nobody wrote"
+            for reply in device.replies.values()
+            if reply.message == message.id and not message.text.encode("utf-16-le").startswith(reply.units)
+        ]
+    if len({device.current[message.id].id for device in devices if message.id in device.current}) > 1:
         row.flaws.append("devices show different replies")
+    if any(device.said.get(message.id, set()) - {message.prompt} for device in talk.devices):
+        row.flaws.append("a device was told other words than its user's")
 
 
-def _judge_client(row: Row, talk: Talk, client: Client) -> None:
-    row.worst_resume_s = max(row.worst_resume_s, client.worst_resume_s)
-    row.out_of_order += client.contradictions
-    row.doubled += client.rivals
-    reply = client.current
-    end = reply.end if reply else None
-    if reply is None or end is None or client.ended_s is None:
-        row.lost += len(talk.text.encode("utf-16-le")) // 2
-        row.flaws.append(f"a reply has no end; refused with {client.refusal}")
+def _judge_answer(row: Row, talk: Talk, message: Message, reply: Assembly | None) -> None:
+    written = message.text.encode("utf-16-le")
+    end = reply.end if reply and reply.is_whole else None
+    if reply is None or end is None:
+        row.lost += len(written) // 2
+        row.flaws.append(f"{message.id} has no answer; refused with {[device.refusal for device in talk.devices]}")
         return
-    stopped = talk.may_stop and end["stop_reason"] == "cancelled"
-    written = talk.text.encode("utf-16-le")
-    written = written[: 2 * end["length"]] if stopped else written
+    if talk.may_stop and end["stop_reason"] == "cancelled":
+        written = written[: 2 * end["length"]]
     row.lost += max(0, len(written) - len(reply.units)) // 2
     row.doubled += max(0, len(reply.units) - len(written)) // 2
     row.out_of_order += not written.startswith(reply.units[: len(written)])
     if not reply.proved_by(end):
         row.flaws.append("length or SHA-256 are not the text's")
-    row.flaws += [
-        "a broken reply has words that nobody wrote"
-        for broken in client.replies.values()
-        if not talk.text.encode("utf-16-le").startswith(broken.units)
-    ]
+
+
+def _cancels_s(talk: Talk) -> Iterable[float]:
+    for sender in talk.senders:
+        for reply, cancelled_s in sender.cancelled_s.items():
+            message = next(each for each in talk.messages if each.id == sender.replies[reply].message)
+            for request in talk.relay.requests_for(message.prompt):
+                if request.closed_at is not None and not request.finished:
+                    yield request.closed_at - cancelled_s
+
+
+def _overtaken(talk: Talk, turns: Mapping[str, str]) -> int:
+    """How many messages waited although API Gateway had received them before one that was answered.
+
+    A message certainly waited that its sender knew to be accepted before the reply before had ended. Of two that were
+    received in the same millisecond, either may be first.
+    """
+    requests = talk.requests()
+    accepted_s = {name: typed_s for sender in talk.senders for name, typed_s in sender.typed_s.items()}
+    overtaken = 0
+    for n, ((_, before), (begun, _)) in enumerate(pairwise(requests), start=1):
+        ended_s = before.closed_at or time.monotonic()
+        waiting = (later.id for later, _ in requests[n + 1 :] if accepted_s.get(later.id, ended_s) < ended_s)
+        overtaken += any(_received_ms(turns[each]) < _received_ms(turns[begun.id]) for each in waiting)
+    return overtaken
+
+
+def _received_ms(turn: str) -> int:
+    return int(turn.partition("#")[0])

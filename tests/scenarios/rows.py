@@ -1,0 +1,57 @@
+"""What a deployment keeps in its table, seen from outside: through the services that its gateway has started."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import psutil
+from boto3.dynamodb.conditions import Attr, Key
+
+from chatrelay.store.table import Item, conversation_pk
+from infra.local.relay import DEVELOPER
+from infra.local.services import Services
+from tests.conftest import Relay
+
+
+class Rows:
+    """The items of one deployment's table."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def turns(self, conversation: str) -> dict[str, str]:
+        """The turn of each message by its id, in the order of the turns."""
+        messages = [item for item in self._conversation(conversation) if item["sk"].endswith("#1")]
+        return {item["id"]: item["sk"].removeprefix("TURN#").removesuffix("#1") for item in messages}
+
+    def replies(self) -> Counter[str]:
+        """How many replies were ever owed for each turn."""
+        return Counter(item["turn"] for item in _all(self._table.scan, FilterExpression=Attr("sk").eq("REPLY")))
+
+    def leaks(self, conversation: str) -> list[str]:
+        """What must not be there when nobody writes or waits any more."""
+        items = self._conversation(conversation)
+        leaks = [f"{item['sk']} is left" for item in items if item["sk"].startswith("QUEUE#")]
+        leaks += ["a lease is held" for item in items if item["sk"] == "LEASE" and item.get("reply") is not None]
+        return leaks + ["a lease has waiters" for item in items if item["sk"] == "LEASE" and item.get("queued")]
+
+    def _conversation(self, conversation: str) -> list[Item]:
+        of = Key("pk").eq(conversation_pk(DEVELOPER, conversation))
+        return _all(self._table.query, KeyConditionExpression=of, ConsistentRead=True)
+
+    @cached_property
+    def _table(self) -> Any:
+        children = psutil.Process(self._relay.process.pid).children()
+        server = next(child for child in children if "infra.local.moto_server" in child.cmdline())
+        (table,) = Services(f"http://127.0.0.1:{server.cmdline()[-1]}").resource("dynamodb").tables.all()
+        return table
+
+
+def _all(read: Callable[..., Any], **question: Any) -> list[Item]:
+    page = read(**question)
+    items = list(page["Items"])
+    while "LastEvaluatedKey" in page:
+        page = read(**question, ExclusiveStartKey=page["LastEvaluatedKey"])
+        items += page["Items"]
+    return items
