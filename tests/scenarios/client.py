@@ -84,12 +84,19 @@ class ContradictionError(Exception):
 class Device:
     """What all devices of a user do alike: they connect and connect again, and put replies together.
 
-    `wanted` are the ids of the messages whose answers the device must have, `index` what each reply of the conversation
-    answers, as far as a history would tell.
+    `wanted` are the ids of the messages whose answers the device must have, `only` the one that the conversation has if
+    it has no other, and `index` what each reply answers, as far as a history would tell.
     """
 
     def __init__(
-        self, url: str, key: str, conversation: str, wanted: frozenset[str], index: dict[str, str], random: Random
+        self,
+        url: str,
+        key: str,
+        conversation: str,
+        wanted: frozenset[str],
+        only: str | None,
+        index: dict[str, str],
+        random: Random,
     ) -> None:
         self.replies: dict[str, Assembly] = {}
         self.current: dict[str, Assembly] = {}
@@ -106,10 +113,14 @@ class Device:
         self.rivals = 0
         self.refusal: Frame | None = None
         self.ended_s: float | None = None
+        self.quiet_s = QUIET_S
         self.wanted = wanted
         self.greeted = asyncio.Event()
+        self.begun = asyncio.Event()
+        """Some text is there."""
         self._url, self._key = url, key
         self._conversation = conversation
+        self._only = only
         self._index = index
         self._random = random
         self._epochs: dict[int, str] = {}
@@ -136,7 +147,7 @@ class Device:
         await self._say(socket, action="hello", conversation=self._conversation)
         while not self._done():
             try:
-                frame = json.loads(await asyncio.wait_for(socket.recv(), QUIET_S))
+                frame = json.loads(await asyncio.wait_for(socket.recv(), self.quiet_s))
             except TimeoutError:
                 await self._ask(socket)
             else:
@@ -182,11 +193,8 @@ class Device:
         return reply
 
     def _answered_by(self, frame: Frame) -> str | None:
-        """The message that a reply answers; in a conversation with one message it can only be that."""
-        if len(self.wanted) == 1:
-            return next(iter(self.wanted))
-        known = frame.get("id")
-        return None if known is None else str(known)
+        """The message that a reply answers, if the frame says so or there is only one."""
+        return frame.get("id", self._only)
 
     def _take_up(self, reply: Assembly, message: str) -> None:
         self._index[reply.id] = message
@@ -224,6 +232,8 @@ class Device:
                 await self._resume(socket, reply)
         except ContradictionError:
             self.contradictions += 1
+        if reply.length:
+            self.begun.set()
 
     async def _complete(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
         if reply.length < frame["length"]:

@@ -8,10 +8,11 @@ from typing import Any
 import psutil
 from boto3.dynamodb.conditions import Attr, Key
 
-from chatrelay.store.table import Item, conversation_pk
 from infra.local.relay import DEVELOPER
 from infra.local.services import Services
 from tests.conftest import Relay
+
+Item = dict[str, Any]
 
 
 class Rows:
@@ -37,7 +38,7 @@ class Rows:
         return leaks + ["a lease has waiters" for item in items if item["sk"] == "LEASE" and item.get("queued")]
 
     def _conversation(self, conversation: str) -> list[Item]:
-        of = Key("pk").eq(conversation_pk(DEVELOPER, conversation))
+        of = Key("pk").eq(f"CONVERSATION#{DEVELOPER}#{conversation}")
         return _all(self._table.query, KeyConditionExpression=of, ConsistentRead=True)
 
     @cached_property

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -14,11 +14,11 @@ import psutil
 
 from infra.local.script import Pause, Script, answer, closing, output_tokens, partial
 from tests.conftest import Relay
-from tests.end_to_end.phone import Phone
 from tests.end_to_end.test_bad_input import workers
 from tests.scenarios.client import REPLACED, Assembly, Device, Reader, Sender
 from tests.scenarios.rows import Rows
 
+P = TypeVar("P")
 PATIENCE_S = 45.0
 """Far beyond what any scenario takes: who has no end by then will never have one."""
 ENVIRONMENTS = 3
@@ -61,11 +61,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Message:
-    """What a user asks, and what the model answers."""
+    """What a user asks, and what the model answers: `text`, as `script` writes it."""
 
     id: str
     prompt: str
     text: str
+    script: Script
 
 
 @dataclass
@@ -101,9 +102,15 @@ class Talk:
         asked = [(message, each) for message in self.messages for each in self.relay.requests_for(message.prompt)]
         return sorted(asked, key=lambda pair: pair[1].received_at)
 
+    def later(self) -> Sender:
+        """A device that asks something when all is over."""
+        asked = {"later": f"and then? {self.conversation}"}
+        return Sender(asked, *self._device(frozenset(asked)))
+
     def _device(self, wanted: frozenset[str]) -> tuple[Any, ...]:
+        only = self.messages[0].id if len(self.messages) == 1 else None
         random = Random(self.random.random())  # noqa: S311 -- replayable, not secret
-        return self.relay.websocket, self.relay.key, self.conversation, wanted, self.index, random
+        return self.relay.websocket, self.relay.key, self.conversation, wanted, only, self.index, random
 
 
 class Stage:
@@ -114,7 +121,10 @@ class Stage:
         self.flaws: list[str] = []
         self.replies_may_break = False
         """Then one message may have several replies, one after the other."""
+        self.resumes_are_timed = True
+        """Unless they have to wait until a worker counts as dead."""
         self.patience_s = PATIENCE_S
+        self.resumes_s: list[float] = []
         self.talks: list[Talk] = []
         self._relay = relay
         self._rows = Rows(relay)
@@ -122,9 +132,14 @@ class Stage:
         self._seed = seed
         self._scale = scale
         self._faults = 0
+        self._planned = False
 
     def scaled(self, full: int, least: int) -> int:
         return max(least, round(full * self._scale))
+
+    def sample(self, points: Sequence[P], full: int, least: int) -> list[P]:
+        """So many of `points`, or all if there are no more."""
+        return self.random.sample(points, min(len(points), self.scaled(full, least)))
 
     async def faults(self, **sections: Any) -> int:
         """From now on these go wrong. What happens hangs on the run's seed. Gives how often the last ones have."""
@@ -133,6 +148,7 @@ class Stage:
             report = (await http.get(url)).raise_for_status().json()
             (await http.post(url, json={"seed": self._seed, **sections})).raise_for_status()
         applied = sum(int(fault["applied"]) for fault in report["faults"])
+        self._planned = self._planned or bool(sections)
         self._faults += applied
         return applied
 
@@ -155,13 +171,14 @@ class Stage:
     def _message(self, message_id: str, conversation: str, deltas: int, pause_s: float, last_pause_s: float) -> Message:
         chars = self.random.randint(5, 30)
         text = (f"{message_id}: " + WORDS * (deltas * chars // len(WORDS) + 1))[: deltas * chars]
-        message = Message(message_id, f"{message_id} of {conversation}", text)
-        self._relay.plays(message.prompt, _script(text, chars, pause_s, last_pause_s))
+        script = _script(text, chars, pause_s, last_pause_s)
+        message = Message(message_id, f"{message_id} of {conversation}", text, script)
+        self._relay.plays(message.prompt, script)
         return message
 
-    async def play(self) -> None:
-        """Every device of every conversation, until each has its replies."""
-        await self.end_of(*(device.follow() for talk in self.talks for device in talk.devices))
+    async def play(self, *talks: Talk) -> None:
+        """Every device of these conversations, or of all, until each has its replies."""
+        await self.end_of(*(device.follow() for talk in talks or self.talks for device in talk.devices))
 
     async def end_of(self, *following: Awaitable[None]) -> None:
         """Until all these devices have their replies."""
@@ -173,11 +190,14 @@ class Stage:
     async def judge(self) -> Row:
         """Puts an end to the faults, and looks at what everybody has."""
         await self.faults()
-        row = Row(self._name, runs=1, faults=self._faults, flaws=self.flaws)
+        row = Row(self._name, runs=1, faults=self._faults, resumes_s=self.resumes_s, flaws=self.flaws)
+        if self._planned and not self._faults:
+            row.flaws.append("nothing went wrong, so nothing was shown")
         owed = await asyncio.to_thread(self._rows.replies)
         for talk in self.talks:
             await self._judge_talk(row, talk, owed)
-        await asyncio.gather(*(self._judge_memory(row, talk) for talk in self.talks))
+        some_at_a_time = asyncio.Semaphore(ENVIRONMENTS)
+        await asyncio.gather(*(self._judge_memory(row, talk, some_at_a_time) for talk in self.talks))
         await self._judge_leaks(row)
         row.flaws = [f"{self._name}, seed {self._seed}: {flaw}" for flaw in row.flaws]
         return row
@@ -189,7 +209,7 @@ class Stage:
             asked = len(talk.relay.requests_for(message.prompt))
             row.doubled += max(0, asked - (owed[turns[message.id]] if self.replies_may_break else 1))
         for device in talk.devices:
-            row.resumes_s += device.resumes_s
+            row.resumes_s += device.resumes_s if self.resumes_are_timed else []
             row.out_of_order += device.contradictions
             row.doubled += device.rivals
         row.cancels_s += _cancels_s(talk)
@@ -197,11 +217,11 @@ class Stage:
         if not self.replies_may_break:
             row.out_of_order += _overtaken(talk, turns)
 
-    async def _judge_memory(self, row: Row, talk: Talk) -> None:
+    async def _judge_memory(self, row: Row, talk: Talk, limit: asyncio.Semaphore) -> None:
         """A later message takes along what the devices have, and nothing else."""
         later = f"and then? {talk.conversation}"
-        async with Phone.connected(self._relay.websocket, self._relay.key) as phone:
-            await phone.ask(later, id="later", conversation=talk.conversation)
+        async with limit:
+            await self.end_of(talk.later().follow())
         said = [_said(turn) for turn in self._relay.requests_for(later)[-1].body["messages"]]
         turns = await asyncio.to_thread(self._rows.turns, talk.conversation)
         known = {message.id: message for message in talk.messages}
