@@ -1,14 +1,17 @@
-"""The HTTP API: health and status, as the existing app and its monitors ask for them."""
+"""The HTTP API: health and status as the existing app and its monitors ask for them; messages too long for a frame."""
 
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.content_types import APPLICATION_JSON
 
 import chatrelay
-from chatrelay.errors import Unauthorized
+from chatrelay import protocol
+from chatrelay.errors import Forbidden, InvalidMessage, Told, TooLarge, Unauthorized
 from chatrelay.identity import credential, lower_case
 from chatrelay.protocol import AGENTS
 from chatrelay.wiring import Wiring
@@ -16,6 +19,13 @@ from chatrelay.wiring import Wiring
 logger = Logger()
 wiring = Wiring()
 app = APIGatewayHttpResolver()
+
+STATUS = {
+    InvalidMessage: HTTPStatus.BAD_REQUEST,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+}
 
 
 @logger.inject_lambda_context
@@ -40,11 +50,30 @@ def status() -> dict[str, Any]:
     return {"status": "running", "version": chatrelay.__version__, "health": "ok", "timestamp": _now()}
 
 
-@app.exception_handler(Unauthorized)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
-def unauthorized(problem: Unauthorized) -> Response[dict[str, str]]:
+@app.post("/api/conversations/<conversation>/messages")
+def message(conversation: str) -> tuple[dict[str, Any], int]:
+    """202: the message is kept, and its reply streams over the user's sockets that show the conversation."""
+    user = _user()
+    event = app.current_event
+    send = protocol.parse_posted(event.decoded_body, conversation=unquote(conversation), agent=protocol.AGENTS[0])
+    reply = wiring.reception.keep(user, send, event.request_context.time_epoch)
+    return {"id": send.id, "conversation": send.conversation, "reply": reply}, HTTPStatus.ACCEPTED
+
+
+@app.exception_handler(Told)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
+def told(problem: Told) -> Response[dict[str, str]]:
     """The body that the app expects."""
+    status = next(status for kind, status in STATUS.items() if isinstance(problem, kind))
     body = {"error": str(problem), "code": problem.code}
-    return Response(status_code=401, content_type=APPLICATION_JSON, body=body)
+    return Response(status_code=status, content_type=APPLICATION_JSON, body=body)
+
+
+def _user() -> str:
+    key = credential(lower_case(app.current_event.headers))
+    user = None if key is None else wiring.keys.user_of(key)
+    if user is None:
+        raise Unauthorized("Invalid API key")
+    return user
 
 
 def _now() -> str:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from botocore.exceptions import BotoCoreError, ClientError
 
+from chatrelay.errors import Unavailable
 from chatrelay.identity import lower_case, speaks_version_1
 from chatrelay.protocol import AGENTS, SUBPROTOCOL, Dialect
 from chatrelay.store.connections import Connection
@@ -46,8 +46,7 @@ def _wake_message() -> None:
 
     A pending connection is not worth it: its key comes at once, and would only start another environment.
     """
-    function = wiring.environment.text("MESSAGE_FUNCTION")
     try:
-        wiring.functions.invoke(FunctionName=function, InvocationType="Event", Payload=b'{"warm": true}')
-    except (BotoCoreError, ClientError) as problem:
-        logger.warning("could not wake the message function", error=type(problem).__name__)
+        wiring.workers.warm()
+    except Unavailable as problem:
+        logger.warning("could not wake the message function", error=str(problem))

@@ -5,6 +5,7 @@ not retried; it makes Lambda call ``failed``, which tells the phone.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
@@ -14,7 +15,8 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 import chatrelay.agents.claude  # noqa: F401  takes a second, which the first message need not wait for
 from chatrelay.errors import ClientError, Duplicate, Superseded
 from chatrelay.reception import Frame, Message
-from chatrelay.relay import Outcome
+from chatrelay.relay import Outcome, Shift
+from chatrelay.store.place import Place
 from chatrelay.wiring import Wiring
 
 logger = Logger()
@@ -24,29 +26,43 @@ runner = asyncio.Runner()  # one event loop as long as the environment lives, so
 
 
 @logger.inject_lambda_context
-@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Answers one frame, for as long as it takes. ``{"warm": true}`` only builds what the next frame will need."""
+    """Answers one frame, for as long as it takes, and what waits behind it.
+
+    ``{"continue": {"user", "conversation"}}`` answers what waits in a conversation; ``{"warm": true}`` only builds what
+    the next frame will need.
+    """
     if "warm" in event:
         _ = wiring.reception, wiring.relay
+        return
+    shift = Shift.of(context.aws_request_id, context.get_remaining_time_in_millis() / 1000)
+    if "continue" in event:
+        _write(wiring.relay.go_on(Place(**event["continue"]), shift))
         return
     frame = Frame.from_event(event)
     message = wiring.reception.receive(frame)
     if message is not None:
-        _answer(frame, message, context)
+        _answer(frame, message, shift)
 
 
-def _answer(frame: Frame, message: Message, context: LambdaContext) -> None:
-    time_left_s = context.get_remaining_time_in_millis() / 1000
+def _answer(frame: Frame, message: Message, shift: Shift) -> None:
     try:
-        outcome = runner.run(wiring.relay.answer(message, context.aws_request_id, time_left_s))
+        _write(wiring.relay.answer(message, shift))
     except Duplicate as known:
         wiring.reception.attach(frame, message, known.reply)
-    except Superseded:
-        logger.warning("the reply was ended by somebody else")
     except ClientError as problem:
         wiring.reception.tell(frame, problem)
-    else:
+
+
+def _write(replies: AsyncIterator[Outcome]) -> None:
+    try:
+        runner.run(_record_all(replies))
+    except Superseded:
+        logger.warning("the reply was ended by somebody else")
+
+
+async def _record_all(replies: AsyncIterator[Outcome]) -> None:
+    async for outcome in replies:
         _record(outcome)
 
 
@@ -54,7 +70,8 @@ def _record(outcome: Outcome) -> None:
     metrics.add_dimension("status", outcome.status.value)
     metrics.add_metric("Replies", MetricUnit.Count, 1)
     metrics.add_metric("Posts", MetricUnit.Count, outcome.posts)
-    metrics.add_metric("ReadersLeft", MetricUnit.Count, int(outcome.reader_left))
+    metrics.add_metric("ReadersLeft", MetricUnit.Count, outcome.readers_left)
     if outcome.first_text_s is not None:
         metrics.add_metric("FirstText", MetricUnit.Seconds, outcome.first_text_s)
     logger.info("reply ended", status=outcome.status.value, length=outcome.length, posts=outcome.posts)
+    metrics.flush_metrics()

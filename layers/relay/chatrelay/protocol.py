@@ -14,13 +14,15 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from chatrelay.errors import InvalidMessage, Told
+from chatrelay.errors import InvalidMessage, Told, TooLarge
 from chatrelay.text import whole
 
 VERSION = 1
 SUBPROTOCOL = "chatrelay.v1"
 FRAME_LIMIT_BYTES = 32 * 1024
 """API Gateway closes a socket over a longer frame; it is metered in steps of this size, too."""
+CONTENT_LIMIT_BYTES = 300_000
+"""A message has to fit into one item of DynamoDB."""
 HEARTBEAT_S = 30
 ID_LIMIT = 64
 CONVERSATION_LIMIT = 128
@@ -85,11 +87,25 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Acknowledge:
+    """``{"action":"ack","reply","offset"}``: the connection has shown the reply up to there."""
+
+    reply: str
+    offset: int
+
+
+@dataclass(frozen=True)
 class Configuration:
     """The ``builderos`` app's ``{"working_directory": …}``: asks for ``ready`` once more."""
 
 
-Inbound = Hello | Ping | Send | Resume | Cancel | Configuration
+Question = Hello | Ping | Resume | Cancel | Acknowledge | Configuration
+Inbound = Send | Question
+
+
+def parse_posted(body: str | None, *, conversation: str, agent: str) -> Send:
+    """A message that came by HTTP, with the fields of ``send`` but those that its address has. Raises as ``parse``."""
+    return _send({**_object(body), "conversation": conversation}, agent)
 
 
 def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str) -> Inbound:
@@ -111,10 +127,12 @@ def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str) ->
             return _resume(frame)
         case "cancel":
             return Cancel(_name(frame, "reply", ID_LIMIT))
+        case "ack":
+            return Acknowledge(_name(frame, "reply", ID_LIMIT), _offset(frame))
         case "ping":
             return Ping()
         case _:
-            raise InvalidMessage("action", "must be one of cancel, hello, ping, resume, send")
+            raise InvalidMessage("action", "must be one of ack, cancel, hello, ping, resume, send")
 
 
 def _send(frame: dict[str, Any], agent: str) -> Send:
@@ -130,10 +148,7 @@ def _resume(frame: dict[str, Any]) -> Resume:
     reply, conversation = _optional(frame, "reply", ID_LIMIT), _optional(frame, "conversation", CONVERSATION_LIMIT)
     if reply is None and conversation is None:
         raise InvalidMessage("reply", "is missing, and so is conversation")
-    offset = frame.get("offset", 0)
-    if not isinstance(offset, int) or isinstance(offset, bool) or not 0 <= offset <= OFFSET_LIMIT:
-        raise InvalidMessage("offset", f"must be a whole number from 0 to {OFFSET_LIMIT}")
-    return Resume(reply, conversation, offset)
+    return Resume(reply, conversation, _offset({"offset": 0, **frame}))
 
 
 def _builderos(frame: dict[str, Any], agent: str, message_id: str) -> Inbound:
@@ -184,9 +199,20 @@ def _content(frame: dict[str, Any]) -> str:
     content = _string(frame, "content")
     if not content.strip():
         raise InvalidMessage("content", "must not be empty")
+    if (length := len(content.encode())) > CONTENT_LIMIT_BYTES:
+        raise TooLarge(f"content: must have at most {CONTENT_LIMIT_BYTES} bytes of UTF-8, has {length}")
     if frame.get("attachments"):
         raise InvalidMessage("attachments", "are not supported by this version of the relay")
     return content
+
+
+def _offset(frame: dict[str, Any]) -> int:
+    if "offset" not in frame:
+        raise InvalidMessage("offset", "is missing")
+    offset = frame["offset"]
+    if not isinstance(offset, int) or isinstance(offset, bool) or not 0 <= offset <= OFFSET_LIMIT:
+        raise InvalidMessage("offset", f"must be a whole number from 0 to {OFFSET_LIMIT}")
+    return offset
 
 
 def _agent(value: Any, field_name: str = "agent") -> str:
@@ -239,7 +265,12 @@ def ready(*, user: str, agent: str, conversation: str | None, active: str | None
 
     Never names a working directory: the app ignores every frame that does.
     """
-    limits = {"frame_bytes": FRAME_LIMIT_BYTES, "id": ID_LIMIT, "conversation": CONVERSATION_LIMIT}
+    limits = {
+        "frame_bytes": FRAME_LIMIT_BYTES,
+        "content_bytes": CONTENT_LIMIT_BYTES,
+        "id": ID_LIMIT,
+        "conversation": CONVERSATION_LIMIT,
+    }
     fields = {"user": user, "agent": agent, "protocol": VERSION, "heartbeat": HEARTBEAT_S, "limits": limits}
     if conversation is not None:
         fields["conversation"] = conversation
@@ -249,7 +280,7 @@ def ready(*, user: str, agent: str, conversation: str | None, active: str | None
 
 
 def typing(origin: Origin, message_id: str) -> Outbound:
-    """The message is accepted and kept; its answer is coming."""
+    """The message is accepted and kept; its answer is coming, in epoch 0 after the conversation's other ones."""
     return Outbound("typing", "", {"id": message_id, **origin.fields()})
 
 

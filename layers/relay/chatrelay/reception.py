@@ -1,16 +1,30 @@
-"""What a frame from a client is answered with before any model is asked: greetings, authentication, refusals."""
+"""Whatever comes in before any model is asked: greetings, authentication, refusals; messages are handed on."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from chatrelay import protocol
-from chatrelay.errors import Gone, InvalidMessage, Told, Unauthorized
+from chatrelay.errors import Duplicate, Gone, InvalidMessage, Told, Unauthorized
 from chatrelay.gateway import Gateway
-from chatrelay.protocol import Cancel, Configuration, Dialect, Hello, Inbound, Outbound, Ping, Resume, Send
+from chatrelay.protocol import (
+    Acknowledge,
+    Cancel,
+    Configuration,
+    Dialect,
+    Hello,
+    Inbound,
+    Outbound,
+    Ping,
+    Question,
+    Resume,
+    Send,
+)
 from chatrelay.resumption import Resumption
 from chatrelay.store.connections import Connection, Connections
+from chatrelay.store.conversations import Conversations
 from chatrelay.store.keys import Keys
+from chatrelay.store.place import Place
 
 KEY_LIMIT = 256
 
@@ -49,8 +63,16 @@ class Message:
 class Reception:
     """Receives every frame; answers all but messages, which it hands on."""
 
-    def __init__(self, connections: Connections, keys: Keys, gateway: Gateway, resumption: Resumption) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        conversations: Conversations,
+        keys: Keys,
+        gateway: Gateway,
+        resumption: Resumption,
+    ) -> None:
         self._connections = connections
+        self._conversations = conversations
         self._keys = keys
         self._gateway = gateway
         self._resumption = resumption
@@ -73,11 +95,23 @@ class Reception:
         if message.connection.dialect is not Dialect.RELAY:
             return
         try:
-            self._resumption.resume(message.user, message.connection.id, Resume(reply, None, 0))
+            self._resumption.resume(message.user, message.connection, Resume(reply, None, 0))
         except Told as problem:
             self.tell(frame, problem)
         except Gone:
             self._connections.close(frame.connection_id)
+
+    def keep(self, user: str, send: Send, received_ms: int) -> str:
+        """Stores a message that came by another way than a socket, and calls a worker for it; gives its reply's id.
+
+        The same one again is only looked after again.
+        """
+        try:
+            reply = self._conversations.accept(user, send, received_ms).origin.reply
+        except Duplicate as known:
+            reply = known.reply
+        self._resumption.settle(Place(user, send.conversation))
+        return reply
 
     def message(self, frame: Frame) -> Message | None:
         """The message in `frame`, answering nothing; None if it is no message, or not of a user who is still there."""
@@ -104,24 +138,29 @@ class Reception:
         if connection.user is None:
             self._first_frame(connection, frame)
             return None
-        match _parse(connection, frame):
-            case Send() as parsed:
-                self._connections.view(connection, parsed.conversation)
-                return Message(connection, connection.user, parsed, frame.received_ms)
+        parsed = _parse(connection, frame)
+        if isinstance(parsed, Send):
+            self._connections.view(connection, parsed.conversation)
+            return Message(connection, connection.user, parsed, frame.received_ms)
+        self._answer(connection, connection.user, parsed)
+        return None
+
+    def _answer(self, connection: Connection, user: str, asked: Question) -> None:
+        match asked:
             case Hello(conversation):
                 if conversation is not None:
                     self._connections.view(connection, conversation)
-                self._greet(connection, connection.user, conversation)
-            case Resume() as asked:
-                conversation = self._resumption.resume(connection.user, connection.id, asked)
-                self._connections.view(connection, conversation)
-            case Cancel() as asked:
-                self._resumption.cancel(connection.user, asked)
+                self._greet(connection, user, conversation)
+            case Resume():
+                self._resumption.resume(user, connection, asked)
+            case Cancel():
+                self._resumption.cancel(user, asked)
+            case Acknowledge():
+                self._resumption.acknowledge(user, connection.id, asked)
             case Configuration():
-                self._greet(connection, connection.user)
+                self._greet(connection, user)
             case Ping():
                 self._post(connection.id, protocol.pong())
-        return None
 
     def _first_frame(self, connection: Connection, frame: Frame) -> None:
         """Authenticates a pending connection by its key, which is the whole frame."""
@@ -137,7 +176,7 @@ class Reception:
         self._greet(connection, user)
 
     def _greet(self, connection: Connection, user: str, conversation: str | None = None) -> None:
-        active = conversation and self._resumption.active(user, conversation)
+        active = conversation and self._resumption.active(Place(user, conversation))
         ready = protocol.ready(user=user, agent=connection.agent, conversation=conversation, active=active)
         self._post(connection.id, ready)
 

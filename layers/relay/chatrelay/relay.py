@@ -1,41 +1,67 @@
 """A message goes in, the reply streams out: what this project exists for."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from chatrelay import protocol
+from chatrelay import endings, protocol
 from chatrelay.agents import Agent
 from chatrelay.audience import Audience
 from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING, Cursor
-from chatrelay.errors import Interrupted, NoSuchAgent, ReplyError, Unavailable, Upstream
+from chatrelay.errors import Interrupted, NoSuchAgent, PostError, ReplyError, Unavailable, Upstream
 from chatrelay.gateway import CONCURRENT_POSTS, Gateway
-from chatrelay.outbox import Outbox
-from chatrelay.protocol import Dialect, Origin, Outbound
+from chatrelay.protocol import Dialect, Outbound
 from chatrelay.reception import Message
 from chatrelay.reply import Ending, Reply, Status
+from chatrelay.resumption import Resumption
 from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Accepted, Conversations
-from chatrelay.store.replies import HEARTBEAT_S, Replies, Signals
+from chatrelay.store.leases import EXPIRES_S, HEARTBEAT_S, Leases, Signals
+from chatrelay.store.place import Place
+from chatrelay.store.replies import Replies
+from chatrelay.workers import Workers
 
 PACING = {Dialect.RELAY: RELAY_PACING, Dialect.BUILDEROS: BUILDEROS_PACING}
 ORDERLY_END_S = 30
 """How long before the function's deadline a reply is ended in order instead of being cut."""
+FRESH_WORKER_S = 300
+"""A message that waited gets a new worker if this one has less time left."""
 
 JOURNAL_PIECE_BYTES = 300_000
 """An item of DynamoDB has at most 400 KB."""
 
 
 @dataclass(frozen=True)
+class Shift:
+    """One invocation: its id, and when it has to be over, by the monotonic clock."""
+
+    worker: str
+    deadline_s: float
+
+    @classmethod
+    def of(cls, worker: str, time_left_s: float) -> "Shift":
+        return cls(worker, time.monotonic() + time_left_s)
+
+    @property
+    def left_s(self) -> float:
+        return self.deadline_s - time.monotonic()
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """How a reply went. `first_text_s` is from the message's acceptance to the delivery of the first text, if any."""
+    """How a reply went, to all who read along.
+
+    `first_text_s` is from the beginning of its writing to the first delivery of text, if there was any.
+    """
 
     status: Status
     length: int
     posts: int
-    reader_left: bool
+    readers_left: int
     first_text_s: float | None
 
 
@@ -46,8 +72,11 @@ class Relay:
         self,
         connections: Connections,
         conversations: Conversations,
+        leases: Leases,
         replies: Replies,
+        resumption: Resumption,
         gateway: Gateway,
+        workers: Workers,
         agents: Mapping[str, Agent],
         history_tokens: int,
     ) -> None:
@@ -55,78 +84,108 @@ class Relay:
         self._posting = ThreadPoolExecutor(CONCURRENT_POSTS, "post")
         self._connections = connections
         self._conversations = conversations
+        self._leases = leases
         self._replies = replies
+        self._resumption = resumption
         self._gateway = gateway
+        self._workers = workers
         self._agents = agents
         self._history_tokens = history_tokens
 
-    async def answer(self, message: Message, worker: str, time_left_s: float) -> Outcome:
-        """Accepts `message`, streams its reply and stores it, within `time_left_s`. `worker` is this invocation's id.
+    async def answer(self, message: Message, shift: Shift) -> AsyncIterator[Outcome]:
+        """Accepts `message` and writes its reply, or whatever comes before it and after it in the conversation.
 
-        Raises ``NoSuchAgent`` and ``Duplicate``; ``Superseded`` when the reply turns out to be another's, and then the
+        Raises ``NoSuchAgent`` and ``Duplicate``; ``Superseded`` when a reply turns out to be another's, and then the
         client hears nothing more from here.
         """
-        agent = self._agents.get(message.send.agent)
-        if agent is None:
+        if message.send.agent not in self._agents:
             raise NoSuchAgent(message.send.agent)
         accepted = await asyncio.to_thread(
-            self._conversations.accept, message.user, message.send, message.received_ms, worker
+            self._conversations.accept,
+            message.user,
+            message.send,
+            message.received_ms,
+            sender=message.connection.id,
+            worker=shift.worker,
         )
+        if accepted.waits:
+            with suppress(PostError):  # who has not heard it sends it again
+                await self._post(message.connection.id, _typing(accepted).encode(datetime.now(UTC)))
+        else:
+            yield await self._write_reply(accepted, shift)
+        async for outcome in self.go_on(accepted.place, shift):
+            yield outcome
+
+    async def go_on(self, place: Place, shift: Shift) -> AsyncIterator[Outcome]:
+        """Writes the replies to the messages that wait in a conversation, one by one. Raises ``Superseded``."""
+        while (accepted := await asyncio.to_thread(self._next, place, shift)) is not None:
+            yield await self._write_reply(accepted, shift)
+
+    def _next(self, place: Place, shift: Shift) -> Accepted | None:
+        """The message whose turn it is. None if none waits, another worker has it, or a new one should."""
+        self._resumption.bury(place)
+        if shift.left_s > FRESH_WORKER_S:
+            return self._conversations.take_next(place, shift.worker)
+        self._resumption.settle(place)
+        return None
+
+    async def _write_reply(self, accepted: Accepted, shift: Shift) -> Outcome:
         reply = Reply(accepted.origin.reply)
         async with Audience(reply, accepted.origin, self._post) as audience:
-            await self._seat(audience, accepted, message)
-            writing = self._copy(agent, accepted, reply, audience)
-            last = await self._write(writing, accepted.origin, reply, audience, time_left_s - ORDERLY_END_S)
-            audience.wake()
-            await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
-            with suppress(Unavailable):  # then those who have just come will find the end in the table
-                await self._admit(audience, accepted.origin, await asyncio.to_thread(self._replies.end, reply.id), {})
+            await self._seat(audience, accepted)
+            async with self._listening(accepted, reply, audience) as stop:
+                writing = self._copy(accepted, reply, audience)
+                last = await self._write(writing, stop, accepted, reply, shift.left_s - ORDERLY_END_S)
+                audience.wake()
+                await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
+            await self._admit(audience, accepted, await self._let_go(accepted), {})
             audience.end(last)
         await self._forget_gone(audience, accepted)
-        return _outcome(reply, audience.outboxes[message.connection.id])
+        return _outcome(reply, audience)
 
-    async def _seat(self, audience: Audience, accepted: Accepted, message: Message) -> None:
-        """The sender first, then all the user's other connections that show the conversation."""
-        typing = protocol.typing(accepted.origin, message.send.id)
-        await audience.join(message.connection.id, [typing], PACING[message.connection.dialect])
-        said = protocol.user(accepted.origin, message.send.id, message.send.content)
-        for viewer in await asyncio.to_thread(self._connections.viewers, message.user, message.send.conversation):
-            if viewer.connection_id != message.connection.id:
-                await audience.join(viewer.connection_id, [said, typing], PACING[viewer.dialect])
+    async def _seat(self, audience: Audience, accepted: Accepted) -> None:
+        """All the user's connections that show the conversation. The sender's knows what the message was."""
+        typing = _typing(accepted)
+        said = protocol.user(accepted.origin, accepted.send.id, accepted.send.content)
+        for viewer in await asyncio.to_thread(self._connections.viewers, accepted.place):
+            first = [typing] if viewer.connection_id == accepted.sender else [said, typing]
+            await audience.join(viewer.connection_id, first, PACING[viewer.dialect])
 
     async def _forget_gone(self, audience: Audience, accepted: Accepted) -> None:
-        place = accepted.user, accepted.origin.conversation
         for connection_id, outbox in audience.outboxes.items():
             if outbox.closed:
-                await asyncio.to_thread(self._connections.gone, *place, connection_id)
+                await asyncio.to_thread(self._connections.gone, accepted.place, connection_id)
 
     async def _post(self, connection_id: str, frame: bytes) -> None:
         await asyncio.get_running_loop().run_in_executor(self._posting, self._gateway.post, connection_id, frame)
 
     async def _write(
-        self, writing: Coroutine[None, None, Ending], origin: Origin, reply: Reply, audience: Audience, time_s: float
+        self,
+        writing: Coroutine[None, None, Ending],
+        stop: "asyncio.Task[None]",
+        accepted: Accepted,
+        reply: Reply,
+        time_s: float,
     ) -> Outbound:
-        """Lets the model write until it has ended, its user cancels or the time is over; says how: the last frame."""
+        """Lets the model write until it has ended, somebody says stop or the time is over; says how: the last frame."""
         copying = asyncio.create_task(writing)
-        listening = asyncio.create_task(self._listen(origin, reply, audience))
         try:
-            await asyncio.wait({copying, listening}, timeout=time_s, return_when=asyncio.FIRST_COMPLETED)
-            if listening.done():
-                listening.result()
-                return _cancel(origin, reply)
+            await asyncio.wait({copying, stop}, timeout=time_s, return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                stop.result()
+                return endings.cancel(accepted.origin, reply)
             if not copying.done():
-                return _break_off(origin, reply, Interrupted("The answer took longer than it may."))
-            return _complete(origin, reply, copying.result())
+                return endings.break_off(accepted.origin, reply, Interrupted("The answer took longer than it may."))
+            return endings.complete(accepted.origin, reply, copying.result())
         except ReplyError as problem:
-            return _break_off(origin, reply, problem)
+            return endings.break_off(accepted.origin, reply, problem)
         finally:
             copying.cancel()
-            listening.cancel()
-            await asyncio.gather(copying, listening, return_exceptions=True)
+            await asyncio.gather(copying, return_exceptions=True)
 
-    async def _copy(self, agent: Agent, accepted: Accepted, reply: Reply, audience: Audience) -> Ending:
+    async def _copy(self, accepted: Accepted, reply: Reply, audience: Audience) -> Ending:
         turns = await asyncio.to_thread(self._conversations.history, accepted, self._history_tokens)
-        async with aclosing(agent.answer(turns)) as events:
+        async with aclosing(self._agents[accepted.send.agent].answer(turns)) as events:
             async for event in events:
                 if isinstance(event, Ending):
                     return event
@@ -134,30 +193,46 @@ class Relay:
                 audience.wake()
         raise Upstream("The model's answer has no end.")
 
-    async def _listen(self, origin: Origin, reply: Reply, audience: Audience) -> None:
+    @asynccontextmanager
+    async def _listening(
+        self, accepted: Accepted, reply: Reply, audience: Audience
+    ) -> AsyncIterator["asyncio.Task[None]"]:
+        """We live, and hear, as long as the block runs. The task is done when we are told to stop."""
+        listening = asyncio.create_task(self._listen(accepted, reply, audience))
+        try:
+            yield listening
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def _listen(self, accepted: Accepted, reply: Reply, audience: Audience) -> None:
         """Twice a second: keeps what is written, says that we live, lets in whoever asks. Returns when told to stop.
 
         Raises ``Superseded`` if somebody has declared us dead.
         """
         kept = Cursor()
         admitted: dict[str, int] = {}
+        now_s = asyncio.get_running_loop().time
+        due_s = now_s()
         while True:
-            await asyncio.sleep(HEARTBEAT_S)
+            due_s = max(due_s + HEARTBEAT_S, now_s())
+            await asyncio.sleep(due_s - now_s())
             with suppress(Unavailable):  # the next one may get through, long before we count as dead
-                signals = await asyncio.to_thread(self._replies.heartbeat, reply.id)
+                signals = await asyncio.to_thread(self._leases.heartbeat, accepted.place, accepted.origin.epoch)
                 if signals.cancel:
                     return
-                await self._admit(audience, origin, signals, admitted)
+                await self._admit(audience, accepted, signals, admitted)
             with suppress(Unavailable):
                 await self._journal(reply, kept)
             with suppress(Unavailable):
-                await self._served(reply, admitted)
+                await self._served(accepted, admitted)
 
-    async def _admit(self, audience: Audience, origin: Origin, signals: Signals, admitted: dict[str, int]) -> None:
+    async def _admit(self, audience: Audience, accepted: Accepted, signals: Signals, admitted: dict[str, int]) -> None:
         """Lets in whoever has asked, but not twice for the same question: `admitted` has the offsets by connection."""
         for connection_id, offset in signals.subscribers.items():
             if admitted.get(connection_id) != offset:
-                await audience.join(connection_id, [protocol.resumed(origin, offset)], RELAY_PACING, offset)
+                resumed = protocol.resumed(accepted.origin, offset)
+                await audience.join(connection_id, [resumed], RELAY_PACING, offset)
                 admitted[connection_id] = offset
 
     async def _journal(self, reply: Reply, kept: Cursor) -> None:
@@ -166,38 +241,34 @@ class Relay:
             await asyncio.to_thread(self._replies.journal, reply.id, piece.offset, piece.content)
             kept.advance(piece)
 
-    async def _served(self, reply: Reply, admitted: dict[str, int]) -> None:
+    async def _served(self, accepted: Accepted, admitted: dict[str, int]) -> None:
         """Strikes the questions that were answered, so that the same one may be asked again."""
         for connection_id, offset in list(admitted.items()):
-            await asyncio.to_thread(self._replies.served, reply.id, connection_id, offset)
+            await asyncio.to_thread(self._leases.served, accepted.place, accepted.origin.epoch, connection_id, offset)
             del admitted[connection_id]
 
+    async def _let_go(self, accepted: Accepted) -> Signals:
+        """The reply is stored; the conversation is free for the next. Those who have asked until now.
 
-def _complete(origin: Origin, reply: Reply, ending: Ending) -> Outbound:
-    reply.complete(ending)
-    return _whole(origin, reply, ending)
-
-
-def _cancel(origin: Origin, reply: Reply) -> Outbound:
-    reply.cancel()
-    return _whole(origin, reply, Ending("cancelled", "", {}, []))
-
-
-def _break_off(origin: Origin, reply: Reply, problem: ReplyError) -> Outbound:
-    reply.break_off(problem)
-    return protocol.error(problem, origin=origin)
+        Once the lease has run out, it is no longer ours to give, and whoever buries us tells those who have asked.
+        """
+        for _ in range(int(EXPIRES_S / HEARTBEAT_S)):
+            with suppress(Unavailable):
+                return await asyncio.to_thread(self._leases.end, accepted.place, accepted.origin.epoch)
+            await asyncio.sleep(HEARTBEAT_S)
+        return Signals({}, cancel=False)
 
 
-def _whole(origin: Origin, reply: Reply, ending: Ending) -> Outbound:
-    return protocol.complete(
-        origin,
-        length=reply.length,
-        sha256=reply.sha256,
-        stop_reason=ending.stop_reason,
-        model=ending.model,
-        usage=ending.usage,
+def _typing(accepted: Accepted) -> Outbound:
+    return protocol.typing(accepted.origin, accepted.send.id)
+
+
+def _outcome(reply: Reply, audience: Audience) -> Outcome:
+    outboxes = audience.outboxes.values()
+    return Outcome(
+        reply.status,
+        reply.length,
+        posts=sum(outbox.posts for outbox in outboxes),
+        readers_left=sum(outbox.reader_left for outbox in outboxes),
+        first_text_s=min((outbox.first_text_s for outbox in outboxes if outbox.first_text_s is not None), default=None),
     )
-
-
-def _outcome(reply: Reply, outbox: Outbox) -> Outcome:
-    return Outcome(reply.status, reply.length, outbox.posts, outbox.reader_left, outbox.first_text_s)

@@ -5,6 +5,8 @@
                 ├──► INTERRUPTED   the stream or the worker broke off; the partial text is kept
                 └──► CANCELLED     the user had enough; the partial text is kept
 
+Before all that it may be QUEUED in the store, while the conversation's reply before it is written.
+
 A reply ends exactly once; any other move raises ``IllegalMove``.
 """
 
@@ -20,6 +22,7 @@ from chatrelay.text import utf16_length
 class Status(StrEnum):
     """Where a reply is in its life."""
 
+    QUEUED = "queued"
     STREAMING = "streaming"
     COMPLETE = "complete"
     FAILED = "failed"

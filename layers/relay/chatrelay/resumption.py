@@ -5,14 +5,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from chatrelay import protocol
+from chatrelay import endings, protocol
 from chatrelay.coalesce import Cursor
-from chatrelay.errors import Forbidden, Interrupted, NotDelivered, PostError, Throttled
+from chatrelay.errors import Forbidden, Interrupted, NotDelivered, PostError, Throttled, Unavailable
 from chatrelay.gateway import Gateway
-from chatrelay.protocol import Cancel, Outbound, Resume
-from chatrelay.store.connections import Connections
+from chatrelay.protocol import Acknowledge, Cancel, Outbound, Resume
+from chatrelay.reply import Reply
+from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.conversations import Conversations, StoredReply
+from chatrelay.store.leases import Lease, Leases, Writer
+from chatrelay.store.place import Place
 from chatrelay.store.replies import Replies, Whereabouts
+from chatrelay.workers import Workers
 
 PAUSES_S = (0.1, 0.3)
 DIED = "The answer broke off. Send the message again."
@@ -22,93 +26,157 @@ class Resumption:
     """What happens to replies apart from their workers. A live worker is asked; an ended reply is sent from here."""
 
     def __init__(
-        self, connections: Connections, conversations: Conversations, replies: Replies, gateway: Gateway
+        self,
+        connections: Connections,
+        conversations: Conversations,
+        leases: Leases,
+        replies: Replies,
+        gateway: Gateway,
+        workers: Workers,
     ) -> None:
         self._connections = connections
         self._conversations = conversations
+        self._leases = leases
         self._replies = replies
         self._gateway = gateway
+        self._workers = workers
 
-    def resume(self, user: str, connection_id: str, asked: Resume) -> str:
-        """Everything from the offset on goes to the connection, by the worker or from here; gives the conversation.
+    # --- asked by clients ---
 
-        Raises ``Forbidden`` if the reply is not the user's or there is none, ``Gone`` if the connection is.
+    def resume(self, user: str, connection: Connection, asked: Resume) -> None:
+        """Everything from the offset on goes to the connection, by the worker or from here.
+
+        A reply that waits is announced, and comes when its turn has come. One that broke off and was asked for again
+        has a successor, which comes from its beginning. Raises ``Forbidden`` if the reply is not the user's or there
+        is none, ``Gone`` if the connection is.
         """
-        where = self._find(user, asked.reply or self._latest(user, asked.conversation))
-        if where.live and self._replies.subscribe(where.reply, connection_id, asked.offset):
-            stored = self._conversations.stored(where)
-            if stored is not None and stored.last is None:
-                return where.conversation
-        self.bury(where)
+        where = self._asked(user, asked)
+        self.settle(where.place)
+        self._connections.view(connection, where.place.conversation)
+        writer = self._leases.look(where.place).writer  # after that: a worker that begins later sees the viewer
+        if writer and writer.turn == where.turn:
+            offset = asked.offset if writer.reply == where.reply else 0
+            if self._leases.subscribe(where.place, writer.reply, connection.id, offset):
+                return
         stored = self._conversations.stored(where)
-        if stored is None or stored.last is None:
+        if stored is None:
             raise Forbidden("There is no such reply.")
-        self._send(connection_id, stored, asked.offset)
-        return where.conversation
+        self._send(connection.id, stored, asked.offset if stored.origin.reply == where.reply else 0)
 
-    def active(self, user: str, conversation: str) -> str | None:
+    def active(self, place: Place) -> str | None:
         """The reply that is being written in a conversation, or None."""
-        reply = self._latest(user, conversation)
-        where = reply and self._replies.find(reply)
-        return where.reply if where and where.live else None
+        writer = self.settle(place).writer
+        return None if writer is None else writer.reply
 
     def cancel(self, user: str, asked: Cancel) -> None:
         """The worker is asked to stop. A reply that has ended stays as it is. Raises ``Forbidden``."""
         where = self._find(user, asked.reply)
-        if not (where.live and self._replies.cancel(where.reply)):
-            self.bury(where)
+        while not self._leases.cancel(where.place, where.reply):
+            stored = self._conversations.stored(where)
+            if stored is None or not stored.waits:
+                self.settle(where.place)
+                return
+            if self._withdraw(where, stored):
+                return
 
-    def bury(self, where: Whereabouts, *, is_dead: bool = False) -> bool:
-        """Ends a reply whose worker is dead, with what the worker left, and tells everybody who shows it.
+    def acknowledge(self, user: str, connection_id: str, asked: Acknowledge) -> None:
+        """The connection has shown the reply so far. Raises ``Forbidden``."""
+        self._replies.acknowledge(self._find(user, asked.reply).reply, connection_id, asked.offset)
 
-        The worker counts as dead after a long silence; `is_dead` if that is known. False if it lives, or the reply had
-        ended before.
+    # --- after deaths ---
+
+    def settle(self, place: Place, dead_worker: str | None = None) -> Lease:
+        """The conversation's lease, after the dead are buried and somebody is called for those who wait.
+
+        A writer counts as dead after a long silence; at once if it is the invocation `dead_worker`.
         """
-        if not is_dead and where.expired and not self._replies.declare_dead(where.reply):
-            return False
-        if not is_dead and where.live:
-            return False
-        waiting = self._replies.end(where.reply).subscribers  # no heartbeat counts now: the journal is whole
+        lease = self.bury(place, dead_worker)
+        if lease.queued and lease.writer is None:
+            with suppress(Unavailable):  # whoever looks next will call again
+                self._workers.go_on(place)
+        return lease
+
+    def bury(self, place: Place, dead_worker: str | None = None) -> Lease:
+        """The conversation's lease, after a reply whose worker is dead has been ended with what the worker left.
+
+        A burial that breaks off is repeated by the next one who looks.
+        """
+        lease = self._leases.look(place)
+        if lease.writer is None or not (lease.expired or lease.writer.worker == dead_worker):
+            return lease
+        fence = self._leases.declare_dead(place, lease.writer.reply, dead_worker)
+        if fence is not None:  # nor has it been heard meanwhile
+            self._bury(place, lease.writer, fence)
+        return self._leases.look(place)
+
+    def _bury(self, place: Place, writer: Writer, fence: int) -> None:
+        where = Whereabouts(writer.reply, place, writer.turn)
+        interrupted = self._interrupt(where)
+        waiting = self._leases.end(place, fence).subscribers
+        stored = self._conversations.stored(where)
+        if stored is None or stored.last is None:
+            return
+        for connection_id, offset in waiting.items():  # who cannot be reached will ask again
+            with suppress(PostError):
+                self._send(connection_id, stored, offset)
+        if interrupted:
+            self._tell_viewers(place, stored.last, but=waiting)
+
+    def _interrupt(self, where: Whereabouts) -> bool:
+        """False if it had ended before its worker died."""
         stored = self._conversations.stored(where)
         if stored is None or stored.last is not None:
             return False
-        last = protocol.error(Interrupted(DIED), origin=stored.origin)
-        text = self._replies.journaled(where.reply)
-        buried = self._conversations.interrupt(where, text, last)
-        if buried:
-            self._tell_viewers(where, last, waiting)
-            self._tell_waiting(StoredReply(stored.origin, text, last), waiting)
-        return buried
+        reply = Reply(where.reply)
+        reply.append(self._replies.journaled(where.reply))
+        last = endings.break_off(stored.origin, reply, Interrupted(DIED))
+        return self._conversations.interrupt(where, reply, last)
 
-    def _tell_waiting(self, ended: StoredReply, waiting: Mapping[str, int]) -> None:
-        """Whoever waited to read along gets the text too. Who cannot be reached will ask again."""
-        for connection_id, offset in waiting.items():
-            with suppress(PostError):
-                self._send(connection_id, ended, offset)
+    def _withdraw(self, where: Whereabouts, stored: StoredReply) -> bool:
+        """False if its turn has come meanwhile."""
+        reply = Reply(where.reply)
+        last = endings.cancel(stored.origin, reply)
+        withdrawn = self._conversations.withdraw(where, reply, last)
+        if withdrawn:
+            self._tell_viewers(where.place, last, but={})
+        return withdrawn
 
-    def _tell_viewers(self, where: Whereabouts, last: Outbound, waiting: Mapping[str, int]) -> None:
-        for viewer in self._connections.viewers(where.user, where.conversation):
-            if viewer.connection_id not in waiting:
+    def _tell_viewers(self, place: Place, last: Outbound, but: Mapping[str, int]) -> None:
+        for viewer in self._connections.viewers(place):
+            if viewer.connection_id not in but:
                 with suppress(PostError):
                     self._post(viewer.connection_id, last)
 
-    def _latest(self, user: str, conversation: str | None) -> str | None:
-        return None if conversation is None else self._conversations.latest_reply(user, conversation)
+    # --- both ---
 
-    def _find(self, user: str, reply: str | None) -> Whereabouts:
-        where = None if reply is None else self._replies.find(reply)
-        if where is None or where.user != user:
+    def _asked(self, user: str, asked: Resume) -> Whereabouts:
+        if asked.reply is not None:
+            return self._find(user, asked.reply)
+        place = Place(user, str(asked.conversation))
+        writer = self._leases.look(place).writer
+        found = Whereabouts(writer.reply, place, writer.turn) if writer else self._conversations.latest(place)
+        if found is None:
+            raise Forbidden("There is no such reply.")
+        return found
+
+    def _find(self, user: str, reply: str) -> Whereabouts:
+        where = self._replies.find(reply)
+        if where is None or where.place.user != user:
             raise Forbidden("There is no such reply.")
         return where
 
     def _send(self, connection_id: str, stored: StoredReply, offset: int) -> None:
+        """What is kept. A reply that has begun since we looked comes from its worker."""
+        if stored.waits:
+            self._post(connection_id, protocol.typing(stored.origin, stored.message_id))
+        if stored.last is None:
+            return
         self._post(connection_id, protocol.resumed(stored.origin, offset))
         cursor, room_bytes = Cursor.at(stored.text, offset), protocol.message_room_bytes(stored.origin)
         while (piece := cursor.next_piece(stored.text, room_bytes)).content:
             self._post(connection_id, protocol.message(stored.origin, piece.offset, piece.content))
             cursor.advance(piece)
-        if stored.last is not None:
-            self._post(connection_id, stored.last)
+        self._post(connection_id, stored.last)
 
     def _post(self, connection_id: str, frame: Outbound) -> None:
         """Sends one frame, with a few tries. Raises ``Gone``, or what the last try raised."""

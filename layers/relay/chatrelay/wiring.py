@@ -4,9 +4,6 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.config import Config
-
 from chatrelay.gateway import Gateway
 from chatrelay.reception import Reception
 from chatrelay.resumption import Resumption
@@ -14,12 +11,12 @@ from chatrelay.settings import Claude, Environment, Handshake
 from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Conversations
 from chatrelay.store.keys import Keys
+from chatrelay.store.leases import Leases
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import Table
+from chatrelay.workers import Workers
 
 if TYPE_CHECKING:
-    from mypy_boto3_lambda import LambdaClient
-
     from chatrelay.relay import Relay
 
 
@@ -44,7 +41,7 @@ class Wiring:
 
     @cached_property
     def conversations(self) -> Conversations:
-        return Conversations(self._table)
+        return Conversations(self._table, self.leases, self.replies)
 
     @cached_property
     def gateway(self) -> Gateway:
@@ -52,16 +49,19 @@ class Wiring:
 
     @cached_property
     def reception(self) -> Reception:
-        return Reception(self.connections, self.keys, self.gateway, self.resumption)
+        return Reception(self.connections, self.conversations, self.keys, self.gateway, self.resumption)
 
     @cached_property
     def resumption(self) -> Resumption:
-        return Resumption(self.connections, self.conversations, self.replies, self.gateway)
+        return Resumption(self.connections, self.conversations, self.leases, self.replies, self.gateway, self.workers)
+
+    @cached_property
+    def leases(self) -> Leases:
+        return Leases(self._impatient_table)
 
     @cached_property
     def replies(self) -> Replies:
-        # A heartbeat that takes long has missed its point: the next one is due.
-        return Replies(Table.connect(self.environment.text("TABLE_NAME"), read_timeout_s=1, attempts=3))
+        return Replies(self._impatient_table)
 
     @cached_property
     def relay(self) -> "Relay":
@@ -73,14 +73,27 @@ class Wiring:
 
         settings = Claude.read(self.environment)
         agents = {"claude": ClaudeAgent(client(settings.read_timeout_s), Secret(settings.secret), settings)}
-        return Relay(self.connections, self.conversations, self.replies, self.gateway, agents, settings.history_tokens)
+        return Relay(
+            self.connections,
+            self.conversations,
+            self.leases,
+            self.replies,
+            self.resumption,
+            self.gateway,
+            self.workers,
+            agents,
+            settings.history_tokens,
+        )
 
     @cached_property
-    def functions(self) -> "LambdaClient":
-        return boto3.client(
-            "lambda", config=Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
-        )
+    def workers(self) -> Workers:
+        return Workers.connect(self.environment.text("MESSAGE_FUNCTION"))
 
     @cached_property
     def _table(self) -> Table:
         return Table.connect(self.environment.text("TABLE_NAME"))
+
+    @cached_property
+    def _impatient_table(self) -> Table:
+        """For heartbeats: one that takes long has missed its point, and the next one is due."""
+        return Table.connect(self.environment.text("TABLE_NAME"), read_timeout_s=1, attempts=3)

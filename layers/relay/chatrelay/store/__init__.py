@@ -10,8 +10,12 @@
 | message id          | ``CONVERSATION#<user>#<id>``     | ``ID#<message id>``             |
 | a turn's message    | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#1``               |
 | a turn's reply      | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#2``               |
-| reply being written | ``REPLY#<reply>``                | ``REPLY``                       |
+| more of it          | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#2#<reply>#<n>``   |
+| who writes now      | ``CONVERSATION#<user>#<id>``     | ``LEASE``                       |
+| a turn that waits   | ``CONVERSATION#<user>#<id>``     | ``QUEUE#<turn>``                |
+| where a reply is    | ``REPLY#<reply>``                | ``REPLY``                       |
 | what it has so far  | ``REPLY#<reply>``                | ``JOURNAL#<offset>``            |
+| how far it is shown | ``REPLY#<reply>``                | ``ACK#<connection>``            |
 
 ``<turn>`` is the time at which API Gateway received the message, in milliseconds, and the reply's id: the order of
 the keys is the order of the conversation. The index ``by_owner`` (``owner_id``, ``updated_at``) has a user's

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from chatrelay.protocol import Dialect
-from chatrelay.store.table import KNOWN, Item, Table, conversation_pk
+from chatrelay.store.place import Place
+from chatrelay.store.table import KNOWN, Item, Table
 
 LIFE_S = 2 * 60 * 60 + 10 * 60
 """API Gateway closes every socket after two hours; ten minutes are for clocks and late frames."""
@@ -76,7 +77,7 @@ class Connections:
             return
         self._table.put(
             {
-                "pk": conversation_pk(connection.user, conversation),
+                "pk": Place(connection.user, conversation).pk,
                 "sk": f"VIEWER#{connection.id}",
                 "dialect": connection.dialect.value,
                 "expires_at": connection.connected_at + LIFE_S,
@@ -86,19 +87,19 @@ class Connections:
         self._table.update(pk, "CONNECTION", "SET viewing = :shown", {":shown": conversation}, condition=KNOWN)
         self._look_away(connection)
 
-    def viewers(self, user: str, conversation: str) -> list[Viewer]:
-        """The user's connections that show `conversation`. Some may be gone: a socket is not always heard to close."""
-        items = self._table.query(conversation_pk(user, conversation), "VIEWER#", "VIEWER#~")
+    def viewers(self, place: Place) -> list[Viewer]:
+        """The user's connections that show it. Some may be gone: a socket is not always heard to close."""
+        items = self._table.query(place.pk, "VIEWER#", "VIEWER#~")
         return [Viewer(item["sk"].removeprefix("VIEWER#"), Dialect(item["dialect"])) for item in items]
 
-    def gone(self, user: str, conversation: str, connection_id: str) -> None:
+    def gone(self, place: Place, connection_id: str) -> None:
         """A post has shown that the socket is closed for good."""
-        self._table.delete(conversation_pk(user, conversation), f"VIEWER#{connection_id}")
+        self._table.delete(place.pk, f"VIEWER#{connection_id}")
         self.close(connection_id)
 
     def _look_away(self, connection: Connection) -> None:
         if connection.user is not None and connection.viewing is not None:
-            self._table.delete(conversation_pk(connection.user, connection.viewing), f"VIEWER#{connection.id}")
+            self._table.delete(Place(connection.user, connection.viewing).pk, f"VIEWER#{connection.id}")
 
     def how_many(self, agent: str) -> int:
         """How many connections of `agent` are open."""

@@ -2,214 +2,297 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 from uuid import uuid4
 
-from chatrelay.errors import Conflict, Duplicate, Interrupted, Superseded
+from chatrelay.errors import Conflict, Duplicate, Superseded
 from chatrelay.history import Turn, estimate_tokens, window
 from chatrelay.protocol import Origin, Outbound, Send
 from chatrelay.reply import Ending, Reply, Status
-from chatrelay.store.replies import Whereabouts, beginning
-from chatrelay.store.table import Item, Table, conversation_pk
+from chatrelay.store.leases import Lease, Leases, Writer
+from chatrelay.store.place import Place
+from chatrelay.store.replies import Replies, Whereabouts
+from chatrelay.store.table import KNOWN, NEW, Delete, Item, Put, Table, Update, Write
 
-FIRST_EPOCH = 1
+WAITING = 0
+"""The epoch of a reply that nobody writes yet: the first fence is 1."""
 TITLE_LENGTH = 80
+PIECE_LENGTH = 90_000
+"""An item of DynamoDB has at most 400 KB; a character has at most 4 bytes."""
 WRITE_END = (
-    "SET reply_status = :status, blocks = :blocks, ending = :ending, tokens = :tokens, sha256 = :sha256,"
-    " last_frame = :last"
+    "SET reply_status = :status, blocks = :blocks, blocks_of = :reply, ending = :ending, tokens = :tokens,"
+    " sha256 = :sha256, last_frame = :last"
 )
 UNENDED = "(reply_status = :streaming OR (last_frame = :last AND sha256 = :sha256))"
 """Or this very end is stored already, and comes again because its answer was lost."""
+UNWRITTEN = {"blocks": "[]", "blocks_of": "", "tokens": 0}
 BROKEN = (Status.FAILED.value, Status.INTERRUPTED.value)
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A message that is stored, and the reply that is now owed for it. `turn` is its place in the conversation."""
+    """A message that is stored, and the reply that is now owed for it. `turn` is its place in the conversation.
 
-    user: str
+    `sender` is the connection that it came by, if it came by one.
+    """
+
+    place: Place
     turn: str
     origin: Origin
+    send: Send
+    sender: str | None
+
+    @property
+    def waits(self) -> bool:
+        """Another reply of the conversation is to be ended first."""
+        return self.origin.epoch == WAITING
 
 
 @dataclass(frozen=True)
 class StoredReply:
-    """A reply as it is kept: its text, and the frame that ended it, or None while it is being written."""
+    """A reply as it is kept: its text, and the frame that ended it, or None if it has not ended."""
 
     origin: Origin
+    message_id: str
     text: str
     last: Outbound | None
 
+    @property
+    def waits(self) -> bool:
+        """Another reply of the conversation is to be ended first."""
+        return self.origin.epoch == WAITING and self.last is None
+
 
 class Conversations:
-    """The conversations of all users. A user reaches their own only: the user is part of every key."""
+    """The conversations of all users."""
 
-    def __init__(self, table: Table, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, table: Table, leases: Leases, replies: Replies, clock: Callable[[], float] = time.time) -> None:
         self._table = table
+        self._leases = leases
+        self._replies = replies
         self._clock = clock
 
-    def accept(self, user: str, send: Send, received_ms: int, worker: str) -> Accepted:
+    # --- in ---
+
+    def accept(
+        self, user: str, send: Send, received_ms: int, *, sender: str | None = None, worker: str | None = None
+    ) -> Accepted:
         """Stores a message and the reply owed for it, all or nothing.
 
-        `worker` is the invocation that will write the reply. An id that was there is owed a new reply, of the next
-        epoch, if the last one broke off; what it had stays until the new one has ended. Raises ``Duplicate`` if the
-        last one is being written or complete.
+        The invocation `worker` writes the reply if it can have the conversation's lease; otherwise, and without a
+        worker, the message waits. An id that was there is owed a new reply if the last one broke off; what it had stays
+        until the new one has ended. Raises ``Duplicate`` if the last one is waiting, being written or complete.
         """
-        pk = conversation_pk(user, send.conversation)
-        origin = Origin(send.conversation, uuid4().hex, FIRST_EPOCH)
+        origin = Origin(send.conversation, uuid4().hex, WAITING)
         turn = f"{received_ms:013d}#{origin.reply}"
-        stored = self._table.put_together(
-            {"pk": pk, "sk": f"ID#{send.id}", "turn": turn},
-            {"pk": pk, "sk": f"TURN#{turn}#1", "id": send.id, "content": send.content, "agent": send.agent},
-            {"pk": pk, "sk": f"TURN#{turn}#2", "reply": origin.reply, "epoch": FIRST_EPOCH, **_unwritten(worker)},
-            beginning(origin.reply, user, send.conversation, turn, self._clock()),
-        )
-        if not stored:
-            return self._accept_again(user, send, worker)
-        self._touch(user, send)
-        return Accepted(user, turn, origin)
-
-    def _accept_again(self, user: str, send: Send, worker: str) -> Accepted:
-        pk = conversation_pk(user, send.conversation)
-        turn = self._turn_of(user, send)
-        answered = turn and self._table.get(pk, f"TURN#{turn}#2")
-        if not turn or not answered:
-            raise Conflict(f"{send.id} was deleted while it was accepted again")
+        accepted = Accepted(Place(user, send.conversation), turn, origin, send, sender)
+        if (owed := self._owe(accepted, worker, self._first_try)) is not None:
+            return owed
+        turn, answered = self._answered(accepted)
         if answered["reply_status"] not in BROKEN:
             raise Duplicate(answered["reply"])
-        epoch = int(answered["epoch"])
-        origin = Origin(send.conversation, uuid4().hex, epoch + 1)
-        # First, so that a reply that is being written can always be found; nobody knows it if nothing comes of it.
-        self._table.put(beginning(origin.reply, user, send.conversation, turn, self._clock()))
-        renewed = self._table.update(
-            pk,
-            f"TURN#{turn}#2",
-            "SET reply = :reply, epoch = :epoch, worker = :worker, reply_status = :streaming",
-            {
-                ":worker": worker,
-                ":reply": origin.reply,
-                ":epoch": origin.epoch,
-                ":was": epoch,
-                ":streaming": Status.STREAMING.value,
-                ":failed": BROKEN[0],
-                ":interrupted": BROKEN[1],
-            },
-            condition="(epoch = :was AND reply_status IN (:failed, :interrupted)) OR reply = :reply",
-        )
-        if not renewed:
+        again = replace(accepted, turn=turn)
+        owed = self._owe(again, worker, lambda owed: [_renewal(owed, answered), *self._registration(owed)])
+        if owed is None:
             raise Duplicate(answered["reply"])
-        return Accepted(user, turn, origin)
+        return owed
+
+    def _owe(
+        self, accepted: Accepted, worker: str | None, writes: Callable[[Accepted], list[Write]]
+    ) -> Accepted | None:
+        """Writes `writes` together with the lease, or with a place in the queue. None if the first of them may not be.
+
+        A message whose claim is refused has lost a race against another one, and waits.
+        """
+        seen = self._leases.look(accepted.place)
+        if worker is not None and seen.writer is None and not seen.queued:
+            begun = replace(accepted, origin=replace(accepted.origin, epoch=seen.fence + 1))
+            claim = self._leases.claim(begun.place, seen, _writer(begun, worker))
+            owed = writes(begun)
+            refused = self._table.write_together(*owed, claim)
+            if not refused:
+                return begun
+            if owed[0] in refused:
+                return None
+        queued = Put({"pk": accepted.place.pk, "sk": f"QUEUE#{accepted.turn}"})
+        refused = self._table.write_together(*writes(accepted), queued, self._leases.wait(accepted.place))
+        return None if refused else accepted
+
+    def _first_try(self, owed: Accepted) -> list[Write]:
+        pk, send = owed.place.pk, owed.send
+        said = {"id": send.id, "content": send.content, "agent": send.agent, "sender": owed.sender}
+        return [
+            Put({"pk": pk, "sk": f"ID#{send.id}", "turn": owed.turn}, NEW),
+            Put({"pk": pk, "sk": f"TURN#{owed.turn}#1", **said}),
+            Put({"pk": pk, "sk": f"TURN#{owed.turn}#2", "id": send.id, **UNWRITTEN, **_owed(owed)}),
+            *self._registration(owed),
+        ]
+
+    def _registration(self, owed: Accepted) -> list[Write]:
+        """The reply can be found by its id, and the conversation among its user's."""
+        where = Whereabouts(owed.origin.reply, owed.place, owed.turn)
+        header = Update(
+            owed.place.pk,
+            "CONVERSATION",
+            "SET owner_id = :user, updated_at = :now, title = if_not_exists(title, :title)",
+            {
+                ":user": owed.place.user,
+                ":now": int(self._clock() * 1000),
+                ":title": owed.send.content.strip()[:TITLE_LENGTH],
+            },
+        )
+        return [self._replies.owed(where), header]
+
+    def _answered(self, accepted: Accepted) -> tuple[str, Item]:
+        """The turn of a message that was accepted before, and what is kept of its reply."""
+        pk, message_id = accepted.place.pk, accepted.send.id
+        known = self._table.get(pk, f"ID#{message_id}")
+        answered = known and self._table.get(pk, f"TURN#{known['turn']}#2")
+        if not known or not answered:
+            raise Conflict(f"{message_id} was deleted while it was accepted again")
+        return known["turn"], answered
+
+    def has(self, place: Place, message_id: str) -> bool:
+        """Whether the message was accepted."""
+        return self._table.get(place.pk, f"ID#{message_id}") is not None
+
+    def take_next(self, place: Place, worker: str) -> Accepted | None:
+        """The message that has waited longest, for `worker` to answer. None if none waits, or another one writes."""
+        while True:
+            seen = self._leases.look(place)
+            head = None if seen.writer else self._table.first(place.pk, "QUEUE#")
+            if head is None:
+                return None
+            begun = self._waiting(place, head["sk"].removeprefix("QUEUE#"), seen)
+            status = {":streaming": Status.STREAMING.value, ":queued": Status.QUEUED.value}
+            refused = self._table.write_together(
+                self._leases.take(place, seen, _writer(begun, worker)),
+                Delete(place.pk, head["sk"], KNOWN),
+                Update(
+                    place.pk,
+                    f"TURN#{begun.turn}#2",
+                    "SET reply_status = :streaming, epoch = :epoch",
+                    {":epoch": begun.origin.epoch, **status},
+                    "reply_status = :queued",
+                ),
+            )
+            if not refused:
+                return begun
+
+    def _waiting(self, place: Place, turn: str, seen: Lease) -> Accepted:
+        said, owed = self._table.query(place.pk, f"TURN#{turn}#1", f"TURN#{turn}#2")
+        send = Send(said["id"], place.conversation, said["content"], said["agent"])
+        origin = Origin(place.conversation, owed["reply"], seen.fence + 1)
+        return Accepted(place, turn, origin, send, said["sender"])
 
     def history(self, accepted: Accepted, budget_tokens: int) -> list[Turn]:
         """The turns up to and with the accepted one, within the budget. A cut is remembered: see ``window``.
 
         The last one's reply is the one to be written: what an earlier try left of it is no part of the history.
         """
-        pk = conversation_pk(accepted.user, accepted.origin.conversation)
+        pk = accepted.place.pk
         header = self._table.get(pk, "CONVERSATION") or {}
         begin = min(header.get("window_from", ""), accepted.turn)  # a later turn may have cut the window already
-        items = self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#2")
-        *earlier, last = _turns(items)
-        turns = [*earlier, replace(last, blocks=[])]
+        turns = _turns(self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#1"))
         kept = window(turns, budget_tokens)
         if len(kept) < len(turns):
             self._table.update(pk, "CONVERSATION", "SET window_from = :turn", {":turn": kept[0].key})
         return list(kept)
+
+    # --- out ---
 
     def finish(self, accepted: Accepted, reply: Reply, last: Outbound) -> None:
         """Stores the reply as it ended, once, with the frame that says so.
 
         Raises ``Superseded`` if it has ended already, or is another's by now.
         """
-        pk = conversation_pk(accepted.user, accepted.origin.conversation)
-        finished = self._table.update(
-            pk,
-            f"TURN#{accepted.turn}#2",
-            WRITE_END,
-            {
-                ":streaming": Status.STREAMING.value,
-                ":epoch": accepted.origin.epoch,
-                **_written(reply, last),
-            },
-            condition=f"epoch = :epoch AND {UNENDED}",
+        where = Whereabouts(reply.id, accepted.place, accepted.turn)
+        mine = {":epoch": accepted.origin.epoch, ":streaming": Status.STREAMING.value}
+        if not self._end(where, reply, last, f"epoch = :epoch AND {UNENDED}", mine):
+            raise Superseded(reply.id)
+
+    def interrupt(self, where: Whereabouts, reply: Reply, last: Outbound) -> bool:
+        """The worker of a reply is dead: keeps what it left, in `reply`. False if it had ended before."""
+        return self._end(where, reply, last, f"reply = :reply AND {UNENDED}", {":streaming": Status.STREAMING.value})
+
+    def withdraw(self, where: Whereabouts, reply: Reply, last: Outbound) -> bool:
+        """A message waits no more, because its user wants it so. False if its reply has begun, or has ended."""
+        values, _ = _written(reply, last)
+        refused = self._table.write_together(
+            Update(
+                where.place.pk,
+                f"TURN#{where.turn}#2",
+                WRITE_END,
+                {**values, ":queued": Status.QUEUED.value},
+                "reply = :reply AND reply_status = :queued",
+            ),
+            Delete(where.place.pk, f"QUEUE#{where.turn}", KNOWN),
+            self._leases.wait(where.place, -1),
         )
-        if not finished:
-            raise Superseded(accepted.origin.reply)
+        return not refused
+
+    def _end(self, where: Whereabouts, reply: Reply, last: Outbound, condition: str, known: Item) -> bool:
+        """What does not fit into the reply's item goes before it, into items of its own: the end is one write."""
+        pk, sk = where.place.pk, f"TURN#{where.turn}#2"
+        values, more = _written(reply, last)
+        for number, piece in enumerate(more):
+            self._table.put({"pk": pk, "sk": f"{sk}#{where.reply}#{number:03d}", "reply": reply.id, "blocks": piece})
+        return self._table.update(pk, sk, WRITE_END, {**values, **known}, condition=condition)
 
     def stored(self, where: Whereabouts) -> StoredReply | None:
-        """A reply as it is kept, or None if its turn has a newer one by now."""
-        item = self._table.get(conversation_pk(where.user, where.conversation), f"TURN#{where.turn}#2")
-        return None if item is None or item["reply"] != where.reply else _stored(where.conversation, item)
+        """What is kept of the reply at that turn: of a newer one, if that is another try. None if there is none."""
+        sk = f"TURN#{where.turn}#2"
+        items = list(self._table.query(where.place.pk, sk, f"{sk}#~"))
+        return _stored(where.place.conversation, items) if items else None
 
-    def latest_reply(self, user: str, conversation: str) -> str | None:
-        """The id of the conversation's last reply, or None if there is none."""
-        item = self._table.last(conversation_pk(user, conversation), "TURN#")
-        return None if item is None else item.get("reply")
-
-    def reply_of(self, user: str, send: Send, worker: str) -> str | None:
-        """The reply that the invocation `worker` was writing for a message. None if it was never accepted.
-
-        Raises ``Superseded`` if the reply is another's.
-        """
-        turn = self._turn_of(user, send)
-        if turn is None:
-            return None
-        item = self._table.get(conversation_pk(user, send.conversation), f"TURN#{turn}#2") or {}
-        if item.get("worker") != worker:
-            raise Superseded(turn)
-        return str(item["reply"])
-
-    def interrupt(self, where: Whereabouts, text: str, last: Outbound) -> bool:
-        """The worker of a reply is dead: keeps the `text` that it left. False if the reply had ended before."""
-        reply = Reply(where.reply)
-        reply.append(text)
-        reply.break_off(Interrupted(""))
-        return self._table.update(
-            conversation_pk(where.user, where.conversation),
-            f"TURN#{where.turn}#2",
-            WRITE_END,
-            {
-                ":reply": where.reply,
-                ":streaming": Status.STREAMING.value,
-                **_written(reply, last),
-            },
-            condition=f"reply = :reply AND {UNENDED}",
-        )
-
-    def _turn_of(self, user: str, send: Send) -> str | None:
-        """The turn of a message that was accepted; None if it never was."""
-        known = self._table.get(conversation_pk(user, send.conversation), f"ID#{send.id}")
-        return None if known is None else str(known["turn"])
-
-    def _touch(self, user: str, send: Send) -> None:
-        self._table.update(
-            conversation_pk(user, send.conversation),
-            "CONVERSATION",
-            "SET owner_id = :user, updated_at = :now, title = if_not_exists(title, :title)",
-            {
-                ":user": user,
-                ":now": int(self._clock() * 1000),
-                ":title": send.content.strip()[:TITLE_LENGTH],
-            },
-        )
+    def latest(self, place: Place) -> Whereabouts | None:
+        """The conversation's last reply, or None if there is none."""
+        last = self._table.last(place.pk, "TURN#")
+        head = last and self._table.get(place.pk, f"TURN#{_turn_key(last)}#2")
+        return None if not head else Whereabouts(head["reply"], place, _turn_key(head))
 
 
-def _unwritten(worker: str) -> Item:
-    return {"worker": worker, "reply_status": Status.STREAMING.value, "blocks": "[]", "tokens": 0}
+def _writer(accepted: Accepted, worker: str) -> Writer:
+    return Writer(accepted.origin.reply, accepted.turn, worker)
 
 
-def _written(reply: Reply, last: Outbound) -> Item:
-    """The values of ``WRITE_END``. Blocks go in as JSON text: DynamoDB has no floats, and they stay verbatim."""
+def _owed(owed: Accepted) -> Item:
+    status = Status.QUEUED if owed.waits else Status.STREAMING
+    return {"reply": owed.origin.reply, "epoch": owed.origin.epoch, "reply_status": status.value}
+
+
+def _renewal(owed: Accepted, answered: Item) -> Update:
+    """A new reply in the place of one that broke off, unless it has one already."""
+    new = {f":{name}": value for name, value in _owed(owed).items()}
+    return Update(
+        owed.place.pk,
+        f"TURN#{owed.turn}#2",
+        "SET reply = :reply, epoch = :epoch, reply_status = :reply_status",
+        {**new, ":was": answered["reply"], ":failed": BROKEN[0], ":interrupted": BROKEN[1]},
+        "reply = :was AND reply_status IN (:failed, :interrupted)",
+    )
+
+
+def _written(reply: Reply, last: Outbound) -> tuple[Item, list[str]]:
+    """The values of ``WRITE_END``, and the blocks' pieces that need items of their own.
+
+    Blocks go in as JSON text: DynamoDB has no floats, and they stay verbatim.
+    """
     ending = reply.ending or _estimated(reply)
-    return {
+    blocks = json.dumps(ending.blocks, ensure_ascii=False)
+    piece, *more = (blocks[at : at + PIECE_LENGTH] for at in range(0, len(blocks), PIECE_LENGTH))
+    values = {
+        ":reply": reply.id,
         ":status": reply.status.value,
-        ":blocks": json.dumps(ending.blocks, ensure_ascii=False),
+        ":blocks": piece,
         ":ending": {"stop_reason": ending.stop_reason, "model": ending.model, "usage": ending.usage},
         ":tokens": ending.usage["output_tokens"],
         ":sha256": reply.sha256,
         ":last": last.to_json(),
     }
+    return values, more
 
 
 def _estimated(reply: Reply) -> Ending:
@@ -218,25 +301,39 @@ def _estimated(reply: Reply) -> Ending:
     return Ending("estimated", "", {"output_tokens": estimate_tokens(reply.text)}, blocks)
 
 
-def _stored(conversation: str, item: Item) -> StoredReply:
-    text = "".join(block["text"] for block in json.loads(item["blocks"]) if block["type"] == "text")
-    last = Outbound.from_json(item["last_frame"]) if "last_frame" in item else None
-    streaming = item["reply_status"] == Status.STREAMING.value
-    return StoredReply(Origin(conversation, item["reply"], int(item["epoch"])), text, None if streaming else last)
+def _stored(conversation: str, items: list[Item]) -> StoredReply:
+    head, *_ = items
+    text = "".join(block["text"] for block in _blocks(items) if block["type"] == "text")
+    unended = head["reply_status"] in (Status.QUEUED.value, Status.STREAMING.value)
+    last = None if unended else Outbound.from_json(head["last_frame"])
+    return StoredReply(Origin(conversation, head["reply"], int(head["epoch"])), head["id"], text, last)
 
 
-def _turns(items: Iterator[Item]) -> list[Turn]:
-    """Turns from their items: the message, then its reply.
+def _blocks(items: Iterable[Item]) -> list[dict[str, str]]:
+    """Content blocks from the items of one turn's reply. Other tries may have left pieces there."""
+    head, *more = items
+    own = [item["blocks"] for item in more if item["reply"] == head["blocks_of"]]
+    blocks: list[dict[str, str]] = json.loads("".join([head["blocks"], *own]))
+    return blocks
+
+
+def _turn_key(item: Item) -> str:
+    """The turn that an item is part of."""
+    return "#".join(item["sk"].split("#")[1:3])
+
+
+def _turns(items: Iterable[Item]) -> list[Turn]:
+    """Turns from their items: the message, then its reply in one item or more.
 
     A query may see half of a turn that is being stored at the same moment. A message without a reply is not answered
     yet; a reply without its message is left out.
     """
-    turns: list[Turn] = []
-    for item in items:
-        key, part = item["sk"].removeprefix("TURN#").rsplit("#", 1)
-        if part == "1":
-            turns.append(Turn(key, item["content"], [], estimate_tokens(item["content"])))
-        elif turns and turns[-1].key == key:
-            tokens = turns[-1].tokens + int(item["tokens"])
-            turns[-1] = replace(turns[-1], blocks=json.loads(item["blocks"]), tokens=tokens)
-    return turns
+    turns = [_turn(key, list(parts)) for key, parts in groupby(items, _turn_key)]
+    return [turn for turn in turns if turn.content]
+
+
+def _turn(key: str, items: list[Item]) -> Turn:
+    content = str(items[0].get("content", ""))
+    answered = items[1:] if content else items
+    tokens = int(answered[0]["tokens"]) if answered else 0
+    return Turn(key, content, _blocks(answered) if answered else [], estimate_tokens(content) + tokens)

@@ -1,29 +1,86 @@
 """The table: native Python values in and out."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from random import uniform
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
-from chatrelay.errors import Conflict
+from chatrelay.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import PutTypeDef, TransactWriteItemTypeDef
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 Item = dict[str, Any]
-CONFLICT_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5)
+T = TypeVar("T")
+CONFLICT_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""DynamoDB cancels what meets a transaction on the same item. It is tried again after about so long."""
+PASSING = {
+    "InternalServerError",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "ThrottlingException",
+}
+"""What DynamoDB answers when it has a bad moment."""
 Returning = Literal["ALL_OLD", "ALL_NEW"]
 NEW = "attribute_not_exists(pk)"
 KNOWN = "attribute_exists(pk)"
 
 
-def conversation_pk(user: str, conversation: str) -> str:
-    """The partition of everything that belongs to a conversation."""
-    return f"CONVERSATION#{user}#{conversation}"
+@dataclass(frozen=True)
+class Put:
+    """Part of a transaction: writes `item`."""
+
+    item: Item
+    condition: str | None = None
+
+    def request(self, table: str) -> "TransactWriteItemTypeDef":
+        return {"Put": _without_none(TableName=table, Item=self.item, ConditionExpression=self.condition)}
+
+
+@dataclass(frozen=True)
+class Update:
+    """Part of a transaction: changes one item."""
+
+    pk: str
+    sk: str
+    expression: str
+    values: Item
+    condition: str | None = None
+
+    def request(self, table: str) -> "TransactWriteItemTypeDef":
+        return {
+            "Update": _without_none(
+                TableName=table,
+                Key={"pk": self.pk, "sk": self.sk},
+                UpdateExpression=self.expression,
+                ExpressionAttributeValues=self.values,
+                ConditionExpression=self.condition,
+            )
+        }
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Part of a transaction: removes one item."""
+
+    pk: str
+    sk: str
+    condition: str | None = None
+
+    def request(self, table: str) -> "TransactWriteItemTypeDef":
+        key = {"pk": self.pk, "sk": self.sk}
+        return {"Delete": _without_none(TableName=table, Key=key, ConditionExpression=self.condition)}
+
+
+Write = Put | Update | Delete
 
 
 @dataclass(frozen=True)
@@ -75,17 +132,22 @@ class Table:
         return self._update(pk, sk, expression, values, ConditionExpression=condition, ReturnValues=returning)
 
     def _update(self, pk: str, sk: str, expression: str, values: Item, **request: Any) -> Item | None:
-        try:
-            answer = self.client.update_item(
-                TableName=self.name,
-                Key={"pk": pk, "sk": sk},
-                UpdateExpression=expression,
-                ExpressionAttributeValues=values,
-                **request,
-            )
-        except self.client.exceptions.ConditionalCheckFailedException:
-            return None
-        return answer.get("Attributes", {})
+        def attempt() -> Item | None:
+            try:
+                answer = self.client.update_item(
+                    TableName=self.name,
+                    Key={"pk": pk, "sk": sk},
+                    UpdateExpression=expression,
+                    ExpressionAttributeValues=values,
+                    **request,
+                )
+            except self.client.exceptions.ConditionalCheckFailedException:
+                return None
+            except self.client.exceptions.TransactionConflictException as met:
+                raise Conflict(pk) from met
+            return answer.get("Attributes", {})
+
+        return _again_after_conflicts(attempt)
 
     def delete(self, pk: str, sk: str) -> Item | None:
         """Removes one item and returns what it was, or None if there was none."""
@@ -104,39 +166,42 @@ class Table:
         for page in pages:
             yield from page["Items"]
 
+    def first(self, pk: str, prefix: str) -> Item | None:
+        """The first item of `pk` whose sort key begins with `prefix`, or None."""
+        return self._outermost(pk, prefix, forward=True)
+
     def last(self, pk: str, prefix: str) -> Item | None:
         """The last item of `pk` whose sort key begins with `prefix`, or None."""
+        return self._outermost(pk, prefix, forward=False)
+
+    def _outermost(self, pk: str, prefix: str, *, forward: bool) -> Item | None:
         answer = self.client.query(
             TableName=self.name,
             KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
             ExpressionAttributeValues={":pk": pk, ":prefix": prefix},
             ConsistentRead=True,
-            ScanIndexForward=False,
+            ScanIndexForward=forward,
             Limit=1,
         )
         return next(iter(answer["Items"]), None)
 
-    def put_together(self, first: Item, *others: Item) -> bool:
-        """Writes all the items or none. False if there is a `first` already.
+    def write_together(self, *writes: Write) -> list[Write]:
+        """Writes all or nothing. Those whose conditions did not hold: none if everything is written."""
 
-        DynamoDB cancels a transaction that meets another one on the same item: it is tried again, and finds what the
-        other one has written.
-        """
-        puts: list[TransactWriteItemTypeDef] = [{"Put": {"TableName": self.name, "Item": item}} for item in others]
-        put_first: PutTypeDef = {"TableName": self.name, "Item": first, "ConditionExpression": NEW}
-        for pause_s in CONFLICT_PAUSES_S:
+        def attempt() -> list[Write]:
             try:
-                self.client.transact_write_items(TransactItems=[{"Put": put_first}, *puts])
+                self.client.transact_write_items(TransactItems=[write.request(self.name) for write in writes])
             except self.client.exceptions.TransactionCanceledException as cancelled:
                 reasons = [reason.get("Code") for reason in cancelled.response["CancellationReasons"]]
-                if reasons[0] == "ConditionalCheckFailed":
-                    return False
-                if "TransactionConflict" not in reasons:
+                refused = [write for write, why in zip(writes, reasons, strict=True) if why == "ConditionalCheckFailed"]
+                if not refused and "TransactionConflict" in reasons:
+                    raise Conflict(str(reasons)) from cancelled
+                if not refused:
                     raise
-                time.sleep(pause_s)
-            else:
-                return True
-        raise Conflict(f"{first['pk']} is being written by too many at once")
+                return refused
+            return []
+
+        return _again_after_conflicts(attempt)
 
     def scan(self, sk: str) -> Iterator[Item]:
         """Every item whose sort key is `sk`. Reads the whole table."""
@@ -145,3 +210,30 @@ class Table:
         )
         for page in pages:
             yield from page["Items"]
+
+
+@contextmanager
+def passing_troubles() -> Iterator[None]:
+    """For writes that will come again soon: what may be over by then is raised as ``Unavailable``."""
+    try:
+        yield
+    except (BotoCoreError, Conflict) as failure:
+        raise Unavailable(type(failure).__name__) from failure
+    except ClientError as refusal:
+        if refusal.response["Error"]["Code"] not in PASSING:
+            raise
+        raise Unavailable(refusal.response["Error"]["Code"]) from refusal
+
+
+def _again_after_conflicts(attempt: Callable[[], T]) -> T:
+    """Raises ``Conflict`` when there is no end of them. Whoever meets a transaction finds next what it has written."""
+    for pause_s in CONFLICT_PAUSES_S:
+        try:
+            return attempt()
+        except Conflict:
+            time.sleep(uniform(0.5, 1.5) * pause_s)  # noqa: S311 -- so that rivals do not meet again
+    return attempt()
+
+
+def _without_none(**request: Any) -> Any:
+    return {name: value for name, value in request.items() if value is not None}

@@ -1,12 +1,20 @@
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import boto3
 import pytest
 from hypothesis import HealthCheck, settings
 
 from chatrelay.gateway import Gateway
+from chatrelay.resumption import Resumption
+from chatrelay.store.connections import Connections
+from chatrelay.store.conversations import Conversations
+from chatrelay.store.leases import Leases
+from chatrelay.store.replies import Replies
 from chatrelay.store.table import Table
+from chatrelay.workers import Workers
 from infra.local import services, template
 from infra.local.model import serving_in_thread
 from infra.local.services import CREDENTIALS, Services
@@ -47,15 +55,47 @@ def management() -> Iterator[Address]:
 
 
 @pytest.fixture
-def sockets(management: Address) -> Sockets:
+def sockets(management: Address, monkeypatch: pytest.MonkeyPatch) -> Sockets:
+    """With what Lambda gives a function to sign with, and nothing of this machine's own."""
+    for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
     management.app = sockets = Sockets()
     sockets.url = management.url
     return sockets
 
 
 @pytest.fixture
-def gateway(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> Gateway:
-    """With what Lambda gives a function to sign with, and nothing of this machine's own."""
-    for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1"}.items():
-        monkeypatch.setenv(name, value)
+def gateway(sockets: Sockets) -> Gateway:
     return Gateway.connect(sockets.url)
+
+
+@dataclass
+class Store:
+    """All that is kept in one table, and the clock by which it is kept."""
+
+    table: Table
+    time_s: float = 2_000_000_000.5
+
+    def __post_init__(self) -> None:
+        self.connections = Connections(self.table, self.clock)
+        self.leases = Leases(self.table, self.clock)
+        self.replies = Replies(self.table, self.clock)
+        self.conversations = Conversations(self.table, self.leases, self.replies, self.clock)
+
+    def clock(self) -> float:
+        return self.time_s
+
+
+@pytest.fixture
+def store(table: Table) -> Store:
+    return Store(table)
+
+
+@pytest.fixture
+def workers(sockets: Sockets) -> Workers:
+    return Workers(boto3.client("lambda", endpoint_url=sockets.url), "message")
+
+
+@pytest.fixture
+def resumption(store: Store, gateway: Gateway, workers: Workers) -> Resumption:
+    return Resumption(store.connections, store.conversations, store.leases, store.replies, gateway, workers)

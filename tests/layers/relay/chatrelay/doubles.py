@@ -91,7 +91,8 @@ class Reader:
 class Sockets:
     """API Gateway's Management API: an ASGI application that keeps what is posted to each connection.
 
-    `refusals` are statuses that the next requests for a connection get; one that is gone stays so.
+    `refusals` are statuses that the next requests for a connection get; one that is gone stays so. Beside it is
+    Lambda's Invoke API: `invoked` has the events.
     """
 
     def __init__(self) -> None:
@@ -100,8 +101,14 @@ class Sockets:
         self.posts: dict[str, list[Posted]] = defaultdict(list)
         self.refusals: dict[str, list[int]] = defaultdict(list)
         self.closed: list[str] = []
+        self.invoked: list[dict[str, Any]] = []
         self.under_way: list[bytes] = []
-        self._app = Starlette(routes=[Route("/@connections/{id}", self._answer, methods=["POST", "DELETE"])])
+        self._app = Starlette(
+            routes=[
+                Route("/@connections/{id}", self._answer, methods=["POST", "DELETE"]),
+                Route("/2015-03-31/functions/{name}/invocations", self._invoke, methods=["POST"]),
+            ]
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -113,6 +120,11 @@ class Sockets:
     def frames(self, connection_id: str) -> list[dict[str, Any]]:
         """The frames of a connection, all of which are JSON."""
         return [post.json for post in self.posts[connection_id]]
+
+    async def _invoke(self, request: Request) -> Response:
+        assert request.headers["X-Amz-Invocation-Type"] == "Event"
+        self.invoked.append(await request.json())
+        return Response(status_code=202)
 
     async def _answer(self, request: Request) -> Response:
         connection_id, started_s = request.path_params["id"], time.monotonic()

@@ -231,7 +231,7 @@ def test_a_frame_of_the_builderos_app_that_is_wrong_is_refused_by_the_field(body
 
 
 def test_a_frame_without_an_action_is_not_version_1() -> None:
-    with pytest.raises(InvalidMessage, match="action: must be one of cancel, hello, ping, resume, send"):
+    with pytest.raises(InvalidMessage, match="action: must be one of ack, cancel, hello, ping, resume, send"):
         relay('{"content":"hi","session_id":"s"}')
 
 
@@ -290,7 +290,7 @@ def test_ready_has_the_limits_and_never_names_a_working_directory() -> None:
         "conversation": "talk",
         "protocol": 1,
         "heartbeat": 30,
-        "limits": {"frame_bytes": 32768, "id": 64, "conversation": 128},
+        "limits": {"frame_bytes": 32768, "content_bytes": 300000, "id": 64, "conversation": 128},
     }
 
 

@@ -8,11 +8,9 @@ from chatrelay.gateway import Gateway
 from chatrelay.protocol import Dialect, Send
 from chatrelay.reception import Frame, Message, Reception
 from chatrelay.resumption import Resumption
-from chatrelay.store.connections import Connection, Connections
-from chatrelay.store.conversations import Conversations
+from chatrelay.store.connections import Connection
 from chatrelay.store.keys import Keys
-from chatrelay.store.replies import Replies
-from chatrelay.store.table import Table
+from tests.layers.relay.chatrelay.conftest import Store
 from tests.layers.relay.chatrelay.doubles import Sockets
 
 KEY = "crk_secret"
@@ -21,12 +19,12 @@ KEY = "crk_secret"
 class Desk:
     """A reception, and what stands around it."""
 
-    def __init__(self, table: Table, gateway: Gateway, sockets: Sockets) -> None:
-        self.connections = Connections(table)
-        self.keys = Keys(table)
+    def __init__(self, store: Store, gateway: Gateway, sockets: Sockets, resumption: Resumption) -> None:
+        self.store = store
+        self.connections = store.connections
+        self.keys = Keys(store.table)
         self.sockets = sockets
-        resumption = Resumption(self.connections, Conversations(table), Replies(table), gateway)
-        self.reception = Reception(self.connections, self.keys, gateway, resumption)
+        self.reception = Reception(self.connections, store.conversations, self.keys, gateway, resumption)
 
     def connect(self, *, agent: str = "claude", user: str | None = "alice") -> None:
         dialect = Dialect.RELAY if user else Dialect.BUILDEROS
@@ -52,8 +50,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(table: Table, gateway: Gateway, sockets: Sockets) -> Desk:
-    return Desk(table, gateway, sockets)
+def desk(store: Store, gateway: Gateway, sockets: Sockets, resumption: Resumption) -> Desk:
+    return Desk(store, gateway, sockets, resumption)
 
 
 def frame(body: str) -> Frame:
@@ -99,7 +97,7 @@ def test_ping_is_answered_pong(desk: Desk) -> None:
     ("body", "sentence", "about"),
     [
         ("not json", "frame: must be JSON", None),
-        ('{"action":"shout"}', "action: must be one of cancel, hello, ping, resume, send", None),
+        ('{"action":"shout"}', "action: must be one of ack, cancel, hello, ping, resume, send", None),
         ('{"action":"send","id":"m1","conversation":"talk"}', "content: is missing", "m1"),
         ('{"action":"send","id":7,"conversation":"talk","content":"x"}', "id: must be a string", None),
         ("[" * 30_000, "frame: must be JSON", None),

@@ -11,20 +11,23 @@ from anthropic import AsyncAnthropic
 
 from chatrelay.agents import claude
 from chatrelay.agents.claude import Claude
-from chatrelay.errors import Duplicate, NoSuchAgent
+from chatrelay.errors import Duplicate, NoSuchAgent, Superseded
 from chatrelay.gateway import Gateway
 from chatrelay.history import Turn
 from chatrelay.protocol import Dialect, Send
 from chatrelay.reception import Message
-from chatrelay.relay import Outcome, Relay
+from chatrelay.relay import Outcome, Relay, Shift
 from chatrelay.reply import Status
+from chatrelay.resumption import Resumption
 from chatrelay.settings import Claude as Settings
-from chatrelay.store.connections import Connection, Connections
-from chatrelay.store.conversations import Conversations
-from chatrelay.store.replies import Replies
+from chatrelay.store.connections import Connection
+from chatrelay.store.leases import EXPIRES_S
+from chatrelay.store.place import Place
 from chatrelay.store.table import Item, Table
+from chatrelay.workers import Workers
 from infra.local.model import ScriptedModel, serving_in_thread
 from infra.local.script import Script, answer, cut_after, fail_after, partial, refuse, stall_after
+from tests.layers.relay.chatrelay.conftest import Store
 from tests.layers.relay.chatrelay.doubles import Address, Clocked, Sockets, assembled
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,6 +36,7 @@ SETTINGS = Settings("relay/anthropic", "claude-sonnet-5", 4096, "", 60, 100_000)
 LONG = 900.0
 APP = Connection("c1=", "claude", Dialect.BUILDEROS, 1, "alice")
 PHONE = Connection("c1=", "claude", Dialect.RELAY, 1, "alice")
+TALK = Place("alice", "talk")
 LAST_MARK = "\U0001f3c1"
 
 
@@ -71,28 +75,37 @@ async def client(service: Address) -> AsyncIterator[AsyncAnthropic]:
             yield client
 
 
-@pytest.fixture
-def conversations(table: Table) -> Conversations:
-    return Conversations(table)
+class Answering:
+    """A relay, and whoever sends it messages shows their conversation."""
 
+    def __init__(self, store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, agent: Any) -> None:
+        self._store = store
+        self.relay = Relay(
+            store.connections,
+            store.conversations,
+            store.leases,
+            store.replies,
+            resumption,
+            gateway,
+            workers,
+            {"claude": agent},
+            history_tokens=1000,
+        )
 
-@pytest.fixture
-def replies(table: Table) -> Replies:
-    return Replies(table)
+    async def answer(self, message: Message, worker: str, time_left_s: float) -> Outcome:
+        """The outcome of the first reply that the invocation writes."""
+        return (await self.outcomes(message, worker, time_left_s))[0]
+
+    async def outcomes(self, message: Message, worker: str, time_left_s: float) -> list[Outcome]:
+        self._store.connections.view(message.connection, message.send.conversation)
+        return [outcome async for outcome in self.relay.answer(message, Shift.of(worker, time_left_s))]
 
 
 @pytest.fixture
 def relay(
-    table: Table, conversations: Conversations, replies: Replies, gateway: Gateway, client: AsyncAnthropic
-) -> Relay:
-    return Relay(
-        Connections(table),
-        conversations,
-        replies,
-        gateway,
-        {"claude": Claude(client, secret_key, SETTINGS)},
-        history_tokens=1000,
-    )
+    store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, client: AsyncAnthropic
+) -> Answering:
+    return Answering(store, resumption, gateway, workers, Claude(client, secret_key, SETTINGS))
 
 
 def said(
@@ -114,7 +127,7 @@ def stored(table: Table) -> Item:
 
 
 async def test_a_message_is_answered_while_it_is_written(
-    relay: Relay, sockets: Sockets, table: Table, model: Model
+    relay: Answering, sockets: Sockets, table: Table, model: Model
 ) -> None:
     model.script = answer("Good 早上 🌅 morning", delta_chars=4, pause_s=0.15)
 
@@ -129,11 +142,11 @@ async def test_a_message_is_answered_while_it_is_written(
     assert {frame["reply"] for frame in frames} == {stored(table)["reply"]}
     assert {frame["epoch"] for frame in frames} == {1}
     assert (outcome.status, outcome.length, outcome.posts) == (Status.COMPLETE, 18, len(frames))
-    assert not outcome.reader_left
+    assert outcome.readers_left == 0
     assert outcome.first_text_s is not None
 
 
-async def test_the_end_proves_what_was_sent_and_stored(relay: Relay, sockets: Sockets, table: Table) -> None:
+async def test_the_end_proves_what_was_sent_and_stored(relay: Answering, sockets: Sockets, table: Table) -> None:
     await relay.answer(said(), "worker-1", LONG)
 
     complete = sockets.frames("c1=")[-1]
@@ -146,7 +159,9 @@ async def test_the_end_proves_what_was_sent_and_stored(relay: Relay, sockets: So
     assert json.loads(kept["blocks"]) == [{"type": "text", "text": "Good 早上 🌅 morning"}]
 
 
-async def test_a_message_is_kept_before_the_client_hears_of_it(relay: Relay, sockets: Sockets, table: Table) -> None:
+async def test_a_message_is_kept_before_the_client_hears_of_it(
+    relay: Answering, sockets: Sockets, table: Table
+) -> None:
     sockets.post_s = 0.3
     task = asyncio.create_task(relay.answer(said(), "worker-1", LONG))
     while not sockets.under_way:  # noqa: ASYNC110
@@ -156,7 +171,7 @@ async def test_a_message_is_kept_before_the_client_hears_of_it(relay: Relay, soc
     await task
 
 
-async def test_the_model_is_told_the_conversation(relay: Relay, model: Model) -> None:
+async def test_the_model_is_told_the_conversation(relay: Answering, model: Model) -> None:
     model.script = answer("Hi.")
     await relay.answer(said("Hello", "m1", received_ms=1), "worker-1", LONG)
     await relay.answer(said("And?", "m2", received_ms=2), "worker-1", LONG)
@@ -168,7 +183,7 @@ async def test_the_model_is_told_the_conversation(relay: Relay, model: Model) ->
     ]
 
 
-async def test_a_conversation_never_grows_over_its_budget(relay: Relay, model: Model) -> None:
+async def test_a_conversation_never_grows_over_its_budget(relay: Answering, model: Model) -> None:
     model.script = answer("word " * 400)
     for number in range(6):
         await relay.answer(said(f"q{number}", f"m{number}", received_ms=number), "worker-1", LONG)
@@ -203,7 +218,7 @@ async def test_a_conversation_never_grows_over_its_budget(relay: Relay, model: M
     ],
 )
 async def test_a_reply_that_breaks_off_keeps_what_was_written_and_says_so(
-    relay: Relay,
+    relay: Answering,
     sockets: Sockets,
     table: Table,
     model: Model,
@@ -224,7 +239,7 @@ async def test_a_reply_that_breaks_off_keeps_what_was_written_and_says_so(
     assert "".join(block["text"] for block in json.loads(stored(table)["blocks"])) == kept
 
 
-async def test_an_overload_tells_when_to_try_again(relay: Relay, sockets: Sockets, model: Model) -> None:
+async def test_an_overload_tells_when_to_try_again(relay: Answering, sockets: Sockets, model: Model) -> None:
     model.script = refuse(429, headers={"retry-after": "30"})
 
     await relay.answer(said(), "worker-1", LONG)
@@ -233,7 +248,7 @@ async def test_an_overload_tells_when_to_try_again(relay: Relay, sockets: Socket
 
 
 async def test_a_reply_that_runs_out_of_time_ends_in_order(
-    relay: Relay, sockets: Sockets, table: Table, model: Model
+    relay: Answering, sockets: Sockets, table: Table, model: Model
 ) -> None:
     model.script = answer("word " * 1000, pause_s=0.02)
 
@@ -247,14 +262,16 @@ async def test_a_reply_that_runs_out_of_time_ends_in_order(
     assert not model.scripted.requests[0].finished
 
 
-async def test_a_message_without_any_time_left_is_still_ended(relay: Relay, sockets: Sockets, table: Table) -> None:
+async def test_a_message_without_any_time_left_is_still_ended(relay: Answering, sockets: Sockets, table: Table) -> None:
     await relay.answer(said(), "worker-1", 1.0)
 
     assert [frame["type"] for frame in sockets.frames("c1=")] == ["typing", "error"]
     assert stored(table)["reply_status"] == "interrupted"
 
 
-async def test_a_message_that_was_answered_is_not_answered_again(relay: Relay, sockets: Sockets, model: Model) -> None:
+async def test_a_message_that_was_answered_is_not_answered_again(
+    relay: Answering, sockets: Sockets, model: Model
+) -> None:
     await relay.answer(said(), "worker-1", LONG)
     told = len(sockets.posts["c1="])
 
@@ -265,7 +282,7 @@ async def test_a_message_that_was_answered_is_not_answered_again(relay: Relay, s
 
 
 async def test_a_message_whose_reply_broke_off_is_answered_by_a_new_one(
-    relay: Relay, sockets: Sockets, table: Table, model: Model
+    relay: Answering, sockets: Sockets, table: Table, model: Model
 ) -> None:
     model.script = cut_after("So far")
     await relay.answer(said(), "worker-1", LONG)
@@ -282,29 +299,29 @@ async def test_a_message_whose_reply_broke_off_is_answered_by_a_new_one(
     )
 
 
-async def test_an_agent_that_is_not_there_keeps_no_message(relay: Relay, sockets: Sockets, table: Table) -> None:
+async def test_an_agent_that_is_not_there_keeps_no_message(relay: Answering, sockets: Sockets, table: Table) -> None:
     with pytest.raises(NoSuchAgent) as refusal:
         await relay.answer(said(agent="codex"), "worker-1", LONG)
 
     assert (refusal.value.code, refusal.value.retryable, refusal.value.field) == ("invalid_message", False, "agent")
-    assert table.client.scan(TableName=table.name)["Items"] == []
+    assert [str(item["sk"]) for item in table.client.scan(TableName=table.name)["Items"]] == ["VIEWER#c1="]
     assert sockets.posts == {}
 
 
 async def test_a_reader_that_leaves_does_not_end_the_reply(
-    relay: Relay, sockets: Sockets, table: Table, model: Model
+    relay: Answering, sockets: Sockets, table: Table, model: Model
 ) -> None:
     model.script = answer("word " * 40, pause_s=0.005)
     sockets.refusals["c1="] = [410]
 
     outcome = await relay.answer(said(), "worker-1", LONG)
 
-    assert outcome.reader_left
+    assert outcome.readers_left == 1
     assert json.loads(stored(table)["blocks"])[0]["text"] == "word " * 40
     assert (sockets.posts["c1="], stored(table)["reply_status"]) == ([], "complete")
 
 
-async def test_posts_that_are_refused_lose_nothing(relay: Relay, sockets: Sockets, model: Model) -> None:
+async def test_posts_that_are_refused_lose_nothing(relay: Answering, sockets: Sockets, model: Model) -> None:
     model.script = answer("word " * 40, pause_s=0.005)
     sockets.refusals["c1="] = [429, 500, 429]
 
@@ -314,7 +331,7 @@ async def test_posts_that_are_refused_lose_nothing(relay: Relay, sockets: Socket
     assert outcome.posts == len(sockets.posts["c1="]) + 3
 
 
-async def test_the_builderos_app_gets_its_frames_150_ms_apart(relay: Relay, sockets: Sockets, model: Model) -> None:
+async def test_the_builderos_app_gets_its_frames_150_ms_apart(relay: Answering, sockets: Sockets, model: Model) -> None:
     model.script = answer("word " * 60, pause_s=0.01)
 
     await relay.answer(said(connection=APP), "worker-1", LONG)
@@ -325,7 +342,9 @@ async def test_the_builderos_app_gets_its_frames_150_ms_apart(relay: Relay, sock
     assert min(b.started_s - a.ended_s for a, b in pairwise(posts)) >= 0.149
 
 
-async def test_one_relay_answers_several_conversations_at_once(relay: Relay, sockets: Sockets, model: Model) -> None:
+async def test_one_relay_answers_several_conversations_at_once(
+    relay: Answering, sockets: Sockets, model: Model
+) -> None:
     model.script = answer("word " * 20, pause_s=0.005)
 
     async def answered(number: int) -> Outcome:
@@ -348,10 +367,9 @@ class Endless:
 
 
 async def test_an_agent_without_an_ending_is_upstreams_failure(
-    table: Table, conversations: Conversations, replies: Replies, gateway: Gateway, sockets: Sockets
+    store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, sockets: Sockets
 ) -> None:
-    agents: Any = {"claude": Endless()}
-    relay = Relay(Connections(table), conversations, replies, gateway, agents, history_tokens=1000)
+    relay = Answering(store, resumption, gateway, workers, Endless())
 
     await relay.answer(said(), "worker-1", LONG)
 
@@ -364,7 +382,9 @@ def long_reply(size: int) -> str:
     return (unit * (size // len(unit) + 1))[: size - 1] + LAST_MARK
 
 
-async def test_the_hot_path_keeps_up_with_the_model(relay: Relay, sockets: Sockets, table: Table, model: Model) -> None:
+async def test_the_hot_path_keeps_up_with_the_model(
+    relay: Answering, store: Store, sockets: Sockets, model: Model
+) -> None:
     """200 deltas a second and 20 ms a post: one post a delta would fall behind for ever."""
     text = long_reply(100_000)
     model.script = answer(text, delta_chars=200, pause_s=0.005)
@@ -376,7 +396,10 @@ async def test_the_hot_path_keeps_up_with_the_model(relay: Relay, sockets: Socke
     frames = sockets.frames("c1=")
     assert assembled(frames) == text
     assert frames[-1]["sha256"] == hashlib.sha256(text.encode()).hexdigest()
-    assert json.loads(stored(table)["blocks"])[0]["text"] == text
+    where = store.conversations.latest(TALK)
+    kept = store.conversations.stored(where) if where else None
+    assert kept is not None
+    assert kept.text == text
 
     carrier = next(number for number, frame in enumerate(frames) if frame["content"].endswith(LAST_MARK))
     later = [post for post in posts[: carrier + 1] if post.started_s > model.clocked.written_s]
@@ -387,7 +410,7 @@ async def test_the_hot_path_keeps_up_with_the_model(relay: Relay, sockets: Socke
 
 
 async def test_who_joins_a_reply_that_is_being_written_hears_the_rest(
-    relay: Relay, replies: Replies, sockets: Sockets, model: Model
+    relay: Answering, store: Store, sockets: Sockets, model: Model
 ) -> None:
     model.script = answer("A reply that takes its time. " * 10, delta_chars=5, pause_s=0.03)
     writing = asyncio.create_task(relay.answer(said(), "worker-1", LONG))
@@ -395,7 +418,7 @@ async def test_who_joins_a_reply_that_is_being_written_hears_the_rest(
         await asyncio.sleep(0.01)
     reply = sockets.frames("c1=")[0]["reply"]
 
-    assert replies.subscribe(reply, "c2=", 7)
+    assert store.leases.subscribe(TALK, reply, "c2=", 7)
     await writing
 
     resumed, *texts, complete = sockets.frames("c2=")
@@ -406,19 +429,90 @@ async def test_who_joins_a_reply_that_is_being_written_hears_the_rest(
 
 
 async def test_readers_whose_posts_hang_do_not_stop_the_heartbeat(
-    relay: Relay, replies: Replies, table: Table, sockets: Sockets, model: Model
+    relay: Answering, store: Store, sockets: Sockets, model: Model
 ) -> None:
     """More of them than the default executor has threads."""
     model.script = answer("x" * 100, delta_chars=1, pause_s=0.02)
     for number in range(24):
-        Connections(table).view(Connection(f"slow{number}=", "claude", Dialect.RELAY, 1, "alice"), "talk")
+        store.connections.view(Connection(f"slow{number}=", "claude", Dialect.RELAY, 1, "alice"), "talk")
     sockets.post_s = 2.5
     writing = asyncio.create_task(relay.answer(said(), "worker-1", LONG))
     await asyncio.sleep(1.8)
 
-    [item] = table.scan("REPLY")
-    journal = replies.journaled(item["pk"].removeprefix("REPLY#"))
+    [item] = store.table.scan("REPLY")
+    journal = store.replies.journaled(item["pk"].removeprefix("REPLY#"))
 
     writing.cancel()
     await asyncio.wait({writing})
     assert len(journal) > 10, "two heartbeats and more have left something"
+
+
+# --- one after the other ---
+
+
+async def test_messages_to_a_busy_conversation_are_answered_in_turn(
+    relay: Answering, store: Store, sockets: Sockets, model: Model
+) -> None:
+    model.script = answer("A reply that takes its time.", delta_chars=1, pause_s=0.02)
+    store.connections.view(Connection("c2=", "claude", Dialect.RELAY, 1, "alice"), "talk")
+    first = asyncio.create_task(relay.outcomes(said("One", "m1", received_ms=1), "worker-1", LONG))
+    while not sockets.posts["c1="]:  # noqa: ASYNC110 - the sockets keep records, not events
+        await asyncio.sleep(0.01)
+
+    assert await relay.outcomes(said("Two", "m2", received_ms=3), "worker-2", LONG) == []
+    assert await relay.outcomes(said("Three", "m3", received_ms=2), "worker-3", LONG) == []
+    outcomes = await first
+
+    assert [outcome.status for outcome in outcomes] == [Status.COMPLETE] * 3
+    assert [len(request.body["messages"]) for request in model.scripted.requests] == [1, 3, 5]
+    assert [request.body["messages"][-1]["content"][0]["text"] for request in model.scripted.requests] == [
+        "One",
+        "Three",
+        "Two",
+    ]
+    typing = [(frame["id"], frame["epoch"]) for frame in sockets.frames("c1=") if frame["type"] == "typing"]
+    assert typing == [("m1", 1), ("m2", 0), ("m3", 0), ("m3", 2), ("m2", 3)]
+    heard = [(frame["type"], frame["content"]) for frame in sockets.frames("c2=") if frame["type"] == "user"]
+    assert heard == [("user", "One"), ("user", "Three"), ("user", "Two")]
+
+
+async def test_a_worker_with_little_time_left_calls_a_new_one(
+    relay: Answering, store: Store, sockets: Sockets, model: Model
+) -> None:
+    store.conversations.accept("alice", Send("m0", "talk", "Waits", "claude"), 1)
+
+    assert await relay.outcomes(said(received_ms=2), "worker-1", 200.0) == []
+
+    assert sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}}]
+    assert model.scripted.requests == []
+
+
+async def test_a_message_finds_the_dead_before_it_and_is_answered(
+    relay: Answering, store: Store, sockets: Sockets, model: Model
+) -> None:
+    dead = store.conversations.accept("alice", Send("m0", "talk", "Dead", "claude"), 1, worker="worker-0")
+    store.replies.journal(dead.origin.reply, 0, "So far")
+    store.time_s += EXPIRES_S + 1
+
+    [outcome] = await relay.outcomes(said(received_ms=2), "worker-1", LONG)
+
+    assert outcome.status is Status.COMPLETE
+    told = [(frame["type"], frame["epoch"]) for frame in sockets.frames("c1=")]
+    assert told[:3] == [("typing", 0), ("error", 1), ("typing", 3)]
+    assert [message["role"] for message in model.scripted.requests[0].body["messages"]] == ["user", "assistant", "user"]
+
+
+async def test_a_writer_that_was_fenced_off_stops_its_model_and_says_no_more(
+    relay: Answering, store: Store, sockets: Sockets, model: Model
+) -> None:
+    model.script = answer("word " * 1000, pause_s=0.02)
+    writing = asyncio.create_task(relay.outcomes(said(), "worker-1", LONG))
+    while len(sockets.posts["c1="]) < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+    assert store.leases.declare_dead(TALK, sockets.frames("c1=")[0]["reply"], "worker-1")
+
+    with pytest.raises(Superseded):
+        await writing
+    assert not model.scripted.requests[0].finished
+    assert {frame["type"] for frame in sockets.frames("c1=")} == {"typing", "message"}

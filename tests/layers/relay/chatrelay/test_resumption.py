@@ -3,82 +3,99 @@ from dataclasses import dataclass
 import pytest
 
 from chatrelay.errors import Duplicate, Forbidden, Superseded
-from chatrelay.gateway import Gateway
-from chatrelay.protocol import Cancel, Dialect, Outbound, Resume, Send
+from chatrelay.protocol import Acknowledge, Cancel, Dialect, Outbound, Resume, Send
 from chatrelay.reply import Reply
 from chatrelay.resumption import Resumption
-from chatrelay.store.connections import Connection, Connections
-from chatrelay.store.conversations import Accepted, Conversations
-from chatrelay.store.replies import EXPIRES_S, Replies
-from chatrelay.store.table import Table
+from chatrelay.store.connections import Connection
+from chatrelay.store.conversations import Accepted
+from chatrelay.store.leases import EXPIRES_S, Signals
+from chatrelay.store.place import Place
+from chatrelay.store.replies import Replies
+from tests.layers.relay.chatrelay.conftest import Store
 from tests.layers.relay.chatrelay.doubles import Sockets
 
+TALK = Place("alice", "talk")
 HELLO = Send("m1", "talk", "Hello", "claude")
 LAST = Outbound("complete", "Response complete", {"stop_reason": "end_turn"})
 
 
 @dataclass
 class Scene:
-    """A reply that a worker has begun, and a clock that the test turns."""
+    """A reply that a worker has begun."""
 
-    conversations: Conversations
-    replies: Replies
+    store: Store
     resumption: Resumption
     accepted: Accepted
     sockets: Sockets
-    time_s: list[float]
 
     @property
     def reply(self) -> str:
         return self.accepted.origin.reply
 
-    def resume(self, offset: int = 0, user: str = "alice") -> list[str]:
+    @property
+    def replies(self) -> Replies:
+        return self.store.replies
+
+    def resume(self, offset: int = 0, user: str = "alice", name: str = "c1=", reply: str | None = None) -> list[str]:
         """The types of the frames that come straight back."""
-        self.resumption.resume(user, "c1=", Resume(self.reply, None, offset))
-        return [frame["type"] for frame in self.sockets.frames("c1=")]
+        self.resumption.resume(user, connection(name, user), Resume(reply or self.reply, None, offset))
+        return [frame["type"] for frame in self.sockets.frames(name)]
+
+    def heartbeat(self) -> Signals:
+        return self.store.leases.heartbeat(TALK, self.accepted.origin.epoch)
+
+    def finish(self) -> None:
+        """The worker has stored the whole reply, and has not let go of the lease yet."""
+        reply = Reply(self.reply)
+        reply.append("All of it")
+        reply.cancel()
+        self.store.conversations.finish(self.accepted, reply, LAST)
+
+    def accept_again(self) -> Accepted:
+        return self.store.conversations.accept("alice", HELLO, 2, worker="worker-2")
+
+
+def connection(name: str, user: str = "alice") -> Connection:
+    return Connection(name, "claude", Dialect.RELAY, 1_700_000_000, user)
 
 
 @pytest.fixture
-def scene(table: Table, gateway: Gateway, sockets: Sockets) -> Scene:
-    time_s = [1_700_000_000.0]
-    conversations, replies = Conversations(table, lambda: time_s[0]), Replies(table, lambda: time_s[0])
-    accepted = conversations.accept("alice", HELLO, 1, "worker-1")
-    resumption = Resumption(Connections(table), conversations, replies, gateway)
-    return Scene(conversations, replies, resumption, accepted, sockets, time_s)
+def scene(store: Store, resumption: Resumption, sockets: Sockets) -> Scene:
+    accepted = store.conversations.accept("alice", HELLO, 1, sender="c0=", worker="worker-1")
+    return Scene(store, resumption, accepted, sockets)
 
 
 def test_a_live_reply_is_left_to_its_worker(scene: Scene) -> None:
     assert scene.resume(offset=7) == []
 
-    signals = scene.replies.heartbeat(scene.reply)
+    signals = scene.heartbeat()
     assert (dict(signals.subscribers), signals.cancel) == ({"c1=": 7}, False)
 
 
 def test_a_subscriber_who_was_served_and_asks_again_is_there_again(scene: Scene) -> None:
     scene.resume(offset=7)
     scene.resume(offset=9)
-    scene.replies.served(scene.reply, "c1=", 7)
-    assert dict(scene.replies.heartbeat(scene.reply).subscribers) == {"c1=": 9}
+    scene.store.leases.served(TALK, 1, "c1=", 7)
+    assert dict(scene.heartbeat().subscribers) == {"c1=": 9}
 
-    scene.replies.served(scene.reply, "c1=", 9)
-    assert dict(scene.replies.heartbeat(scene.reply).subscribers) == {}
+    scene.store.leases.served(TALK, 1, "c1=", 9)
+    assert dict(scene.heartbeat().subscribers) == {}
 
 
 def test_a_subscriber_who_comes_while_the_reply_ends_is_not_forgotten(scene: Scene) -> None:
     scene.resume(offset=3)
-    assert dict(scene.replies.end(scene.reply).subscribers) == {"c1=": 3}
-    assert dict(scene.replies.end(scene.reply).subscribers) == {"c1=": 3}, "the first answer may have been lost"
+    assert dict(scene.store.leases.end(TALK, 1).subscribers) == {"c1=": 3}
 
 
 def test_the_worker_hears_that_its_user_has_had_enough(scene: Scene) -> None:
     scene.resumption.cancel("alice", Cancel(scene.reply))
-    assert scene.replies.heartbeat(scene.reply).cancel
+    assert scene.heartbeat().cancel
 
 
 def test_a_silent_worker_is_dead_the_first_time_anyone_looks(scene: Scene) -> None:
     scene.replies.journal(scene.reply, 0, "So far 🌅")
     scene.replies.journal(scene.reply, 9, ", so good")
-    scene.time_s[0] += EXPIRES_S + 1
+    scene.store.time_s += EXPIRES_S + 1
 
     assert scene.resume() == ["resumed", "message", "error"]
 
@@ -86,35 +103,54 @@ def test_a_silent_worker_is_dead_the_first_time_anyone_looks(scene: Scene) -> No
     assert text["content"] == "So far 🌅, so good"
     assert (error["code"], error["retryable"], error["reply"]) == ("interrupted", True, scene.reply)
     with pytest.raises(Superseded):
-        scene.replies.heartbeat(scene.reply)
-    assert scene.conversations.accept("alice", HELLO, 2, "worker-2").origin.epoch == 2
+        scene.heartbeat()
+    assert scene.accept_again().origin.epoch == 3, "the burial had a fence of its own"
 
 
 def test_a_worker_that_was_only_slow_cannot_end_a_reply_that_was_buried(scene: Scene) -> None:
-    scene.time_s[0] += EXPIRES_S + 1
+    scene.store.time_s += EXPIRES_S + 1
     scene.resume()
 
     reply = Reply(scene.reply)
     reply.cancel()
     with pytest.raises(Superseded):
-        scene.conversations.finish(scene.accepted, reply, LAST)
+        scene.store.conversations.finish(scene.accepted, reply, LAST)
 
 
 def test_a_heartbeat_keeps_a_worker_alive(scene: Scene) -> None:
     for _ in range(5):
-        scene.time_s[0] += EXPIRES_S - 1
-        scene.replies.heartbeat(scene.reply)
+        scene.store.time_s += EXPIRES_S - 1
+        scene.heartbeat()
     assert scene.resume() == []
     with pytest.raises(Duplicate):
-        scene.conversations.accept("alice", HELLO, 2, "worker-2")
+        scene.accept_again()
 
 
 def test_a_reply_is_buried_once(scene: Scene) -> None:
-    scene.time_s[0] += EXPIRES_S + 1
-    where = scene.replies.find(scene.reply)
-    assert where is not None
-    assert scene.resumption.bury(where)
-    assert not scene.resumption.bury(where)
+    scene.store.connections.view(connection("v="), "talk")
+    scene.store.time_s += EXPIRES_S + 1
+    for _ in range(2):
+        assert scene.resumption.settle(TALK).writer is None
+    assert [frame["type"] for frame in scene.sockets.frames("v=")] == ["error"]
+
+
+def test_a_burial_that_breaks_off_is_done_again(scene: Scene) -> None:
+    scene.replies.journal(scene.reply, 0, "So far")
+    assert scene.store.leases.declare_dead(TALK, scene.reply, "worker-1") == 2
+
+    assert scene.resume() == ["resumed", "message", "error"]
+
+
+def test_a_worker_that_stored_the_end_and_died_has_answered(scene: Scene) -> None:
+    scene.resume(offset=3)
+    scene.finish()
+    scene.store.connections.view(connection("v="), "talk")
+
+    scene.resumption.settle(TALK, dead_worker="worker-1")
+
+    assert [frame["type"] for frame in scene.sockets.frames("c1=")] == ["resumed", "message", "complete"]
+    assert scene.sockets.frames("c1=")[1]["content"] == " of it"
+    assert scene.sockets.frames("v=") == []
 
 
 @pytest.mark.parametrize(
@@ -122,7 +158,7 @@ def test_a_reply_is_buried_once(scene: Scene) -> None:
 )
 def test_what_is_not_there_is_forbidden(scene: Scene, asked: Resume) -> None:
     with pytest.raises(Forbidden):
-        scene.resumption.resume("alice", "c1=", asked)
+        scene.resumption.resume("alice", connection("c1="), asked)
 
 
 def test_what_is_somebody_elses_is_forbidden_in_the_same_words(scene: Scene) -> None:
@@ -131,19 +167,17 @@ def test_what_is_somebody_elses_is_forbidden_in_the_same_words(scene: Scene) -> 
     with pytest.raises(Forbidden) as nothing:
         scene.resumption.cancel("mallory", Cancel("nothing"))
     assert str(other.value) == str(nothing.value)
-    assert dict(scene.replies.heartbeat(scene.reply).subscribers) == {}
+    assert dict(scene.heartbeat().subscribers) == {}
 
 
-def test_everybody_who_shows_the_conversation_is_told_of_a_death(scene: Scene, table: Table) -> None:
+def test_everybody_who_shows_the_conversation_is_told_of_a_death(scene: Scene) -> None:
     for name in ("v1=", "v2="):
-        Connections(table).view(Connection(name, "claude", Dialect.RELAY, 1_700_000_000, "alice"), "talk")
-    scene.resumption.resume("alice", "late=", Resume(scene.reply, None, 2))
+        scene.store.connections.view(connection(name), "talk")
+    scene.resume(name="late=", offset=2)
     scene.replies.journal(scene.reply, 0, "Once upon")
     scene.sockets.refusals["v1="] = [410]
-    where = scene.replies.find(scene.reply)
-    assert where is not None
 
-    assert scene.resumption.bury(where, is_dead=True)
+    scene.resumption.settle(TALK, dead_worker="worker-1")
 
     assert [frame["code"] for frame in scene.sockets.frames("v2=")] == ["interrupted"]
     resumed, text, error = scene.sockets.frames("late=")
@@ -151,35 +185,100 @@ def test_everybody_who_shows_the_conversation_is_told_of_a_death(scene: Scene, t
 
 
 def test_the_end_of_a_reply_is_sent_again_when_the_gateway_is_busy(scene: Scene) -> None:
-    scene.time_s[0] += EXPIRES_S + 1
+    scene.store.time_s += EXPIRES_S + 1
     scene.sockets.refusals["c1="] = [429, 500]
     assert scene.resume() == ["resumed", "error"]
 
 
 def test_a_worker_that_is_heard_again_in_time_is_not_buried(scene: Scene) -> None:
-    scene.time_s[0] += EXPIRES_S + 1
-    where = scene.replies.find(scene.reply)
-    assert where is not None
-    assert where.expired
+    scene.store.time_s += EXPIRES_S + 1
+    assert scene.store.leases.look(TALK).expired
 
-    scene.replies.heartbeat(scene.reply)
+    scene.heartbeat()
 
-    assert not scene.resumption.bury(where)
-    scene.replies.heartbeat(scene.reply)
-
-
-def test_a_journal_with_a_gap_ends_at_the_gap(scene: Scene) -> None:
-    scene.replies.journal(scene.reply, 0, "one 🌅")
-    scene.replies.journal(scene.reply, 9, "three")
-    assert scene.replies.journaled(scene.reply) == "one 🌅"
+    assert scene.resume() == []
+    scene.heartbeat()
 
 
 def test_the_same_id_after_a_death_that_nobody_saw_is_told_and_may_be_sent_again(scene: Scene) -> None:
-    scene.time_s[0] += EXPIRES_S + 1
+    scene.store.time_s += EXPIRES_S + 1
     with pytest.raises(Duplicate) as known:
-        scene.conversations.accept("alice", HELLO, 2, "worker-2")
+        scene.accept_again()
 
-    scene.resumption.resume("alice", "c1=", Resume(known.value.reply, None, 0))
+    scene.resume(reply=known.value.reply)
 
     assert scene.sockets.frames("c1=")[-1]["code"] == "interrupted"
-    assert scene.conversations.accept("alice", HELLO, 3, "worker-2").origin.epoch == 2
+    assert scene.accept_again().origin.reply != scene.reply
+
+
+def test_who_asks_for_a_reply_that_was_written_anew_gets_the_new_one(scene: Scene) -> None:
+    scene.resumption.settle(TALK, dead_worker="worker-1")
+    again = scene.accept_again()
+
+    assert scene.resume(offset=4) == []
+    assert dict(scene.store.leases.heartbeat(TALK, again.origin.epoch).subscribers) == {"c1=": 0}
+
+    reply = Reply(again.origin.reply)
+    reply.append("Anew")
+    reply.cancel()
+    scene.store.conversations.finish(again, reply, LAST)
+    scene.store.leases.end(TALK, again.origin.epoch)
+    assert scene.resume(offset=2, name="c2=") == ["resumed", "message", "complete"]
+    assert {frame.get("reply") for frame in scene.sockets.frames("c2=")[:2]} == {again.origin.reply}
+    assert scene.sockets.frames("c2=")[1]["content"] == "Anew"
+
+
+# --- those who wait ---
+
+
+def wait(scene: Scene, number: int = 2) -> Accepted:
+    send = Send(f"m{number}", "talk", "And?", "claude")
+    return scene.store.conversations.accept("alice", send, number, worker="worker-2")
+
+
+def test_a_reply_that_waits_is_announced_and_seen_when_it_begins(scene: Scene) -> None:
+    waiting = wait(scene)
+
+    assert scene.resume(reply=waiting.origin.reply) == ["typing"]
+
+    [typing] = scene.sockets.frames("c1=")
+    assert (typing["id"], typing["reply"], typing["epoch"]) == ("m2", waiting.origin.reply, 0)
+    assert [viewer.connection_id for viewer in scene.store.connections.viewers(TALK)] == ["c1="]
+
+
+def test_a_conversation_is_resumed_where_it_is_being_written(scene: Scene) -> None:
+    wait(scene)
+    scene.resumption.resume("alice", connection("c1="), Resume(None, "talk", 0))
+    assert dict(scene.heartbeat().subscribers) == {"c1=": 0}
+    assert scene.resumption.active(TALK) == scene.reply
+
+
+def test_who_waits_behind_the_dead_is_answered(scene: Scene) -> None:
+    wait(scene)
+    scene.resumption.settle(TALK)
+    assert scene.sockets.invoked == [], "the worker lives, and will come to it"
+
+    scene.resumption.settle(TALK, dead_worker="worker-1")
+
+    assert scene.sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}}]
+
+
+def test_cancelling_a_reply_that_waits_ends_it(scene: Scene) -> None:
+    scene.store.connections.view(connection("v="), "talk")
+    waiting = wait(scene)
+
+    for _ in range(2):
+        scene.resumption.cancel("alice", Cancel(waiting.origin.reply))
+
+    [end] = scene.sockets.frames("v=")
+    assert (end["type"], end["stop_reason"], end["length"], end["epoch"]) == ("complete", "cancelled", 0, 0)
+    assert scene.resume(reply=waiting.origin.reply) == ["resumed", "complete"]
+    assert not scene.heartbeat().cancel
+    assert scene.store.leases.look(TALK).queued == 0
+
+
+def test_what_is_shown_is_remembered_of_ones_own_replies_only(scene: Scene) -> None:
+    scene.resumption.acknowledge("alice", "c1=", Acknowledge(scene.reply, 5))
+    with pytest.raises(Forbidden):
+        scene.resumption.acknowledge("mallory", "c2=", Acknowledge(scene.reply, 5))
+    assert scene.replies.acknowledged(scene.reply) == {"c1=": 5}

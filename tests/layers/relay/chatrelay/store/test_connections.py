@@ -5,6 +5,7 @@ import pytest
 
 from chatrelay.protocol import Dialect
 from chatrelay.store.connections import Connection, Connections
+from chatrelay.store.place import Place
 from chatrelay.store.table import Table
 
 OPENED = 1_700_000_000
@@ -154,7 +155,7 @@ def test_a_bucket_outlives_the_time_in_which_it_is_read(connections: Connections
 
 
 def viewers(connections: Connections, conversation: str, user: str = "alice") -> list[str]:
-    return [viewer.connection_id for viewer in connections.viewers(user, conversation)]
+    return [viewer.connection_id for viewer in connections.viewers(Place(user, conversation))]
 
 
 def test_a_connection_shows_the_conversation_that_it_named_last(connections: Connections) -> None:
@@ -189,7 +190,7 @@ def test_a_connection_that_is_no_more_shows_nothing(connections: Connections, ho
     if how == "closed":
         connections.close("a=")
     else:
-        connections.gone("alice", "talk", "a=")
+        connections.gone(Place("alice", "talk"), "a=")
 
     assert viewers(connections, "talk") == []
     assert connections.get("a=") is None
@@ -198,6 +199,6 @@ def test_a_connection_that_is_no_more_shows_nothing(connections: Connections, ho
 
 def test_a_viewer_whose_connection_is_forgotten_already_is_removed(connections: Connections) -> None:
     connections.view(ALICE, "talk")
-    connections.gone("alice", "talk", "a=")
+    connections.gone(Place("alice", "talk"), "a=")
 
     assert viewers(connections, "talk") == []

@@ -1,0 +1,176 @@
+"""The lease of a conversation: who writes its reply now, how many messages wait for theirs, and the writer's mailbox.
+
+One item a conversation. Its fence rises with every writer, and is the ``epoch`` of all that the writer says; whatever a
+writer changes here is conditional on it. Twice a second the writer says that it lives, and finds in the answer what
+others have left: connections that want to read along, and the wish to stop.
+
+    free ──claim──► held by a writer ──end──► free
+      └──take one that waits──►┘ └──declare_dead──► held, fenced off ──end──► free
+
+A message that finds the lease held waits; the writer takes the next when it has ended its own. A lease that is free
+while messages wait is taken by whoever sees it.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from chatrelay.errors import Superseded
+from chatrelay.store.place import Place
+from chatrelay.store.table import Item, Returning, Table, Update, passing_troubles
+
+HEARTBEAT_S = 0.5
+EXPIRES_S = 15.0
+"""How long a worker may be silent before it counts as dead: many heartbeats, some of which DynamoDB may refuse."""
+
+FREE_AS_SEEN = "attribute_not_exists(reply) AND (attribute_not_exists(fence) OR fence = :seen)"
+NOBODY_WAITS = "(attribute_not_exists(queued) OR queued = :none)"
+HOLD = (
+    "SET fence = :fence, reply = :reply, turn = :turn, worker = :worker, alive_until_ms = :until,"
+    " subscribers = :nobody, queued = if_not_exists(queued, :none) - :taken"
+)
+LET_GO = "REMOVE reply, turn, worker, alive_until_ms, subscribers, cancel_asked"
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The invocation `worker`, writing `reply` at `turn`."""
+
+    reply: str
+    turn: str
+    worker: str
+
+
+@dataclass(frozen=True)
+class Lease:
+    """How things stood. `writer` is None if the lease is free; `expired` if it has been silent for too long."""
+
+    fence: int = 0
+    queued: int = 0
+    writer: Writer | None = None
+    expired: bool = False
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What others have left for the worker: connections by id with the offset that each has, and whether to stop."""
+
+    subscribers: Mapping[str, int]
+    cancel: bool
+
+
+class Leases:
+    """The leases of all conversations."""
+
+    def __init__(self, table: Table, clock: Callable[[], float] = time.time) -> None:
+        self._table = table
+        self._clock = clock
+
+    def look(self, place: Place) -> Lease:
+        """The lease as it is now."""
+        item = self._table.get(place.pk, "LEASE") or {}
+        fence, queued = int(item.get("fence", 0)), int(item.get("queued", 0))
+        if "reply" not in item:
+            return Lease(fence, queued)
+        writer = Writer(item["reply"], item["turn"], item["worker"])
+        return Lease(fence, queued, writer, expired=int(item["alive_until_ms"]) < self._now_ms())
+
+    # --- parts of transactions ---
+
+    def claim(self, place: Place, seen: Lease, writer: Writer) -> Update:
+        """`writer` has the lease from now on, if it is free as `seen` and nobody waits."""
+        return self._hold(place, seen, writer, taken=0, condition=f"{FREE_AS_SEEN} AND {NOBODY_WAITS}")
+
+    def take(self, place: Place, seen: Lease, writer: Writer) -> Update:
+        """`writer`, whose message waited, has the lease from now on, if it is free as `seen`."""
+        return self._hold(place, seen, writer, taken=1, condition=FREE_AS_SEEN)
+
+    def wait(self, place: Place, change: int = 1) -> Update:
+        """So many more wait."""
+        return Update(place.pk, "LEASE", "ADD queued :change", {":change": change})
+
+    def _hold(self, place: Place, seen: Lease, writer: Writer, *, taken: int, condition: str) -> Update:
+        values = {
+            ":seen": seen.fence,
+            ":fence": seen.fence + 1,
+            ":reply": writer.reply,
+            ":turn": writer.turn,
+            ":worker": writer.worker,
+            ":until": self._until_ms(),
+            ":nobody": {},
+            ":none": 0,
+            ":taken": taken,
+        }
+        return Update(place.pk, "LEASE", HOLD, values, condition)
+
+    # --- the writer's ---
+
+    def heartbeat(self, place: Place, fence: int) -> Signals:
+        """The writer is alive. Raises ``Superseded`` if it counts as dead, ``Unavailable`` for once."""
+        return self._as_writer(place, fence, "SET alive_until_ms = :until", {":until": self._until_ms()}, "ALL_NEW")
+
+    def end(self, place: Place, fence: int) -> Signals:
+        """Nobody writes any more. The signals left until now. Raises ``Superseded`` and ``Unavailable``."""
+        return self._as_writer(place, fence, LET_GO, {}, "ALL_OLD")
+
+    def served(self, place: Place, fence: int, connection_id: str, offset: int) -> None:
+        """The writer has taken a subscriber in; one that has asked again since stays. Raises ``Unavailable``."""
+        with passing_troubles():
+            self._table.update(
+                place.pk,
+                "LEASE",
+                "REMOVE subscribers.#connection",
+                {":fence": fence, ":offset": offset},
+                condition="fence = :fence AND subscribers.#connection = :offset",
+                names={"#connection": connection_id},
+            )
+
+    def _as_writer(self, place: Place, fence: int, expression: str, values: Item, returning: Returning) -> Signals:
+        values = {**values, ":fence": fence}
+        with passing_troubles():
+            item = self._table.exchange(place.pk, "LEASE", expression, values, "fence = :fence", returning)
+        if item is None:
+            raise Superseded(f"{place.pk} is not at {fence} any more")
+        return _signals(item)
+
+    # --- everybody's ---
+
+    def subscribe(self, place: Place, reply: str, connection_id: str, offset: int) -> bool:
+        """Lets a connection read along, from UTF-16 `offset` on. False if no live worker writes `reply`."""
+        names = {"#connection": connection_id}
+        return self._signal(place, reply, "SET subscribers.#connection = :offset", {":offset": offset}, names)
+
+    def cancel(self, place: Place, reply: str) -> bool:
+        """Asks the writer to stop. False if no live worker writes `reply`."""
+        return self._signal(place, reply, "SET cancel_asked = :asked", {":asked": True}, None)
+
+    def declare_dead(self, place: Place, reply: str, worker: str | None = None) -> int | None:
+        """Fences off the writer of `reply` after its silence, or at once if it is the `worker` known to be dead.
+
+        From here on nothing counts that it does. The new fence; None if it has been heard meanwhile, or has ended.
+        """
+        item = self._table.exchange(
+            place.pk,
+            "LEASE",
+            "SET alive_until_ms = :never ADD fence :one",
+            {":reply": reply, ":now": self._now_ms(), ":never": 0, ":one": 1, ":worker": worker or "nobody"},
+            "reply = :reply AND (alive_until_ms < :now OR worker = :worker)",
+            "ALL_NEW",
+        )
+        return None if item is None else int(item["fence"])
+
+    def _signal(self, place: Place, reply: str, change: str, values: Item, names: dict[str, str] | None) -> bool:
+        alive = {":reply": reply, ":now": self._now_ms()}
+        condition = "reply = :reply AND alive_until_ms >= :now"
+        return self._table.update(place.pk, "LEASE", change, {**values, **alive}, condition=condition, names=names)
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _until_ms(self) -> int:
+        return int((self._clock() + EXPIRES_S) * 1000)
+
+
+def _signals(item: Item) -> Signals:
+    subscribers = {connection: int(offset) for connection, offset in item.get("subscribers", {}).items()}
+    return Signals(subscribers, bool(item.get("cancel_asked", False)))

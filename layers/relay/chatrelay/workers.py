@@ -1,0 +1,43 @@
+"""The function ``message`` from outside: invoked as an event, it answers what waits in a conversation."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chatrelay.errors import Unavailable
+from chatrelay.store.place import Place
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+
+class Workers:
+    """The invocations of one function."""
+
+    def __init__(self, client: "LambdaClient", function: str) -> None:
+        self._client = client
+        self._function = function
+
+    @classmethod
+    def connect(cls, function: str) -> "Workers":
+        """The workers that are invocations of `function`."""
+        config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
+        return cls(boto3.client("lambda", config=config), function)
+
+    def warm(self) -> None:
+        """A cold start begins now, not at the first message. Raises ``Unavailable``."""
+        self._invoke({"warm": True})
+
+    def go_on(self, place: Place) -> None:
+        """Somebody answers what waits in the conversation. One too many does no harm. Raises ``Unavailable``."""
+        self._invoke({"continue": {"user": place.user, "conversation": place.conversation}})
+
+    def _invoke(self, event: dict[str, Any]) -> None:
+        payload = json.dumps(event).encode()
+        try:
+            self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=payload)
+        except (BotoCoreError, ClientError) as problem:
+            raise Unavailable(type(problem).__name__) from problem
