@@ -23,8 +23,8 @@ def without(field: str) -> str:
 BAD_FRAMES = {
     "not JSON": ("hello?", "frame: must be JSON"),
     "a JSON list": ("[1]", "frame: must be a JSON object"),
-    "no action": ('{"content": "hello"}', "action: must be one of cancel, hello, ping, resume, send"),
-    "an unknown action": ('{"action": "dance"}', "action: must be one of cancel, hello, ping, resume, send"),
+    "no action": ('{"content": "hello"}', "action: must be one of ack, cancel, hello, ping, resume, send"),
+    "an unknown action": ('{"action": "dance"}', "action: must be one of ack, cancel, hello, ping, resume, send"),
     "no content": (without("content"), "content: is missing"),
     "empty content": (json.dumps({**SEND, "content": ""}), "content: must not be empty"),
     "blank content": (json.dumps({**SEND, "content": " \n"}), "content: must not be empty"),

@@ -19,6 +19,8 @@ from pydantic import BaseModel
 from tests.conftest import Relay
 
 EVENTS = Path(__file__).parent
+NAMES = {"MessageFunction": "local-message"}
+"""Of functions that the template itself names."""
 FUNCTION = {
     "authorizer": "AuthorizerFunction",
     "connect": "ConnectFunction",
@@ -89,7 +91,7 @@ def invoke(relay: Relay) -> Callable[[str, bytes], dict[str, Any]]:
     )
 
     def call(function: str, payload: bytes) -> dict[str, Any]:
-        answer: dict[str, Any] = json.load(client.invoke(FunctionName=f"local-{function}", Payload=payload)["Payload"])
+        answer: dict[str, Any] = json.load(client.invoke(FunctionName=NAMES.get(function, f"local-{function}"), Payload=payload)["Payload"])
         return answer
 
     return call

@@ -320,9 +320,9 @@ def error(problem: Told, *, message_id: str | None = None, origin: Origin | None
     return Outbound("error", str(problem), fields)
 
 
-def resumed(origin: Origin, offset: int) -> Outbound:
-    """The text from `offset` on follows."""
-    return Outbound("resumed", "", {"offset": offset, **origin.fields()})
+def resumed(origin: Origin, message_id: str, offset: int) -> Outbound:
+    """The text from `offset` on follows, of the reply to the message of that id."""
+    return Outbound("resumed", "", {"id": message_id, "offset": offset, **origin.fields()})
 
 
 def pong() -> Outbound:

@@ -231,7 +231,7 @@ class Relay:
         """Lets in whoever has asked, but not twice for the same question: `admitted` has the offsets by connection."""
         for connection_id, offset in signals.subscribers.items():
             if admitted.get(connection_id) != offset:
-                resumed = protocol.resumed(accepted.origin, offset)
+                resumed = protocol.resumed(accepted.origin, accepted.send.id, offset)
                 await audience.join(connection_id, [resumed], RELAY_PACING, offset)
                 admitted[connection_id] = offset
 

@@ -171,7 +171,7 @@ class Resumption:
             self._post(connection_id, protocol.typing(stored.origin, stored.message_id))
         if stored.last is None:
             return
-        self._post(connection_id, protocol.resumed(stored.origin, offset))
+        self._post(connection_id, protocol.resumed(stored.origin, stored.message_id, offset))
         cursor, room_bytes = Cursor.at(stored.text, offset), protocol.message_room_bytes(stored.origin)
         while (piece := cursor.next_piece(stored.text, room_bytes)).content:
             self._post(connection_id, protocol.message(stored.origin, piece.offset, piece.content))
