@@ -150,10 +150,15 @@ class Table:
         return _again_after_conflicts(attempt)
 
     def delete(self, pk: str, sk: str) -> Item | None:
-        """Removes one item and returns what it was, or None if there was none."""
+        """Removes one item and returns what it was, or None if there was none. Of several at once, one gets it."""
         key = {"pk": pk, "sk": sk}
-        answer = self.client.delete_item(TableName=self.name, Key=key, ReturnValues="ALL_OLD")
-        return answer.get("Attributes")
+        try:
+            answer = self.client.delete_item(
+                TableName=self.name, Key=key, ConditionExpression=KNOWN, ReturnValues="ALL_OLD"
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return None
+        return answer["Attributes"]
 
     def query(self, pk: str, first: str, last: str) -> Iterator[Item]:
         """The items of `pk` from sort key `first` to `last`, both included, in order, read consistently."""
