@@ -1,0 +1,228 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import TypeVar
+
+import pytest
+from botocore.exceptions import ClientError
+
+from chatrelay.store.table import KNOWN, NEW, Item, Table
+
+T = TypeVar("T")
+RIVALS = 20
+
+
+def race(rival: Callable[[int], T]) -> list[T]:
+    """What each of the rivals, who all begin at the same moment, has got."""
+    start = Barrier(RIVALS)
+
+    def run(number: int) -> T:
+        start.wait()
+        return rival(number)
+
+    with ThreadPoolExecutor(RIVALS) as pool:
+        return list(pool.map(run, range(RIVALS)))
+
+
+def item(pk: str = "p", sk: str = "s", **attributes: object) -> Item:
+    return {"pk": pk, "sk": sk, **attributes}
+
+
+def sort_keys(table: Table, first: str, last: str, pk: str = "p") -> list[str]:
+    return [found["sk"] for found in table.query(pk, first, last)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "早上 🌅 \x00", 0, 2**100, True, None, [], {}, {"a=": {"v.w": [1, "x", None, False]}}],
+    ids=["no text", "any script", "zero", "31 digits", "a flag", "nothing", "no list", "no map", "nested"],
+)
+def test_a_value_comes_back_as_it_was(table: Table, value: object) -> None:
+    table.put(item(value=value))
+
+    assert table.get("p", "s") == item(value=value)
+
+
+def test_an_item_that_never_was_is_none(table: Table) -> None:
+    table.put(item())
+
+    assert (table.get("p", "S"), table.get("P", "s")) == (None, None)
+
+
+def test_an_item_that_is_put_leaves_nothing_of_the_one_before(table: Table) -> None:
+    table.put(item(old=1))
+    table.put(item(new=2))
+
+    assert table.get("p", "s") == item(new=2)
+
+
+def test_an_update_makes_the_item_that_it_misses(table: Table) -> None:
+    assert table.update("p", "s", "SET word = :word", {":word": "x"})
+
+    assert table.get("p", "s") == item(word="x")
+
+
+def test_an_update_whose_condition_does_not_hold_changes_nothing(table: Table) -> None:
+    table.put(item(word="x", epoch=1))
+
+    assert not table.update("p", "s", "SET word = :word", {":word": "y", ":two": 2}, condition="epoch = :two")
+
+    assert table.get("p", "s") == item(word="x", epoch=1)
+
+
+def test_an_update_of_a_known_item_makes_none(table: Table) -> None:
+    assert not table.update("p", "s", "SET word = :word", {":word": "x"}, condition=KNOWN)
+
+    assert table.get("p", "s") is None
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("epoch < :five", True),
+        ("epoch >= :five", False),
+        ("epoch IN (:four, :five)", True),
+        ("epoch IN (:five, :five)", False),
+        ("absent = :five", False),
+        ("absent <> :five", True),
+        ("absent < :five OR epoch = :four", True),
+        ("attribute_not_exists(absent) AND (epoch = :five OR epoch = :four)", True),
+    ],
+)
+def test_a_condition_holds_or_does_not(table: Table, condition: str, holds: bool) -> None:
+    table.put(item(epoch=4))
+    values = {name: value for name, value in {":four": 4, ":five": 5}.items() if name in condition}
+
+    assert table.update("p", "s", "SET seen = :seen", {":seen": True, **values}, condition=condition) is holds
+
+
+def test_what_is_there_already_may_be_kept(table: Table) -> None:
+    for title in ("first", "second"):
+        table.update("p", "s", "SET title = if_not_exists(title, :title)", {":title": title})
+
+    assert table.get("p", "s") == item(title="first")
+
+
+@pytest.mark.parametrize("member", ["a=", "x.y", "#", ":v", "with space", "漢"])
+def test_one_member_of_a_map_can_be_set_and_removed(table: Table, member: str) -> None:
+    table.put(item(members={"other": 1}))
+    names = {"#member": member}
+
+    assert table.update("p", "s", "SET members.#member = :offset", {":offset": 7}, names=names)
+    assert table.get("p", "s") == item(members={"other": 1, member: 7})
+
+    removal = "REMOVE members.#member"
+    assert not table.update("p", "s", removal, {":was": 6}, condition="members.#member = :was", names=names)
+    assert table.update("p", "s", removal, {":was": 7}, condition="members.#member = :was", names=names)
+    assert table.get("p", "s") == item(members={"other": 1})
+
+
+def test_a_member_of_a_map_that_is_not_there_cannot_be_set(table: Table) -> None:
+    table.put(item())
+
+    with pytest.raises(ClientError, match="ValidationException"):
+        table.update("p", "s", "SET members.#member = :offset", {":offset": 7}, names={"#member": "a="})
+
+
+def test_an_exchange_gives_the_item_as_it_was_or_is(table: Table) -> None:
+    table.put(item(epoch=1))
+
+    was = table.exchange("p", "s", "SET epoch = :two", {":two": 2}, KNOWN, "ALL_OLD")
+    now = table.exchange("p", "s", "SET epoch = :three", {":three": 3}, KNOWN, "ALL_NEW")
+
+    assert (was, now) == (item(epoch=1), item(epoch=3))
+
+
+def test_an_exchange_whose_condition_does_not_hold_is_none(table: Table) -> None:
+    assert table.exchange("p", "s", "SET epoch = :two", {":two": 2}, KNOWN, "ALL_NEW") is None
+    assert table.exchange("p", "s", "SET epoch = :two", {":two": 2}, NEW, "ALL_OLD") == {}, "there was none"
+
+
+def test_a_deleted_item_is_given_once(table: Table) -> None:
+    table.put(item(epoch=1))
+
+    assert [table.delete("p", "s"), table.delete("p", "s"), table.get("p", "s")] == [item(epoch=1), None, None]
+
+
+def test_a_query_has_both_its_ends_and_nothing_of_others(table: Table) -> None:
+    for sk in ("A#1", "A#2", "A#2#", "A#3", "A", "a#2"):
+        table.put(item(sk=sk))
+    table.put(item("p2", "A#2"))
+
+    assert sort_keys(table, "A#1", "A#2") == ["A#1", "A#2"]
+    assert sort_keys(table, "A#", "A#~") == ["A#1", "A#2", "A#2#", "A#3"]
+    assert sort_keys(table, "B", "B") == []
+
+
+def test_sort_keys_are_ordered_by_their_bytes_in_utf_8(table: Table) -> None:
+    in_order = ["#", "0", "10", "2", "Z", "a", "~", "é", "漢", "\uffee", "😀"]
+    for sk in reversed(in_order):
+        table.put(item(sk=sk))
+
+    assert sort_keys(table, "#", "😀") == in_order
+
+
+def test_more_than_a_page_is_read_whole(table: Table) -> None:
+    """A page is a megabyte."""
+    for number in range(4):
+        table.put(item(sk=f"{number}", text="x" * 350_000))
+        table.put(item(f"{number}", "KEY", text="x" * 350_000))
+
+    assert sort_keys(table, "0", "9") == ["0", "1", "2", "3"]
+    assert sorted(found["pk"] for found in table.scan("KEY")) == ["0", "1", "2", "3"]
+
+
+def test_the_last_item_is_the_last_of_its_prefix(table: Table) -> None:
+    for sk in ("TURN#1", "TURN#2", "UNTIL", "TURN"):
+        table.put(item(sk=sk))
+
+    assert table.last("p", "TURN#") == item(sk="TURN#2")
+    assert table.last("p", "TURN#3") is None
+
+
+def test_of_updates_that_race_for_a_condition_one_holds(table: Table) -> None:
+    table.put(item(holder="nobody"))
+
+    def claim(number: int) -> bool:
+        values = {":me": f"rival-{number}", ":nobody": "nobody"}
+        return table.update("p", "s", "SET holder = :me", values, condition="holder = :nobody")
+
+    held = race(claim)
+
+    assert held.count(True) == 1
+    assert table.get("p", "s") == item(holder=f"rival-{held.index(True)}")
+
+
+def test_of_updates_that_race_to_make_an_item_one_makes_it(table: Table) -> None:
+    made = race(lambda number: table.update("p", "s", "SET maker = :me", {":me": number}, condition=NEW))
+
+    assert made.count(True) == 1
+    assert table.get("p", "s") == item(maker=made.index(True))
+
+
+def test_of_exchanges_that_race_every_one_sees_what_another_left(table: Table) -> None:
+    table.put(item(turn=-1))
+    seen = race(lambda number: table.exchange("p", "s", "SET turn = :me", {":me": number}, KNOWN, "ALL_OLD"))
+
+    left = [int((was or {})["turn"]) for was in seen]
+    last = table.get("p", "s") or {}
+    assert sorted([*left, int(last["turn"])]) == list(range(-1, RIVALS))
+
+
+def test_additions_that_race_are_all_counted(table: Table) -> None:
+    race(lambda number: table.update("p", "s", "ADD many :number", {":number": number}))
+
+    assert table.get("p", "s") == item(many=sum(range(RIVALS)))
+
+
+def test_of_deletions_that_race_one_gets_the_item(table: Table) -> None:
+    table.put(item(epoch=1))
+
+    assert [found for found in race(lambda _: table.delete("p", "s")) if found is not None] == [item(epoch=1)]
+
+
+def test_members_that_are_set_at_the_same_time_are_all_there(table: Table) -> None:
+    table.put(item(members={}))
+    race(lambda n: table.update("p", "s", "SET members.#who = :n", {":n": n}, names={"#who": f"{n}="}))
+
+    assert table.get("p", "s") == item(members={f"{number}=": number for number in range(RIVALS)})
