@@ -185,7 +185,7 @@ class Relay:
 
     async def _copy(self, accepted: Accepted, reply: Reply, audience: Audience) -> Ending:
         turns = await asyncio.to_thread(self._conversations.history, accepted, self._history_tokens)
-        async with aclosing(self._agents[accepted.send.agent].answer(turns)) as events:
+        async with aclosing(self._agents[accepted.send.agent].answer(accepted.place.session, turns)) as events:
             async for event in events:
                 if isinstance(event, Ending):
                     return event

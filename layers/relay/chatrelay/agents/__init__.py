@@ -10,10 +10,11 @@ from chatrelay.reply import Ending
 class Agent(Protocol):
     """Answers conversations."""
 
-    def answer(self, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:
+    def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:
         """The answer to the last of `turns`: texts as they are written, then one ``Ending``.
 
-        A text never splits a surrogate pair. Raises ``ReplyError`` when the answer breaks off; the texts until then
-        stand. Cancelling the iteration stops the model at once.
+        `conversation` is its name, for a model that remembers conversations by itself. A text never splits a surrogate
+        pair. Raises ``ReplyError`` when the answer breaks off; the texts until then stand. Cancelling the iteration
+        stops the model at once.
         """
         ...

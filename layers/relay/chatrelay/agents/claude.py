@@ -69,7 +69,7 @@ class Claude:
         self._secret_key = secret_key
         self._settings = settings
 
-    async def answer(self, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:
+    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:  # noqa: ARG002
         """See ``Agent``. A turn that the model pauses is taken up again, and is one answer all the same."""
         asked = messages(turns)
         joiner = SurrogateJoiner()

@@ -361,7 +361,8 @@ async def test_one_relay_answers_several_conversations_at_once(
 class Endless:
     """An agent that forgets to say how it ended."""
 
-    async def answer(self, turns: Any) -> AsyncIterator[str]:
+    async def answer(self, conversation: str, turns: Any) -> AsyncIterator[str]:
+        assert conversation == "talk"
         assert isinstance(turns[-1], Turn)
         yield "So far"
 

@@ -78,7 +78,7 @@ class Stage:
         """The ending of the answer, whose texts are in `texts`."""
         self.scripts = list(scripts)
         endings: list[Ending] = []
-        async with aclosing(self.agent.answer(turns)) as events:
+        async with aclosing(self.agent.answer("talk", turns)) as events:
             async for event in events:
                 endings.append(event) if isinstance(event, Ending) else self.texts.append(event)
         assert len(endings) == 1
@@ -422,7 +422,7 @@ async def test_cancelling_stops_the_model_at_once(stage: Stage) -> None:
 
 async def test_leaving_the_answer_stops_the_model_at_once(stage: Stage) -> None:
     stage.scripts = [stall_after("So far", delta_chars=100)]
-    async with aclosing(stage.agent.answer(ASKED)) as events:
+    async with aclosing(stage.agent.answer("talk", ASKED)) as events:
         assert await anext(events) == "So far"
     async with asyncio.timeout(1):
         while stage.requests[0].closed_at is None:  # noqa: ASYNC110
@@ -435,7 +435,7 @@ async def test_one_client_serves_many_answers_at_once(stage: Stage) -> None:
     stage.scripts = [answer("word " * 50, pause_s=0.001)]
 
     async def read() -> str:
-        return "".join([event async for event in stage.agent.answer(ASKED) if isinstance(event, str)])
+        return "".join([event async for event in stage.agent.answer("talk", ASKED) if isinstance(event, str)])
 
     assert await asyncio.gather(*[read() for _ in range(8)]) == ["word " * 50] * 8
 
@@ -446,7 +446,7 @@ async def test_a_service_that_is_not_there_is_upstreams_failure(monkeypatch: pyt
     monkeypatch.setenv("ANTHROPIC_BASE_URL", f"http://127.0.0.1:{port}")
     async with claude.client(read_timeout_s=1) as client:
         with pytest.raises(Upstream):
-            await anext(Claude(client, Secret(), SETTINGS).answer(ASKED))
+            await anext(Claude(client, Secret(), SETTINGS).answer("talk", ASKED))
 
 
 STARTED = (
@@ -477,4 +477,4 @@ async def test_what_is_not_the_services_own_answer_is_no_crash(
 
     service.app = Starlette(routes=[Route("/v1/messages", page, methods=["POST"])])
     with pytest.raises(error):
-        await anext(stage.agent.answer(ASKED))
+        await anext(stage.agent.answer("talk", ASKED))
