@@ -18,3 +18,11 @@ class Agent(Protocol):
         stops the model at once.
         """
         ...
+
+
+class SecretKey(Protocol):
+    """Where the API key of a model's service is kept."""
+
+    async def __call__(self, *, renew: bool = False) -> str:
+        """The key; `renew` reads it anew, because the last one was refused."""
+        ...

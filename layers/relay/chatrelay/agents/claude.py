@@ -6,11 +6,10 @@ are told apart here, at one line each.
 """
 
 import json
-import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import anthropic
 import httpx2
@@ -18,6 +17,8 @@ from anthropic import AsyncAnthropic, omit
 from anthropic.lib.streaming import AsyncMessageStream, ParsedMessageStreamEvent
 from anthropic.types import Message
 
+from chatrelay.agents import SecretKey
+from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.errors import Overloaded, Refused, ReplyError, Upstream
 from chatrelay.history import Turn, messages
 from chatrelay.reply import Ending
@@ -35,14 +36,6 @@ OUT_OF_GRAMMAR = (ValueError, LookupError, AttributeError, AssertionError)
 USAGE = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
-class SecretKey(Protocol):
-    """Where the service's API key is kept."""
-
-    async def __call__(self, *, renew: bool = False) -> str:
-        """The key; `renew` reads it anew, because the last one was refused."""
-        ...
-
-
 def client(read_timeout_s: float) -> AsyncAnthropic:
     """A client of the service (``ANTHROPIC_BASE_URL`` if that is set). Every request brings its own key."""
     timeout = httpx2.Timeout(read_timeout_s, connect=5.0)
@@ -56,7 +49,7 @@ async def _no_long_waits(response: httpx2.Response) -> None:
     The SDK (measured: 2.12) sleeps as long as it is told, and is told in two more ways: in milliseconds, and by a date.
     """
     named = "retry-after" in response.headers or "retry-after-ms" in response.headers
-    wait_s = _retry_after_s(response)
+    wait_s = retry_after_s(response.headers)
     if named and (wait_s is None or wait_s > LONGEST_WAIT_S):
         response.headers["x-should-retry"] = "false"
 
@@ -167,16 +160,6 @@ def _told(problem: anthropic.APIStatusError) -> ReplyError:
     Before the stream the status says it too, also where a proxy answers for the service in words of its own.
     """
     if problem.type in ("overloaded_error", "rate_limit_error") or problem.status_code in (429, 529):
-        wait_s = _retry_after_s(problem.response)
+        wait_s = retry_after_s(problem.response.headers)
         return Overloaded("Claude is very busy at the moment.", retry_after_s=wait_s)
     return Upstream("The model's service could not answer.")
-
-
-def _retry_after_s(response: httpx2.Response) -> float | None:
-    """How long the service asks to wait; None if it does not say, or not as a number of seconds."""
-    name, unit_s = ("retry-after-ms", 0.001) if "retry-after-ms" in response.headers else ("retry-after", 1.0)
-    try:
-        wait_s = float(response.headers[name]) * unit_s
-    except (KeyError, ValueError):
-        return None
-    return wait_s if 0 <= wait_s < math.inf else None
