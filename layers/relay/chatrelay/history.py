@@ -64,5 +64,16 @@ def messages(turns: Sequence[Turn]) -> list[Message]:
     return found
 
 
+def spoken(turns: Sequence[Turn]) -> list[Message]:
+    """`turns` as ``[{"role", "content"}]`` with nothing but text, for models that know no content blocks."""
+    found: list[Message] = []
+    for turn in turns:
+        found.append({"role": "user", "content": turn.content})
+        answered = "".join(block["text"] for block in turn.blocks if block["type"] == "text")
+        if answered.strip():
+            found.append({"role": "assistant", "content": answered})
+    return found
+
+
 def _is_blank(block: Block) -> bool:
     return block["type"] == "text" and not block["text"].strip()

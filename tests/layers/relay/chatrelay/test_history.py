@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatrelay.history import Turn, estimate_tokens, messages, window
+from chatrelay.history import Turn, estimate_tokens, messages, spoken, window
 
 
 def said(text: str) -> dict[str, Any]:
@@ -123,6 +123,20 @@ def test_telling_a_conversation_does_not_change_it() -> None:
 
     assert messages(turns) == messages(turns)
     assert repr(turns) == before
+
+
+def test_a_conversation_is_spoken_without_what_only_one_model_knows() -> None:
+    blocks: list[dict[str, Any]] = [{"type": "thinking"}, said(" One."), {"type": "new"}, said(" So.")]
+    turns = [Turn("1", "a", blocks), Turn("2", "b", [said(" \n")]), Turn("3", "c"), Turn("4", "d", [said("e")])]
+
+    assert spoken(turns) == [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": " One. So."},
+        {"role": "user", "content": "b"},
+        {"role": "user", "content": "c"},
+        {"role": "user", "content": "d"},
+        {"role": "assistant", "content": "e"},
+    ]
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 1), ("hello world!", 5), ("漢字", 3), ("😀", 2)])
