@@ -73,3 +73,45 @@ class Claude:
             read_timeout_s=environment.number("CLAUDE_READ_TIMEOUT"),
             history_tokens=environment.number("CLAUDE_HISTORY_TOKENS"),
         )
+
+
+@dataclass(frozen=True)
+class BridgeHub:
+    """Where Codex answers on its user's own machine. `working_directory` is one of that machine."""
+
+    base_url: str
+    secret: str
+    working_directory: str
+
+    @classmethod
+    def read(cls, environment: Environment) -> "BridgeHub":
+        """From ``BRIDGEHUB_URL``, ``BRIDGEHUB_SECRET`` and ``BRIDGEHUB_WORKING_DIRECTORY``."""
+        return cls(
+            base_url=environment.text("BRIDGEHUB_URL"),
+            secret=environment.text("BRIDGEHUB_SECRET"),
+            working_directory=environment.text("BRIDGEHUB_WORKING_DIRECTORY"),
+        )
+
+
+@dataclass(frozen=True)
+class OpenAI:
+    """What a deployment without BridgeHub chooses for Codex. `base_url` ends in ``/v1``, as for OpenAI's own SDKs."""
+
+    base_url: str
+    secret: str
+    model: str
+    max_tokens: int
+    system: str
+    read_timeout_s: int
+
+    @classmethod
+    def read(cls, environment: Environment) -> "OpenAI":
+        """From ``OPENAI_BASE_URL``, ``OPENAI_SECRET``, ``CODEX_MODEL`` and so on."""
+        return cls(
+            base_url=environment.text("OPENAI_BASE_URL"),
+            secret=environment.text("OPENAI_SECRET"),
+            model=environment.text("CODEX_MODEL"),
+            max_tokens=environment.number("CODEX_MAX_TOKENS"),
+            system=environment.text("CODEX_SYSTEM"),
+            read_timeout_s=environment.number("CODEX_READ_TIMEOUT"),
+        )

@@ -1,7 +1,9 @@
+from collections.abc import Callable
+
 import pytest
 
 from chatrelay.errors import SettingError
-from chatrelay.settings import Claude, Environment, Handshake
+from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, OpenAI
 
 CLAUDE = {
     "CLAUDE_SECRET": "relay/anthropic",
@@ -11,18 +13,48 @@ CLAUDE = {
     "CLAUDE_READ_TIMEOUT": "60",
     "CLAUDE_HISTORY_TOKENS": "100000",
 }
+BRIDGEHUB = {
+    "BRIDGEHUB_URL": "https://bridge.example",
+    "BRIDGEHUB_SECRET": "relay/bridgehub",
+    "BRIDGEHUB_WORKING_DIRECTORY": "/work",
+}
+OPENAI = {
+    "OPENAI_BASE_URL": "https://api.openai.com/v1",
+    "OPENAI_SECRET": "relay/openai",
+    "CODEX_MODEL": "gpt-5",
+    "CODEX_MAX_TOKENS": "4096",
+    "CODEX_SYSTEM": "",
+    "CODEX_READ_TIMEOUT": "60",
+}
 
 
 def test_the_settings_of_claude_are_typed() -> None:
     assert Claude.read(Environment(CLAUDE)) == Claude("relay/anthropic", "claude-sonnet-5", 4096, "", 60, 100_000)
 
 
-@pytest.mark.parametrize("name", CLAUDE)
-def test_a_missing_variable_is_named(name: str) -> None:
-    variables = {key: value for key, value in CLAUDE.items() if key != name}
+def test_the_settings_of_codex_are_typed() -> None:
+    assert BridgeHub.read(Environment(BRIDGEHUB)) == BridgeHub("https://bridge.example", "relay/bridgehub", "/work")
+    assert OpenAI.read(Environment(OPENAI)) == OpenAI(
+        "https://api.openai.com/v1", "relay/openai", "gpt-5", 4096, "", read_timeout_s=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("read", "variables", "name"),
+    [
+        (read, variables, name)
+        for read, variables in [(Claude.read, CLAUDE), (BridgeHub.read, BRIDGEHUB), (OpenAI.read, OPENAI)]
+        for name in variables
+    ],
+    ids=[*CLAUDE, *BRIDGEHUB, *OPENAI],
+)
+def test_a_missing_variable_is_named(
+    read: Callable[[Environment], object], variables: dict[str, str], name: str
+) -> None:
+    present = {key: value for key, value in variables.items() if key != name}
 
     with pytest.raises(SettingError, match=f"{name} is missing"):
-        Claude.read(Environment(variables))
+        read(Environment(present))
 
 
 @pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "1e3", "many", " 5", "²"])
