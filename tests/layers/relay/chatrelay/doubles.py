@@ -142,6 +142,17 @@ class Sockets:
         return Response()
 
 
+class Secret:
+    """The stored key, which has been rotated: `renew` finds the next one."""
+
+    def __init__(self) -> None:
+        self.renewals: list[bool] = []
+
+    async def __call__(self, *, renew: bool = False) -> str:
+        self.renewals.append(renew)
+        return f"key-{sum(self.renewals)}"
+
+
 class Address:
     """What stands at `url` for many tests, each with an application of its own: servers are slow to stop."""
 

@@ -35,7 +35,7 @@ from infra.local.script import (
     refuse,
     stall_after,
 )
-from tests.layers.relay.chatrelay.doubles import Address
+from tests.layers.relay.chatrelay.doubles import Address, Secret
 
 SETTINGS = Settings("relay/anthropic", "claude-sonnet-5", 4096, "Be kind.", 60, 100_000)
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,17 +43,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ASKED = [Turn("1", "Good morning")]
 SOON = {"retry-after": "0.01"}
 STOP = Send({"type": "message_stop"})
-
-
-class Secret:
-    """The stored key, which has been rotated: `renew` finds the next one."""
-
-    def __init__(self) -> None:
-        self.renewals: list[bool] = []
-
-    async def __call__(self, *, renew: bool = False) -> str:
-        self.renewals.append(renew)
-        return f"key-{sum(self.renewals)}"
 
 
 class Stage:
