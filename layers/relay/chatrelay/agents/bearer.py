@@ -1,0 +1,42 @@
+"""Services that take JSON and a bearer token, and answer with a stream."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from chatrelay.agents import SecretKey
+
+CONNECT_S = 5.0
+IDLE_S = 5.0
+"""A function is frozen between two events: the other side may have closed a connection that was idle for longer."""
+
+
+def client(base_url: str, read_timeout_s: float) -> httpx.AsyncClient:
+    """A client of one service. `read_timeout_s` is the longest silence between two bytes."""
+    timeout = httpx.Timeout(read_timeout_s, connect=CONNECT_S)
+    return httpx.AsyncClient(base_url=base_url, timeout=timeout, limits=httpx.Limits(keepalive_expiry=IDLE_S))
+
+
+@asynccontextmanager
+async def posted(
+    client: httpx.AsyncClient, secret_key: SecretKey, path: str, body: dict[str, Any]
+) -> AsyncIterator[httpx.Response]:
+    """The answer, whatever its status, of which nothing is read yet. Leaving the block closes the connection at once.
+
+    A key that is refused is read anew, once: it may have been rotated. Raises ``httpx.HTTPError``.
+    """
+    response = await _send(client, await secret_key(), path, body)
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        await response.aclose()
+        response = await _send(client, await secret_key(renew=True), path, body)
+    try:
+        yield response
+    finally:
+        await response.aclose()
+
+
+async def _send(client: httpx.AsyncClient, key: str, path: str, body: dict[str, Any]) -> httpx.Response:
+    request = client.build_request("POST", path, json=body, headers={"authorization": f"Bearer {key}"})
+    return await client.send(request, stream=True)

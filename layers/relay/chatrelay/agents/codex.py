@@ -1,0 +1,153 @@
+"""Codex, over BridgeHub: a command-line relay on its user's own machine.
+
+There, ``infra/bridgehub`` takes BridgeHub's request and answers with lines of JSON, as its ``openapi.yaml`` says: texts
+as they are written, pings in between, and at last ``end`` or ``error``. Without one of them the answer was cut off.
+"""
+
+import json
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+import httpx
+
+from chatrelay.agents import SecretKey, bearer
+from chatrelay.agents.plain import End, answered
+from chatrelay.agents.retry_after import retry_after_s
+from chatrelay.errors import Overloaded, Upstream
+from chatrelay.history import Message, Turn, spoken
+from chatrelay.reply import Ending
+from chatrelay.settings import BridgeHub as Settings
+from chatrelay.text import json_bytes, whole
+
+SILENCE_S = 30.0
+"""Three of the sidecar's pings: when none of them has come, its machine is asleep or cut off."""
+REQUEST_BYTES = 128 * 1024 - 1
+"""BridgeHub takes its request as one argument, and Linux no longer one. Source: execve(2), MAX_ARG_STRLEN."""
+LINE_BYTES = 8 * 1024 * 1024
+"""Far more than any answer has: only a line that never ends is longer."""
+SENTENCE_CHARS = 300
+"""An error's sentence is for a person and goes out in one frame, however much BridgeHub has to say."""
+
+BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
+UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout)
+OUT_OF_GRAMMAR = (ValueError, RecursionError)
+"""What a line raises that is no JSON, or not what the sidecar may send."""
+
+USAGE = ("input_tokens", "output_tokens", "cache_read_input_tokens")
+
+
+def client(base_url: str, read_timeout_s: float = SILENCE_S) -> httpx.AsyncClient:
+    """A client of the sidecar at `base_url`. Every request brings its own token."""
+    return bearer.client(base_url, read_timeout_s)
+
+
+class Codex:
+    """The agent ``codex``, on the machine of its user."""
+
+    def __init__(self, client: httpx.AsyncClient, token: SecretKey, settings: Settings) -> None:
+        self._client = client
+        self._token = token
+        self._settings = settings
+
+    def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:
+        """See ``Agent``."""
+        return self.call_codex(turns[-1].content, conversation, spoken(turns[:-1]))
+
+    async def call_codex(
+        self, message: str, session_id: str, conversation_history: Sequence[Message]
+    ) -> AsyncGenerator[str | Ending]:
+        """What Codex says to `message`, as ``Agent`` gives it. The history is ``[{"role", "content"}]``, oldest first.
+
+        What does not fit into a request is left out of it, the oldest first.
+        """
+        asked = _fitting(message, session_id, self._settings.working_directory, conversation_history)
+        with _failures_as_ours():
+            async with bearer.posted(self._client, self._token, "/v1/answers", asked) as response:
+                _must_be_accepted(response)
+                async with aclosing(answered(_events(response))) as events:
+                    async for event in events:
+                        yield event
+
+
+def _fitting(message: str, session_id: str, directory: str, history: Sequence[Message]) -> dict[str, Any]:
+    """The request, with as many of the last messages as have room in it."""
+    bare = json.dumps(_request(message, session_id, directory, []), ensure_ascii=False)
+    room_bytes = REQUEST_BYTES - len(bare.encode())
+    kept = len(history)
+    while kept > 0 and (room_bytes := room_bytes - _told_bytes(history[kept - 1])) >= 0:
+        kept -= 1
+    return _request(message, session_id, directory, history[kept:])
+
+
+def _told_bytes(message: Message) -> int:
+    return json_bytes(json.dumps(message, ensure_ascii=False)) + len(", ")
+
+
+def _request(message: str, session_id: str, directory: str, history: Sequence[Message]) -> dict[str, Any]:
+    """As BridgeHub's version 1.0 wants it."""
+    told = json.dumps(history, ensure_ascii=False)
+    return {
+        "version": "bridgehub/1.0",
+        "action": "freeform",
+        "capsule": directory,
+        "session": session_id,
+        "payload": {
+            "message": message,
+            "intent": "mobile_codex_query",
+            "direction": "claude_to_codex",
+            "context": [{"title": "Full Conversation History", "role": "note", "content": told}],
+            "metadata": {"source": "builderos_mobile", "visibility": "full"},
+        },
+    }
+
+
+def _must_be_accepted(response: httpx.Response) -> None:
+    if response.status_code in BUSY:
+        wait_s = retry_after_s(response.headers)
+        raise Overloaded("Codex is busy with other messages at the moment.", retry_after_s=wait_s)
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        raise Upstream("BridgeHub does not know the relay's token.")
+    if response.status_code != httpx.codes.OK:
+        raise Upstream("BridgeHub did not take the message.")
+
+
+async def _events(response: httpx.Response) -> AsyncGenerator[str | End]:
+    """Texts, empty ones for what is none, and the end. Raises ``ValueError`` for what is no such answer."""
+    rest = b""
+    async for chunk in response.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield _event(line)
+        if len(rest) > LINE_BYTES:
+            raise ValueError("a line without an end")
+
+
+def _event(line: bytes) -> str | End:
+    match json.loads(line):
+        case {"type": "text", "text": str(text)}:
+            return text
+        case {"type": "end", **more}:
+            return End("end_turn", "codex", _usage(more.get("usage")))
+        case {"type": "error", "message": str(sentence)}:
+            raise Upstream(whole(sentence)[:SENTENCE_CHARS])
+        case {"type": str(other)} if other not in ("text", "error"):
+            return ""  # a ping, or an event of a later version
+    raise ValueError("no event of the sidecar")
+
+
+def _usage(told: object) -> dict[str, int]:
+    counts = told if isinstance(told, dict) else {}
+    return {name: counts[name] for name in USAGE if isinstance(counts.get(name), int)}
+
+
+@contextmanager
+def _failures_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except UNREACHABLE as problem:
+        raise Upstream("BridgeHub cannot be reached. Is its machine awake?") from problem
+    except httpx.HTTPError as problem:
+        raise Upstream("BridgeHub broke off.") from problem
+    except OUT_OF_GRAMMAR as problem:
+        raise Upstream("BridgeHub sent something that is no answer.") from problem

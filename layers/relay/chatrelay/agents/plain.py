@@ -1,0 +1,39 @@
+"""Answers that are nothing but text. Pure."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from chatrelay.errors import Upstream
+from chatrelay.history import estimate_tokens
+from chatrelay.reply import Ending
+from chatrelay.text import SurrogateJoiner
+
+
+@dataclass(frozen=True)
+class End:
+    """How a model ended, as far as it said so: `usage` may lack what ``Ending`` has."""
+
+    stop_reason: str
+    model: str
+    usage: dict[str, int]
+
+
+async def answered(deltas: AsyncGenerator[str | End]) -> AsyncGenerator[str | Ending]:
+    """The answer, as ``Agent`` gives it. Raises ``Upstream`` if `deltas` has no end."""
+    joiner = SurrogateJoiner()
+    texts: list[str] = []
+    async with aclosing(deltas):
+        async for delta in deltas:
+            if text := joiner.flush() if isinstance(delta, End) else joiner.feed(delta):
+                texts.append(text)
+                yield text
+            if isinstance(delta, End):
+                yield _ending("".join(texts), delta)
+                return
+    raise Upstream("The model's service cut its answer off.")
+
+
+def _ending(text: str, end: End) -> Ending:
+    blocks = [{"type": "text", "text": text}] if text else []
+    return Ending(end.stop_reason, end.model, {"output_tokens": estimate_tokens(text)} | end.usage, blocks)
