@@ -45,7 +45,7 @@ templates: .venv/test .venv-sam/done
 	test -f .aws-sam/build/DependenciesLayer/python/anthropic/__pycache__/_client.cpython-313.pyc
 
 lock: .venv/test  ## Resolve every requirements.in anew
-	for at in layers/dependencies infra/local tests; do \
+	for at in layers/dependencies infra/local infra/bridgehub tests; do \
 		(cd $$at && $(CURDIR)/$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 			--no-header --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt) || exit 1; \
 	done

@@ -1,0 +1,58 @@
+// Prints what BridgeHub prints. The message names the scene; what follows its name is up to the scene.
+const { spawn } = require("node:child_process");
+const { readFileSync, writeFileSync } = require("node:fs");
+const { join } = require("node:path");
+
+const request = JSON.parse(process.argv[process.argv.indexOf("--request") + 1]);
+const [scene, ...rest] = request.payload.message.split(" ");
+
+const log = (text) => process.stdout.write(`[BridgeHub] ${text}\n`);
+const payload = (told) => process.stdout.write(`JARVIS_PAYLOAD=${JSON.stringify(told)}\n`);
+const answer = (output, summary = "Codex responded") =>
+  payload({ ok: true, action: "freeform", summary, data: { output } });
+
+/** Stays, with a child of its own, after it has told the test who they are. */
+const stay = (child) => {
+  const started = spawn(process.execPath, ["-e", child], { stdio: "ignore" });
+  writeFileSync(join(request.capsule, "pids"), `${process.pid} ${started.pid}\n`);
+  setInterval(() => log("working"), 50);
+};
+const IDLE = "setInterval(() => {}, 1e6)";
+const DEAF = `process.on("SIGTERM", () => {}); ${IDLE}`;
+
+const scenes = {
+  say: () => answer(rest.join(" ")),
+  request: () => answer(JSON.stringify(request)),
+  stdin: () => answer(`[${readFileSync(0, "utf8")}]`),
+  long: () => answer("漢字 😀 text. ".repeat(Number(rest[0]))),
+  half: () => process.stdout.write('JARVIS_PAYLOAD={"ok":true,"data":{"output":"so \\ud83d"}}\n'),
+  summary: () => answer("", "In short: yes"),
+  bare: () => payload({ ok: true, action: "freeform", summary: "In short: yes" }),
+  empty: () => answer("", ""),
+  strange: () => payload(["ok"]),
+  refuse: () => payload({ ok: false, reason: "codex_unavailable", details: "at relay.ts:12" }),
+  refuseMutely: () => payload({ ok: false }),
+  twice: () => (answer("One."), log("more"), answer("Two.")),
+  mention: () => (log("JARVIS_PAYLOAD={} comes next"), answer("So.")),
+  silent: () => log("done"),
+  garbage: () => process.stdout.write('JARVIS_PAYLOAD={"ok": tru\n'),
+  latin: () => process.stdout.write(Buffer.from('JARVIS_PAYLOAD={"ok":true,"summary":"caf\xe9"}\n', "latin1")),
+  deep: () => process.stdout.write(`JARVIS_PAYLOAD=${"[".repeat(100_000)}\n`),
+  exit: () => process.exit(3),
+  answerAndExit: () => (answer("So far"), process.exit(3)),
+  die: () => (process.stdout.write('JARVIS_PAYLOAD={"ok":true,"da'), process.kill(process.pid, "SIGKILL")),
+  noisy: () => {
+    for (let line = 0; line < 50_000; line++) log("x".repeat(100));
+    process.stdout.write("y".repeat(1_000_000));
+    process.stderr.write("z".repeat(1_000_000) + "\n");
+    log("");
+    answer("Heard?");
+  },
+  endless: () => setInterval(() => process.stdout.write("x".repeat(1_000_000)), 1),
+  stay: () => stay(IDLE),
+  answerAndStay: () => (answer("So far"), stay(IDLE)),
+  stayDeaf: () => (process.on("SIGTERM", () => {}), stay(DEAF)),
+};
+
+log(`session ${request.session}`);
+scenes[scene]();

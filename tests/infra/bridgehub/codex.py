@@ -1,0 +1,59 @@
+"""Prints what `codex exec --json` prints. The last word of the prompt names the scene."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def say(kind: str, **more: Any) -> None:
+    sys.stdout.write(json.dumps({"type": kind, **more}) + "\n")
+    sys.stdout.flush()
+
+
+def message(text: str, number: int = 0, kind: str = "item.completed") -> None:
+    say(kind, item={"id": f"item_{number}", "type": "agent_message", "text": text})
+
+
+def complete() -> None:
+    usage = {"input_tokens": 90, "cached_input_tokens": 60, "output_tokens": 7, "reasoning_output_tokens": 0}
+    say("turn.completed", usage=usage)
+
+
+command, output, change, directory, prompt_from = sys.argv[1:]
+assert (command, output, change, prompt_from) == ("exec", "--json", "--cd", "-")
+prompt = sys.stdin.read()
+
+say("thread.started", thread_id="0199a213")
+say("turn.started")
+match prompt.split()[-1]:
+    case "prompt":
+        message(prompt)
+        complete()
+    case "wait":
+        message("First.")
+        with Path(directory, "go").open():  # a pipe: until somebody writes to it
+            pass
+        message("Second.", 2)
+        complete()
+    case "grow":
+        message("", kind="item.started")
+        message("Gro", kind="item.updated")
+        message("Growing", kind="item.completed")
+        complete()
+    case "work":
+        say("item.completed", item={"id": "item_0", "type": "reasoning", "text": "**Hm**"})
+        say(
+            "item.started", item={"id": "item_1", "type": "command_execution", "command": "ls", "status": "in_progress"}
+        )
+        say("error", message="Reconnecting... 1/5 (stream disconnected before completion)")
+        say("item.completed", item={"id": "item_2", "type": "error", "message": "no such tool"})
+        sys.stdout.write("a line that is no event\n")
+        message("Done.", 3)
+        complete()
+    case "fail":
+        message("So far")
+        say("turn.failed", error={"message": "You have hit your usage limit."})
+        sys.exit(1)
+    case "stop":
+        message("So far")

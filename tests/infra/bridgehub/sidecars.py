@@ -1,0 +1,138 @@
+"""The sidecar as a real process in front of what stands in for the command lines, and what tests ask it."""
+
+import asyncio
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[2]
+TOKEN = "the-token-of-the-tests"
+READY = re.compile(r"Uvicorn running on (http://127\.0\.0\.1:\d+)")
+WAIT_S = 20.0
+
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None and "CI" not in os.environ, reason="no Node on this machine; CI has one")
+
+BRIDGEHUB = ("--bridgehub", str(HERE / "bridgehub.js"))
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """One that runs. `log` is what it has written, line by line."""
+
+    url: str
+    process: subprocess.Popen[str]
+    log: list[str]
+
+    async def ask(self, message: str, directory: Path | str = "/", token: str = TOKEN, **more: Any) -> httpx.Response:
+        """The whole answer to a request, with other values in it if they are given."""
+        headers = {"authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(base_url=self.url, headers=headers, timeout=WAIT_S) as client:
+            return await client.post("/v1/answers", json=request(message, directory) | more)
+
+    async def health(self) -> Any:
+        async with httpx.AsyncClient(base_url=self.url) as client:
+            return (await client.get("/health")).raise_for_status().json()
+
+
+def request(message: str, directory: Path | str) -> dict[str, Any]:
+    """As the relay sends it."""
+    return {
+        "version": "bridgehub/1.0",
+        "action": "freeform",
+        "capsule": str(directory),
+        "session": "talk",
+        "payload": {
+            "message": message,
+            "intent": "mobile_codex_query",
+            "direction": "claude_to_codex",
+            "context": [{"title": "Full Conversation History", "role": "note", "content": "[]"}],
+            "metadata": {"source": "builderos_mobile", "visibility": "full"},
+        },
+    }
+
+
+@contextmanager
+def starting(folder: Path) -> Iterator[Callable[..., Sidecar]]:
+    """Starts sidecars with options of the command line; all end with the block."""
+    (folder / "token").write_text(f"{TOKEN}\n")
+    running: list[Sidecar] = []
+
+    def start(*options: str) -> Sidecar:
+        running.append(_start("--token-file", str(folder / "token"), "--port", "0", *options))
+        return running[-1]
+
+    yield start
+    for sidecar in running:
+        sidecar.process.terminate()
+    for sidecar in running:
+        assert sidecar.process.wait(WAIT_S) == 0, "it ends in order"
+
+
+def _start(*options: str) -> Sidecar:
+    command = [sys.executable, "-m", "infra.bridgehub", *options]
+    process = subprocess.Popen(  # noqa: S603
+        command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    log: list[str] = []
+    ready: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_follow, args=(process, log, ready), daemon=True).start()
+    try:
+        return Sidecar(ready.get(timeout=WAIT_S), process, log)
+    except queue.Empty:
+        process.kill()
+        pytest.fail("the sidecar did not start:\n" + "\n".join(log))
+
+
+def _follow(process: subprocess.Popen[str], log: list[str], ready: "queue.Queue[str]") -> None:
+    assert process.stderr is not None
+    with process.stderr:
+        for line in process.stderr:
+            log.append(line.rstrip())
+            if found := READY.search(line):
+                ready.put(found.group(1))
+
+
+async def eventually(probe: Callable[[], Any]) -> Any:
+    """What `probe` gives, as soon as that is true."""
+    async with asyncio.timeout(WAIT_S):
+        while not (found := probe()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def stayers(directory: Path) -> list[int]:
+    """The processes of a call that stays: BridgeHub's own and its child's, as soon as both are there."""
+    pids = directory / "pids"
+    return list(
+        map(
+            int,
+            (await eventually(lambda: pids.exists() and pids.read_text().endswith("\n") and pids.read_text())).split(),
+        )
+    )
+
+
+async def gone(pids: list[int]) -> None:
+    """Returns when none of the processes is there any more."""
+    await eventually(lambda: not any(map(_lives, pids)))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
