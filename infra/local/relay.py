@@ -43,8 +43,12 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
     async def prepare(stack: Stack, services: Services) -> None:
         table = stack.outputs["TableName"]
         Keys(Table(services.resource("dynamodb").meta.client, table)).add(key, DEVELOPER, "make run")
-        secret = stack.functions[stack.resources["MessageFunction"]].environment["CLAUDE_SECRET"]
-        services.client("secretsmanager").create_secret(Name=secret, SecretString=real or "demonstration")
+        message = stack.functions[stack.resources["MessageFunction"]].environment
+        secrets = services.client("secretsmanager")
+        secrets.create_secret(Name=message["CLAUDE_SECRET"], SecretString=real or "demonstration")
+        for secret, variable in (("BRIDGEHUB_SECRET", "BRIDGEHUB_TOKEN"), ("OPENAI_SECRET", "OPENAI_API_KEY")):
+            if value := variables.get(variable):
+                secrets.create_secret(Name=message[secret], SecretString=value)
 
     return Extras(
         routes=_routes(key, demonstrates=not real),

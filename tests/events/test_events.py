@@ -91,7 +91,8 @@ def invoke(relay: Relay) -> Callable[[str, bytes], dict[str, Any]]:
     )
 
     def call(function: str, payload: bytes) -> dict[str, Any]:
-        answer: dict[str, Any] = json.load(client.invoke(FunctionName=NAMES.get(function, f"local-{function}"), Payload=payload)["Payload"])
+        name = NAMES.get(function, f"local-{function}")
+        answer: dict[str, Any] = json.load(client.invoke(FunctionName=name, Payload=payload)["Payload"])
         return answer
 
     return call

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from chatrelay.gateway import Gateway
 from chatrelay.reception import Reception
 from chatrelay.resumption import Resumption
-from chatrelay.settings import Claude, Environment, Handshake
+from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, OpenAI
 from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Conversations
 from chatrelay.store.keys import Keys
@@ -17,6 +17,7 @@ from chatrelay.store.table import Table
 from chatrelay.workers import Workers
 
 if TYPE_CHECKING:
+    from chatrelay.agents import Agent
     from chatrelay.relay import Relay
 
 
@@ -72,7 +73,10 @@ class Wiring:
         from chatrelay.secret import Secret
 
         settings = Claude.read(self.environment)
-        agents = {"claude": ClaudeAgent(client(settings.read_timeout_s), Secret(settings.secret), settings)}
+        agents: dict[str, Agent] = {
+            "claude": ClaudeAgent(client(settings.read_timeout_s), Secret(settings.secret), settings),
+            **self._codex(),
+        }
         return Relay(
             self.connections,
             self.conversations,
@@ -84,6 +88,23 @@ class Wiring:
             agents,
             settings.history_tokens,
         )
+
+    def _codex(self) -> "dict[str, Agent]":
+        """The agent ``codex``, if this deployment has one."""
+        from chatrelay.secret import Secret
+
+        match self.environment.text("CODEX_BACKEND"):
+            case "bridgehub":
+                from chatrelay.agents import codex
+
+                hub = BridgeHub.read(self.environment)
+                return {"codex": codex.Codex(codex.client(hub.base_url), Secret(hub.secret), hub)}
+            case "openai":
+                from chatrelay.agents import openai
+
+                at = OpenAI.read(self.environment)
+                return {"codex": openai.OpenAI(openai.client(at.base_url, at.read_timeout_s), Secret(at.secret), at)}
+        return {}
 
     @cached_property
     def workers(self) -> Workers:
