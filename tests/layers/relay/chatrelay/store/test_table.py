@@ -6,7 +6,7 @@ from typing import TypeVar
 import pytest
 from botocore.exceptions import ClientError
 
-from chatrelay.store.table import KNOWN, NEW, Item, Table
+from chatrelay.store.table import KNOWN, NEW, Delete, Item, Put, Table, Update, Write
 
 T = TypeVar("T")
 RIVALS = 20
@@ -226,3 +226,126 @@ def test_members_that_are_set_at_the_same_time_are_all_there(table: Table) -> No
     race(lambda n: table.update("p", "s", "SET members.#who = :n", {":n": n}, names={"#who": f"{n}="}))
 
     assert table.get("p", "s") == item(members={f"{number}=": number for number in range(RIVALS)})
+
+
+def everything(table: Table) -> list[Item]:
+    return [*table.query("p", "!", "~"), *table.query("q", "!", "~")]
+
+
+def test_what_is_written_together_is_all_there(table: Table) -> None:
+    table.put(item(sk="changed", word="x"))
+    table.put(item(sk="removed"))
+
+    refused = table.write_together(
+        Put(item("q", "put")),
+        Update("p", "changed", "SET word = :word", {":word": "y"}, condition="word <> :word"),
+        Update("p", "made", "ADD many :two", {":two": 2}),
+        Delete("p", "removed", condition=KNOWN),
+    )
+
+    assert refused == []
+    assert everything(table) == [item(sk="changed", word="y"), item(sk="made", many=2), item("q", "put")]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Put(item(sk="known"), condition=NEW),
+        Update("p", "known", "SET word = :word", {":word": "x"}, condition="word = :word"),
+        Update("p", "unknown", "SET word = :word", {":word": "x"}, condition=KNOWN),
+        Delete("p", "unknown", condition=KNOWN),
+    ],
+    ids=["put", "update", "update of nothing", "delete"],
+)
+def test_a_condition_that_does_not_hold_undoes_what_stands_around_it(table: Table, refused: Write) -> None:
+    before = [item(sk="changed", epoch=1), item(sk="known"), item(sk="removed")]
+    for each in before:
+        table.put(each)
+
+    assert table.write_together(
+        Put(item("q", "put")),
+        Update("p", "changed", "ADD epoch :one", {":one": 1}),
+        refused,
+        Delete("p", "removed"),
+    ) == [refused]
+
+    assert everything(table) == before
+
+
+def test_all_conditions_that_do_not_hold_are_told(table: Table) -> None:
+    table.put(item())
+    put, holds, delete = (
+        Put(item(), condition=NEW),
+        Update("p", "other", "ADD many :one", {":one": 1}, condition=NEW),
+        Delete("q", "s", condition=KNOWN),
+    )
+
+    assert table.write_together(put, holds, delete) == [put, delete]
+
+
+def test_of_transactions_that_race_one_writes_all_and_the_others_nothing(table: Table) -> None:
+    def claim(number: int) -> bool:
+        refused = table.write_together(
+            Put(item("q", f"{number:02}")),
+            Put(item(winner=number), condition=NEW),
+            Update("p", "other", "SET winner = :me", {":me": number}),
+        )
+        return refused == []
+
+    written = race(claim)
+
+    assert written.count(True) == 1
+    winner = written.index(True)
+    other = item(sk="other", winner=winner)
+    assert everything(table) == [other, item(winner=winner), item("q", f"{winner:02}")]
+
+
+def test_of_a_condition_and_its_opposite_that_race_one_holds(table: Table) -> None:
+    """One enters if the door is ajar; the other shuts it if nobody is in."""
+    table.put(item(sk="door", ajar=True))
+    table.put(item(sk="room", people=0))
+
+    def enter_or_shut(number: int) -> bool:
+        if number % 2:
+            door = Update("p", "door", "SET seen = :yes", {":yes": True}, condition="ajar = :yes")
+            return table.write_together(door, Update("p", "room", "ADD people :one", {":one": 1})) == []
+        room = Update("p", "room", "SET seen = :none", {":none": 0}, condition="people = :none")
+        return table.write_together(room, Update("p", "door", "SET ajar = :no", {":no": False})) == []
+
+    held = race(enter_or_shut)
+
+    door, room = table.get("p", "door") or {}, table.get("p", "room") or {}
+    assert room["people"] == held[1::2].count(True)
+    assert door["ajar"] is (room["people"] > 0)
+
+
+def test_transactions_that_race_for_the_same_items_in_another_order_do_not_mix(table: Table) -> None:
+    def write(number: int) -> list[Write]:
+        puts = [Put(item(sk="a", writer=number)), Put(item(sk="b", writer=number))]
+        return table.write_together(*(puts if number % 2 else reversed(puts)))
+
+    assert race(write) == [[]] * RIVALS
+    first, second = everything(table)
+    assert first["writer"] == second["writer"]
+
+
+def test_a_transaction_and_a_plain_write_that_race_are_both_counted(table: Table) -> None:
+    def add(number: int) -> None:
+        one = {":one": 1}
+        if number % 2:
+            assert table.update("p", "s", "ADD many :one", one)
+        else:
+            assert table.write_together(Update("p", "s", "ADD many :one", one), Put(item("q", f"{number:02}"))) == []
+
+    race(add)
+
+    assert table.get("p", "s") == item(many=RIVALS)
+    assert len(everything(table)) == 1 + RIVALS / 2
+
+
+def test_the_first_item_is_the_first_of_its_prefix(table: Table) -> None:
+    for sk in ("TURN#2", "TURN#1", "THE", "TURN"):
+        table.put(item(sk=sk))
+
+    assert table.first("p", "TURN#") == item(sk="TURN#1")
+    assert table.first("p", "TURN#3") is None
