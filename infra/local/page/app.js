@@ -1,12 +1,13 @@
 /** The page: one chat an agent, each with a socket of its own, of which one is on the screen. */
 
-import { ChatRelayClient, FRAME_BYTES } from "./client.js";
+import { ChatRelayClient } from "./client.js";
 import { Follower } from "./scroll.js";
 import { FrameList, TimingView } from "./timeline.js";
 import { Transcript } from "./transcript.js";
 
 const NAMES = { claude: "Claude", codex: "Codex" };
-const COUNTER_FROM_BYTES = 28 * 1024;
+const CONTENT_BYTES = 300_000;
+const COUNTER_FROM_BYTES = 280_000;
 const SUGGESTIONS = [
   "Show me something in a table",
   "Write a little Python code",
@@ -41,7 +42,7 @@ class Chat {
     this.name = NAMES[agent] ?? agent;
     const [conversation, isResumed] = storedConversation(agent);
     this.isResumed = isResumed;
-    this.client = new ChatRelayClient({ url: websocketUrl(), agent, conversation, isRejected });
+    this.client = new ChatRelayClient({ url: websocketUrl(), agent, conversation, isRejected, upload });
     this.transcript = new Transcript(
       agent,
       (id) => this.client.retry(id),
@@ -178,11 +179,11 @@ function fitComposer() {
   const content = composer.value.trim();
   drawButtons();
   complaint.hidden = true;
-  // Counting bytes of every draft on every key press is wasteful: no character takes more than 6 in JSON.
-  const size = content.length * 6 < COUNTER_FROM_BYTES ? 0 : chat.client.size(content);
+  // Counting bytes of every draft on every key press is wasteful: no UTF-16 unit takes more than 3 in UTF-8.
+  const size = content.length * 3 < COUNTER_FROM_BYTES ? 0 : utf8Bytes(content);
   counter.hidden = size < COUNTER_FROM_BYTES;
-  counter.textContent = `${(size / 1024).toFixed(1)} of ${FRAME_BYTES / 1024} KB`;
-  counter.dataset.over = String(size > FRAME_BYTES);
+  counter.textContent = `${kilobytes(size)} of ${kilobytes(CONTENT_BYTES)} KB`;
+  counter.dataset.over = String(size > CONTENT_BYTES);
 }
 
 /** One place, two buttons: while a reply is being written and nothing is in the composer, it can be stopped. */
@@ -196,8 +197,8 @@ function drawButtons() {
 function sendDraft() {
   const content = composer.value.trim();
   if (!content) return;
-  const size = chat.client.size(content);
-  if (size > FRAME_BYTES) return complainOfSize(size);
+  const size = utf8Bytes(content);
+  if (size > CONTENT_BYTES) return complainOfSize(size);
   composer.value = "";
   fitComposer();
   chat.client.send(content);
@@ -205,10 +206,30 @@ function sendDraft() {
 }
 
 function complainOfSize(size) {
-  const kilobytes = (size / 1024).toFixed(1);
-  const limit = FRAME_BYTES / 1024;
-  complaint.textContent = `This message takes ${kilobytes} KB, and a frame carries ${limit} KB. Please divide it.`;
+  complaint.textContent = `This message has ${kilobytes(size)} KB, of at most ${kilobytes(CONTENT_BYTES)}. Please divide it.`;
   complaint.hidden = false;
+}
+
+function utf8Bytes(text) {
+  return new TextEncoder().encode(text).length;
+}
+
+function kilobytes(size) {
+  return (size / 1000).toFixed(1);
+}
+
+/** A message that is longer than a frame may be goes by HTTP; its reply comes over the socket all the same. */
+async function upload({ conversation, ...frame }) {
+  const path = `/api/conversations/${encodeURIComponent(conversation)}/messages`;
+  const headers = { "Content-Type": "application/json", "X-API-Key": key };
+  try {
+    const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(frame) });
+    if (answer.ok) return null;
+    const { error, code } = await answer.json();
+    return { content: error, code, retryable: answer.status >= 500 };
+  } catch {
+    return { content: "The message did not get through.", code: "unanswered", retryable: true };
+  }
 }
 
 // --- the key

@@ -31,6 +31,7 @@ import { isCurrent, missing, newReply, place, prove } from "./assembly.js";
 
 export const FRAME_BYTES = 32 * 1024;
 
+const TOO_LONG = { code: "too_large", content: "This message is longer than a frame may be.", retryable: false };
 const HANDSHAKE_MS = 10_000;
 const PONG_MS = 10_000;
 const ANSWER_MS = 20_000;
@@ -70,13 +71,16 @@ export class ChatRelayClient extends EventTarget {
    * @param {string} options.conversation
    * @param {(key: string) => Promise<boolean>} [options.isRejected] asked when a socket would not open, because
    *   browsers do not tell scripts why
+   * @param {(frame: object) => Promise<object | null>} [options.upload] the other way for a message that is longer than
+   *   a frame may be: the error to show, or null
    */
-  constructor({ url, agent, conversation, isRejected = async () => false }) {
+  constructor({ url, agent, conversation, isRejected = async () => false, upload = async () => TOO_LONG }) {
     super();
     this.url = url;
     this.agent = agent;
     this.conversation = conversation;
     this.isRejected = isRejected;
+    this.upload = upload;
   }
 
   start(key) {
@@ -103,11 +107,6 @@ export class ChatRelayClient extends EventTarget {
     if (this.state === "online") this.#transmit({ action: "hello", conversation });
   }
 
-  /** How many bytes a message takes on the wire; more than FRAME_BYTES would close the socket. */
-  size(content) {
-    return bytes(this.#sendFrame({ id: newId(), content }));
-  }
-
   send(content) {
     const exchange = this.#open(newId(), content, "queued");
     this.#flush();
@@ -121,9 +120,9 @@ export class ChatRelayClient extends EventTarget {
     this.#flush();
   }
 
-  /** The exchange whose reply is being written, or undefined. */
+  /** The exchange whose reply is being written, or comes next; or undefined. */
   get writing() {
-    return [...this.exchanges.values()].findLast((exchange) => isOpen(exchange) && exchange.reply);
+    return [...this.exchanges.values()].find((exchange) => isOpen(exchange) && exchange.reply);
   }
 
   /** Stop the model; what it has written stays. */
@@ -264,6 +263,7 @@ export class ChatRelayClient extends EventTarget {
     const exchange = this.exchanges.get(frame.id) ?? this.#open(frame.id, null, "typing");
     if (frame.reply && exchange.reply?.id !== frame.reply) exchange.reply = newReply(frame.reply);
     if (exchange.reply && !isCurrent(exchange.reply, frame)) return;
+    exchange.resuming = false; // a reply that waits its turn comes by itself
     this.#change(exchange, { status: exchange.reply?.text ? "writing" : "typing", error: null });
   }
 
@@ -354,9 +354,16 @@ export class ChatRelayClient extends EventTarget {
   }
 
   #post(exchange) {
-    this.#transmit(this.#sendFrame(exchange));
+    const frame = this.#sendFrame(exchange);
+    if (bytes(frame) > FRAME_BYTES) this.#upload(exchange, frame);
+    else this.#transmit(frame);
     this.#change(exchange, { status: "sent", sentAt: performance.now(), endedAt: null });
     this.#after(`answer ${exchange.id}`, ANSWER_MS, () => this.#unanswered(exchange));
+  }
+
+  async #upload(exchange, frame) {
+    const error = await this.upload(frame);
+    if (error && exchange.status === "sent") this.#fail(exchange, error);
   }
 
   /** After a reconnect: what the server may not have is sent again, what it has is continued. */

@@ -197,3 +197,39 @@ test("waiting grows, stays below half a minute and is never in step", () => {
   assert.deepEqual([0, 1, 2, 10].map((attempt) => backoff(attempt, 1)), [500, 1000, 2000, 30_000]);
   assert.deepEqual([0, 10].map((attempt) => backoff(attempt, 0)), [250, 15_000]);
 });
+
+test("a message longer than a frame goes the other way, and is answered here", async () => {
+  const uploaded = [];
+  client.upload = async (frame) => void uploaded.push(frame) ?? null;
+  greeted();
+  const exchange = client.send("漢".repeat(20_000));
+  await Promise.resolve();
+  assert.deepEqual(socket().messages, []);
+  assert.deepEqual(uploaded.map(({ id, conversation }) => [id, conversation]), [[exchange.id, "c1"]]);
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  assert.deepEqual([exchange.status, exchange.reply.text], ["writing", "Good"]);
+});
+
+test("what the other way refuses is the message's error", async () => {
+  client.upload = async () => ({ code: "too_large", content: "content: too long", retryable: false });
+  greeted();
+  const exchange = client.send("x".repeat(40_000));
+  await Promise.resolve();
+  await Promise.resolve();
+  assert.deepEqual([exchange.status, exchange.error.code], ["failed", "too_large"]);
+});
+
+test("a message that waits its turn is answered when it has come", () => {
+  greeted();
+  const first = client.send("One");
+  const second = client.send("Two");
+  socket().says(ofReply({ type: "typing", id: first.id, epoch: 1 }));
+  socket().says(ofReply({ type: "typing", id: second.id, reply: "r2", epoch: 0 }));
+  assert.equal(client.writing, first);
+  socket().says(ofReply({ type: "complete", epoch: 1, length: 0 }));
+  socket().says(ofReply({ type: "typing", id: second.id, reply: "r2", epoch: 2 }));
+  socket().says(ofReply({ type: "message", reply: "r2", epoch: 2, offset: 0, content: "Good" }));
+  assert.deepEqual([first.status, second.reply.text], ["complete", "Good"]);
+  assert.equal(client.writing, second);
+});
