@@ -34,12 +34,12 @@ async def post(relay: Relay, conversation: str, key: str | None = None, **fields
 async def test_messages_sent_at_once_are_answered_one_after_the_other(relay: Relay, conversation: str) -> None:
     prompts = [f"{conversation} {number}" for number in range(4)]
     for prompt in prompts:
-        relay.plays(prompt, answer(f"To {prompt}.", delta_chars=3, pause_s=0.02))
+        relay.plays(prompt, answer(f"To {prompt}.", delta_chars=3, pause_s=0.1))
     async with Phone.connected(relay.websocket, relay.key) as phone:
         for number, prompt in enumerate(prompts):
             frame = {"action": "send", "id": f"m{number}", "conversation": conversation, "content": prompt}
             await phone.say(frame)
-            await phone.hear_until(lambda frame: frame["type"] == "typing" and frame["epoch"] < 2)
+            await phone.hear_until(lambda heard, id=frame["id"]: heard["type"] == "typing" and heard["id"] == id)
         await phone.hear_until(lambda _: sum(frame["type"] == "complete" for frame in phone.frames) == 4)
     heard = phone.frames
     ends = [frame for frame in heard if frame["type"] == "complete"]
