@@ -1,5 +1,6 @@
 """Messages to a conversation that is being answered, and messages that are too long for a frame."""
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ from tests.end_to_end.test_bad_input import workers
 LONG = "漢字 😀 text. " * 6_000
 
 
-def completes(count: int) -> Any:
+def completes(count: int) -> Callable[[Frame], bool]:
     """Whether so many replies have ended."""
     ended: list[Frame] = []
 
@@ -23,6 +24,11 @@ def completes(count: int) -> Any:
         return len(ended) == count
 
     return heard
+
+
+def typing_for(message_id: str) -> Callable[[Frame], bool]:
+    """Whether the message is accepted."""
+    return lambda frame: bool(frame["type"] == "typing" and frame["id"] == message_id)
 
 
 async def post(relay: Relay, conversation: str, key: str | None = None, **fields: Any) -> httpx.Response:
@@ -37,9 +43,8 @@ async def test_messages_sent_at_once_are_answered_one_after_the_other(relay: Rel
         relay.plays(prompt, answer(f"To {prompt}.", delta_chars=3, pause_s=0.1))
     async with Phone.connected(relay.websocket, relay.key) as phone:
         for number, prompt in enumerate(prompts):
-            frame = {"action": "send", "id": f"m{number}", "conversation": conversation, "content": prompt}
-            await phone.say(frame)
-            await phone.hear_until(lambda heard, id=frame["id"]: heard["type"] == "typing" and heard["id"] == id)
+            await phone.say({"action": "send", "id": f"m{number}", "conversation": conversation, "content": prompt})
+            await phone.hear_until(typing_for(f"m{number}"))
         await phone.hear_until(lambda _: sum(frame["type"] == "complete" for frame in phone.frames) == 4)
     heard = phone.frames
     ends = [frame for frame in heard if frame["type"] == "complete"]
