@@ -3,7 +3,8 @@
 RelayError
 ├── ClientError          the sender can do something about it
 │   ├── InvalidMessage       names the field and the limit
-│   │   └── NoSuchAgent          this deployment does not have it
+│   │   ├── NoSuchAgent          this deployment does not have it
+│   │   └── NoDevice             a registration without the two things it is about
 │   ├── Unauthorized         no credentials, or wrong ones
 │   ├── Forbidden            somebody else's, or no such thing: one answer, no oracle
 │   └── TooLarge             says the limit and the other door
@@ -21,6 +22,8 @@ RelayError
 │   ├── Throttled            the connection or the account is at its limit
 │   ├── NotDelivered         any other failure: may or may not have arrived
 │   └── Unreachable          nothing was delivered for too long
+├── Unanswered           a push service could not be reached, or did not answer
+├── PushesOwed           phones that could not be told for now
 ├── SettingError         a variable of the environment is missing or malformed
 └── Internal             anything else; carries a correlation id, never a stack trace
 
@@ -71,6 +74,14 @@ class NoSuchAgent(InvalidMessage):
     def __init__(self, agent: str) -> None:
         ClientError.__init__(self, f"{agent.capitalize()} is not connected to this relay yet.")
         self.field = "agent"
+
+
+class NoDevice(InvalidMessage):
+    """A registration without a token or a device; in the very words that the existing app is used to."""
+
+    def __init__(self) -> None:
+        ClientError.__init__(self, "Missing device_token or device_id")
+        self.field = "device_token"
 
 
 class Unauthorized(ClientError):
@@ -171,6 +182,14 @@ class NotDelivered(PostError):
 
 class Unreachable(PostError):
     """Nothing could be delivered to the connection for too long."""
+
+
+class Unanswered(RelayError):
+    """A push service could not be reached, or did not answer."""
+
+
+class PushesOwed(RelayError):
+    """Phones that could not be told of a reply for now; the same call may tell them later, and tells nobody twice."""
 
 
 class SettingError(RelayError):
