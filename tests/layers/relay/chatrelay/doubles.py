@@ -21,6 +21,16 @@ GONE = 410
 ERRORS = {GONE: "GoneException", 413: "PayloadTooLargeException", 429: "LimitExceededException", 500: "InternalFailure"}
 
 
+class Clock:
+    """Stands still until it is set."""
+
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 @dataclass(frozen=True)
 class Posted:
     """One post, with the times of the event loop's clock between which it was under way."""

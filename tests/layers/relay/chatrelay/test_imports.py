@@ -10,7 +10,20 @@ MODULES = sorted(
     str(path.relative_to(RELAY).with_suffix("")).replace("/", ".").removesuffix(".__init__")
     for path in RELAY.glob("chatrelay/**/*.py")
 )
-PURE = ["agents.plain", "agents.retry_after", "coalesce", "errors", "history", "identity", "protocol", "reply", "text"]
+PURE = [
+    "agents.plain",
+    "agents.retry_after",
+    "coalesce",
+    "endings",
+    "errors",
+    "history",
+    "identity",
+    "protocol",
+    "push",
+    "push.registration",
+    "reply",
+    "text",
+]
 
 QUIETLY = """
 import importlib, sys

@@ -1,0 +1,179 @@
+"""Apple's push service.
+
+https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns and
+https://developer.apple.com/documentation/usernotifications/handling-notification-responses-from-apns
+
+Apple refuses a provider token that is older than an hour, and a provider whose token changes more often than every
+twenty minutes. Environments that know nothing of each other share one by making the same one: it is signed without
+randomness, and dated to the beginning of a span of forty minutes.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import httpx
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from jwt.algorithms import ECAlgorithm
+from jwt.api_jws import PyJWS
+from jwt.utils import der_to_raw_signature
+
+from chatrelay.errors import Unanswered
+from chatrelay.push import (
+    KEPT_S,
+    Dead,
+    Delivered,
+    Device,
+    Environment,
+    Later,
+    Misconfigured,
+    Notification,
+    Rejected,
+    Secret,
+    Verdict,
+    apns_payload,
+)
+from chatrelay.push.line import Answer, Line
+
+HOSTS = {
+    Environment.PRODUCTION: "https://api.push.apple.com",
+    Environment.SANDBOX: "https://api.sandbox.push.apple.com",
+}
+SPAN_S = 40 * 60
+EXPIRED = "ExpiredProviderToken"
+NOT_HERE = {"BadDeviceToken", "DeviceTokenNotForTopic"}
+"""What an environment answers to a token of the other one."""
+PASSING = {"IdleTimeout"}
+"""What is no fault of the request, though its status is 400."""
+OUR_TOPIC = {"BadTopic", "MissingTopic", "TopicDisallowed"}
+NO_KEY = (TypeError, ValueError, UnsupportedAlgorithm)
+"""What `cryptography` raises for a text that is no key, or not one for this."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whose app it is: what Apple calls the team ID, the ID of the key that signs, and the app's bundle ID."""
+
+    team_id: str
+    key_id: str
+    bundle_id: str
+
+
+class Apns:
+    """The platform ``ios``. The secret `key` is the ``.p8`` file that Apple gives out, as it is."""
+
+    def __init__(
+        self,
+        line: Line,
+        key: Secret,
+        account: Account,
+        hosts: Mapping[Environment, str] = HOSTS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._line = line
+        self._key = key
+        self._account = account
+        self._hosts = hosts
+        self._clock = clock
+        self._renewed_s = 0
+
+    async def send(self, device: Device, notification: Notification) -> Verdict:
+        """See ``Service``. A token that the device's environment does not know is tried once in the other one."""
+        try:
+            key = signing_key(await self._key())
+        except NO_KEY as problem:
+            return Misconfigured(f"the key for APNs is none: {type(problem).__name__}")
+        try:
+            return await self._send(key, device, notification)
+        except Unanswered as failure:
+            return Later(str(failure))
+
+    async def _send(self, key: ec.EllipticCurvePrivateKey, device: Device, notification: Notification) -> Verdict:
+        asked_s = self._clock()
+        environment = device.environment
+        answer = await self._ask(key, environment, device.token, notification)
+        if _reason(answer) in NOT_HERE:
+            environment = environment.other
+            answer = await self._ask(key, environment, device.token, notification)
+        return meaning(answer, environment, asked_s)
+
+    async def _ask(
+        self, key: ec.EllipticCurvePrivateKey, environment: Environment, token: str, notification: Notification
+    ) -> Answer:
+        """The answer to one push. A provider token that Apple finds too old is signed again, once."""
+        url = f"{self._hosts[environment]}/3/device/{token}"
+        payload = apns_payload(notification)
+        signed_s = self._signed_s()
+        answer = await self._line.post(url, self._headers(key, notification, signed_s), payload)
+        if _reason(answer) == EXPIRED:
+            if signed_s == self._signed_s():  # else another push has renewed it meanwhile
+                self._renewed_s = int(self._clock())
+            answer = await self._line.post(url, self._headers(key, notification, self._signed_s()), payload)
+        return answer
+
+    def _signed_s(self) -> int:
+        now_s = int(self._clock())
+        return max(now_s - now_s % SPAN_S, self._renewed_s)
+
+    def _headers(self, key: ec.EllipticCurvePrivateKey, notification: Notification, signed_s: int) -> dict[str, str]:
+        return {
+            "authorization": f"bearer {provider_token(key, self._account, signed_s)}",
+            "apns-topic": self._account.bundle_id,
+            "apns-push-type": "alert",
+            "apns-priority": "10",
+            "apns-expiration": str(int(self._clock()) + KEPT_S),
+            "apns-collapse-id": notification.reply,
+        }
+
+
+def meaning(answer: Answer, environment: Environment, asked_s: float) -> Verdict:
+    """The verdict in an answer of `environment`, which was asked at `asked_s`."""
+    reason = _reason(answer)
+    if answer.is_good:
+        return Delivered(environment)
+    if answer.status == httpx.codes.GONE or reason in NOT_HERE:
+        timestamp_ms = answer.body.get("timestamp")
+        return Dead(timestamp_ms if isinstance(timestamp_ms, int) else int(asked_s * 1000))
+    if answer.is_passing or reason in PASSING:
+        return Later(reason, answer.retry_after_s)
+    if answer.status == httpx.codes.FORBIDDEN or reason in OUR_TOPIC:
+        return Misconfigured(reason)
+    return Rejected(reason)
+
+
+def _reason(answer: Answer) -> str:
+    """The word for what is wrong; the status, if there is none."""
+    reason = answer.body.get("reason")
+    return reason if isinstance(reason, str) else str(answer.status)
+
+
+# --- the provider token -----------------------------------------------------------------------------------------------
+
+
+class _Deterministic(ECAlgorithm):
+    """Signs the same with the same: RFC 6979."""
+
+    def sign(self, msg: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
+        signature = key.sign(msg, ec.ECDSA(SHA256(), deterministic_signing=True))
+        return der_to_raw_signature(signature, key.curve)
+
+
+def signing_key(pem: str) -> ec.EllipticCurvePrivateKey:
+    """The key in a ``.p8`` file. Raises ``ValueError``, ``TypeError`` or ``UnsupportedAlgorithm`` if it is none."""
+    key = load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise TypeError("not a private key of the curve P-256")
+    return key
+
+
+def provider_token(key: ec.EllipticCurvePrivateKey, account: Account, signed_s: int) -> str:
+    """A JSON Web Token (ES256), the same for the same arguments."""
+    signer = PyJWS()
+    signer.unregister_algorithm("ES256")
+    signer.register_algorithm("ES256", _Deterministic(ECAlgorithm.SHA256, ec.SECP256R1))
+    claims = json.dumps({"iss": account.team_id, "iat": signed_s}, separators=(",", ":"))
+    return signer.encode(claims.encode(), key, "ES256", {"kid": account.key_id, "typ": None})

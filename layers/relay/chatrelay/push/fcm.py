@@ -1,0 +1,181 @@
+"""Google's push service, Firebase Cloud Messaging, version 1.
+
+https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send and
+https://firebase.google.com/docs/cloud-messaging/error-codes; for what lets us in,
+https://developers.google.com/identity/protocols/oauth2/service-account#httprest
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from chatrelay.errors import Unanswered
+from chatrelay.push import (
+    Dead,
+    Delivered,
+    Device,
+    Environment,
+    Later,
+    Misconfigured,
+    Notification,
+    Rejected,
+    Secret,
+    Verdict,
+    fcm_payload,
+)
+from chatrelay.push.line import Answer, Line
+
+HOST = "https://fcm.googleapis.com"
+SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
+GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+LIFE_S = 3600
+EARLY_S = 60
+"""How long before its end an access token is not used any more."""
+THROTTLED_S = 60
+"""How long to wait when Google says 429 and not how long."""
+OURS = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND}
+"""Account, permission, project, or the sender that the app was built for."""
+NO_ACCOUNT = (LookupError, TypeError, ValueError, UnsupportedAlgorithm)
+"""What a text raises that is not the JSON of a service account, with its key."""
+NO_TOKEN = "The registration token is not a valid FCM registration token"  # noqa: S105  a sentence
+"""Where the details name no field, this sentence, which is documented, is all that names the token."""
+
+
+@dataclass(frozen=True)
+class ServiceAccount:
+    """Who sends, as Google gives it out in a JSON file."""
+
+    project_id: str
+    email: str
+    key_id: str
+    key: rsa.RSAPrivateKey
+    token_url: str
+
+    @classmethod
+    def parse(cls, text: str) -> "ServiceAccount":
+        """From the text of the file. Raises one of ``NO_ACCOUNT``."""
+        file = json.loads(text)
+        key = load_pem_private_key(file["private_key"].encode(), password=None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise TypeError("not a private key of RSA")
+        return cls(file["project_id"], file["client_email"], file["private_key_id"], key, file["token_uri"])
+
+    def assertion(self, now_s: int) -> str:
+        """What an access token is given for (RS256)."""
+        claims = {"iss": self.email, "scope": SCOPE, "aud": self.token_url, "iat": now_s, "exp": now_s + LIFE_S}
+        return jwt.encode(claims, self.key, "RS256", {"kid": self.key_id})
+
+
+class Fcm:
+    """The platform ``android``. The secret `account` is the service account's JSON file, as it is."""
+
+    def __init__(self, line: Line, account: Secret, host: str = HOST, clock: Callable[[], float] = time.time) -> None:
+        self._line = line
+        self._account = account
+        self._host = host
+        self._clock = clock
+        self._granting = asyncio.Lock()
+        self._access = ""
+        self._until_s = 0.0
+
+    async def send(self, device: Device, notification: Notification) -> Verdict:
+        """See ``Service``."""
+        try:
+            account = ServiceAccount.parse(await self._account())
+        except NO_ACCOUNT as problem:
+            return Misconfigured(f"the account for FCM is none: {type(problem).__name__}")
+        try:
+            return await self._send(account, device, notification)
+        except Unanswered as failure:
+            return Later(str(failure))
+
+    async def _send(
+        self, account: ServiceAccount, device: Device, notification: Notification, refused: str = ""
+    ) -> Verdict:
+        """An access token that is `refused` is renewed, once."""
+        asked_s = self._clock()
+        access = await self._let_in(account, refused)
+        if not isinstance(access, str):
+            return access
+        url = f"{self._host}/v1/projects/{account.project_id}/messages:send"
+        headers = {"authorization": f"Bearer {access}", "content-type": "application/json"}
+        answer = await self._line.post(url, headers, fcm_payload(notification, device.token))
+        if answer.status == httpx.codes.UNAUTHORIZED and not refused:
+            return await self._send(account, device, notification, refused=access)
+        return meaning(answer, device.environment, asked_s)
+
+    async def _let_in(self, account: ServiceAccount, refused: str) -> str | Verdict:
+        """An access token that is not `refused`, kept for as long as it is good; or why there is none."""
+        async with self._granting:
+            if self._access != refused and self._clock() < self._until_s:
+                return self._access
+            now_s = self._clock()
+            form = urlencode({"grant_type": GRANT, "assertion": account.assertion(int(now_s))})
+            headers = {"content-type": "application/x-www-form-urlencoded"}
+            answer = await self._line.post(account.token_url, headers, form.encode())
+            if not answer.is_good:
+                return _refusal(answer)
+            return self._keep(answer, now_s)
+
+    def _keep(self, answer: Answer, now_s: float) -> str | Verdict:
+        match answer.body:
+            case {"access_token": str(access), "expires_in": int(life_s)} if access:
+                self._access, self._until_s = access, now_s + life_s - EARLY_S
+                return access
+            case _:
+                return Later("a grant that is none")
+
+
+def _refusal(answer: Answer) -> Verdict:
+    reason = f"no access: {answer.body.get('error', answer.status)}"
+    return Later(reason, answer.retry_after_s) if answer.is_passing else Misconfigured(reason)
+
+
+def meaning(answer: Answer, environment: Environment, asked_s: float) -> Verdict:
+    """The verdict in an answer to a push that was asked for at `asked_s`."""
+    error = answer.body.get("error")
+    error = error if isinstance(error, dict) else {}
+    code = _code(error) or str(answer.status)
+    if answer.is_good:
+        return Delivered(environment)
+    if code == "UNREGISTERED" or (code == "INVALID_ARGUMENT" and _names_token(error)):
+        return Dead(int(asked_s * 1000))
+    if answer.status == httpx.codes.TOO_MANY_REQUESTS:
+        return Later(code, THROTTLED_S if answer.retry_after_s is None else answer.retry_after_s)
+    if answer.is_passing:
+        return Later(code, answer.retry_after_s)
+    if answer.status in OURS:
+        return Misconfigured(code)
+    return Rejected(code)
+
+
+def _code(error: dict[str, Any]) -> str | None:
+    """Firebase's own word for the error, or else the one that all of Google's services have."""
+    codes = [detail["errorCode"] for detail in _details(error) if "errorCode" in detail]
+    code = next(iter(codes), error.get("status"))
+    return code if isinstance(code, str) else None
+
+
+def _names_token(error: dict[str, Any]) -> bool:
+    violations = [violation for detail in _details(error) for violation in _objects(detail.get("fieldViolations"))]
+    if not violations:
+        return error.get("message") == NO_TOKEN
+    return any(violation.get("field") == "message.token" for violation in violations)
+
+
+def _details(error: dict[str, Any]) -> list[dict[str, Any]]:
+    return _objects(error.get("details"))
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
