@@ -14,6 +14,7 @@ from chatrelay import protocol
 from chatrelay.errors import Forbidden, InvalidMessage, Told, TooLarge, Unauthorized
 from chatrelay.identity import credential, lower_case
 from chatrelay.protocol import AGENTS
+from chatrelay.push import registration
 from chatrelay.wiring import Wiring
 
 logger = Logger()
@@ -58,6 +59,21 @@ def message(conversation: str) -> tuple[dict[str, Any], int]:
     send = protocol.parse_posted(event.decoded_body, conversation=unquote(conversation), agent=protocol.AGENTS[0])
     reply = wiring.reception.keep(user, send, event.request_context.time_epoch)
     return {"id": send.id, "conversation": send.conversation, "reply": reply}, HTTPStatus.ACCEPTED
+
+
+@app.post("/api/notifications/register")
+def register() -> dict[str, Any]:
+    """The device gets a push for every reply of its user from now on."""
+    user = _user()
+    wiring.devices.register(user, registration.parse(protocol.json_object(app.current_event.decoded_body)))
+    return {"success": True, "message": "Device registered"}
+
+
+@app.delete("/api/notifications/<device>")
+def unregister(device: str) -> dict[str, Any]:
+    """The device gets none any more. Twice does no harm."""
+    wiring.devices.delete(_user(), unquote(device))
+    return {"success": True, "message": "Device removed"}
 
 
 @app.exception_handler(Told)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped

@@ -21,12 +21,16 @@ from chatrelay.store.table import Table
 from infra.local.demonstration import demonstration
 from infra.local.extras import Extras
 from infra.local.model import ScriptedModel
+from infra.local.pushes import PushServices, apple_key, google_account
 from infra.local.services import Services
 from infra.local.stack import Stack
 
 PAGE = Path(__file__).parent / "page"
 EDGE = {f"/api/{agent}/ws": f"/v1?agent={agent}" for agent in AGENTS}
 SCRIPT = "/demonstration"
+PUSHES = "/pushes"
+"""Where the push services are that phones are told by here."""
+APPLE, GOOGLE = "local/apns", "local/fcm"
 DEVELOPER = "developer"
 
 
@@ -39,6 +43,9 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
     environment = {"ALLOWED_ORIGINS": f"http://{address},http://localhost:{port},http://127.0.0.1:{port}"}
     if base_url:
         environment["ANTHROPIC_BASE_URL"] = base_url
+    pushes = f"http://{address}{PUSHES}"
+    environment |= {"APNS_SECRET": APPLE, "APNS_URL": pushes, "APNS_SANDBOX_URL": pushes}
+    environment |= {"FCM_SECRET": GOOGLE, "FCM_URL": pushes}
 
     async def prepare(stack: Stack, services: Services) -> None:
         table = stack.outputs["TableName"]
@@ -46,6 +53,8 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
         message = stack.functions[stack.resources["MessageFunction"]].environment
         secrets = services.client("secretsmanager")
         secrets.create_secret(Name=message["CLAUDE_SECRET"], SecretString=real or "demonstration")
+        secrets.create_secret(Name=APPLE, SecretString=apple_key())
+        secrets.create_secret(Name=GOOGLE, SecretString=google_account(f"{pushes}/token"))
         for secret, variable in (("BRIDGEHUB_SECRET", "BRIDGEHUB_TOKEN"), ("OPENAI_SECRET", "OPENAI_API_KEY")):
             if value := variables.get(variable):
                 secrets.create_secret(Name=message[secret], SecretString=value)
@@ -75,6 +84,7 @@ def _routes(key: str, *, demonstrates: bool) -> list[BaseRoute]:
         Route("/", page),
         Route("/page/config.json", configuration),
         Mount("/page", StaticFiles(directory=PAGE)),
+        Mount(PUSHES, PushServices()),
         *([Mount(SCRIPT, ScriptedModel(demonstration))] if demonstrates else []),
     ]
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from tests.conftest import Relay
 
 EVENTS = Path(__file__).parent
-NAMES = {"MessageFunction": "local-message"}
+NAMES = {"MessageFunction": "local-message", "NotifyFunction": "local-notify"}
 """Of functions that the template itself names."""
 FUNCTION = {
     "authorizer": "AuthorizerFunction",

@@ -26,6 +26,7 @@ CONTENT_LIMIT_BYTES = 300_000
 HEARTBEAT_S = 30
 ID_LIMIT = 64
 CONVERSATION_LIMIT = 128
+DEVICE_LIMIT = 128
 OFFSET_LIMIT = 2**53 - 1
 """The largest whole number that every JSON reader keeps exactly."""
 AGENTS = ("claude", "codex")
@@ -47,9 +48,13 @@ class Dialect(StrEnum):
 
 @dataclass(frozen=True)
 class Hello:
-    """``{"action":"hello","conversation"?}``: asks for ``ready``."""
+    """``{"action":"hello","conversation"?,"device"?}``: asks for ``ready``.
+
+    `device` is the name under which the device registered for push notifications: what it acknowledges is not pushed.
+    """
 
     conversation: str | None
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ Inbound = Send | Question
 
 def parse_posted(body: str | None, *, conversation: str, agent: str) -> Send:
     """A message that came by HTTP, with the fields of ``send`` but those that its address has. Raises as ``parse``."""
-    return _send({**_object(body), "conversation": conversation}, agent)
+    return _send({**json_object(body), "conversation": conversation}, agent)
 
 
 def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str) -> Inbound:
@@ -114,7 +119,7 @@ def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str) ->
     `agent` is the connection's default; `message_id` stands in for the id that the ``builderos`` app does not send.
     Raises ``InvalidMessage``.
     """
-    frame = _object(body)
+    frame = json_object(body)
     action = frame.get("action")
     if action is None and dialect is Dialect.BUILDEROS:
         return _builderos(frame, agent, message_id)
@@ -122,7 +127,7 @@ def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str) ->
         case "send":
             return _send(frame, agent)
         case "hello":
-            return Hello(_optional(frame, "conversation", CONVERSATION_LIMIT))
+            return Hello(_optional(frame, "conversation", CONVERSATION_LIMIT), _optional(frame, "device", DEVICE_LIMIT))
         case "resume":
             return _resume(frame)
         case "cancel":
@@ -163,7 +168,8 @@ def _builderos(frame: dict[str, Any], agent: str, message_id: str) -> Inbound:
     )
 
 
-def _object(body: str | None) -> dict[str, Any]:
+def json_object(body: str | None) -> dict[str, Any]:
+    """A frame's or a request's body. Raises ``InvalidMessage``."""
     try:
         frame = json.loads(body or "")
     except (ValueError, RecursionError):
@@ -333,6 +339,6 @@ def pong() -> Outbound:
 def claimed_id(body: str | None) -> str | None:
     """The ``id`` in a frame that may be anything at all, so that an error can say which message it is about."""
     try:
-        return _name(_object(body), "id", ID_LIMIT)
+        return _name(json_object(body), "id", ID_LIMIT)
     except InvalidMessage:
         return None

@@ -147,7 +147,9 @@ class Reception:
 
     def _answer(self, connection: Connection, user: str, asked: Question) -> None:
         match asked:
-            case Hello(conversation):
+            case Hello(conversation, device):
+                if device is not None:
+                    self._connections.is_on(connection, device)
                 if conversation is not None:
                     self._connections.view(connection, conversation)
                 self._greet(connection, user, conversation)
@@ -156,7 +158,7 @@ class Reception:
             case Cancel():
                 self._resumption.cancel(user, asked)
             case Acknowledge():
-                self._resumption.acknowledge(user, connection.id, asked)
+                self._resumption.acknowledge(user, connection.device, asked)
             case Configuration():
                 self._greet(connection, user)
             case Ping():

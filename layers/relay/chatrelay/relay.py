@@ -22,8 +22,8 @@ from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Accepted, Conversations
 from chatrelay.store.leases import EXPIRES_S, HEARTBEAT_S, Leases, Signals
 from chatrelay.store.place import Place
-from chatrelay.store.replies import Replies
-from chatrelay.workers import Workers
+from chatrelay.store.replies import Replies, Whereabouts
+from chatrelay.workers import Bell, Workers
 
 PACING = {Dialect.RELAY: RELAY_PACING, Dialect.BUILDEROS: BUILDEROS_PACING}
 ORDERLY_END_S = 30
@@ -77,6 +77,7 @@ class Relay:
         resumption: Resumption,
         gateway: Gateway,
         workers: Workers,
+        bell: Bell,
         agents: Mapping[str, Agent],
         history_tokens: int,
     ) -> None:
@@ -89,6 +90,7 @@ class Relay:
         self._resumption = resumption
         self._gateway = gateway
         self._workers = workers
+        self._bell = bell
         self._agents = agents
         self._history_tokens = history_tokens
 
@@ -138,10 +140,17 @@ class Relay:
                 last = await self._write(writing, stop, accepted, reply, shift.left_s - ORDERLY_END_S)
                 audience.wake()
                 await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
+                if reply.status is Status.COMPLETE:
+                    await asyncio.to_thread(self._announce, accepted)
             await self._admit(audience, accepted, await self._let_go(accepted), {})
             audience.end(last)
         await self._forget_gone(audience, accepted)
         return _outcome(reply, audience)
+
+    def _announce(self, accepted: Accepted) -> None:
+        """Before the lease is given up: if we die before this, whoever buries us does it."""
+        with suppress(Unavailable):  # the reply is kept, and is seen when its user looks
+            self._bell.ring(Whereabouts(accepted.origin.reply, accepted.place, accepted.turn))
 
     async def _seat(self, audience: Audience, accepted: Accepted) -> None:
         """All the user's connections that show the conversation. The sender's knows what the message was."""

@@ -16,7 +16,7 @@ from chatrelay.store.conversations import Conversations, StoredReply
 from chatrelay.store.leases import Lease, Leases, Writer
 from chatrelay.store.place import Place
 from chatrelay.store.replies import Replies, Whereabouts
-from chatrelay.workers import Workers
+from chatrelay.workers import Bell, Workers
 
 PAUSES_S = (0.1, 0.3)
 DIED = "The answer broke off. Send the message again."
@@ -33,6 +33,7 @@ class Resumption:
         replies: Replies,
         gateway: Gateway,
         workers: Workers,
+        bell: Bell,
     ) -> None:
         self._connections = connections
         self._conversations = conversations
@@ -40,6 +41,7 @@ class Resumption:
         self._replies = replies
         self._gateway = gateway
         self._workers = workers
+        self._bell = bell
 
     # --- asked by clients ---
 
@@ -79,9 +81,11 @@ class Resumption:
             if self._withdraw(where, stored):
                 return
 
-    def acknowledge(self, user: str, connection_id: str, asked: Acknowledge) -> None:
-        """The connection has shown the reply so far. Raises ``Forbidden``."""
-        self._replies.acknowledge(self._find(user, asked.reply).reply, connection_id, asked.offset)
+    def acknowledge(self, user: str, device: str | None, asked: Acknowledge) -> None:
+        """The device has shown the reply so far. One without a name gets no pushes to spare. Raises ``Forbidden``."""
+        where = self._find(user, asked.reply)
+        if device is not None:
+            self._replies.acknowledge(where.reply, device, asked.offset)
 
     # --- after deaths ---
 
@@ -112,8 +116,10 @@ class Resumption:
     def _bury(self, place: Place, writer: Writer, fence: int) -> None:
         where = Whereabouts(writer.reply, place, writer.turn)
         interrupted = self._interrupt(where)
-        waiting = self._leases.end(place, fence).subscribers
         stored = self._conversations.stored(where)
+        if not interrupted and stored is not None and stored.is_complete:
+            self._announce(where)  # the worker may have died before it could
+        waiting = self._leases.end(place, fence).subscribers
         if stored is None or stored.last is None:
             return
         for connection_id, offset in waiting.items():  # who cannot be reached will ask again
@@ -121,6 +127,10 @@ class Resumption:
                 self._send(connection_id, stored, offset)
         if interrupted:
             self._tell_viewers(place, stored.last, but=waiting)
+
+    def _announce(self, where: Whereabouts) -> None:
+        with suppress(Unavailable):
+            self._bell.ring(where)
 
     def _interrupt(self, where: Whereabouts) -> bool:
         """False if it had ended before its worker died."""

@@ -76,6 +76,36 @@ class Claude:
 
 
 @dataclass(frozen=True)
+class Push:
+    """How phones are told. A platform whose secret has no name is not served."""
+
+    apns_secret: str
+    apns_team: str
+    apns_key_id: str
+    apns_bundle: str
+    apns_url: str
+    apns_sandbox_url: str
+    fcm_secret: str
+    fcm_url: str
+    previews: bool
+
+    @classmethod
+    def read(cls, environment: Environment) -> "Push":
+        """From ``APNS_SECRET``, ``FCM_SECRET``, ``PUSH_PREVIEW`` and so on."""
+        return cls(
+            apns_secret=environment.text("APNS_SECRET"),
+            apns_team=environment.text("APNS_TEAM"),
+            apns_key_id=environment.text("APNS_KEY_ID"),
+            apns_bundle=environment.text("APNS_BUNDLE"),
+            apns_url=environment.text("APNS_URL"),
+            apns_sandbox_url=environment.text("APNS_SANDBOX_URL"),
+            fcm_secret=environment.text("FCM_SECRET"),
+            fcm_url=environment.text("FCM_URL"),
+            previews=environment.flag("PUSH_PREVIEW"),
+        )
+
+
+@dataclass(frozen=True)
 class BridgeHub:
     """Where Codex answers on its user's own machine. `working_directory` is one of that machine."""
 

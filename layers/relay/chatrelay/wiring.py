@@ -5,19 +5,24 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from chatrelay.gateway import Gateway
+from chatrelay.push import Environment as PushEnvironment
+from chatrelay.push import Platform, Service
 from chatrelay.reception import Reception
 from chatrelay.resumption import Resumption
-from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, OpenAI
+from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, OpenAI, Push
 from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Conversations
+from chatrelay.store.devices import Devices
 from chatrelay.store.keys import Keys
 from chatrelay.store.leases import Leases
+from chatrelay.store.pushes import Pushes
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import Table
-from chatrelay.workers import Workers
+from chatrelay.workers import Bell, Workers
 
 if TYPE_CHECKING:
     from chatrelay.agents import Agent
+    from chatrelay.notifier import Notifier
     from chatrelay.relay import Relay
 
 
@@ -54,7 +59,9 @@ class Wiring:
 
     @cached_property
     def resumption(self) -> Resumption:
-        return Resumption(self.connections, self.conversations, self.leases, self.replies, self.gateway, self.workers)
+        return Resumption(
+            self.connections, self.conversations, self.leases, self.replies, self.gateway, self.workers, self.bell
+        )
 
     @cached_property
     def leases(self) -> Leases:
@@ -85,6 +92,7 @@ class Wiring:
             self.resumption,
             self.gateway,
             self.workers,
+            self.bell,
             agents,
             settings.history_tokens,
         )
@@ -109,6 +117,33 @@ class Wiring:
     @cached_property
     def workers(self) -> Workers:
         return Workers.connect(self.environment.text("MESSAGE_FUNCTION"))
+
+    @cached_property
+    def bell(self) -> Bell:
+        return Bell.connect(self.environment.text("NOTIFY_FUNCTION"))
+
+    @cached_property
+    def devices(self) -> Devices:
+        return Devices(self._table)
+
+    @cached_property
+    def notifier(self) -> "Notifier":
+        from chatrelay.notifier import Notifier
+        from chatrelay.push.apns import Account, Apns
+        from chatrelay.push.fcm import Fcm
+        from chatrelay.push.line import Line
+        from chatrelay.secret import Secret
+
+        settings = Push.read(self.environment)
+        line = Line()
+        services: dict[Platform, Service] = {}
+        if settings.apns_secret:
+            hosts = {PushEnvironment.PRODUCTION: settings.apns_url, PushEnvironment.SANDBOX: settings.apns_sandbox_url}
+            account = Account(settings.apns_team, settings.apns_key_id, settings.apns_bundle)
+            services[Platform.IOS] = Apns(line, Secret(settings.apns_secret), account, hosts)
+        if settings.fcm_secret:
+            services[Platform.ANDROID] = Fcm(line, Secret(settings.fcm_secret), settings.fcm_url)
+        return Notifier(self.devices, Pushes(self._table), services, previews=settings.previews)
 
     @cached_property
     def _table(self) -> Table:

@@ -1,7 +1,7 @@
-"""The function ``message`` from outside: invoked as an event, it answers what waits in a conversation."""
+"""Functions from outside: invoked as events, they do what the caller has no time for."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 from botocore.config import Config
@@ -9,23 +9,35 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chatrelay.errors import Unavailable
 from chatrelay.store.place import Place
+from chatrelay.store.replies import Whereabouts
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
 
-class Workers:
-    """The invocations of one function."""
+class Invoked:
+    """One function, by name."""
 
     def __init__(self, client: "LambdaClient", function: str) -> None:
         self._client = client
         self._function = function
 
     @classmethod
-    def connect(cls, function: str) -> "Workers":
-        """The workers that are invocations of `function`."""
+    def connect(cls, function: str) -> Self:
+        """The function of that name."""
         config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
         return cls(boto3.client("lambda", config=config), function)
+
+    def _invoke(self, event: dict[str, Any]) -> None:
+        payload = json.dumps(event).encode()
+        try:
+            self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=payload)
+        except (BotoCoreError, ClientError) as problem:
+            raise Unavailable(type(problem).__name__) from problem
+
+
+class Workers(Invoked):
+    """The function ``message``, which answers."""
 
     def warm(self) -> None:
         """A cold start begins now, not at the first message. Raises ``Unavailable``."""
@@ -35,9 +47,17 @@ class Workers:
         """Somebody answers what waits in the conversation. One too many does no harm. Raises ``Unavailable``."""
         self._invoke({"continue": {"user": place.user, "conversation": place.conversation}})
 
-    def _invoke(self, event: dict[str, Any]) -> None:
-        payload = json.dumps(event).encode()
-        try:
-            self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=payload)
-        except (BotoCoreError, ClientError) as problem:
-            raise Unavailable(type(problem).__name__) from problem
+
+class Bell(Invoked):
+    """The function ``notify``, which tells a user's phones."""
+
+    def ring(self, where: Whereabouts) -> None:
+        """The reply is there to be read. Twice does no harm. Raises ``Unavailable``."""
+        self._invoke(
+            {
+                "user": where.place.user,
+                "conversation": where.place.conversation,
+                "reply": where.reply,
+                "turn": where.turn,
+            }
+        )

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatrelay.errors import InvalidMessage, NoDevice
+from chatrelay.protocol import DEVICE_LIMIT
 from chatrelay.push import Platform
 from chatrelay.text import whole
 
-DEVICE_ID_LIMIT = 128
 SHAPES = {
     Platform.IOS: re.compile(r"(?:[0-9a-fA-F]{2}){32,100}"),
     Platform.ANDROID: re.compile(r"[\w.~:%-]{1,4096}", re.ASCII),
@@ -42,8 +42,8 @@ def device_id(value: Any) -> str:
     """The name that a phone gave itself. Raises ``InvalidMessage``."""
     if not isinstance(value, str) or not value.strip():
         raise InvalidMessage("device_id", "must be a string that is not empty")
-    if len(value) > DEVICE_ID_LIMIT:
-        raise InvalidMessage("device_id", f"must have at most {DEVICE_ID_LIMIT} characters, has {len(value)}")
+    if len(value) > DEVICE_LIMIT:
+        raise InvalidMessage("device_id", f"must have at most {DEVICE_LIMIT} characters, has {len(value)}")
     return whole(value)
 
 

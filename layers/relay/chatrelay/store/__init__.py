@@ -15,7 +15,7 @@
 | a turn that waits   | ``CONVERSATION#<user>#<id>``     | ``QUEUE#<turn>``                |
 | where a reply is    | ``REPLY#<reply>``                | ``REPLY``                       |
 | what it has so far  | ``REPLY#<reply>``                | ``JOURNAL#<offset>``            |
-| how far it is shown | ``REPLY#<reply>``                | ``ACK#<connection>``            |
+| how far it is shown | ``REPLY#<reply>``                | ``ACK#<device>``                |
 
 ``<turn>`` is the time at which API Gateway received the message, in milliseconds, and the reply's id: the order of
 the keys is the order of the conversation. The index ``by_owner`` (``owner_id``, ``updated_at``) has a user's

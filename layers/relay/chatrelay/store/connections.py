@@ -17,7 +17,7 @@ BUCKET_S = 600
 class Connection:
     """A socket. `user` is None while it is pending: open, and not yet authenticated.
 
-    `viewing` is the conversation that it shows, if it has named one.
+    `viewing` is the conversation that it shows, and `device` the device that it is on, if it has named them.
     """
 
     id: str
@@ -26,6 +26,7 @@ class Connection:
     connected_at: int
     user: str | None = None
     viewing: str | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,12 @@ class Connections:
         self._table.update(pk, "CONNECTION", "SET viewing = :shown", {":shown": conversation}, condition=KNOWN)
         self._look_away(connection)
 
+    def is_on(self, connection: Connection, device: str) -> None:
+        """The connection has named its device."""
+        if connection.device != device:
+            pk = f"CONNECTION#{connection.id}"
+            self._table.update(pk, "CONNECTION", "SET device = :device", {":device": device}, condition=KNOWN)
+
     def viewers(self, place: Place) -> list[Viewer]:
         """The user's connections that show it. Some may be gone: a socket is not always heard to close."""
         items = self._table.query(place.pk, "VIEWER#", "VIEWER#~")
@@ -140,4 +147,5 @@ def _connection(item: Item) -> Connection:
         connected_at=int(item["connected_at"]),
         user=item.get("user_id"),
         viewing=item.get("viewing"),
+        device=item.get("device"),
     )

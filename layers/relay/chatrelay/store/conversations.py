@@ -56,8 +56,14 @@ class StoredReply:
 
     origin: Origin
     message_id: str
+    agent: str
     text: str
     last: Outbound | None
+
+    @property
+    def is_complete(self) -> bool:
+        """The model said all it had to say."""
+        return self.last is not None and self.last.fields.get("stop_reason", "cancelled") != "cancelled"
 
     @property
     def waits(self) -> bool:
@@ -126,7 +132,9 @@ class Conversations:
         return [
             Put({"pk": pk, "sk": f"ID#{send.id}", "turn": owed.turn}, NEW),
             Put({"pk": pk, "sk": f"TURN#{owed.turn}#1", **said}),
-            Put({"pk": pk, "sk": f"TURN#{owed.turn}#2", "id": send.id, **UNWRITTEN, **_owed(owed)}),
+            Put(
+                {"pk": pk, "sk": f"TURN#{owed.turn}#2", "id": send.id, "agent": send.agent, **UNWRITTEN, **_owed(owed)}
+            ),
             *self._registration(owed),
         ]
 
@@ -306,7 +314,7 @@ def _stored(conversation: str, items: list[Item]) -> StoredReply:
     text = "".join(block["text"] for block in _blocks(items) if block["type"] == "text")
     unended = head["reply_status"] in (Status.QUEUED.value, Status.STREAMING.value)
     last = None if unended else Outbound.from_json(head["last_frame"])
-    return StoredReply(Origin(conversation, head["reply"], int(head["epoch"])), head["id"], text, last)
+    return StoredReply(Origin(conversation, head["reply"], int(head["epoch"])), head["id"], head["agent"], text, last)
 
 
 def _blocks(items: Iterable[Item]) -> list[dict[str, str]]:

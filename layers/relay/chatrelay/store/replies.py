@@ -1,4 +1,4 @@
-"""Replies by id: where each is kept, what is written of it so far, and how much of it each connection has shown."""
+"""Replies by id: where each is kept, what is written of it so far, and how much of it each device has shown."""
 
 import time
 from collections.abc import Callable
@@ -58,19 +58,19 @@ class Replies:
             text += item["text"]
         return text
 
-    def acknowledge(self, reply: str, connection_id: str, offset: int) -> None:
-        """The connection has shown the reply up to UTF-16 `offset`. One that comes after a further one is ignored."""
+    def acknowledge(self, reply: str, device: str, offset: int) -> None:
+        """The device has shown the reply up to UTF-16 `offset`. One that comes after a further one is ignored."""
         self._table.update(
             _pk(reply),
-            f"ACK#{connection_id}",
+            f"ACK#{device}",
             "SET shown = :offset, expires_at = :expires_at",
             {":offset": offset, ":expires_at": self._expires_at()},
             condition="attribute_not_exists(shown) OR shown < :offset",
         )
 
     def acknowledged(self, reply: str) -> dict[str, int]:
-        """How far each connection has shown the reply, in UTF-16 code units."""
-        items = self._table.query(_pk(reply), "ACK#", "ACK#~")
+        """How far each device has shown the reply, in UTF-16 code units."""
+        items = self._table.query(_pk(reply), "ACK#", "ACK$")
         return {item["sk"].removeprefix("ACK#"): int(item["shown"]) for item in items}
 
     def _expires_at(self) -> int:

@@ -14,7 +14,7 @@ from chatrelay.store.conversations import Conversations
 from chatrelay.store.leases import Leases
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import Table
-from chatrelay.workers import Workers
+from chatrelay.workers import Bell, Workers
 from infra.local import services, template
 from infra.local.model import serving_in_thread
 from infra.local.services import CREDENTIALS, Services
@@ -101,5 +101,10 @@ def workers(sockets: Sockets) -> Workers:
 
 
 @pytest.fixture
-def resumption(store: Store, gateway: Gateway, workers: Workers) -> Resumption:
-    return Resumption(store.connections, store.conversations, store.leases, store.replies, gateway, workers)
+def bell(sockets: Sockets) -> Bell:
+    return Bell(boto3.client("lambda", endpoint_url=sockets.url), "notify")
+
+
+@pytest.fixture
+def resumption(store: Store, gateway: Gateway, workers: Workers, bell: Bell) -> Resumption:
+    return Resumption(store.connections, store.conversations, store.leases, store.replies, gateway, workers, bell)

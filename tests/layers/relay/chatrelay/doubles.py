@@ -102,7 +102,8 @@ class Sockets:
     """API Gateway's Management API: an ASGI application that keeps what is posted to each connection.
 
     `refusals` are statuses that the next requests for a connection get; one that is gone stays so. Beside it is
-    Lambda's Invoke API: `invoked` has the events.
+    Lambda's Invoke API: `invoked` has what ``message`` was
+    called with, `rung` what ``notify`` was.
     """
 
     def __init__(self) -> None:
@@ -112,6 +113,7 @@ class Sockets:
         self.refusals: dict[str, list[int]] = defaultdict(list)
         self.closed: list[str] = []
         self.invoked: list[dict[str, Any]] = []
+        self.rung: list[dict[str, Any]] = []
         self.under_way: list[bytes] = []
         self._app = Starlette(
             routes=[
@@ -133,7 +135,8 @@ class Sockets:
 
     async def _invoke(self, request: Request) -> Response:
         assert request.headers["X-Amz-Invocation-Type"] == "Event"
-        self.invoked.append(await request.json())
+        calls = self.rung if request.path_params["name"] == "notify" else self.invoked
+        calls.append(await request.json())
         return Response(status_code=202)
 
     async def _answer(self, request: Request) -> Response:

@@ -24,7 +24,7 @@ from chatrelay.store.connections import Connection
 from chatrelay.store.leases import EXPIRES_S
 from chatrelay.store.place import Place
 from chatrelay.store.table import Item, Table
-from chatrelay.workers import Workers
+from chatrelay.workers import Bell, Workers
 from infra.local.model import ScriptedModel, serving_in_thread
 from infra.local.script import Script, answer, cut_after, fail_after, partial, refuse, stall_after
 from tests.layers.relay.chatrelay.conftest import Store
@@ -78,7 +78,9 @@ async def client(service: Address) -> AsyncIterator[AsyncAnthropic]:
 class Answering:
     """A relay, and whoever sends it messages shows their conversation."""
 
-    def __init__(self, store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, agent: Any) -> None:
+    def __init__(
+        self, store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, bell: Bell, agent: Any
+    ) -> None:
         self._store = store
         self.relay = Relay(
             store.connections,
@@ -88,6 +90,7 @@ class Answering:
             resumption,
             gateway,
             workers,
+            bell,
             {"claude": agent},
             history_tokens=1000,
         )
@@ -103,9 +106,9 @@ class Answering:
 
 @pytest.fixture
 def relay(
-    store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, client: AsyncAnthropic
+    store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, bell: Bell, client: AsyncAnthropic
 ) -> Answering:
-    return Answering(store, resumption, gateway, workers, Claude(client, secret_key, SETTINGS))
+    return Answering(store, resumption, gateway, workers, bell, Claude(client, secret_key, SETTINGS))
 
 
 def said(
@@ -362,15 +365,15 @@ class Endless:
     """An agent that forgets to say how it ended."""
 
     async def answer(self, conversation: str, turns: Any) -> AsyncIterator[str]:
-        assert conversation == "talk"
+        assert conversation == "alice/talk"
         assert isinstance(turns[-1], Turn)
         yield "So far"
 
 
 async def test_an_agent_without_an_ending_is_upstreams_failure(
-    store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, sockets: Sockets
+    store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, bell: Bell, sockets: Sockets
 ) -> None:
-    relay = Answering(store, resumption, gateway, workers, Endless())
+    relay = Answering(store, resumption, gateway, workers, bell, Endless())
 
     await relay.answer(said(), "worker-1", LONG)
 
@@ -517,3 +520,17 @@ async def test_a_writer_that_was_fenced_off_stops_its_model_and_says_no_more(
         await writing
     assert not model.scripted.requests[0].finished
     assert {frame["type"] for frame in sockets.frames("c1=")} == {"typing", "message"}
+
+
+async def test_phones_are_told_of_a_reply_that_is_complete_and_of_no_other(
+    relay: Answering, store: Store, sockets: Sockets, model: Model
+) -> None:
+    await relay.answer(said(), "worker-1", LONG)
+    where = store.conversations.latest(TALK)
+    assert where is not None
+    told = {"user": "alice", "conversation": "talk", "reply": where.reply, "turn": where.turn}
+    assert sockets.rung == [told]
+
+    model.script = cut_after("So far")
+    await relay.answer(said(id="m2", received_ms=2), "worker-1", LONG)
+    assert sockets.rung == [told]

@@ -4,7 +4,7 @@ import pytest
 
 from chatrelay.errors import Duplicate, Forbidden, Superseded
 from chatrelay.protocol import Acknowledge, Cancel, Dialect, Outbound, Resume, Send
-from chatrelay.reply import Reply
+from chatrelay.reply import Ending, Reply
 from chatrelay.resumption import Resumption
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
@@ -16,7 +16,7 @@ from tests.layers.relay.chatrelay.doubles import Sockets
 
 TALK = Place("alice", "talk")
 HELLO = Send("m1", "talk", "Hello", "claude")
-LAST = Outbound("complete", "Response complete", {"stop_reason": "end_turn"})
+LAST = Outbound("complete", "Response complete", {"stop_reason": "cancelled"})
 
 
 @dataclass
@@ -151,6 +151,18 @@ def test_a_worker_that_stored_the_end_and_died_has_answered(scene: Scene) -> Non
     assert [frame["type"] for frame in scene.sockets.frames("c1=")] == ["resumed", "message", "complete"]
     assert scene.sockets.frames("c1=")[1]["content"] == " of it"
     assert scene.sockets.frames("v=") == []
+    assert scene.sockets.rung == [], "it was cancelled: its user was there"
+
+
+def test_phones_are_told_when_the_worker_died_before_it_could(scene: Scene) -> None:
+    reply = Reply(scene.reply)
+    reply.complete(Ending("end_turn", "claude", {"output_tokens": 0}, []))
+    last = Outbound("complete", "Response complete", {"stop_reason": "end_turn"})
+    scene.store.conversations.finish(scene.accepted, reply, last)
+
+    scene.resumption.settle(TALK, dead_worker="worker-1")
+
+    assert [each["reply"] for each in scene.sockets.rung] == [scene.reply]
 
 
 @pytest.mark.parametrize(
@@ -278,7 +290,8 @@ def test_cancelling_a_reply_that_waits_ends_it(scene: Scene) -> None:
 
 
 def test_what_is_shown_is_remembered_of_ones_own_replies_only(scene: Scene) -> None:
-    scene.resumption.acknowledge("alice", "c1=", Acknowledge(scene.reply, 5))
+    scene.resumption.acknowledge("alice", "phone", Acknowledge(scene.reply, 5))
+    scene.resumption.acknowledge("alice", None, Acknowledge(scene.reply, 7))
     with pytest.raises(Forbidden):
-        scene.resumption.acknowledge("mallory", "c2=", Acknowledge(scene.reply, 5))
-    assert scene.replies.acknowledged(scene.reply) == {"c1=": 5}
+        scene.resumption.acknowledge("mallory", "pad", Acknowledge(scene.reply, 5))
+    assert scene.replies.acknowledged(scene.reply) == {"phone": 5}

@@ -363,7 +363,7 @@ def test_what_is_stored_of_a_reply_can_be_sent_again(conversations: Conversation
 
     assert being_written is not None
     assert (being_written.text, being_written.last) == ("", None)
-    assert conversations.stored(whereabouts(accepted)) == StoredReply(accepted.origin, "m1", "Grüße 🌅", LAST)
+    assert conversations.stored(whereabouts(accepted)) == StoredReply(accepted.origin, "m1", "claude", "Grüße 🌅", LAST)
     assert conversations.latest(TALK) == whereabouts(accepted)
     assert conversations.latest(Place("alice", "elsewhere")) is None
     assert conversations.latest(Place("bob", "talk")) is None

@@ -1,0 +1,60 @@
+"""Tells a user's phones that a reply has come. Called by whoever has ended it; Lambda repeats what fails.
+
+A function of its own, so that a push can neither delay nor break a reply.
+"""
+
+import asyncio
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from chatrelay.notifier import Outcome
+from chatrelay.push import Delivered, Misconfigured, Notification, Rejected
+from chatrelay.store.place import Place
+from chatrelay.store.replies import Whereabouts
+from chatrelay.text import utf16_length
+from chatrelay.wiring import Wiring
+
+ACKNOWLEDGED_WITHIN_S = 3.0
+"""How long a device that looks has to say that it has shown the reply."""
+SETTLING_S = 5.0
+
+logger = Logger()
+metrics = Metrics()
+wiring = Wiring()
+runner = asyncio.Runner()
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: LambdaContext) -> None:
+    """``{"user", "conversation", "reply", "turn"}``. Raises ``PushesOwed`` for what another call may do later."""
+    where = Whereabouts(event["reply"], Place(event["user"], event["conversation"]), event["turn"])
+    if wiring.devices.all(where.place.user):
+        budget_s = context.get_remaining_time_in_millis() / 1000 - SETTLING_S
+        runner.run(_notify(where, budget_s))
+
+
+async def _notify(where: Whereabouts, budget_s: float) -> None:
+    await asyncio.sleep(ACKNOWLEDGED_WITHIN_S)
+    stored = await asyncio.to_thread(wiring.conversations.stored, where)
+    if stored is None or stored.origin.reply != where.reply:  # deleted, or written anew
+        return
+    shown = await asyncio.to_thread(wiring.replies.acknowledged, where.reply)
+    acknowledged = [device for device, offset in shown.items() if offset >= utf16_length(stored.text)]
+    notification = Notification(where.reply, where.place.conversation, stored.agent, stored.text)
+    budget_s -= ACKNOWLEDGED_WITHIN_S
+    outcome = await wiring.notifier.notify(where.place.user, notification, acknowledged, budget_s)
+    _record(outcome)
+    outcome.raise_for_owed()
+
+
+def _record(outcome: Outcome) -> None:
+    metrics.add_metric("Pushes", MetricUnit.Count, len(outcome.of(Delivered)))
+    metrics.add_metric("PushesMisconfigured", MetricUnit.Count, len(outcome.of(Misconfigured)))
+    for misconfigured in outcome.of(Misconfigured):
+        logger.error("this deployment cannot push", reason=misconfigured.reason)
+    for rejected in outcome.of(Rejected):
+        logger.error("a push was not understood", reason=rejected.reason)

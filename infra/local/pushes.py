@@ -1,0 +1,68 @@
+"""What stands in for the push services of Apple and Google: takes every push, and shows what would have gone out.
+
+`POST /3/device/{token}` is Apple's, `POST /v1/projects/{project}/messages:send` and `/token` are Google's; `GET /` has
+all pushes so far, each with its platform, token and payload.
+"""
+
+import json
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+
+class PushServices:
+    """An ASGI application."""
+
+    def __init__(self) -> None:
+        self.pushes: list[dict[str, Any]] = []
+        self._app = Starlette(
+            routes=[
+                Route("/", self._show),
+                Route("/3/device/{token}", self._apple, methods=["POST"]),
+                Route("/token", self._let_in, methods=["POST"]),
+                Route("/v1/projects/{project}/messages:send", self._google, methods=["POST"]),
+            ]
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    async def _show(self, _: Request) -> Response:
+        return JSONResponse(self.pushes)
+
+    async def _apple(self, request: Request) -> Response:
+        self._take("ios", request.path_params["token"], await request.json())
+        return Response()
+
+    async def _google(self, request: Request) -> Response:
+        message = (await request.json())["message"]
+        self._take("android", message.pop("token"), message)
+        return JSONResponse({"name": f"projects/local/messages/{len(self.pushes)}"})
+
+    async def _let_in(self, _: Request) -> Response:
+        return JSONResponse({"access_token": "local", "expires_in": 3600})
+
+    def _take(self, platform: str, token: str, payload: dict[str, Any]) -> None:
+        self.pushes.append({"platform": platform, "token": token, "payload": payload})
+
+
+def apple_key() -> str:
+    """A key as Apple gives one out."""
+    return _pem(ec.generate_private_key(ec.SECP256R1()))
+
+
+def google_account(token_url: str) -> str:
+    """A service account as Google gives one out."""
+    key = _pem(rsa.generate_private_key(65537, 2048))
+    who = {"project_id": "local", "client_email": "local", "private_key_id": "local"}
+    return json.dumps({**who, "private_key": key, "token_uri": token_url})
+
+
+def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
