@@ -1,4 +1,4 @@
-"""Routes ``hello``, ``resume``, ``cancel`` and ``ping``: small frames that are answered at once."""
+"""Routes ``hello``, ``resume``, ``cancel``, ``ack`` and ``ping``: small frames that are answered at once."""
 
 from typing import Any
 
