@@ -72,7 +72,7 @@ def register() -> dict[str, Any]:
 @app.delete("/api/notifications/<device>")
 def unregister(device: str) -> dict[str, Any]:
     """The device gets none any more. Twice does no harm."""
-    wiring.devices.delete(_user(), unquote(device))
+    wiring.devices.delete(_user(), registration.device_id(unquote(device)))
     return {"success": True, "message": "Device removed"}
 
 
