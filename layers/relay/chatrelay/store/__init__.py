@@ -16,6 +16,9 @@
 | where a reply is    | ``REPLY#<reply>``                | ``REPLY``                       |
 | what it has so far  | ``REPLY#<reply>``                | ``JOURNAL#<offset>``            |
 | how far it is shown | ``REPLY#<reply>``                | ``ACK#<device>``                |
+| a user's device     | ``USER#<user>``                  | ``DEVICE#<id>``                 |
+| whose a device is   | ``DEVICE#<id>``                  | ``OWNER``                       |
+| a reply's push      | ``PUSHED#<reply>``               | ``DEVICE#<id>``                 |
 
 ``<turn>`` is the time at which API Gateway received the message, in milliseconds, and the reply's id: the order of
 the keys is the order of the conversation. The index ``by_owner`` (``owner_id``, ``updated_at``) has a user's
