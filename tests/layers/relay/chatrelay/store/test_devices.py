@@ -1,5 +1,6 @@
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -194,6 +195,49 @@ def test_what_is_left_of_a_device_expires(devices: Devices, table: Table, clock:
     kept = [item for item in everything(table) if item not in expiring]
     assert {item.get("user_id", item["pk"]) for item in kept} == ({"bob", "USER#bob"} if how == "moved" else set())
     assert {int(item["expires_at"]) for item in expiring} == {NOW_S + 60}
+
+
+# --- at the same time -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Meanwhile(Table):
+    """Lets something happen before its next update."""
+
+    happening: list[Callable[[], object]] = field(default_factory=list)
+
+    def update(self, *arguments: Any, **more: Any) -> bool:
+        if self.happening:
+            self.happening.pop()()
+        return super().update(*arguments, **more)
+
+
+def slow(table: Table, clock: Clock, meanwhile: Callable[[], object]) -> Devices:
+    """Devices in whose next call `meanwhile` happens before what is left is cleared away."""
+    return Devices(Meanwhile(table.client, table.name, [meanwhile]), clock)
+
+
+def test_a_phone_that_comes_back_while_it_is_moved_stays(devices: Devices, table: Table, clock: Clock) -> None:
+    devices.register("alice", PHONE)
+    clock.now_s += 60
+    later = Devices(table, Clock(NOW_S + 61))
+
+    slow(table, clock, lambda: later.register("alice", PHONE)).register("bob", PHONE)
+
+    assert ([device.id for device in devices.all("alice")], devices.all("bob")) == (["phone"], [])
+
+
+@pytest.mark.parametrize(("user", "after_s"), [("alice", 1), ("bob", 0)])
+def test_a_phone_that_registers_while_it_is_deleted_stays(
+    devices: Devices, table: Table, clock: Clock, user: str, after_s: int
+) -> None:
+    devices.register("alice", PHONE)
+    later = Devices(table, Clock(NOW_S + after_s))
+
+    assert slow(table, clock, lambda: later.register(user, PHONE)).delete("alice", "phone")
+
+    assert [device.id for device in devices.all(user)] == ["phone"]
+    assert leftovers(table) == []
 
 
 # --- the environment --------------------------------------------------------------------------------------------------
