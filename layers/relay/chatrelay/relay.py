@@ -12,7 +12,7 @@ from chatrelay import endings, protocol
 from chatrelay.agents import Agent
 from chatrelay.audience import Audience
 from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING, Cursor
-from chatrelay.errors import Interrupted, NoSuchAgent, PostError, ReplyError, Unavailable, Upstream
+from chatrelay.errors import Interrupted, NoSuchAgent, PostError, ReplyError, Superseded, Unavailable, Upstream
 from chatrelay.gateway import CONCURRENT_POSTS, Gateway
 from chatrelay.protocol import Dialect, Outbound
 from chatrelay.reception import Message
@@ -262,9 +262,12 @@ class Relay:
         Once the lease has run out, it is no longer ours to give, and whoever buries us tells those who have asked.
         """
         for _ in range(int(EXPIRES_S / HEARTBEAT_S)):
-            with suppress(Unavailable):
+            try:
                 return await asyncio.to_thread(self._leases.end, accepted.place, accepted.origin.epoch)
-            await asyncio.sleep(HEARTBEAT_S)
+            except Unavailable:
+                await asyncio.sleep(HEARTBEAT_S)
+            except Superseded:
+                break
         return Signals({}, cancel=False)
 
 
