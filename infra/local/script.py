@@ -4,6 +4,7 @@ A `Script` is a row of steps. When it runs out, the body of the HTTP answer ends
 reply, and the same steps without `message_stop` are the silent truncation that the SDK does not report.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -135,11 +136,18 @@ def refuse(
     return Script((*wait, Refuse(status, type or ERROR_TYPES[status], message, headers or {})))
 
 
+def blocks(*steps: Step, stop_reason: str = "end_turn") -> Script:
+    """A whole reply out of its blocks, each as `thinking_block`, `text_block`, `search_block` and so on write it."""
+    opened = [step for step in steps if isinstance(step, Send) and step.event["type"] == "content_block_start"]
+    ending = closing(len(steps), index=len(opened) - 1, stop_reason=stop_reason).steps[1:]
+    return Script((message_start(), *steps, *ending))
+
+
 def closing(tokens: int, *, index: int = 0, stop_reason: str = "end_turn") -> Script:
     """The end of a reply whose last open block is `index`."""
     return Script(
         (
-            Send({"type": "content_block_stop", "index": index}),
+            block_stop(index),
             Send(
                 {
                     "type": "message_delta",
@@ -166,12 +174,40 @@ def block_delta(index: int, delta: Mapping[str, Any]) -> Send:
     return Send({"type": "content_block_delta", "index": index, "delta": delta})
 
 
+def text_block(index: int, text: str, *citations: Mapping[str, Any]) -> list[Step]:
+    """A text and what it cites, which comes before it."""
+    return [
+        block_start(index, {"type": "text", "text": ""} | ({"citations": []} if citations else {})),
+        *(block_delta(index, {"type": "citations_delta", "citation": citation}) for citation in citations),
+        *(block_delta(index, {"type": "text_delta", "text": piece}) for piece in pieces(text, 8)),
+        block_stop(index),
+    ]
+
+
+def search_block(index: int, use: str, query: str) -> list[Step]:
+    """The model searches the web, at the service: `use` is the id of it."""
+    tool = {"type": "server_tool_use", "id": use, "name": "web_search", "input": {}}
+    written = json.dumps({"query": query})
+    deltas = ({"type": "input_json_delta", "partial_json": piece} for piece in pieces(written, 8))
+    return [block_start(index, tool), *(block_delta(index, delta) for delta in deltas), block_stop(index)]
+
+
+def found_block(index: int, use: str, content: Any) -> list[Step]:
+    """What the search `use` has found: a list of pages, or an error's object."""
+    found = {"type": "web_search_tool_result", "tool_use_id": use, "content": content}
+    return [block_start(index, found), block_stop(index)]
+
+
+def block_stop(index: int) -> Send:
+    return Send({"type": "content_block_stop", "index": index})
+
+
 def thinking_block(thinking: str, delta_chars: int, pause_s: float) -> list[Step]:
     steps: list[Step] = [block_start(0, {"type": "thinking", "thinking": "", "signature": ""})]
     for piece in pieces(thinking, delta_chars):
         steps += paced(block_delta(0, {"type": "thinking_delta", "thinking": piece}), pause_s)
     steps.append(block_delta(0, {"type": "signature_delta", "signature": "c2NyaXB0ZWQ="}))
-    steps.append(Send({"type": "content_block_stop", "index": 0}))
+    steps.append(block_stop(0))
     return steps
 
 

@@ -43,6 +43,14 @@ async def test_every_character_of_a_fast_reply_is_shown(relay: Relay, conversati
     assert phone.unknown == ["typing", "typing"]
 
 
+async def test_thinking_is_neither_sent_to_the_app_nor_in_its_way(relay: Relay, conversation: str) -> None:
+    relay.plays("think", answer(FAST, thinking="Hm. " * 200, delta_chars=3, pause_s=0.001))
+    async with app(relay, session=conversation) as phone:
+        assert await phone.reply_to("think") == FAST
+    assert phone.errors == []
+    assert phone.unknown == ["typing"]
+
+
 @pytest.mark.parametrize("sends_configuration", [True, False], ids=["newer app", "older app"])
 @pytest.mark.parametrize("agent", ["claude", "codex"])
 async def test_the_handshake_ends_ready(relay: Relay, agent: str, *, sends_configuration: bool) -> None:

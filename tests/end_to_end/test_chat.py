@@ -5,7 +5,20 @@ import hashlib
 
 import pytest
 
-from infra.local.script import answer, cut_after, fail_after, partial, refuse, stall_after
+from infra.local.script import (
+    Pause,
+    answer,
+    blocks,
+    cut_after,
+    fail_after,
+    found_block,
+    partial,
+    refuse,
+    search_block,
+    stall_after,
+    text_block,
+    thinking_block,
+)
 from tests.conftest import Relay
 from tests.end_to_end.phone import Phone, assembled, proves, trimmed
 
@@ -61,6 +74,43 @@ async def test_a_conversation_is_remembered_as_it_was_written(relay: Relay, conv
     assert said == {"type": "text", "text": "Hello, Ada! 👋"}
     assert with_history.body["cache_control"] == {"type": "ephemeral"}
     assert [message["role"] for message in without.body["messages"]] == ["user"]
+
+
+async def test_thinking_and_tools_are_heard_before_the_text_and_remembered(relay: Relay, conversation: str) -> None:
+    page: dict[str, str | None] = {"type": "web_search_result", "title": "Weather", "url": "https://weather.example/"}
+    page |= {"encrypted_content": "ZW5j", "page_age": None}
+    citation = {"type": "web_search_result_location", "url": page["url"], "title": "Weather"}
+    citation |= {"encrypted_index": "aW5k", "cited_text": "It rains."}
+    script = blocks(
+        *thinking_block("Where is Ada? " * 20, 7, 0.005),
+        *search_block(1, "srvtoolu_1", "weather"),
+        *found_block(2, "srvtoolu_1", [page]),
+        Pause(0.2),
+        *text_block(3, "It rains.", citation),
+    )
+    relay.plays("Does it rain?", script)
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        typing, *heard, complete = await phone.ask("Does it rain?", id="m1", conversation=conversation)
+        await phone.ask("Sure?", id="m2", conversation=conversation)
+    kinds = [frame["type"] for frame in heard]
+    assert kinds == sorted(kinds, key=["thinking", "tool", "message"].index)
+    assert kinds.count("thinking") > 1, "while it thinks"
+    assert "".join(frame["content"] for frame in heard if frame["type"] == "thinking") == "Where is Ada? " * 20
+    assert [frame["content"] for frame in heard if frame["type"] == "tool"] == [
+        "Searching the web: weather",
+        "Found:\nWeather https://weather.example/",
+    ]
+    assert {(frame["reply"], frame["epoch"], frame["conversation"]) for frame in heard} == {
+        (typing["reply"], typing["epoch"], conversation)
+    }
+    assert all(isinstance(frame[name], str) for frame in heard for name in ("type", "content", "timestamp"))
+    assert assembled(heard) == "It rains."
+    assert proves(complete, "It rains.")
+    thought, used, found, said = relay.requests_for("Sure?")[-1].body["messages"][1]["content"]
+    assert thought == {"type": "thinking", "thinking": "Where is Ada? " * 20, "signature": "c2NyaXB0ZWQ="}
+    assert used["input"] == {"query": "weather"}
+    assert found["content"] == [page]
+    assert said == {"type": "text", "text": "It rains.", "citations": [citation]}
 
 
 async def test_the_same_id_twice_is_answered_once(relay: Relay, conversation: str) -> None:

@@ -8,7 +8,7 @@ from typing import Self
 from chatrelay.coalesce import Pacing
 from chatrelay.outbox import Outbox
 from chatrelay.protocol import Origin, Outbound
-from chatrelay.reply import Reply
+from chatrelay.reply import Aside, Reply
 
 PostTo = Callable[[str, bytes], Awaitable[None]]
 """Delivers one frame to the connection of that id. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
@@ -23,6 +23,7 @@ class Audience:
 
     def __init__(self, reply: Reply, origin: Origin, post: PostTo) -> None:
         self.outboxes: dict[str, Outbox] = {}
+        self._curious: set[str] = set()
         self._reply = reply
         self._origin = origin
         self._post = post
@@ -34,18 +35,29 @@ class Audience:
     async def __aexit__(self, *exception: object) -> None:
         await self._running.__aexit__(*exception)  # type: ignore[arg-type]  # as the interpreter passes it
 
-    async def join(self, connection_id: str, first: Sequence[Outbound], pacing: Pacing, offset: int = 0) -> None:
-        """Lets a connection read along from UTF-16 `offset` on. One that joins again begins again, there."""
+    async def join(
+        self, connection_id: str, first: Sequence[Outbound], pacing: Pacing, offset: int = 0, *, asides: bool = True
+    ) -> None:
+        """Lets a connection read along from UTF-16 `offset` on. One that joins again begins again, there.
+
+        It hears of what the model does beside its text from now on, if `asides` says so.
+        """
         if (earlier := self.outboxes.get(connection_id)) is not None:
             earlier.give_up()
         post = partial(self._post, connection_id)
         outbox = Outbox(self._reply, self._origin, first, post, pacing, offset=offset)
+        (self._curious.add if asides else self._curious.discard)(connection_id)
         self.outboxes[connection_id] = await self._running.enter_async_context(outbox)
 
     def wake(self) -> None:
         """The reply has more text, or has ended."""
         for outbox in self.outboxes.values():
             outbox.wake()
+
+    def tell(self, aside: Aside) -> None:
+        """The model did this beside its text, after all that the reply has."""
+        for connection_id in self._curious:
+            self.outboxes[connection_id].tell(aside)
 
     def end(self, last: Outbound) -> None:
         """Nothing follows the text that is there but the frame `last`."""

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from typing import Self
 
 from chatrelay import protocol
+from chatrelay.asides import Asides
 from chatrelay.coalesce import Cursor, Pacing, Window
 from chatrelay.errors import Gone, NotDelivered, PostError, Throttled, Unreachable
 from chatrelay.protocol import Origin, Outbound
-from chatrelay.reply import Reply
+from chatrelay.reply import Aside, Reply
 
 Post = Callable[[bytes], Awaitable[None]]
 """Delivers one frame to one connection. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
@@ -25,6 +26,9 @@ PATIENCE_S = 15.0
 
 class Outbox:
     """Sends one reply to one connection: its first frames, its text as it grows, then its last frame.
+
+    Asides go out between, each at its place in the text and once: one that fails is not repeated. Text waits for no
+    aside's interval, only for the posts of those that come before it, at most ``MOST_WAITING`` for a slow reader.
 
     Run it as ``async with``: leaving the block waits until everything has gone out or the connection is gone; leaving
     it by an exception gives up what is left. `offset` is how much of the text the connection has, in UTF-16 code units.
@@ -51,8 +55,10 @@ class Outbox:
         self._post = post
         self._cursor = Cursor.at(reply.text, offset)
         self._window = Window(pacing)
+        self._aside_window = Window(pacing)
         self._patience_s = patience_s
         self._room_bytes = protocol.message_room_bytes(origin)
+        self._asides = Asides(self._room_bytes)
         self._last: Outbound | None = None
         self._failing_since_s: float | None = None
         self._began_s = 0.0
@@ -83,6 +89,11 @@ class Outbox:
         """The reply has more text, or has ended."""
         self._news.set()
 
+    def tell(self, aside: Aside) -> None:
+        """The model did this beside its text, after all that the reply has."""
+        self._asides.add(len(self._reply.text), aside)
+        self._news.set()
+
     def end(self, last: Outbound) -> None:
         """Nothing follows the text that is there but the frame `last`."""
         self._last = last
@@ -92,8 +103,8 @@ class Outbox:
         try:
             for frame in self._first:
                 await self._send(frame)
-            while (last := self._last) is None or self._has_text():
-                await (self._send_text() if self._has_text() else self._hear_news())
+            while (last := self._last) is None or self._has_text() or self._asides.place is not None:
+                await self._send_next()
             await self._send(last)
         except Gone:
             self.closed = True
@@ -103,6 +114,26 @@ class Outbox:
     def _has_text(self) -> bool:
         return self._cursor.index < len(self._reply.text)
 
+    async def _send_next(self) -> None:
+        wait_s = self._aside_wait_s()
+        if wait_s is not None and wait_s <= 0:
+            await self._send_aside()
+        elif self._has_text():
+            await self._send_text()
+        else:
+            await self._hear_news(wait_s)
+
+    def _aside_wait_s(self) -> float | None:
+        """How long the aside whose turn it is has to wait; None if it is the turn of none."""
+        if self._asides.place is None or self._asides.place > self._cursor.index:
+            return None
+        if self._has_text() or self._reply.has_ended:
+            return 0.0
+        return self._aside_window.opens_at_s(ending=False) - asyncio.get_running_loop().time()
+
+    async def _send_aside(self) -> None:
+        await self._delivered(protocol.aside(self._origin, self._asides.take()), self._aside_window)
+
     async def _hear_news(self, timeout_s: float | None = None) -> None:
         self._news.clear()
         with suppress(TimeoutError):
@@ -111,7 +142,7 @@ class Outbox:
     async def _send_text(self) -> None:
         """One piece. If it did not arrive it is taken anew, with what has gathered since."""
         await self._window_opens()
-        piece = self._cursor.next_piece(self._reply.text, self._room_bytes)
+        piece = self._cursor.next_piece(self._reply.text[: self._asides.place], self._room_bytes)
         if await self._delivered(protocol.message(self._origin, piece.offset, piece.content)):
             self._cursor.advance(piece)
             self.first_text_s = self.first_text_s or asyncio.get_running_loop().time() - self._began_s
@@ -126,7 +157,8 @@ class Outbox:
         while (wait_s := self._window.opens_at_s(ending=self._reply.has_ended) - now_s()) > 0:
             await self._hear_news(wait_s)
 
-    async def _delivered(self, frame: Outbound) -> bool:
+    async def _delivered(self, frame: Outbound, window: Window | None = None) -> bool:
+        window = window or self._window
         now_s = asyncio.get_running_loop().time
         started_s = now_s()
         self.posts += 1
@@ -134,10 +166,10 @@ class Outbox:
             await self._post(frame.encode(datetime.now(UTC)))
         except (Throttled, NotDelivered) as problem:
             self._failed(problem, started_s, now_s())
-            self._window.throttled(now_s())
+            window.throttled(now_s())
             return False
         self._failing_since_s = None
-        self._window.posted(started_s, now_s())
+        window.posted(started_s, now_s())
         return True
 
     def _failed(self, problem: PostError, started_s: float, now_s: float) -> None:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from chatrelay.errors import InvalidMessage, Told, TooLarge
+from chatrelay.reply import Aside
 from chatrelay.text import whole
 
 VERSION = 1
@@ -300,8 +301,13 @@ def message(origin: Origin, offset: int, content: str) -> Outbound:
     return Outbound("message", content, {"offset": offset, **origin.fields()})
 
 
+def aside(origin: Origin, told: Aside) -> Outbound:
+    """What the model does beside its text: ``thinking`` or ``tool``. No part of the reply, and not repeated."""
+    return Outbound(told.kind, told.content, origin.fields())
+
+
 def message_room_bytes(origin: Origin) -> int:
-    """How many bytes of text a ``message`` frame has room for."""
+    """How many bytes of text a ``message`` frame has room for; that of an aside has more."""
     longest = message(origin, OFFSET_LIMIT, "").encode(datetime.now(UTC).replace(microsecond=1))
     return FRAME_LIMIT_BYTES - len(longest)
 

@@ -16,7 +16,7 @@ from chatrelay.errors import Interrupted, NoSuchAgent, PostError, ReplyError, Su
 from chatrelay.gateway import CONCURRENT_POSTS, Gateway
 from chatrelay.protocol import Dialect, Outbound
 from chatrelay.reception import Message
-from chatrelay.reply import Ending, Reply, Status
+from chatrelay.reply import Aside, Ending, Reply, Status
 from chatrelay.resumption import Resumption
 from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Accepted, Conversations
@@ -158,7 +158,8 @@ class Relay:
         said = protocol.user(accepted.origin, accepted.send.id, accepted.send.content)
         for viewer in await asyncio.to_thread(self._connections.viewers, accepted.place):
             first = [typing] if viewer.connection_id == accepted.sender else [said, typing]
-            await audience.join(viewer.connection_id, first, PACING[viewer.dialect])
+            asides = viewer.dialect is Dialect.RELAY  # the app ignores them, and each would cost it a quiet time
+            await audience.join(viewer.connection_id, first, PACING[viewer.dialect], asides=asides)
 
     async def _forget_gone(self, audience: Audience, accepted: Accepted) -> None:
         for connection_id, outbox in audience.outboxes.items():
@@ -198,8 +199,11 @@ class Relay:
             async for event in events:
                 if isinstance(event, Ending):
                     return event
-                reply.append(event)
-                audience.wake()
+                if isinstance(event, Aside):
+                    audience.tell(event)
+                else:
+                    reply.append(event)
+                    audience.wake()
         raise Upstream("The model's answer has no end.")
 
     @asynccontextmanager

@@ -13,7 +13,7 @@ A reply ends exactly once; any other move raises ``IllegalMove``.
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from chatrelay.errors import Interrupted, RelayError, ReplyError, Upstream
 from chatrelay.text import utf16_length
@@ -46,6 +46,17 @@ class Ending:
     model: str
     usage: dict[str, int]
     blocks: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What a model does beside its text: shown if somebody wants to see it, and gone.
+
+    `kind` is the frame's type: ``thinking`` is a piece of a thought, ``tool`` one whole sentence.
+    """
+
+    kind: Literal["thinking", "tool"]
+    content: str
 
 
 @dataclass

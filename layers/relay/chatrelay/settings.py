@@ -26,6 +26,13 @@ class Environment:
             raise SettingError(f"the environment variable {name} must be a positive whole number, is {text!r}")
         return int(text)
 
+    def count(self, name: str) -> int:
+        """The variable as a whole number, which may be zero."""
+        text = self.text(name)
+        if not text.isdecimal():
+            raise SettingError(f"the environment variable {name} must be a whole number, is {text!r}")
+        return int(text)
+
     def flag(self, name: str) -> bool:
         """The variable as ``true`` or ``false``."""
         text = self.text(name)
@@ -53,10 +60,18 @@ class Handshake:
 
 @dataclass(frozen=True)
 class Claude:
-    """What a deployment chooses for Claude. `read_timeout_s` is the longest silence between two bytes of a stream."""
+    """What a deployment chooses for Claude.
 
+    `read_timeout_s` is the longest silence between two bytes of a stream; `fallback_model` answers when `model` is
+    overloaded, or is empty; `web_searches` is how often the model may search for one answer.
+    """
+
+    bedrock: bool
     secret: str
     model: str
+    fallback_model: str
+    thinking: bool
+    web_searches: int
     max_tokens: int
     system: str
     read_timeout_s: int
@@ -66,8 +81,12 @@ class Claude:
     def read(cls, environment: Environment) -> "Claude":
         """From ``CLAUDE_SECRET``, ``CLAUDE_MODEL`` and so on."""
         return cls(
+            bedrock=environment.text("CLAUDE_BACKEND") == "bedrock",
             secret=environment.text("CLAUDE_SECRET"),
             model=environment.text("CLAUDE_MODEL"),
+            fallback_model=environment.text("CLAUDE_FALLBACK_MODEL"),
+            thinking=environment.flag("CLAUDE_THINKING"),
+            web_searches=environment.count("CLAUDE_WEB_SEARCHES"),
             max_tokens=environment.number("CLAUDE_MAX_TOKENS"),
             system=environment.text("CLAUDE_SYSTEM"),
             read_timeout_s=environment.number("CLAUDE_READ_TIMEOUT"),

@@ -74,14 +74,15 @@ class Wiring:
     @cached_property
     def relay(self) -> "Relay":
         # The SDK takes a second to import: only the function that talks to a model may pay for it.
-        from chatrelay.agents.claude import Claude as ClaudeAgent
-        from chatrelay.agents.claude import client
+        from chatrelay.agents import claude
         from chatrelay.relay import Relay
         from chatrelay.secret import Secret
 
         settings = Claude.read(self.environment)
         agents: dict[str, Agent] = {
-            "claude": ClaudeAgent(client(settings.read_timeout_s), Secret(settings.secret), settings),
+            "claude": claude.Claude(claude.bedrock(settings.read_timeout_s), None, settings)
+            if settings.bedrock
+            else claude.Claude(claude.client(settings.read_timeout_s), Secret(settings.secret), settings),
             **self._codex(),
         }
         return Relay(

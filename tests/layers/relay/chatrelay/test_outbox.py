@@ -13,7 +13,7 @@ from chatrelay.errors import NotDelivered, PostError, Throttled
 from chatrelay.outbox import PATIENCE_S, Outbox
 from chatrelay.protocol import Origin
 from chatrelay.relay import ORDERLY_END_S
-from chatrelay.reply import Ending, Reply
+from chatrelay.reply import Aside, Ending, Reply
 from tests.layers.relay.chatrelay.doubles import Reader, assembled
 
 ORIGIN = Origin("talk", "r1", 1)
@@ -352,3 +352,89 @@ async def test_readers_of_different_speed_do_not_wait_for_each_other() -> None:
             outbox.end(LAST)
 
     assert assembled(slow.frames) == assembled(fast.frames) == "text"
+
+
+def thinking(content: str) -> Aside:
+    return Aside("thinking", content)
+
+
+async def test_asides_go_out_at_their_places_in_the_text() -> None:
+    reader = Reader()
+
+    async with writing(reader) as writer:
+        writer.outbox.tell(thinking("Hm, "))
+        writer.outbox.tell(thinking("well."))
+        writer.write("Let me see. ")
+        writer.outbox.tell(Aside("tool", "Searching the web: 早上"))
+        writer.write("Yes")
+        writer.write(".")
+        writer.outbox.tell(thinking("Done."))
+
+    assert [(frame["type"], frame["content"]) for frame in reader.frames] == [
+        ("typing", ""),
+        ("thinking", "Hm, well."),
+        ("message", "Let me see. "),
+        ("tool", "Searching the web: 早上"),
+        ("message", "Yes."),
+        ("thinking", "Done."),
+        ("pong", ""),
+    ]
+    assert assembled(reader.frames) == "Let me see. Yes."
+    assert {name: reader.frames[1][name] for name in ("conversation", "reply", "epoch")} == ORIGIN.fields()
+
+
+async def test_thinking_is_sent_while_there_is_no_text_and_gathers_like_text() -> None:
+    reader = Reader(post_s=0.02)
+
+    async with writing(reader, RELAY_PACING) as writer:
+        for _ in range(50):
+            writer.outbox.tell(thinking("hm "))
+            await asyncio.sleep(0.005)
+        await until(lambda: "".join(frame["content"] for frame in reader.frames) == "hm " * 50)
+        assert not writer.reply.has_ended
+
+    starts = [post.started_s for post in reader.posts[1:-1]]
+    assert reader.most_under_way == 1
+    assert 3 <= len(starts) <= 25
+    assert min(b - a for a, b in pairwise(starts)) >= 0.0399
+
+
+async def test_text_does_not_wait_for_the_interval_of_asides() -> None:
+    reader = Reader()
+
+    async with writing(reader, Pacing(min_interval_s=0.5, quiet_s=0)) as writer:
+        await asyncio.sleep(0.6)
+        writer.outbox.tell(thinking("one "))
+        await until(lambda: len(reader.posts) == 2)
+        writer.outbox.tell(thinking("two "))
+        writer.write("Good morning")
+        await until(lambda: reader.texts == ["Good morning"])
+        assert not writer.reply.has_ended
+
+    assert reader.types == ["typing", "thinking", "thinking", "message", "pong"]
+    assert reader.posts[3].started_s - reader.posts[1].started_s < 0.5
+
+
+async def test_an_aside_that_fails_is_dropped_and_no_text_is() -> None:
+    reader = Reader()
+
+    async with writing(reader) as writer:
+        await until(lambda: len(reader.posts) == 1)
+        reader.refuse(NotDelivered(), Throttled())
+        writer.outbox.tell(thinking("lost"))
+        writer.write("Good morning")
+
+    assert reader.types == ["typing", "message", "pong"]
+    assert assembled(reader.frames) == "Good morning"
+
+
+async def test_much_thinking_for_a_slow_reader_is_cut_to_one_frame() -> None:
+    reader = Reader(post_s=0.05)
+
+    async with writing(reader) as writer:
+        for _ in range(300):
+            writer.outbox.tell(thinking('"早' * 100))
+        writer.write("So.")
+
+    assert reader.types == ["typing", "thinking", "message", "pong"]
+    assert 31 * 1024 < len(reader.posts[1].frame) <= 32 * 1024

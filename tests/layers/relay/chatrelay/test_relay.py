@@ -32,7 +32,18 @@ from tests.layers.relay.chatrelay.doubles import Address, Clocked, Sockets, asse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SETTINGS = Settings("relay/anthropic", "claude-sonnet-5", 4096, "", 60, 100_000)
+SETTINGS = Settings(
+    bedrock=False,
+    secret="relay/anthropic",
+    model="claude-sonnet-5",
+    fallback_model="",
+    thinking=False,
+    web_searches=0,
+    max_tokens=4096,
+    system="",
+    read_timeout_s=60,
+    history_tokens=100_000,
+)
 LONG = 900.0
 APP = Connection("c1=", "claude", Dialect.BUILDEROS, 1, "alice")
 PHONE = Connection("c1=", "claude", Dialect.RELAY, 1, "alice")

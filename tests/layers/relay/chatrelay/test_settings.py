@@ -6,8 +6,12 @@ from chatrelay.errors import SettingError
 from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, OpenAI
 
 CLAUDE = {
+    "CLAUDE_BACKEND": "anthropic",
     "CLAUDE_SECRET": "relay/anthropic",
     "CLAUDE_MODEL": "claude-sonnet-5",
+    "CLAUDE_FALLBACK_MODEL": "claude-haiku-5",
+    "CLAUDE_THINKING": "true",
+    "CLAUDE_WEB_SEARCHES": "0",
     "CLAUDE_MAX_TOKENS": "4096",
     "CLAUDE_SYSTEM": "",
     "CLAUDE_READ_TIMEOUT": "60",
@@ -29,7 +33,18 @@ OPENAI = {
 
 
 def test_the_settings_of_claude_are_typed() -> None:
-    assert Claude.read(Environment(CLAUDE)) == Claude("relay/anthropic", "claude-sonnet-5", 4096, "", 60, 100_000)
+    assert Claude.read(Environment(CLAUDE)) == Claude(
+        bedrock=False,
+        secret="relay/anthropic",
+        model="claude-sonnet-5",
+        fallback_model="claude-haiku-5",
+        thinking=True,
+        web_searches=0,
+        max_tokens=4096,
+        system="",
+        read_timeout_s=60,
+        history_tokens=100_000,
+    )
 
 
 def test_the_settings_of_codex_are_typed() -> None:
@@ -61,6 +76,12 @@ def test_a_missing_variable_is_named(
 def test_a_number_must_be_a_positive_whole_one(value: str) -> None:
     with pytest.raises(SettingError, match="CLAUDE_MAX_TOKENS must be a positive whole number"):
         Claude.read(Environment({**CLAUDE, "CLAUDE_MAX_TOKENS": value}))
+
+
+@pytest.mark.parametrize("value", ["", "-1", "1.5", "many"])
+def test_a_count_must_be_a_whole_number(value: str) -> None:
+    with pytest.raises(SettingError, match="CLAUDE_WEB_SEARCHES must be a whole number"):
+        Claude.read(Environment({**CLAUDE, "CLAUDE_WEB_SEARCHES": value}))
 
 
 @pytest.mark.parametrize("value", ["", "True", "1", "yes", "false "])

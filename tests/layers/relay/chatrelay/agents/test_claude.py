@@ -18,7 +18,7 @@ from chatrelay.agents import claude
 from chatrelay.agents.claude import Claude
 from chatrelay.errors import Overloaded, Refused, ReplyError, Upstream
 from chatrelay.history import Turn
-from chatrelay.reply import Ending
+from chatrelay.reply import Aside, Ending
 from chatrelay.settings import Claude as Settings
 from infra.local.model import Received, ScriptedModel, serving
 from infra.local.script import (
@@ -27,17 +27,33 @@ from infra.local.script import (
     answer,
     block_delta,
     block_start,
+    blocks,
     closing,
     cut_after,
     fail_after,
+    found_block,
     message_start,
     partial,
     refuse,
+    search_block,
     stall_after,
+    text_block,
+    thinking_block,
 )
 from tests.layers.relay.chatrelay.doubles import Address, Secret
 
-SETTINGS = Settings("relay/anthropic", "claude-sonnet-5", 4096, "Be kind.", 60, 100_000)
+SETTINGS = Settings(
+    bedrock=False,
+    secret="relay/anthropic",
+    model="claude-sonnet-5",
+    fallback_model="",
+    thinking=False,
+    web_searches=0,
+    max_tokens=4096,
+    system="Be kind.",
+    read_timeout_s=60,
+    history_tokens=100_000,
+)
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ASKED = [Turn("1", "Good morning")]
@@ -52,6 +68,7 @@ class Stage:
         self.scripts: list[Script] = []
         self.secret = Secret()
         self.texts: list[str] = []
+        self.told: list[str | Aside] = []
         self.agent = Claude(client, self.secret, SETTINGS)
         self.model = ScriptedModel(lambda _: self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0])
 
@@ -69,7 +86,9 @@ class Stage:
         endings: list[Ending] = []
         async with aclosing(self.agent.answer("talk", turns)) as events:
             async for event in events:
-                endings.append(event) if isinstance(event, Ending) else self.texts.append(event)
+                endings.append(event) if isinstance(event, Ending) else self.told.append(event)
+                if isinstance(event, str):
+                    self.texts.append(event)
         assert len(endings) == 1
         return endings[0]
 
@@ -467,3 +486,126 @@ async def test_what_is_not_the_services_own_answer_is_no_crash(
     service.app = Starlette(routes=[Route("/v1/messages", page, methods=["POST"])])
     with pytest.raises(error):
         await anext(stage.agent.answer("talk", ASKED))
+
+
+def chosen(stage: Stage, client: AsyncAnthropic, **changes: Any) -> Claude:
+    return Claude(client, stage.secret, replace(SETTINGS, **changes))
+
+
+async def test_thinking_and_web_search_are_asked_for_if_the_deployment_wants_them(
+    stage: Stage, client: AsyncAnthropic
+) -> None:
+    stage.agent = chosen(stage, client, thinking=True, web_searches=3)
+
+    await stage.play(answer("Yes"))
+
+    body = stage.requests[0].body
+    assert body["thinking"] == {"type": "adaptive", "display": "summarized"}
+    assert body["tools"] == [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]
+
+
+PAGE = {
+    "type": "web_search_result",
+    "title": "Weather 早上",
+    "url": "https://weather.example/",
+    "encrypted_content": "ZW5j",
+    "page_age": None,
+}
+CITATION = {
+    "type": "web_search_result_location",
+    "url": "https://weather.example/",
+    "title": "Weather 早上",
+    "encrypted_index": "aW5k",
+    "cited_text": "It rains.",
+}
+
+
+async def test_a_search_is_told_beside_the_text_and_kept_verbatim_with_its_citations(stage: Stage) -> None:
+    ending = await stage.play(
+        blocks(
+            *thinking_block("Hm, \ud83d\ude00", 5, 0),
+            *search_block(1, "srvtoolu_1", "weather in 早上"),
+            *found_block(2, "srvtoolu_1", [PAGE]),
+            *text_block(3, "It rains.", CITATION),
+        )
+    )
+
+    thought = "".join(aside.content for aside in stage.told if isinstance(aside, Aside) and aside.kind == "thinking")
+    assert (thought, stage.text) == ("Hm, 😀", "It rains.")
+    assert [told for told in stage.told if isinstance(told, Aside) and told.kind == "tool"] == [
+        Aside("tool", "Searching the web: weather in 早上"),
+        Aside("tool", "Found:\nWeather 早上 https://weather.example/"),
+    ]
+    assert isinstance(stage.told[0], Aside)
+    assert isinstance(stage.told[-1], str)
+    assert ending.blocks == [
+        {"type": "thinking", "thinking": "Hm, 😀", "signature": "c2NyaXB0ZWQ="},
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "weather in 早上"}},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [PAGE]},
+        {"type": "text", "text": "It rains.", "citations": [CITATION]},
+    ]
+
+
+async def test_a_turn_that_pauses_in_a_search_is_taken_up_again_with_all_its_blocks(stage: Stage) -> None:
+    failed = {"type": "web_search_tool_result_error", "error_code": "unavailable"}
+    ending = await stage.play(
+        blocks(
+            *thinking_block("Hm", 5, 0),
+            *search_block(1, "srvtoolu_1", "rain"),
+            *found_block(2, "srvtoolu_1", failed),
+            *search_block(3, "srvtoolu_2", "rain"),
+            stop_reason="pause_turn",
+        ),
+        blocks(*found_block(0, "srvtoolu_2", [PAGE]), *text_block(1, "It rains.")),
+    )
+
+    again = stage.requests[1].body["messages"][-1]
+    assert (again["role"], again["content"]) == ("assistant", ending.blocks[:4])
+    assert [block["type"] for block in ending.blocks[4:]] == ["web_search_tool_result", "text"]
+    assert Aside("tool", "The search failed.") in stage.told
+    assert stage.text == "It rains."
+
+
+@pytest.mark.parametrize("status", [429, 529])
+async def test_the_fallback_model_answers_when_the_first_is_overloaded(
+    stage: Stage, client: AsyncAnthropic, status: int
+) -> None:
+    stage.agent = chosen(stage, client, fallback_model="claude-haiku-5")
+
+    ending = await stage.play(refuse(status, headers={"retry-after": "30"}), answer("Hello"))
+
+    assert (stage.text, ending.model) == ("Hello", "claude-haiku-5")
+    assert [request.body["model"] for request in stage.requests] == ["claude-sonnet-5", "claude-haiku-5"]
+
+
+async def test_the_fallback_model_answers_after_thinking_that_has_no_text_yet(
+    stage: Stage, client: AsyncAnthropic
+) -> None:
+    stage.agent = chosen(stage, client, fallback_model="claude-haiku-5")
+    overload = Send({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})
+
+    ending = await stage.play(blocks(*thinking_block("Hm", 5, 0), overload), answer("Hello"))
+
+    assert (stage.text, ending.blocks) == ("Hello", [text("Hello")])
+
+
+async def test_no_other_model_takes_over_after_the_first_text_or_for_another_failure(
+    stage: Stage, client: AsyncAnthropic
+) -> None:
+    stage.agent = chosen(stage, client, fallback_model="claude-haiku-5")
+
+    with pytest.raises(Overloaded):
+        await stage.play(fail_after("So far"), answer("Hello"))
+    with pytest.raises(Upstream):
+        await stage.play(refuse(400), answer("Hello"))
+
+    assert (stage.text, len(stage.requests)) == ("So far", 2)
+
+
+async def test_a_fallback_model_that_is_overloaded_too_is_told(stage: Stage, client: AsyncAnthropic) -> None:
+    stage.agent = chosen(stage, client, fallback_model="claude-haiku-5")
+
+    with pytest.raises(Overloaded):
+        await stage.play(refuse(529, headers={"retry-after": "30"}))
+
+    assert len(stage.requests) == 2

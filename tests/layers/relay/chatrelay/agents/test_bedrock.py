@@ -1,0 +1,156 @@
+"""Claude at Bedrock: the real SDK against a server on loopback that frames its events as AWS does."""
+
+import base64
+import json
+import struct
+import zlib
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from chatrelay.agents import claude
+from chatrelay.agents.claude import Claude
+from chatrelay.errors import Overloaded, ReplyError, Upstream
+from chatrelay.history import Turn
+from chatrelay.reply import Aside, Ending
+from chatrelay.settings import Claude as Settings
+from infra.local.model import serving
+from infra.local.script import Script, Send, answer, partial
+
+SETTINGS = Settings(
+    bedrock=True,
+    secret="",
+    model="us.anthropic.claude-sonnet-5-v1:0",
+    fallback_model="",
+    thinking=True,
+    web_searches=0,
+    max_tokens=4096,
+    system="",
+    read_timeout_s=60,
+    history_tokens=100_000,
+)
+START = {"id": "msg_1", "model": "claude-sonnet-5", "usage": {"input_tokens": 3, "output_tokens": 1}}
+ASKED = [Turn("1", "Hi", [{"type": "text", "text": "Hello"}]), Turn("2", "and?")]
+
+
+def framed(headers: dict[str, str], payload: bytes) -> bytes:
+    """One message of ``application/vnd.amazon.eventstream``."""
+    named = b"".join(
+        struct.pack("!B", len(name)) + name.encode() + struct.pack("!BH", 7, len(value)) + value.encode()
+        for name, value in headers.items()
+    )
+    prelude = struct.pack("!II", 16 + len(named) + len(payload), len(named))
+    message = prelude + struct.pack("!I", zlib.crc32(prelude)) + named + payload
+    return message + struct.pack("!I", zlib.crc32(message))
+
+
+def chunks(script: Script) -> list[bytes]:
+    headers = {":event-type": "chunk", ":content-type": "application/json", ":message-type": "event"}
+    found = []
+    for step in script.steps:
+        assert isinstance(step, Send)
+        event = dict(step.event)
+        if event["type"] == "message_start":
+            event["message"] = {**START, **event["message"]}
+        inner = base64.b64encode(json.dumps(event).encode()).decode()
+        found.append(framed(headers, json.dumps({"bytes": inner}).encode()))
+    return found
+
+
+def thrown(kind: str) -> bytes:
+    headers = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
+    return framed(headers, b'{"message": "no"}')
+
+
+class Bedrock:
+    """Answers every request with `parts` of an event stream, or with `refusal`; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.parts: Iterable[bytes] = []
+        self.refusal: Response | None = None
+        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["POST"])])
+
+    async def _answer(self, request: Request) -> Response:
+        self.requests.append((request.url.path, dict(request.headers), await request.json()))
+        return self.refusal or StreamingResponse(iter(self.parts), media_type="application/vnd.amazon.eventstream")
+
+
+@pytest.fixture
+async def bedrock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bedrock]:
+    bedrock = Bedrock()
+    async with serving(bedrock.app) as url:
+        monkeypatch.setenv("ANTHROPIC_BEDROCK_BASE_URL", url)
+        monkeypatch.setenv("AWS_REGION", "eu-west-1")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "session")
+        yield bedrock
+
+
+async def read(told: list[str | Aside | Ending]) -> None:
+    async with claude.bedrock(read_timeout_s=5) as client:
+        async for event in Claude(client, None, SETTINGS).answer("talk", ASKED):
+            told.append(event)  # noqa: PERF401 - what came before an error stays
+
+
+async def test_an_answer_is_signed_for_and_told_as_anywhere(bedrock: Bedrock) -> None:
+    bedrock.parts = chunks(answer("Good 早上 🌅", thinking="Hm"))
+    told: list[str | Aside | Ending] = []
+
+    await read(told)
+
+    *said, ending = told
+    assert said[0] == Aside("thinking", "Hm")
+    assert "".join(text for text in said if isinstance(text, str)) == "Good 早上 🌅"
+    assert isinstance(ending, Ending)
+    assert [block["type"] for block in ending.blocks] == ["thinking", "text"]
+    path, headers, body = bedrock.requests[0]
+    assert path == "/model/us.anthropic.claude-sonnet-5-v1:0/invoke-with-response-stream"
+    assert headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIATEST/")
+    assert "/eu-west-1/bedrock/aws4_request" in headers["authorization"]
+    assert headers["x-amz-security-token"] == "session"
+    assert "cache_control" not in body
+    assert [message["content"][-1].get("cache_control") for message in body["messages"]] == [
+        None,
+        None,
+        {"type": "ephemeral"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        (thrown("throttlingException"), Overloaded),
+        (thrown("serviceUnavailableException"), Overloaded),
+        (thrown("modelStreamErrorException"), Upstream),
+        (b"no frame of an event stream", Upstream),
+        (b"", Upstream),
+    ],
+    ids=["throttled", "unavailable", "the model failed", "no frame", "a clean end without message_stop"],
+)
+async def test_a_stream_that_breaks_off_is_told_after_what_was_written(
+    bedrock: Bedrock, last: bytes, error: type[ReplyError]
+) -> None:
+    bedrock.parts = [*chunks(partial("So far")), last]
+    told: list[str | Aside | Ending] = []
+
+    with pytest.raises(error):
+        await read(told)
+
+    assert "".join(text for text in told if isinstance(text, str)) == "So far"
+
+
+@pytest.mark.parametrize(("status", "error"), [(429, Overloaded), (503, Overloaded), (403, Upstream)])
+async def test_a_request_that_is_refused_is_told(bedrock: Bedrock, status: int, error: type[ReplyError]) -> None:
+    bedrock.refusal = JSONResponse({"message": "no"}, status, {"retry-after": "30"})
+
+    with pytest.raises(error):
+        await read([])
+
+    assert len(bedrock.requests) == 1
