@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from uuid import uuid4
 
-from chatrelay.errors import Conflict, Duplicate, Superseded
+from chatrelay.errors import Conflict, Duplicate, Refused, Superseded
 from chatrelay.history import Turn, estimate_tokens, window
 from chatrelay.protocol import Origin, Outbound, Send
 from chatrelay.reply import Ending, Reply, Status
@@ -334,10 +334,15 @@ def _turns(items: Iterable[Item]) -> list[Turn]:
     """Turns from their items: the message, then its reply in one item or more.
 
     A query may see half of a turn that is being stored at the same moment. A message without a reply is not answered
-    yet; a reply without its message is left out.
+    yet; a reply without its message is left out. So is a turn that the model declined: it would decline the next, too.
     """
-    turns = [_turn(key, list(parts)) for key, parts in groupby(items, _turn_key)]
+    grouped = [(key, list(parts)) for key, parts in groupby(items, _turn_key)]
+    turns = [_turn(key, parts) for key, parts in grouped if not any(map(_is_refusal, parts))]
     return [turn for turn in turns if turn.content]
+
+
+def _is_refusal(item: Item) -> bool:
+    return "last_frame" in item and Outbound.from_json(item["last_frame"]).fields.get("code") == Refused.code
 
 
 def _turn(key: str, items: list[Item]) -> Turn:

@@ -19,6 +19,7 @@ from tests.layers.relay.chatrelay.conftest import Store
 PLENTY = 1_000_000
 TALK = Place("alice", "talk")
 LAST = Outbound("complete", "Response complete", {"length": 5})
+REFUSED = Outbound("error", "Claude declined to answer this.", {"code": "refused"})
 BROKE_OFF = Outbound("error", "The answer broke off.", {"code": "interrupted"})
 
 
@@ -285,6 +286,21 @@ def broken_off(accepted: Accepted, text: str = "") -> Reply:
     reply.append(text)
     reply.break_off(Upstream("cut"))
     return reply
+
+
+def test_a_turn_that_the_model_declined_is_left_out_of_the_history(store: Store, conversations: Conversations) -> None:
+    first = conversations.accept("alice", hello(), 1, worker="worker-1")
+    over(store, first, answered(first, "Hi"))
+    refused = conversations.accept("alice", hello("m2", "Something bad"), 2, worker="worker-1")
+    conversations.finish(refused, broken_off(refused, "I would"), REFUSED)
+    store.leases.end(refused.place, refused.origin.epoch)
+    later = conversations.accept("alice", hello("m3", "Something good"), 3, worker="worker-1")
+
+    assert asked(conversations, later) == ["Hello", "Something good"]
+
+    over(store, later, answered(later, "Yes"))
+    again = conversations.accept("alice", hello("m2", "Something bad"), 4, worker="worker-1")
+    assert asked(conversations, again) == ["Hello", "Something bad"]
 
 
 def test_a_message_whose_reply_broke_off_is_accepted_again_in_its_old_place(
