@@ -106,7 +106,7 @@ def forwarded(headers: Pairs, caller: Caller, stamp: Stamp) -> list[tuple[str, s
         ("X-Amzn-Trace-Id", stamp.trace_id),
         ("X-Forwarded-For", caller.source_ip),
         ("X-Forwarded-Port", "443"),
-        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Proto", "http"),  # so that the addresses that functions make of it are good here
     ]
 
 

@@ -67,11 +67,13 @@ class HttpApis:
         return "$default", path
 
     async def _route(self, request: Request, api: HttpApi, stage: str, match: Match) -> Response:
-        body = await request.body()
+        body = await _read(request, self._limits.http_body_bytes)
+        if body is None:
+            return _message(413, "Request Entity Too Large")
         call = _call(request, api, stage, self._domain, body)
         event = events.http(call, stamps.new_stamp(), match.route.key, match.path_parameters)
         payload = json.dumps(event).encode()
-        if len(body) > self._limits.http_body_bytes or len(payload) > self._limits.invoke_payload_bytes:
+        if len(payload) > self._limits.invoke_payload_bytes:
             return _message(413, "Request Entity Too Large")
         if match.route.authorizer is None:
             return await self._integrate(match.route, payload)
@@ -195,6 +197,14 @@ def _content(answer: Mapping[str, Any]) -> bytes:
         return base64.b64decode(body, validate=True)
     except binascii.Error as error:
         raise IntegrationFailed("body is not base64") from error
+
+
+async def _read(request: Request, limit_bytes: int) -> bytes | None:
+    """The body, or None if it is too long. Its rest is dropped: who still sends hears no answer."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece[: limit_bytes + 1 - len(body)]
+    return bytes(body) if len(body) <= limit_bytes else None
 
 
 def _call(request: Request, api: HttpApi, stage: str, domain: str, body: bytes) -> events.Call:
