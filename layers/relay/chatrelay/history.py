@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-Block = dict[str, Any]
+from chatrelay.attachments import Attachment, Block, Loaded, as_text, block
+
 Message = dict[str, Any]
 
 BYTES_PER_TOKEN = 3
@@ -22,13 +23,15 @@ class Turn:
     """A user's message and what was answered.
 
     `blocks` are the reply's content blocks exactly as the model wrote them, or none if it wrote nothing. `tokens`
-    counts both, as recorded by the model's service where it said so.
+    counts both, as recorded by the model's service where it said so. `files` are the `attachments`, once loaded.
     """
 
     key: str
     content: str
     blocks: list[Block] = field(default_factory=list)
     tokens: int = 0
+    attachments: tuple[Attachment, ...] = ()
+    files: tuple[Loaded, ...] = ()
 
 
 def estimate_tokens(text: str) -> int:
@@ -54,11 +57,11 @@ def messages(turns: Sequence[Turn]) -> list[Message]:
     """
     found: list[Message] = []
     for turn in turns:
-        asked: Block = {"type": "text", "text": turn.content}
+        asked = _asked(turn)
         if found and found[-1]["role"] == "user":
-            found[-1]["content"].append(asked)
+            found[-1]["content"] += asked
         else:
-            found.append({"role": "user", "content": [asked]})
+            found.append({"role": "user", "content": asked})
         if answered := [block for block in turn.blocks if not _is_blank(block)]:
             found.append({"role": "assistant", "content": answered})
     return found
@@ -68,11 +71,22 @@ def spoken(turns: Sequence[Turn]) -> list[Message]:
     """`turns` as ``[{"role", "content"}]`` with nothing but text, for models that know no content blocks."""
     found: list[Message] = []
     for turn in turns:
-        found.append({"role": "user", "content": turn.content})
+        found.append({"role": "user", "content": told(turn)})
         answered = "".join(block["text"] for block in turn.blocks if block["type"] == "text")
         if answered.strip():
             found.append({"role": "assistant", "content": answered})
     return found
+
+
+def told(turn: Turn) -> str:
+    """What the user said, with the files that came with it, as nothing but text."""
+    return "\n\n".join([*map(as_text, turn.files), *([turn.content] if turn.content.strip() or not turn.files else [])])
+
+
+def _asked(turn: Turn) -> list[Block]:
+    said = {"type": "text", "text": turn.content}
+    files = [block(file) for file in turn.files]
+    return files if files and _is_blank(said) else [*files, said]
 
 
 def _is_blank(block: Block) -> bool:

@@ -9,11 +9,13 @@ the first frame, a configuration frame, messages without an ``action``).
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from chatrelay.attachments import ATTACHMENTS_LIMIT, Attachment, file_id
 from chatrelay.errors import InvalidMessage, Told, TooLarge
 from chatrelay.reply import Aside
 from chatrelay.text import whole
@@ -65,12 +67,17 @@ class Ping:
 
 @dataclass(frozen=True)
 class Send:
-    """A message for an agent. ``id`` is the client's own; sending it again is safe."""
+    """A message for an agent. ``id`` is the client's own; sending it again is safe.
+
+    ``content`` may be empty where there are ``attachments``; of these the client names ``{"url"}``, and what else it
+    may say of them is not listened to.
+    """
 
     id: str
     conversation: str
     content: str
     agent: str
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,6 +154,7 @@ def _send(frame: dict[str, Any], agent: str) -> Send:
         conversation=_name(frame, "conversation", CONVERSATION_LIMIT),
         content=_content(frame),
         agent=_agent(agent if frame.get("agent") is None else frame["agent"]),
+        attachments=_attachments(frame),
     )
 
 
@@ -166,6 +174,7 @@ def _builderos(frame: dict[str, Any], agent: str, message_id: str) -> Inbound:
         conversation=_name(frame, "session_id", CONVERSATION_LIMIT),
         content=_content(frame),
         agent=_agent("claude" if chat_type == "jarvis" else chat_type, "chat_type"),
+        attachments=_attachments(frame),
     )
 
 
@@ -204,13 +213,28 @@ def _optional(frame: dict[str, Any], name: str, limit: int) -> str | None:
 
 def _content(frame: dict[str, Any]) -> str:
     content = _string(frame, "content")
-    if not content.strip():
+    if not content.strip() and not frame.get("attachments"):
         raise InvalidMessage("content", "must not be empty")
     if (length := len(content.encode())) > CONTENT_LIMIT_BYTES:
         raise TooLarge(f"content: must have at most {CONTENT_LIMIT_BYTES} bytes of UTF-8, has {length}")
-    if frame.get("attachments"):
-        raise InvalidMessage("attachments", "are not supported by this version of the relay")
     return content
+
+
+def _attachments(frame: dict[str, Any]) -> tuple[Attachment, ...]:
+    named = frame.get("attachments") or []
+    if not isinstance(named, list):
+        raise InvalidMessage("attachments", "must be a list")
+    if len(named) > ATTACHMENTS_LIMIT:
+        raise InvalidMessage("attachments", f"must be at most {ATTACHMENTS_LIMIT}, are {len(named)}")
+    return tuple(map(_attachment, named))
+
+
+def _attachment(named: Any) -> Attachment:
+    url = named.get("url") if isinstance(named, dict) else None
+    file = file_id(url) if isinstance(url, str) else None
+    if file is None:
+        raise InvalidMessage("attachments", "must each have the url that its upload to this relay gave")
+    return Attachment(file)
 
 
 def _offset(frame: dict[str, Any]) -> int:
@@ -277,6 +301,7 @@ def ready(*, user: str, agent: str, conversation: str | None, active: str | None
         "content_bytes": CONTENT_LIMIT_BYTES,
         "id": ID_LIMIT,
         "conversation": CONVERSATION_LIMIT,
+        "attachments": ATTACHMENTS_LIMIT,
     }
     fields = {"user": user, "agent": agent, "protocol": VERSION, "heartbeat": HEARTBEAT_S, "limits": limits}
     if conversation is not None:
@@ -291,9 +316,18 @@ def typing(origin: Origin, message_id: str) -> Outbound:
     return Outbound("typing", "", {"id": message_id, **origin.fields()})
 
 
-def user(origin: Origin, message_id: str, content: str) -> Outbound:
+def user(origin: Origin, message_id: str, content: str, attachments: Sequence[Attachment] = ()) -> Outbound:
     """The user's message, for the user's other devices in this conversation."""
-    return Outbound("user", content, {"id": message_id, **origin.fields()})
+    fields: dict[str, Any] = {"id": message_id, **origin.fields()}
+    if attachments:
+        fields["attachments"] = [described(attachment) for attachment in attachments]
+    return Outbound("user", content, fields)
+
+
+def described(attachment: Attachment) -> dict[str, Any]:
+    """An attachment as clients are told of it."""
+    facts = {"filename": attachment.filename, "mime_type": attachment.mime_type, "size": attachment.size}
+    return {"url": attachment.path, **facts}
 
 
 def message(origin: Origin, offset: int, content: str) -> Outbound:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +13,9 @@ from chatrelay.agents import Agent
 from chatrelay.audience import Audience
 from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING, Cursor
 from chatrelay.errors import Interrupted, NoSuchAgent, PostError, ReplyError, Superseded, Unavailable, Upstream
+from chatrelay.files import Files
 from chatrelay.gateway import CONCURRENT_POSTS, Gateway
+from chatrelay.history import Turn
 from chatrelay.protocol import Dialect, Outbound
 from chatrelay.reception import Message
 from chatrelay.reply import Aside, Ending, Reply, Status
@@ -78,6 +80,7 @@ class Relay:
         gateway: Gateway,
         workers: Workers,
         bell: Bell,
+        files: Files,
         agents: Mapping[str, Agent],
         history_tokens: int,
     ) -> None:
@@ -91,21 +94,25 @@ class Relay:
         self._gateway = gateway
         self._workers = workers
         self._bell = bell
+        self._files = files
         self._agents = agents
         self._history_tokens = history_tokens
 
     async def answer(self, message: Message, shift: Shift) -> AsyncIterator[Outcome]:
         """Accepts `message` and writes its reply, or whatever comes before it and after it in the conversation.
 
-        Raises ``NoSuchAgent`` and ``Duplicate``; ``Superseded`` when a reply turns out to be another's, and then the
-        client hears nothing more from here.
+        Raises ``NoSuchAgent``, ``Duplicate`` and what ``Files.checked`` does; ``Superseded`` when a reply turns out to
+        be another's, and then the client hears nothing more from here.
         """
         if message.send.agent not in self._agents:
             raise NoSuchAgent(message.send.agent)
+        send = message.send
+        if send.attachments:
+            send = await asyncio.to_thread(self._files.checked, message.user, send)
         accepted = await asyncio.to_thread(
             self._conversations.accept,
             message.user,
-            message.send,
+            send,
             message.received_ms,
             sender=message.connection.id,
             worker=shift.worker,
@@ -155,7 +162,8 @@ class Relay:
     async def _seat(self, audience: Audience, accepted: Accepted) -> None:
         """All the user's connections that show the conversation. The sender's knows what the message was."""
         typing = _typing(accepted)
-        said = protocol.user(accepted.origin, accepted.send.id, accepted.send.content)
+        send = accepted.send
+        said = protocol.user(accepted.origin, send.id, send.content, send.attachments)
         for viewer in await asyncio.to_thread(self._connections.viewers, accepted.place):
             first = [typing] if viewer.connection_id == accepted.sender else [said, typing]
             asides = viewer.dialect is Dialect.RELAY  # the app ignores them, and each would cost it a quiet time
@@ -194,7 +202,10 @@ class Relay:
             await asyncio.gather(copying, return_exceptions=True)
 
     async def _copy(self, accepted: Accepted, reply: Reply, audience: Audience) -> Ending:
+        turns: Sequence[Turn]
         turns = await asyncio.to_thread(self._conversations.history, accepted, self._history_tokens)
+        if any(turn.attachments for turn in turns):
+            turns = await asyncio.to_thread(self._files.load, accepted.place.user, turns)
         async with aclosing(self._agents[accepted.send.agent].answer(accepted.place.session, turns)) as events:
             async for event in events:
                 if isinstance(event, Ending):

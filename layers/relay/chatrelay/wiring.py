@@ -4,6 +4,7 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from chatrelay.files import Files
 from chatrelay.gateway import Gateway
 from chatrelay.push import Environment as PushEnvironment
 from chatrelay.push import Platform, Service
@@ -72,6 +73,10 @@ class Wiring:
         return Replies(self._impatient_table)
 
     @cached_property
+    def files(self) -> Files:
+        return Files.connect(self.environment.text("FILES_BUCKET"))
+
+    @cached_property
     def relay(self) -> "Relay":
         # The SDK takes a second to import: only the function that talks to a model may pay for it.
         from chatrelay.agents import claude
@@ -94,6 +99,7 @@ class Wiring:
             self.gateway,
             self.workers,
             self.bell,
+            self.files,
             agents,
             settings.history_tokens,
         )

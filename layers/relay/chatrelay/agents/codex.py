@@ -15,7 +15,7 @@ from chatrelay.agents import SecretKey, bearer
 from chatrelay.agents.plain import End, answered
 from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.errors import Overloaded, Upstream
-from chatrelay.history import Message, Turn, spoken
+from chatrelay.history import Message, Turn, spoken, told
 from chatrelay.reply import Ending
 from chatrelay.settings import BridgeHub as Settings
 from chatrelay.text import json_bytes, whole
@@ -52,7 +52,7 @@ class Codex:
 
     def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:
         """See ``Agent``."""
-        return self.call_codex(turns[-1].content, conversation, spoken(turns[:-1]))
+        return self.call_codex(told(turns[-1]), conversation, spoken(turns[:-1]))
 
     async def call_codex(
         self, message: str, session_id: str, conversation_history: Sequence[Message]

@@ -3,10 +3,11 @@
 import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from uuid import uuid4
 
+from chatrelay.attachments import Attachment
 from chatrelay.errors import Conflict, Duplicate, Refused, Superseded
 from chatrelay.history import Turn, estimate_tokens, window
 from chatrelay.protocol import Origin, Outbound, Send
@@ -128,7 +129,9 @@ class Conversations:
 
     def _first_try(self, owed: Accepted) -> list[Write]:
         pk, send = owed.place.pk, owed.send
-        said = {"id": send.id, "content": send.content, "agent": send.agent, "sender": owed.sender}
+        said: Item = {"id": send.id, "content": send.content, "agent": send.agent, "sender": owed.sender}
+        if send.attachments:
+            said["attachments"] = [asdict(attachment) for attachment in send.attachments]
         return [
             Put({"pk": pk, "sk": f"ID#{send.id}", "turn": owed.turn}, NEW),
             Put({"pk": pk, "sk": f"TURN#{owed.turn}#1", **said}),
@@ -148,7 +151,7 @@ class Conversations:
             {
                 ":user": owed.place.user,
                 ":now": int(self._clock() * 1000),
-                ":title": owed.send.content.strip()[:TITLE_LENGTH],
+                ":title": _title(owed.send),
             },
         )
         return [self._replies.owed(where), header]
@@ -191,7 +194,7 @@ class Conversations:
 
     def _waiting(self, place: Place, turn: str, seen: Lease) -> Accepted:
         said, owed = self._table.query(place.pk, f"TURN#{turn}#1", f"TURN#{turn}#2")
-        send = Send(said["id"], place.conversation, said["content"], said["agent"])
+        send = Send(said["id"], place.conversation, said["content"], said["agent"], _attachments(said))
         origin = Origin(place.conversation, owed["reply"], seen.fence + 1)
         return Accepted(place, turn, origin, send, said["sender"])
 
@@ -336,17 +339,28 @@ def _turns(items: Iterable[Item]) -> list[Turn]:
     A query may see half of a turn that is being stored at the same moment. A message without a reply is not answered
     yet; a reply without its message is left out. So is a turn that the model declined: it would decline the next, too.
     """
-    grouped = [(key, list(parts)) for key, parts in groupby(items, _turn_key)]
-    turns = [_turn(key, parts) for key, parts in grouped if not any(map(_is_refusal, parts))]
-    return [turn for turn in turns if turn.content]
+    parts = ((key, list(of_turn)) for key, of_turn in groupby(items, _turn_key))
+    answerable = ((key, of_turn) for key, of_turn in parts if not any(map(_is_refusal, of_turn)))
+    return [_turn(key, *of_turn) for key, of_turn in answerable if "content" in of_turn[0]]
 
 
 def _is_refusal(item: Item) -> bool:
     return "last_frame" in item and Outbound.from_json(item["last_frame"]).fields.get("code") == Refused.code
 
 
-def _turn(key: str, items: list[Item]) -> Turn:
-    content = str(items[0].get("content", ""))
-    answered = items[1:] if content else items
-    tokens = int(answered[0]["tokens"]) if answered else 0
-    return Turn(key, content, _blocks(answered) if answered else [], estimate_tokens(content) + tokens)
+def _turn(key: str, said: Item, *answered: Item) -> Turn:
+    content, attachments = str(said["content"]), _attachments(said)
+    tokens = estimate_tokens(content) + sum(attachment.tokens for attachment in attachments)
+    if not answered:
+        return Turn(key, content, [], tokens, attachments)
+    return Turn(key, content, _blocks(answered), tokens + int(answered[0]["tokens"]), attachments)
+
+
+def _attachments(said: Item) -> tuple[Attachment, ...]:
+    return tuple(Attachment(**{**kept, "size": int(kept["size"])}) for kept in said.get("attachments", ()))
+
+
+def _title(send: Send) -> str:
+    """Of a conversation that begins with this message."""
+    names = ", ".join(attachment.filename for attachment in send.attachments)
+    return (send.content.strip() or names)[:TITLE_LENGTH]

@@ -7,6 +7,7 @@ import boto3
 import pytest
 from hypothesis import HealthCheck, settings
 
+from chatrelay.files import Files
 from chatrelay.gateway import Gateway
 from chatrelay.resumption import Resumption
 from chatrelay.store.connections import Connections
@@ -93,6 +94,13 @@ class Store:
 @pytest.fixture
 def store(table: Table) -> Store:
     return Store(table)
+
+
+@pytest.fixture
+def files(aws: Services) -> Files:
+    """An empty bucket's."""
+    bucket = aws.create("AWS::S3::Bucket", f"files-{next(NUMBERS)}", {}).ref
+    return Files(aws.client("s3"), bucket)
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatrelay.history import Turn, estimate_tokens, messages, spoken, window
+from chatrelay.attachments import Attachment, Loaded
+from chatrelay.history import Turn, estimate_tokens, messages, spoken, told, window
 
 
 def said(text: str) -> dict[str, Any]:
@@ -142,3 +143,24 @@ def test_a_conversation_is_spoken_without_what_only_one_model_knows() -> None:
 @pytest.mark.parametrize(("text", "tokens"), [("", 1), ("hello world!", 5), ("漢字", 3), ("😀", 2)])
 def test_tokens_are_estimated_rather_too_high(text: str, tokens: int) -> None:
     assert estimate_tokens(text) == tokens
+
+
+PICTURE = Loaded(Attachment("0" * 32, "a.png", "image/png", 6), b"pixels")
+NOTES = Loaded(Attachment("1" * 32, "b.txt", "text/plain", 4), b"text")
+
+
+def test_files_come_before_the_words_that_came_with_them() -> None:
+    (asked,) = messages([Turn("1", "look", files=(PICTURE, NOTES))])
+    assert [block["type"] for block in asked["content"]] == ["image", "text", "text"]
+    assert [block["text"] for block in asked["content"][1:]] == ["b.txt:\n\ntext", "look"]
+
+
+def test_a_picture_without_words_is_no_blank_text() -> None:
+    (asked,) = messages([Turn("1", "", files=(PICTURE,))])
+    assert [block["type"] for block in asked["content"]] == ["image"]
+    assert told(Turn("1", "", files=(PICTURE,))) == "[a.png (image/png) is attached and cannot be shown here.]"
+
+
+def test_files_are_told_as_text_to_a_model_that_reads_nothing_else() -> None:
+    (asked,) = spoken([Turn("1", "look", files=(PICTURE, NOTES))])
+    assert asked["content"] == "[a.png (image/png) is attached and cannot be shown here.]\n\nb.txt:\n\ntext\n\nlook"

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatrelay import protocol
+from chatrelay.attachments import Attachment
 from chatrelay.coalesce import Cursor
 from chatrelay.errors import Forbidden, Internal, InvalidMessage, Overloaded, Refused, Told, TooLarge, Unauthorized
 from chatrelay.protocol import Configuration, Dialect, Hello, Inbound, Origin, Outbound, Ping, Send
@@ -24,6 +25,10 @@ def builderos(body: str | None, agent: str = "claude") -> Inbound:
     return protocol.parse(body, dialect=Dialect.BUILDEROS, agent=agent, message_id="given")
 
 
+FILE = "0123456789abcdef0123456789abcdef"
+ANOTHER = {"id": "D1", "filename": "a.png", "size": -1, "url": f"https://relay.example/api/files/{FILE}"}
+
+
 def sent(**changes: Any) -> str:
     frame = {"action": "send", "id": "m1", "conversation": "talk", "content": "hi"}
     return json.dumps({name: value for name, value in (frame | changes).items() if value is not ...})
@@ -35,6 +40,8 @@ def sent(**changes: Any) -> str:
         (sent(), Send("m1", "talk", "hi", "claude")),
         (sent(agent="codex"), Send("m1", "talk", "hi", "codex")),
         (sent(attachments=[]), Send("m1", "talk", "hi", "claude")),
+        (sent(attachments=[{"url": "/api/files/" + FILE}]), Send("m1", "talk", "hi", "claude", (Attachment(FILE),))),
+        (sent(content="", attachments=[ANOTHER]), Send("m1", "talk", "", "claude", (Attachment(FILE),))),
         (sent(attachments=None), Send("m1", "talk", "hi", "claude")),
         (sent(content=" \n早上 🌅 e\u0301 \u0000"), Send("m1", "talk", " \n早上 🌅 e\u0301 \u0000", "claude")),
         (sent(content="\ud83d\ude00"), Send("m1", "talk", "😀", "claude")),
@@ -56,6 +63,8 @@ def sent(**changes: Any) -> str:
         "another agent",
         "no attachments",
         "null attachments",
+        "an attachment",
+        "an attachment without words",
         "any characters",
         "an escaped pair",
         "half a pair",
@@ -119,7 +128,13 @@ def test_the_connection_chooses_the_agent_that_a_frame_does_not_name() -> None:
         (sent(content=["hi"]), "content"),
         (sent(content=""), "content"),
         (sent(content=" \n\t"), "content"),
+        (sent(content="", attachments=[]), "content"),
         (sent(attachments=[{"id": "1"}]), "attachments"),
+        (sent(attachments=[{"url": "https://example.org/picture.png"}]), "attachments"),
+        (sent(attachments=[{"url": 7}]), "attachments"),
+        (sent(attachments=["/api/files/" + FILE]), "attachments"),
+        (sent(attachments={"url": "/api/files/" + FILE}), "attachments"),
+        (sent(attachments=[{"url": "/api/files/" + FILE}] * 11), "attachments"),
         (sent(agent="gpt"), "agent"),
         (sent(agent=[]), "agent"),
         (sent(agent={}), "agent"),
@@ -290,7 +305,7 @@ def test_ready_has_the_limits_and_never_names_a_working_directory() -> None:
         "conversation": "talk",
         "protocol": 1,
         "heartbeat": 30,
-        "limits": {"frame_bytes": 32768, "content_bytes": 300000, "id": 64, "conversation": 128},
+        "limits": {"frame_bytes": 32768, "content_bytes": 300000, "id": 64, "conversation": 128, "attachments": 10},
     }
 
 

@@ -12,6 +12,7 @@ from anthropic import AsyncAnthropic
 from chatrelay.agents import claude
 from chatrelay.agents.claude import Claude
 from chatrelay.errors import Duplicate, NoSuchAgent, Superseded
+from chatrelay.files import Files
 from chatrelay.gateway import Gateway
 from chatrelay.history import Turn
 from chatrelay.protocol import Dialect, Send
@@ -90,7 +91,14 @@ class Answering:
     """A relay, and whoever sends it messages shows their conversation."""
 
     def __init__(
-        self, store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, bell: Bell, agent: Any
+        self,
+        store: Store,
+        resumption: Resumption,
+        gateway: Gateway,
+        workers: Workers,
+        bell: Bell,
+        files: Files,
+        agent: Any,
     ) -> None:
         self._store = store
         self.relay = Relay(
@@ -102,6 +110,7 @@ class Answering:
             gateway,
             workers,
             bell,
+            files,
             {"claude": agent},
             history_tokens=1000,
         )
@@ -117,9 +126,15 @@ class Answering:
 
 @pytest.fixture
 def relay(
-    store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, bell: Bell, client: AsyncAnthropic
+    store: Store,
+    resumption: Resumption,
+    gateway: Gateway,
+    workers: Workers,
+    bell: Bell,
+    files: Files,
+    client: AsyncAnthropic,
 ) -> Answering:
-    return Answering(store, resumption, gateway, workers, bell, Claude(client, secret_key, SETTINGS))
+    return Answering(store, resumption, gateway, workers, bell, files, Claude(client, secret_key, SETTINGS))
 
 
 def said(
@@ -382,9 +397,9 @@ class Endless:
 
 
 async def test_an_agent_without_an_ending_is_upstreams_failure(
-    store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, bell: Bell, sockets: Sockets
+    store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, bell: Bell, files: Files, sockets: Sockets
 ) -> None:
-    relay = Answering(store, resumption, gateway, workers, bell, Endless())
+    relay = Answering(store, resumption, gateway, workers, bell, files, Endless())
 
     await relay.answer(said(), "worker-1", LONG)
 

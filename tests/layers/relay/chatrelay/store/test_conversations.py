@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from chatrelay.attachments import Attachment
 from chatrelay.errors import Duplicate, Superseded, Upstream
 from chatrelay.history import messages
 from chatrelay.protocol import Outbound, Send
@@ -609,3 +610,20 @@ def test_a_long_reply_that_broke_off_leaves_nothing_in_the_next(store: Store, co
     stored = conversations.stored(whereabouts(broken))
     assert stored is not None
     assert (stored.origin.reply, stored.text) == (again.origin.reply, "y" * 200_000)
+
+
+PICTURE = Attachment("0" * 32, "Grüße.png", "image/png", 6)
+
+
+def test_attachments_are_kept_with_their_turn(store: Store, conversations: Conversations) -> None:
+    first = conversations.accept("alice", Send("m1", "talk", "", "claude", (PICTURE,)), 1, worker="w")
+    waiting = conversations.accept("alice", Send("m2", "talk", "And?", "claude", (PICTURE, PICTURE)), 2, worker="w")
+    over(store, first, answered(first, "Nice."))
+
+    taken = conversations.take_next(TALK, "w")
+    assert taken is not None
+    assert taken.send == waiting.send
+    turns = conversations.history(taken, PLENTY)
+    assert [(turn.content, turn.attachments) for turn in turns] == [("", (PICTURE,)), ("And?", (PICTURE, PICTURE))]
+    assert [turn.tokens for turn in turns] == [1 + 1600 + 5, 2 + 2 * 1600 + 0]
+    assert store.table.get(TALK.pk, "CONVERSATION")["title"] == "Grüße.png"  # type: ignore[index]
