@@ -1,5 +1,6 @@
-"""The HTTP API: health and status as the existing app and its monitors ask for them; messages too long for a frame."""
+"""The HTTP API: health and status as the existing app and its monitors ask for them; files; long messages."""
 
+import base64
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -10,7 +11,8 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.content_types import APPLICATION_JSON
 
 import chatrelay
-from chatrelay import protocol
+from chatrelay import protocol, uploads
+from chatrelay.attachments import PATH
 from chatrelay.errors import Forbidden, InvalidMessage, Told, TooLarge, Unauthorized
 from chatrelay.identity import credential, lower_case
 from chatrelay.protocol import AGENTS
@@ -57,6 +59,8 @@ def message(conversation: str) -> tuple[dict[str, Any], int]:
     user = _user()
     event = app.current_event
     send = protocol.parse_posted(event.decoded_body, conversation=unquote(conversation), agent=protocol.AGENTS[0])
+    if send.attachments:
+        send = wiring.files.checked(user, send)
     reply = wiring.reception.keep(user, send, event.request_context.time_epoch)
     return {"id": send.id, "conversation": send.conversation, "reply": reply}, HTTPStatus.ACCEPTED
 
@@ -76,6 +80,32 @@ def unregister(device: str) -> dict[str, Any]:
     return {"success": True, "message": "Device removed"}
 
 
+@app.post("/api/files/upload")
+def upload() -> dict[str, Any]:
+    """A file as the app posts it (multipart ``file``; ``type`` is not listened to), up to what a function can take."""
+    user = _user()
+    event = app.current_event
+    posted = uploads.parse_upload(_body(), event.headers.get("content-type", ""))
+    file = wiring.files.keep(user, posted.filename, posted.mime_type, posted.content)
+    return {"url": _url(file), "filename": posted.filename, "size": len(posted.content)}
+
+
+@app.post("/api/files")
+def form() -> dict[str, Any]:
+    """The form with which a larger file is posted to S3 itself, and the url to quote in a message."""
+    user = _user()
+    asked = uploads.parse_asked(protocol.json_object(app.current_event.decoded_body))
+    given = wiring.files.form(user, asked.filename, asked.mime_type, asked.size)
+    return {"url": _url(given.id), "filename": asked.filename, "upload": {"url": given.url, "fields": given.fields}}
+
+
+@app.get("/api/files/<file>")
+def download(file: str) -> Response[str]:
+    """302 to where the user's own file can be had for a minute."""
+    address = wiring.files.address(_user(), file)
+    return Response(HTTPStatus.FOUND, headers={"location": address, "cache-control": "no-store"})
+
+
 @app.exception_handler(Told)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
 def told(problem: Told) -> Response[dict[str, str]]:
     """The body that the app expects."""
@@ -90,6 +120,18 @@ def _user() -> str:
     if user is None:
         raise Unauthorized("Invalid API key")
     return user
+
+
+def _body() -> bytes:
+    event = app.current_event
+    body = event.body or ""
+    return base64.b64decode(body) if event.is_base64_encoded else body.encode()
+
+
+def _url(file: str) -> str:
+    """On the host that was asked; the host of a url means nothing when it comes back in a message."""
+    headers = lower_case(app.current_event.headers)
+    return f"{headers.get('x-forwarded-proto', 'https')}://{headers['host']}{PATH}{file}"
 
 
 def _now() -> str:
