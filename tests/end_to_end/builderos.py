@@ -5,6 +5,7 @@ Its rendering loses text when two frames come less than 100 ms apart. That is co
 
 import asyncio
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -53,22 +54,24 @@ class App:
         with suppress(asyncio.CancelledError):
             await self._life
 
-    async def send(self, content: str) -> None:
+    async def send(self, content: str, attachments: Sequence[dict[str, Any]] = ()) -> None:
         """Sends a message when the chat is ready."""
         await asyncio.wait_for(self.ready.wait(), 40)
         self.ended.clear()
-        message = {
+        message: dict[str, Any] = {
             "content": content,
             "session_id": self.session,
             "device_id": "iPhone",
             "chat_type": CHAT_TYPE[self.agent],
         }
+        if attachments:
+            message["attachments"] = list(attachments)
         assert self.socket is not None
         await self.socket.send(json.dumps(message))
 
-    async def reply_to(self, content: str) -> str:
+    async def reply_to(self, content: str, attachments: Sequence[dict[str, Any]] = ()) -> str:
         """Sends a message; the reply as the app saves it, or an error as the app shows it."""
-        await self.send(content)
+        await self.send(content, attachments)
         await asyncio.wait_for(self.ended.wait(), 60)
         return self.saved[-1] if self.saved else self.errors[-1]
 

@@ -44,7 +44,7 @@ BAD_FRAMES = {
     ),
     "attachments": (
         json.dumps({**SEND, "attachments": [{"id": "a"}]}),
-        "attachments: are not supported by this version of the relay",
+        "attachments: must each have the url that its upload to this relay gave",
     ),
     "hello with a number": ('{"action": "hello", "conversation": 7}', "conversation: must be a string"),
 }
