@@ -88,7 +88,7 @@ class Decisions:
         hits = [
             hit
             for place, fault in self._of(faults.OfPost)
-            if fault.concerns(stage, connection_id, number) and fault.contains in text
+            if fault.concerns(stage, connection_id, number) and fault.is_in(text)
             for hit in self._count(place, fault, f"connection {number}", "post")
         ]
         ends = end is not None and end.posts == self._posts[connection_id]

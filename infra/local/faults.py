@@ -31,11 +31,11 @@ its own settings:
       - {do: delay, operation: GetItem, seconds: 0.2}
 
 Which occurrences: one of `nth` (a number or a list), `every` (each k-th) and `probability`; all of them without one.
-`times`: at most so often in all. Only what fits the filters is counted: `contains` (a text in the post, the event or
-the call's body), `stage` and `connection` (posts, sockets), `function` (its logical id, or its name with or without the
-stack's), `operation` (as AWS's API calls it; a worker may be stopped at the gateway's own too: PostToConnection,
-DeleteConnection, GetConnection, Invoke). `connection` is an id, or a number: 1 is the first connection that the plan
-met, by its opening or by a post to it. One that it never met, it leaves alone.
+`times`: at most so often in all. Only what fits the filters is counted: `contains` (a text or several, all of them in
+the post, the event or the call's body), `stage` and `connection` (posts, sockets), `function` (its logical id, or its
+name with or without the stack's), `operation` (as AWS's API calls it; a worker may be stopped at the gateway's own too:
+PostToConnection, DeleteConnection, GetConnection, Invoke). `connection` is an id, or a number: 1 is the first
+connection that the plan met, by its opening or by a post to it. One that it never met, it leaves alone.
 Where seconds or posts are a pair, the seed draws a value between them.
 
 Delays of one occurrence add up; of all else that hits it the first counts, and the others do not happen. A retry by an
@@ -189,6 +189,14 @@ class Timed(Fault):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OfText(Fault):
+    contains: tuple[str, ...] = _setting(_texts, ())
+
+    def is_in(self, text: str) -> bool:
+        return all(each in text for each in self.contains)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OfConnection(Fault):
     stage: str | None = _setting(_text, None)
     connection: int | str | None = _setting(_connection, None)
@@ -198,8 +206,8 @@ class OfConnection(Fault):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfPost(OfConnection):
-    contains: str = _setting(_text, "")
+class OfPost(OfConnection, OfText):
+    pass
 
 
 class DropPost(OfPost):
@@ -254,14 +262,13 @@ class LoseDisconnect(OfConnection):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfFunction(Fault):
+class OfFunction(OfText):
     function: str | None = _setting(_text, None)
-    contains: str = _setting(_text, "")
 
     def concerns(self, function: str, logical_id: str, text: str) -> bool:
         names = (None, function, logical_id)
         named = self.function in names or function.endswith(f"-{self.function}")
-        return named and self.contains in text
+        return named and self.is_in(text)
 
 
 @dataclass(frozen=True, kw_only=True)

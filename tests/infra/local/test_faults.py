@@ -138,6 +138,16 @@ def test_only_what_fits_the_filters_is_counted() -> None:
     assert course.post("a", "v1", "end").fault is None
 
 
+def test_several_texts_have_all_to_be_there() -> None:
+    course = decisions(
+        posts=[{"do": "drop", "contains": ["the", "end"]}],
+        calls=[{"do": "throttle", "contains": ["the", "end"]}],
+    )
+    texts = ("end", "the", "end of the", "the end")
+    assert [course.post("a", "v1", text).fault is not None for text in texts] == [False, False, True, True]
+    assert [course.call("f", "PutItem", text).fault is not None for text in texts] == [False, False, True, True]
+
+
 def test_connection_is_named_by_its_number_or_its_id_and_by_its_stage() -> None:
     course = decisions(posts=[{"do": "drop", "connection": 2}, {"do": "repeat", "connection": "c"}])
     kinds = [type(course.post(connection, "v1", "x").fault) for connection in "abca"]
