@@ -47,12 +47,14 @@ class Assembly:
         return self.units.decode("utf-16-le")
 
     @property
-    def end(self) -> Frame | None:
-        return json.loads(next(iter(self.ends))) if self.ends else None
+    def proof(self) -> Frame | None:
+        """The `complete` frame, if there was one. Whoever thought that the reply was replaced may have heard more."""
+        ends = map(json.loads, self.ends)
+        return next((end for end in ends if end["type"] == "complete"), None)
 
     @property
     def is_whole(self) -> bool:
-        return any(json.loads(end)["type"] == "complete" for end in self.ends)
+        return self.proof is not None
 
     def is_current(self, frame: Frame) -> bool:
         """Whether a frame comes from the reply's present writer, which it may itself introduce."""
@@ -105,6 +107,8 @@ class Device:
         """The messages of others, by id, in every wording that was told."""
         self.typed_s: dict[str, float] = {}
         """When each message was first known to be accepted, by id."""
+        self.waited: set[str] = set()
+        """The messages that were accepted before it was their turn."""
         self.resumes_s: list[float] = []
         self.connects = 0
         self.late: Counter[str] = Counter()
@@ -207,6 +211,8 @@ class Device:
     async def _progress(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
         self._time(reply, frame)
         match frame["type"]:
+            case "typing" if reply.epoch == 0:
+                await self._waits(socket, reply)
             case "user":
                 self.said.setdefault(frame["id"], set()).add(frame["content"])
             case "message":
@@ -241,6 +247,11 @@ class Device:
         else:
             reply.ends.add(_told(frame))
 
+    async def _waits(self, _: ClientConnection, reply: Assembly) -> None:
+        """Another reply has to end first."""
+        if reply.message is not None:
+            self.waited.add(reply.message)
+
     async def _broken_off(self, socket: ClientConnection, frame: Frame) -> None:
         """A reply has ended, and not well."""
 
@@ -264,11 +275,16 @@ class Device:
 
 
 class Sender(Device):
-    """A device with messages of its own, by id. `cancel_at`: the length of a reply at which its user has enough."""
+    """A device with messages of its own, by id.
+
+    `cancel_at` is the length of a reply at which its user has enough, `cancel_waiting` a message that the user takes
+    back if it has to wait.
+    """
 
     def __init__(self, messages: Mapping[str, str], *device: Any) -> None:
         super().__init__(*device)
         self.cancel_at: int | None = None
+        self.cancel_waiting: str | None = None
         self.cancelled_s: dict[str, float] = {}
         """When the model was to be stopped, by reply."""
         self._messages = messages
@@ -284,6 +300,11 @@ class Sender(Device):
         await super()._text(socket, reply, frame)
         if self.cancel_at is not None and reply.length >= self.cancel_at:
             self.cancel_at = None
+            await self._cancel(socket, reply)
+
+    async def _waits(self, socket: ClientConnection, reply: Assembly) -> None:
+        await super()._waits(socket, reply)
+        if reply.message == self.cancel_waiting and not reply.ends:
             await self._cancel(socket, reply)
 
     async def _cancel(self, socket: ClientConnection, reply: Assembly) -> None:

@@ -1,23 +1,27 @@
 """Scenarios in which workers die, stand still or run out of time."""
 
+import asyncio
+import json
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from typing import Any
 
-from infra.local.script import Pause, Script, Send
+from infra.local.model import Received
+from infra.local.script import Pause, Script, Send, answer
 from tests.end_to_end.phone import Frame, Phone, trimmed
 from tests.scenarios.stage import Stage, Talk
 
 WORKER = {"function": "MessageFunction"}
 BEAT = {"operation": "UpdateItem", "contains": "SET alive_until_ms = :until"}
-POST = {"operation": "PostToConnection", "contains": '"message"'}
-JOURNAL = {"operation": "PutItem", "contains": "JOURNAL#"}
 FINISH = {"operation": "UpdateItem", "contains": "last_frame"}
 MOMENTS = ("before", "after")
 FROZEN_S = [16.5, 19.5]
 """Longer than a worker may be silent."""
 ALL_DAY_S = 86_400
+STRAY_S = 1.0
+"""For what a worker still says when it has let go of its model."""
 
 
 async def a_worker_is_killed_at_a_heartbeat(stage: Stage) -> None:
@@ -49,7 +53,7 @@ async def a_worker_is_killed_at_any_event_of_the_model(stage: Stage) -> None:
         await stage.faults(workers=[{"do": "kill_at_call", **WORKER, **BEAT, "nth": 1, "moment": "before"}])
         talk = _one_reply(stage)
         (message,) = talk.messages
-        talk.relay.plays(message.prompt, _stalling_once(message.script, nth))
+        talk.relay.plays(message.prompt, _once(_stalling(message.script, nth), message.script))
         await stage.play(talk)
 
 
@@ -76,22 +80,38 @@ async def the_deadline_comes_in_mid_reply(stage: Stage) -> None:
 
 
 async def silent_workers_are_taken_for_dead(stage: Stage) -> None:
-    """One dies and nobody tells, one only stands still: a resume is the first to see that their leases have expired.
+    """One dies and nobody tells, one stands still while it writes, and one when it has written all.
 
-    The messages are sent again, and the one that stood still wakes beside its successor.
+    A resume is the first to see that their leases have expired. The messages are sent again, and those that stood still
+    wake beside their successors: they have to let go of their models, and to say no more than what was under way. That
+    is heard by devices that ask for nothing.
     """
     stage.replies_may_break, stage.resumes_are_timed = True, False
-    frozen = {"do": "pause_at_call", **WORKER, **stage.random.choice((BEAT, POST, JOURNAL, FINISH)), "nth": 1}
+    dead, frozen, late = _one_slow_reply(stage), _one_slow_reply(stage), _one_reply(stage)
     await stage.faults(
         workers=[
-            {"do": "kill_at_call", **WORKER, **BEAT, "nth": 2, "moment": stage.random.choice(MOMENTS)},
-            {**frozen, "moment": stage.random.choice(MOMENTS), "seconds": FROZEN_S},
+            {"do": "kill_at_call", **_in_talk(stage, dead, BEAT), "nth": 2},
+            {"do": "pause_at_call", **_in_talk(stage, frozen, BEAT), "nth": 2, "seconds": FROZEN_S},
+            {"do": "pause_at_call", **_in_talk(stage, late, FINISH), "nth": 1, "seconds": FROZEN_S},
         ],
         events=[{"do": "delay", "function": "FailedFunction", "seconds": ALL_DAY_S}],
     )
-    for _ in range(2):
-        _one_reply(stage, deltas=100)
-    await stage.play()
+    async with AsyncExitStack() as stack:
+        heard = [await stack.enter_async_context(_overhearing(talk)) for talk in (dead, frozen, late)]
+        await stage.play()
+        (_, first), *_ = frozen.requests()
+        await stage.end_of(_closing(first))
+        await asyncio.sleep(STRAY_S)
+    if first.finished:
+        stage.flaws.append("a worker that was taken for dead let its model write on")
+    for said in map(_said_after_its_end, heard):
+        if any(frame["type"] != "message" for frame in said):
+            stage.flaws.append(f"a worker that was taken for dead ended its reply: {said}")
+
+
+def _in_talk(stage: Stage, talk: Talk, call: Mapping[str, str]) -> dict[str, Any]:
+    texts = [call["contains"], talk.conversation]
+    return {**WORKER, **call, "contains": texts, "moment": stage.random.choice(MOMENTS)}
 
 
 def _one_reply(stage: Stage, *, deltas: int = 30) -> Talk:
@@ -101,12 +121,51 @@ def _one_reply(stage: Stage, *, deltas: int = 30) -> Talk:
     return talk
 
 
-def _stalling_once(script: Script, events: int) -> Callable[[dict[str, Any]], Script]:
-    """The first time only `events` come, and then nothing."""
-    ends = [at for at, step in enumerate(script.steps) if isinstance(step, Send)]
-    stalling = Script((*script.steps[: ends[events]], Pause(math.inf)))
+def _one_slow_reply(stage: Stage) -> Talk:
+    """At the first try the model writes longer than anybody is frozen."""
+    talk = _one_reply(stage)
+    (message,) = talk.messages
+    slow = answer(message.text, delta_chars=1, pause_s=2 * FROZEN_S[-1] / len(message.text))
+    talk.relay.plays(message.prompt, _once(slow, message.script))
+    return talk
+
+
+@asynccontextmanager
+async def _overhearing(talk: Talk) -> AsyncIterator[list[Frame]]:
+    async with Phone.connected(talk.relay.websocket, talk.relay.key) as phone:
+        await phone.say({"action": "hello", "conversation": talk.conversation})
+        await phone.hear()
+        hearing = asyncio.create_task(_hear_all(phone))
+        yield phone.frames
+        hearing.cancel()
+
+
+async def _hear_all(phone: Phone) -> None:
+    async for text in phone.socket:
+        phone.frames.append(json.loads(text))
+
+
+def _stalling(script: Script, events: int) -> Script:
+    """Only so many events come, and then nothing."""
+    begins = [at for at, step in enumerate(script.steps) if isinstance(step, Send)]
+    return Script((*script.steps[: begins[events]], Pause(math.inf)))
+
+
+def _once(first: Script, then: Script) -> Callable[[dict[str, Any]], Script]:
+    """The first time the model plays another script than later."""
     times = count()
-    return lambda _: script if next(times) else stalling
+    return lambda _: then if next(times) else first
+
+
+async def _closing(request: Received) -> None:
+    while request.closed_at is None:  # noqa: ASYNC110 -- no event tells of it
+        await asyncio.sleep(0.05)
+
+
+def _said_after_its_end(told: list[Frame]) -> list[Frame]:
+    """What came of a reply after it was told to be broken."""
+    broken = [(at, frame["reply"]) for at, frame in enumerate(told) if frame["type"] == "error" and "reply" in frame]
+    return [frame for at, reply in broken for frame in told[at + 1 :] if frame.get("reply") == reply]
 
 
 def _ending(told: list[Frame]) -> Frame:

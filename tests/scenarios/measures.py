@@ -46,6 +46,6 @@ async def cancels_are_timed(stage: Stage) -> None:
         for talk in talks:
             talk.sender().cancel_at = stage.random.randrange(len(talk.messages[0].text) // 4)
         await stage.play(*talks)
-        ends = [reply.end for talk in talks for sender in talk.senders for reply in sender.replies.values()]
-        if any(end is None or end.get("stop_reason") != "cancelled" for end in ends):
+        proofs = [reply.proof for talk in talks for sender in talk.senders for reply in sender.replies.values()]
+        if any(proof is None or proof["stop_reason"] != "cancelled" for proof in proofs):
             stage.flaws.append("a reply was not cancelled")

@@ -224,9 +224,7 @@ class Stage:
             await self.end_of(talk.later().follow())
         said = [_said(turn) for turn in self._relay.requests_for(later)[-1].body["messages"]]
         turns = await asyncio.to_thread(self._rows.turns, talk.conversation)
-        known = {message.id: message for message in talk.messages}
-        expected = [each for name in turns if name in known for each in (known[name].prompt, _shown(talk, name))]
-        if said != [*expected, later]:
+        if said != _history(talk, turns, later):
             row.flaws.append("the model was told another history than the devices have")
 
     async def _judge_leaks(self, row: Row) -> None:
@@ -255,6 +253,16 @@ def _script(text: str, chars: int, pause_s: float, last_pause_s: float) -> Scrip
 
 def _said(turn: dict[str, Any]) -> str:
     return "".join(block["text"] for block in turn["content"] if block["type"] == "text")
+
+
+def _history(talk: Talk, turns: Iterable[str], later: str) -> list[str]:
+    """User and model by turns. A message without an answer goes with the next one."""
+    prompts = {message.id: message.prompt for message in talk.messages}
+    history = [""]
+    for message in (each for each in turns if each in prompts):
+        history[-1] += prompts[message]
+        history += [shown, ""] if (shown := _shown(talk, message)) else []
+    return [*history[:-1], history[-1] + later]
 
 
 def _shown(talk: Talk, message: str) -> str:
@@ -288,17 +296,17 @@ def _judge_message(row: Row, talk: Talk, message: Message) -> None:
 
 def _judge_answer(row: Row, talk: Talk, message: Message, reply: Assembly | None) -> None:
     written = message.text.encode("utf-16-le")
-    end = reply.end if reply and reply.is_whole else None
-    if reply is None or end is None:
+    proof = reply.proof if reply else None
+    if reply is None or proof is None:
         row.lost += len(written) // 2
         row.flaws.append(f"{message.id} has no answer; refused with {[device.refusal for device in talk.devices]}")
         return
-    if talk.may_stop and end["stop_reason"] == "cancelled":
-        written = written[: 2 * end["length"]]
+    if talk.may_stop and proof["stop_reason"] == "cancelled":
+        written = written[: 2 * proof["length"]]
     row.lost += max(0, len(written) - len(reply.units)) // 2
     row.doubled += max(0, len(reply.units) - len(written)) // 2
     row.out_of_order += not written.startswith(reply.units[: len(written)])
-    if not reply.proved_by(end):
+    if not reply.proved_by(proof):
         row.flaws.append("length or SHA-256 are not the text's")
 
 
