@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from tests.conftest import Relay
-from tests.scenarios import deaths, measures
+from tests.scenarios import deaths, measures, queues
 from tests.scenarios.stage import Row, Stage
 
 Scenario = Callable[[Stage], Awaitable[None]]
@@ -155,7 +155,6 @@ SCENARIOS: tuple[Scenario, ...] = (
     posts_are_refused,
     posts_are_dropped,
     posts_are_repeated_and_reordered,
-    a_reconnect_storm,
     an_event_is_delivered_twice,
     two_devices_send_the_same_message,
     deaths.a_worker_is_killed_at_a_heartbeat,
@@ -167,8 +166,15 @@ SCENARIOS: tuple[Scenario, ...] = (
     a_slow_device_beside_a_fast_one,
     cancel_against_completion,
     resume_against_completion,
+    queues.a_queue_of_ten_messages_from_one_device,
+    queues.a_queue_of_ten_messages_from_two_devices,
+    queues.two_devices_send_different_messages,
+    queues.a_message_that_waits_is_cancelled,
+    queues.a_queue_outlives_its_workers,
+    queues.a_queue_outlives_a_deadline,
     measures.live_resumes_are_timed,
     measures.cancels_are_timed,
+    a_reconnect_storm,
 )
 
 
