@@ -1,22 +1,24 @@
-"""The HTTP API: health and status as the existing app and its monitors ask for them; files; long messages."""
+"""The HTTP API: health and status for the app and its monitors; conversations; long messages; files; devices."""
 
 import base64
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.content_types import APPLICATION_JSON
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
 import chatrelay
 from chatrelay import protocol, uploads
 from chatrelay.attachments import PATH
 from chatrelay.errors import Forbidden, InvalidMessage, Told, TooLarge, Unauthorized
 from chatrelay.identity import credential, lower_case
-from chatrelay.protocol import AGENTS
+from chatrelay.protocol import AGENTS, Dialect
 from chatrelay.push import registration
+from chatrelay.store.archive import Exchange, Summary
+from chatrelay.store.place import Place
 from chatrelay.wiring import Wiring
 
 logger = Logger()
@@ -53,12 +55,47 @@ def status() -> dict[str, Any]:
     return {"status": "running", "version": chatrelay.__version__, "health": "ok", "timestamp": _now()}
 
 
+@app.get("/api/conversations")
+def conversations() -> dict[str, Any]:
+    """The user's conversations, latest first, and the cursor of the next page."""
+    page = wiring.archive.conversations(_user(), _cursor())
+    return {"conversations": [_summary(each) for each in page.items], "next": page.next}
+
+
+@app.get("/api/conversations/<conversation>/messages")
+def messages(**_: str) -> dict[str, Any]:
+    """The conversation's latest turns in their order, the cursor of those before, and the reply that is running."""
+    place = _place("conversation")
+    active = wiring.resumption.active(place)
+    page = wiring.archive.exchanges(place, _cursor())
+    turns = [_turn(each) for each in page.items]
+    return {"conversation": place.conversation, "active": active, "turns": turns, "next": page.next}
+
+
+@app.delete("/api/conversations/<conversation>")
+def delete(**_: str) -> dict[str, Any]:
+    """Forgets the conversation; a reply that is being written in it ends unheard."""
+    place = _place("conversation")
+    wiring.archive.delete(place)
+    return {"ok": True, "conversation": place.conversation}
+
+
+@app.delete("/api/claude/session/<session>/close")
+@app.delete("/api/codex/session/<session>/close")
+def close(**_: str) -> dict[str, Any]:
+    """The app shows the conversation no more. Nothing is forgotten."""
+    place = _place("session")
+    wiring.connections.look_away(place, Dialect.BUILDEROS)
+    return {"ok": True, "session_id": place.conversation, "message": "Session closed"}
+
+
 @app.post("/api/conversations/<conversation>/messages")
-def message(conversation: str) -> tuple[dict[str, Any], int]:
+def message(**_: str) -> tuple[dict[str, Any], int]:
     """202: the message is kept, and its reply streams over the user's sockets that show the conversation."""
     user = _user()
     event = app.current_event
-    send = protocol.parse_posted(event.decoded_body, conversation=unquote(conversation), agent=protocol.AGENTS[0])
+    named = event.path_parameters["conversation"]
+    send = protocol.parse_posted(event.decoded_body, conversation=named, agent=protocol.AGENTS[0])
     if send.attachments:
         send = wiring.files.checked(user, send)
     reply = wiring.reception.keep(user, send, event.request_context.time_epoch)
@@ -74,9 +111,9 @@ def register() -> dict[str, Any]:
 
 
 @app.delete("/api/notifications/<device>")
-def unregister(device: str) -> dict[str, Any]:
+def unregister(**_: str) -> dict[str, Any]:
     """The device gets none any more. Twice does no harm."""
-    wiring.devices.delete(_user(), registration.device_id(unquote(device)))
+    wiring.devices.delete(_user(), registration.device_id(app.current_event.path_parameters["device"]))
     return {"success": True, "message": "Device removed"}
 
 
@@ -106,9 +143,19 @@ def download(file: str) -> Response[str]:
     return Response(HTTPStatus.FOUND, headers={"location": address, "cache-control": "no-store"})
 
 
+@app.not_found
+def unknown(_: NotFoundError) -> Response[dict[str, str]]:
+    """A path that API Gateway lets through and no conversation can have."""
+    return _refusal(Forbidden("There is no such conversation."))
+
+
 @app.exception_handler(Told)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
 def told(problem: Told) -> Response[dict[str, str]]:
     """The body that the app expects."""
+    return _refusal(problem)
+
+
+def _refusal(problem: Told) -> Response[dict[str, str]]:
     status = next(status for kind, status in STATUS.items() if isinstance(problem, kind))
     body = {"error": str(problem), "code": problem.code}
     return Response(status_code=status, content_type=APPLICATION_JSON, body=body)
@@ -132,6 +179,40 @@ def _url(file: str) -> str:
     """On the host that was asked; the host of a url means nothing when it comes back in a message."""
     headers = lower_case(app.current_event.headers)
     return f"{headers.get('x-forwarded-proto', 'https')}://{headers['host']}{PATH}{file}"
+
+
+def _place(parameter: str) -> Place:
+    """The conversation that the path names. API Gateway has decoded it, once."""
+    user = _user()
+    return Place(user, protocol.parse_conversation(app.current_event.path_parameters[parameter]))
+
+
+def _cursor() -> str | None:
+    return app.current_event.query_string_parameters.get("cursor")
+
+
+def _summary(kept: Summary) -> dict[str, Any]:
+    return {"id": kept.conversation, "title": kept.title, "updated_at": _time(kept.updated_at_ms)}
+
+
+def _turn(kept: Exchange) -> dict[str, Any]:
+    ended_at = None if kept.ended_at_ms is None else _time(kept.ended_at_ms)
+    return {
+        "id": kept.message_id,
+        "content": kept.content,
+        "agent": kept.agent,
+        "received_at": _time(kept.received_at_ms),
+        "reply": {
+            "id": kept.reply.origin.reply,
+            "status": kept.status,
+            "text": "" if ended_at is None else kept.reply.text,
+            "ended_at": ended_at,
+        },
+    }
+
+
+def _time(since_1970_ms: int) -> str:
+    return datetime.fromtimestamp(since_1970_ms / 1000, UTC).isoformat()
 
 
 def _now() -> str:

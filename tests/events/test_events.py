@@ -46,7 +46,13 @@ FUNCTION = {
     "message": "ApiFunction",
     "register": "ApiFunction",
     "unregister": "ApiFunction",
+    "conversations": "ApiFunction",
+    "messages": "ApiFunction",
+    "delete": "ApiFunction",
+    "close-claude": "ApiFunction",
+    "close-codex": "ApiFunction",
 }
+NEEDS_KEY = ("status", "conversations", "messages", "delete", "close-claude", "close-codex")
 MODEL: dict[str, type[BaseModel]] = {
     "connect": APIGatewayWebSocketConnectEventModel,
     "disconnect": APIGatewayWebSocketDisconnectEventModel,
@@ -67,6 +73,11 @@ MODEL: dict[str, type[BaseModel]] = {
     "message": APIGatewayProxyEventV2Model,
     "register": APIGatewayProxyEventV2Model,
     "unregister": APIGatewayProxyEventV2Model,
+    "conversations": APIGatewayProxyEventV2Model,
+    "messages": APIGatewayProxyEventV2Model,
+    "delete": APIGatewayProxyEventV2Model,
+    "close-claude": APIGatewayProxyEventV2Model,
+    "close-codex": APIGatewayProxyEventV2Model,
 }
 
 
@@ -92,7 +103,7 @@ def test_the_function_takes_its_event(invoke: Callable[[str, bytes], dict[str, A
     answer = invoke(FUNCTION[name], (EVENTS / f"{name}.json").read_bytes())
     if name == "authorizer":
         assert answer["errorMessage"] == "Unauthorized"
-    elif name == "status":
+    elif name in NEEDS_KEY:
         assert (answer["statusCode"], answer["body"]) == (401, '{"error":"Invalid API key","code":"unauthorized"}')
     else:
         assert "errorMessage" not in (answer or {}), answer

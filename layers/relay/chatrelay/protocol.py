@@ -116,6 +116,11 @@ Question = Hello | Ping | Resume | Cancel | Acknowledge | Configuration
 Inbound = Send | Question
 
 
+def parse_conversation(name: str) -> str:
+    """The conversation that an address names. Raises ``InvalidMessage``."""
+    return _name({"conversation": name}, "conversation", CONVERSATION_LIMIT)
+
+
 def parse_posted(body: str | None, *, conversation: str, agent: str) -> Send:
     """A message that came by HTTP, with the fields of ``send`` but those that its address has. Raises as ``parse``."""
     return _send({**json_object(body), "conversation": conversation}, agent)

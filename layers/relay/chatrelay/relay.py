@@ -139,6 +139,14 @@ class Relay:
         return None
 
     async def _write_reply(self, accepted: Accepted, shift: Shift) -> Outcome:
+        """Raises ``Superseded``: by another worker, or because the conversation was deleted."""
+        try:
+            return await self._write_to_the_end(accepted, shift)
+        except Superseded:
+            await asyncio.to_thread(self._replies.tidy, accepted.origin.reply)
+            raise
+
+    async def _write_to_the_end(self, accepted: Accepted, shift: Shift) -> Outcome:
         reply = Reply(accepted.origin.reply)
         async with Audience(reply, accepted.origin, self._post) as audience:
             await self._seat(audience, accepted)

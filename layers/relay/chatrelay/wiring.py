@@ -11,6 +11,7 @@ from chatrelay.push import Platform, Service
 from chatrelay.reception import Reception
 from chatrelay.resumption import Resumption
 from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, OpenAI, Push
+from chatrelay.store.archive import Archive
 from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Conversations
 from chatrelay.store.devices import Devices
@@ -49,6 +50,10 @@ class Wiring:
     @cached_property
     def conversations(self) -> Conversations:
         return Conversations(self._table, self.leases, self.replies)
+
+    @cached_property
+    def archive(self) -> Archive:
+        return Archive(self._table, self.leases, self.replies)
 
     @cached_property
     def gateway(self) -> Gateway:

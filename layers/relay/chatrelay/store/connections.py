@@ -94,6 +94,15 @@ class Connections:
             pk = f"CONNECTION#{connection.id}"
             self._table.update(pk, "CONNECTION", "SET device = :device", {":device": device}, condition=KNOWN)
 
+    def look_away(self, place: Place, dialect: Dialect) -> None:
+        """The user's connections of that dialect do not show the conversation any more, until they name it again."""
+        for viewer in self.viewers(place):
+            if viewer.dialect is dialect:
+                pk = f"CONNECTION#{viewer.connection_id}"
+                shown = {":shown": place.conversation}
+                self._table.update(pk, "CONNECTION", "REMOVE viewing", shown, condition="viewing = :shown")
+                self._table.delete(place.pk, f"VIEWER#{viewer.connection_id}")
+
     def viewers(self, place: Place) -> list[Viewer]:
         """The user's connections that show it. Some may be gone: a socket is not always heard to close."""
         items = self._table.query(place.pk, "VIEWER#", "VIEWER#~")

@@ -24,7 +24,7 @@ PIECE_LENGTH = 90_000
 """An item of DynamoDB has at most 400 KB; a character has at most 4 bytes."""
 WRITE_END = (
     "SET reply_status = :status, blocks = :blocks, blocks_of = :reply, ending = :ending, tokens = :tokens,"
-    " sha256 = :sha256, last_frame = :last"
+    " sha256 = :sha256, last_frame = :last, ended_at_ms = :now"
 )
 UNENDED = "(reply_status = :streaming OR (last_frame = :last AND sha256 = :sha256))"
 """Or this very end is stored already, and comes again because its answer was lost."""
@@ -177,6 +177,8 @@ class Conversations:
             if head is None:
                 return None
             begun = self._waiting(place, head["sk"].removeprefix("QUEUE#"), seen)
+            if begun is None:  # the conversation was deleted since
+                continue
             status = {":streaming": Status.STREAMING.value, ":queued": Status.QUEUED.value}
             refused = self._table.write_together(
                 self._leases.take(place, seen, _writer(begun, worker)),
@@ -192,8 +194,11 @@ class Conversations:
             if not refused:
                 return begun
 
-    def _waiting(self, place: Place, turn: str, seen: Lease) -> Accepted:
-        said, owed = self._table.query(place.pk, f"TURN#{turn}#1", f"TURN#{turn}#2")
+    def _waiting(self, place: Place, turn: str, seen: Lease) -> Accepted | None:
+        items = list(self._table.query(place.pk, f"TURN#{turn}#1", f"TURN#{turn}#2"))
+        if len(items) != len(("said", "owed")):
+            return None
+        said, owed = items
         send = Send(said["id"], place.conversation, said["content"], said["agent"], _attachments(said))
         origin = Origin(place.conversation, owed["reply"], seen.fence + 1)
         return Accepted(place, turn, origin, send, said["sender"])
@@ -209,7 +214,8 @@ class Conversations:
         turns = _turns(self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#1"))
         kept = window(turns, budget_tokens)
         if len(kept) < len(turns):
-            self._table.update(pk, "CONVERSATION", "SET window_from = :turn", {":turn": kept[0].key})
+            cut = {":turn": kept[0].key}
+            self._table.update(pk, "CONVERSATION", "SET window_from = :turn", cut, condition=KNOWN)
         return list(kept)
 
     # --- out ---
@@ -230,7 +236,7 @@ class Conversations:
 
     def withdraw(self, where: Whereabouts, reply: Reply, last: Outbound) -> bool:
         """A message waits no more, because its user wants it so. False if its reply has begun, or has ended."""
-        values, _ = _written(reply, last)
+        values, _ = self._written(reply, last)
         refused = self._table.write_together(
             Update(
                 where.place.pk,
@@ -245,24 +251,32 @@ class Conversations:
         return not refused
 
     def _end(self, where: Whereabouts, reply: Reply, last: Outbound, condition: str, known: Item) -> bool:
-        """What does not fit into the reply's item goes before it, into items of its own: the end is one write."""
+        """What does not fit into the reply's item goes into items of its own, together with it or not at all."""
         pk, sk = where.place.pk, f"TURN#{where.turn}#2"
+        values, more = self._written(reply, last)
+        if not more:
+            return self._table.update(pk, sk, WRITE_END, {**values, **known}, condition=condition)
+        pieces = [
+            Put({"pk": pk, "sk": f"{sk}#{where.reply}#{number:03d}", "reply": reply.id, "blocks": piece})
+            for number, piece in enumerate(more)
+        ]
+        return not self._table.write_together(Update(pk, sk, WRITE_END, {**values, **known}, condition), *pieces)
+
+    def _written(self, reply: Reply, last: Outbound) -> tuple[Item, list[str]]:
         values, more = _written(reply, last)
-        for number, piece in enumerate(more):
-            self._table.put({"pk": pk, "sk": f"{sk}#{where.reply}#{number:03d}", "reply": reply.id, "blocks": piece})
-        return self._table.update(pk, sk, WRITE_END, {**values, **known}, condition=condition)
+        return {**values, ":now": int(self._clock() * 1000)}, more
 
     def stored(self, where: Whereabouts) -> StoredReply | None:
         """What is kept of the reply at that turn: of a newer one, if that is another try. None if there is none."""
         sk = f"TURN#{where.turn}#2"
         items = list(self._table.query(where.place.pk, sk, f"{sk}#~"))
-        return _stored(where.place.conversation, items) if items else None
+        return stored_reply(where.place.conversation, items) if items else None
 
     def latest(self, place: Place) -> Whereabouts | None:
         """The conversation's last reply, or None if there is none."""
         last = self._table.last(place.pk, "TURN#")
-        head = last and self._table.get(place.pk, f"TURN#{_turn_key(last)}#2")
-        return None if not head else Whereabouts(head["reply"], place, _turn_key(head))
+        head = last and self._table.get(place.pk, f"TURN#{turn_key(last)}#2")
+        return None if not head else Whereabouts(head["reply"], place, turn_key(head))
 
 
 def _writer(accepted: Accepted, worker: str) -> Writer:
@@ -280,8 +294,14 @@ def _renewal(owed: Accepted, answered: Item) -> Update:
     return Update(
         owed.place.pk,
         f"TURN#{owed.turn}#2",
-        "SET reply = :reply, epoch = :epoch, reply_status = :reply_status",
-        {**new, ":was": answered["reply"], ":failed": BROKEN[0], ":interrupted": BROKEN[1]},
+        "SET reply = :reply, epoch = :epoch, reply_status = :reply_status ADD former :former",
+        {
+            **new,
+            ":former": {answered["reply"]},
+            ":was": answered["reply"],
+            ":failed": BROKEN[0],
+            ":interrupted": BROKEN[1],
+        },
         "reply = :was AND reply_status IN (:failed, :interrupted)",
     )
 
@@ -312,7 +332,8 @@ def _estimated(reply: Reply) -> Ending:
     return Ending("estimated", "", {"output_tokens": estimate_tokens(reply.text)}, blocks)
 
 
-def _stored(conversation: str, items: list[Item]) -> StoredReply:
+def stored_reply(conversation: str, items: list[Item]) -> StoredReply:
+    """The reply of one turn from its items."""
     head, *_ = items
     text = "".join(block["text"] for block in _blocks(items) if block["type"] == "text")
     unended = head["reply_status"] in (Status.QUEUED.value, Status.STREAMING.value)
@@ -328,7 +349,7 @@ def _blocks(items: Iterable[Item]) -> list[dict[str, str]]:
     return blocks
 
 
-def _turn_key(item: Item) -> str:
+def turn_key(item: Item) -> str:
     """The turn that an item is part of."""
     return "#".join(item["sk"].split("#")[1:3])
 
@@ -339,7 +360,7 @@ def _turns(items: Iterable[Item]) -> list[Turn]:
     A query may see half of a turn that is being stored at the same moment. A message without a reply is not answered
     yet; a reply without its message is left out. So is a turn that the model declined: it would decline the next, too.
     """
-    parts = ((key, list(of_turn)) for key, of_turn in groupby(items, _turn_key))
+    parts = ((key, list(of_turn)) for key, of_turn in groupby(items, turn_key))
     answerable = ((key, of_turn) for key, of_turn in parts if not any(map(_is_refusal, of_turn)))
     return [_turn(key, *of_turn) for key, of_turn in answerable if "content" in of_turn[0]]
 

@@ -5,7 +5,8 @@ writer changes here is conditional on it. Twice a second the writer says that it
 others have left: connections that want to read along, and the wish to stop.
 
     free ──claim──► held by a writer ──end──► free
-      └──take one that waits──►┘ └──declare_dead──► held, fenced off ──end──► free
+      └──take one that waits──►┘ ├──declare_dead──► held, fenced off ──end──► free
+                                 └──fence_off──► free
 
 A message that finds the lease held waits; the writer takes the next when it has ended its own. A lease that is free
 while messages wait is taken by whoever sees it.
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 from chatrelay.errors import Superseded
 from chatrelay.store.place import Place
-from chatrelay.store.table import Item, Returning, Table, Update, passing_troubles
+from chatrelay.store.table import KNOWN, Item, Returning, Table, Update, passing_troubles
 
 HEARTBEAT_S = 0.5
 EXPIRES_S = 15.0
@@ -27,9 +28,11 @@ FREE_AS_SEEN = "attribute_not_exists(reply) AND (attribute_not_exists(fence) OR 
 NOBODY_WAITS = "(attribute_not_exists(queued) OR queued = :none)"
 HOLD = (
     "SET fence = :fence, reply = :reply, turn = :turn, worker = :worker, alive_until_ms = :until,"
-    " subscribers = :nobody, queued = if_not_exists(queued, :none) - :taken"
+    " subscribers = :nobody, queued = if_not_exists(queued, :none) - :taken REMOVE expires_at"
 )
 LET_GO = "REMOVE reply, turn, worker, alive_until_ms, subscribers, cancel_asked"
+REMEMBERED_S = 24 * 60 * 60
+"""How long the fence of a deleted conversation is kept: much longer than a worker that could come back may live."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,21 @@ class Leases:
 
     def wait(self, place: Place, change: int = 1) -> Update:
         """So many more wait."""
-        return Update(place.pk, "LEASE", "ADD queued :change", {":change": change})
+        return Update(place.pk, "LEASE", "ADD queued :change REMOVE expires_at", {":change": change})
+
+    def forget(self, place: Place, seen: Lease) -> Update:
+        """The conversation is deleted, if nobody writes and nobody has come to wait since `seen`.
+
+        The fence stays for a while: if it began again at 1, a worker of the deleted conversation could be taken for one
+        of the next conversation of that name.
+        """
+        return Update(
+            place.pk,
+            "LEASE",
+            "SET queued = :none, expires_at = :expires_at",
+            {":none": 0, ":expires_at": int(self._clock()) + REMEMBERED_S, ":queued": seen.queued},
+            "attribute_not_exists(reply) AND queued = :queued",
+        )
 
     def _hold(self, place: Place, seen: Lease, writer: Writer, *, taken: int, condition: str) -> Update:
         values = {
@@ -158,6 +175,12 @@ class Leases:
             "ALL_NEW",
         )
         return None if item is None else int(item["fence"])
+
+    def fence_off(self, place: Place) -> Lease:
+        """Whoever writes is superseded. How things stand then."""
+        expression = f"SET queued = if_not_exists(queued, :none) {LET_GO} ADD fence :one"
+        item = self._table.exchange(place.pk, "LEASE", expression, {":none": 0, ":one": 1}, KNOWN, "ALL_NEW")
+        return Lease() if item is None else Lease(int(item["fence"]), int(item["queued"]))
 
     def _signal(self, place: Place, reply: str, change: str, values: Item, names: dict[str, str] | None) -> bool:
         alive = {":reply": reply, ":now": self._now_ms()}

@@ -1,7 +1,7 @@
 """Replies by id: where each is kept, what is written of it so far, and how much of it each device has shown."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from chatrelay.store.place import Place
@@ -42,7 +42,7 @@ class Replies:
         """Keeps what was written from UTF-16 `offset` on. Raises ``Unavailable``.
 
         It needs no fence: a reply has one writer in its life, so nobody else ever writes here, and what comes after its
-        burial is not read any more.
+        burial is not read any more. What comes after its deletion goes by ``tidy``.
         """
         with passing_troubles():
             self._table.put(
@@ -72,6 +72,15 @@ class Replies:
         """How far each device has shown the reply, in UTF-16 code units."""
         items = self._table.query(_pk(reply), "ACK#", "ACK$")
         return {item["sk"].removeprefix("ACK#"): int(item["shown"]) for item in items}
+
+    def keys(self, reply: str) -> Iterator[tuple[str, str]]:
+        """The keys of all that is kept here of the reply."""
+        return ((item["pk"], item["sk"]) for item in self._table.query(_pk(reply), "ACK#", "REPLY"))
+
+    def tidy(self, reply: str) -> None:
+        """What a worker wrote while the reply was being deleted goes, too."""
+        if self.find(reply) is None:
+            self._table.delete_all(self.keys(reply))
 
     def _expires_at(self) -> int:
         return int(self._clock()) + KEPT_S

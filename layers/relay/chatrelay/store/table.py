@@ -1,9 +1,10 @@
 """The table: native Python values in and out."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from random import uniform
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -21,6 +22,8 @@ Item = dict[str, Any]
 T = TypeVar("T")
 CONFLICT_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """DynamoDB cancels what meets a transaction on the same item. It is tried again after about so long."""
+BATCH = 25
+"""DynamoDB takes no more deletions at once."""
 PASSING = {
     "InternalServerError",
     "ProvisionedThroughputExceededException",
@@ -69,15 +72,22 @@ class Update:
 
 @dataclass(frozen=True)
 class Delete:
-    """Part of a transaction: removes one item."""
+    """Part of a transaction: removes one item. `values` are for the condition."""
 
     pk: str
     sk: str
     condition: str | None = None
+    values: Item | None = None
 
     def request(self, table: str) -> "TransactWriteItemTypeDef":
-        key = {"pk": self.pk, "sk": self.sk}
-        return {"Delete": _without_none(TableName=table, Key=key, ConditionExpression=self.condition)}
+        return {
+            "Delete": _without_none(
+                TableName=table,
+                Key={"pk": self.pk, "sk": self.sk},
+                ExpressionAttributeValues=self.values,
+                ConditionExpression=self.condition,
+            )
+        }
 
 
 Write = Put | Update | Delete
@@ -160,16 +170,44 @@ class Table:
             return None
         return answer["Attributes"]
 
-    def query(self, pk: str, first: str, last: str) -> Iterator[Item]:
+    def delete_all(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Removes the items of these ``(pk, sk)``, a batch at a time, in about this order. Raises ``Unavailable``."""
+        left = iter(keys)
+        while batch := [_deletion(pk, sk) for pk, sk in islice(left, BATCH)]:
+            for pause_s in CONFLICT_PAUSES_S:
+                answer = self.client.batch_write_item(RequestItems={self.name: batch})
+                batch = answer["UnprocessedItems"].get(self.name, [])
+                if not batch:
+                    break
+                time.sleep(pause_s)
+            else:
+                raise Unavailable("DynamoDB leaves deletions undone")
+
+    def query(self, pk: str, first: str, last: str, *, forward: bool = True) -> Iterator[Item]:
         """The items of `pk` from sort key `first` to `last`, both included, in order, read consistently."""
         pages = self.client.get_paginator("query").paginate(
             TableName=self.name,
             KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
             ExpressionAttributeValues={":pk": pk, ":first": first, ":last": last},
             ConsistentRead=True,
+            ScanIndexForward=forward,
         )
         for page in pages:
             yield from page["Items"]
+
+    def owned_by(self, owner: str, limit: int, after: Item | None) -> list[Item]:
+        """At most so many items of the index ``by_owner``, latest first, from behind the one with the key `after`."""
+        more: Item = {} if after is None else {"ExclusiveStartKey": {"owner_id": owner, **after}}
+        answer = self.client.query(
+            TableName=self.name,
+            IndexName="by_owner",
+            KeyConditionExpression="owner_id = :owner",
+            ExpressionAttributeValues={":owner": owner},
+            ScanIndexForward=False,
+            Limit=limit,
+            **more,
+        )
+        return answer["Items"]
 
     def first(self, pk: str, prefix: str) -> Item | None:
         """The first item of `pk` whose sort key begins with `prefix`, or None."""
@@ -238,6 +276,10 @@ def _again_after_conflicts(attempt: Callable[[], T]) -> T:
         except Conflict:
             time.sleep(uniform(0.5, 1.5) * pause_s)  # noqa: S311 -- so that rivals do not meet again
     return attempt()
+
+
+def _deletion(pk: str, sk: str) -> Any:
+    return {"DeleteRequest": {"Key": {"pk": pk, "sk": sk}}}
 
 
 def _without_none(**request: Any) -> Any:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from chatrelay.files import Files
 from chatrelay.gateway import Gateway
 from chatrelay.resumption import Resumption
+from chatrelay.store.archive import Archive
 from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Conversations
 from chatrelay.store.leases import Leases
@@ -85,6 +86,7 @@ class Store:
         self.connections = Connections(self.table, self.clock)
         self.leases = Leases(self.table, self.clock)
         self.replies = Replies(self.table, self.clock)
+        self.archive = Archive(self.table, self.leases, self.replies)
         self.conversations = Conversations(self.table, self.leases, self.replies, self.clock)
 
     def clock(self) -> float:

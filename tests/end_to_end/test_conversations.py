@@ -1,0 +1,142 @@
+"""A user's conversations over HTTP: listed, opened, deleted; and nobody else's."""
+
+import json
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote, urlencode
+from urllib.request import Request, urlopen
+
+import pytest
+
+from infra.local.script import answer
+from tests.conftest import Relay
+from tests.end_to_end.phone import Phone, assembled
+
+NOTHING = (403, {"error": "There is no such conversation.", "code": "forbidden"})
+UNAUTHORIZED = (401, {"error": "Invalid API key", "code": "unauthorized"})
+CALLS = [
+    ("GET", "/api/conversations"),
+    ("GET", "/api/conversations/talk/messages"),
+    ("DELETE", "/api/conversations/talk"),
+    ("DELETE", "/api/claude/session/talk/close"),
+    ("DELETE", "/api/codex/session/talk/close"),
+]
+
+
+def call(relay: Relay, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    content = None if body is None else json.dumps(body).encode()
+    headers = headers or {"X-API-Key": relay.key}
+    request = Request(f"http://{relay.address}{path}", content, headers, method=method)
+    try:
+        with urlopen(request, timeout=30) as response:  # noqa: S310
+            return response.status, json.load(response)
+    except HTTPError as refusal:
+        with refusal:
+            return refusal.code, json.load(refusal)
+
+
+def messages(relay: Relay, conversation: str) -> tuple[int, Any]:
+    return call(relay, "GET", f"/api/conversations/{quote(conversation, safe='')}/messages")
+
+
+def listed(relay: Relay) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    page = {"next": ""}
+    while page["next"] is not None:
+        query = urlencode({"cursor": page["next"]}) if page["next"] else ""
+        _, page = call(relay, "GET", f"/api/conversations?{query}")
+        found += page["conversations"]
+    return found
+
+
+async def test_120_conversations_are_listed_latest_first(relay: Relay) -> None:
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        for number in range(120):
+            await phone.ask(f"Title {number}", id="m1", conversation=f"listed-{number}")
+    titles = [each["title"] for each in listed(relay) if each["id"].startswith("listed-")]
+    assert titles == [f"Title {number}" for number in reversed(range(120))]
+
+
+async def test_a_conversation_is_opened_with_its_running_reply_and_read_along(relay: Relay, conversation: str) -> None:
+    relay.plays("slowly", answer("A long story. " * 40, pause_s=0.05))
+    async with (
+        Phone.connected(relay.websocket, relay.key) as phone,
+        Phone.connected(relay.websocket, relay.key) as other,
+    ):
+        await phone.ask("first", id="m1", conversation=conversation)
+        await phone.say({"action": "send", "id": "m2", "conversation": conversation, "content": "slowly"})
+        await phone.hear_until(lambda frame: frame["type"] == "message")
+        status, page = messages(relay, conversation)
+        await other.say({"action": "resume", "reply": page["active"], "offset": 0})
+        heard = await other.hear_until(lambda frame: frame["type"] == "complete")
+        _, ended = messages(relay, conversation)
+
+    first, second = page["turns"]
+    assert (status, page["conversation"], page["next"]) == (200, conversation, None)
+    assert (first["id"], first["content"], first["agent"]) == ("m1", "first", "claude")
+    assert (first["reply"]["status"], first["reply"]["text"]) == ("complete", "Yes.")
+    assert first["received_at"] <= first["reply"]["ended_at"]
+    assert second["reply"] == {"id": page["active"], "status": "streaming", "text": "", "ended_at": None}
+    assert assembled(heard) == ended["turns"][1]["reply"]["text"] == "A long story. " * 40
+    assert ended["active"] is None
+
+
+async def test_a_deleted_conversation_ends_quietly_and_can_begin_anew(relay: Relay, conversation: str) -> None:
+    relay.plays("endlessly", answer("On and on. " * 2000, pause_s=0.05))
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.say({"action": "send", "id": "m1", "conversation": conversation, "content": "endlessly"})
+        typing, *_ = await phone.hear_until(lambda frame: frame["type"] == "message")
+        deleted = call(relay, "DELETE", f"/api/conversations/{conversation}")
+        again = call(relay, "DELETE", f"/api/conversations/{conversation}")
+        gone = messages(relay, conversation)
+        await phone.say({"action": "send", "id": "m1", "conversation": conversation, "content": "anew"})
+        heard = await phone.hear_until(lambda frame: frame["type"] == "complete")
+
+    assert deleted == (200, {"ok": True, "conversation": conversation})
+    assert (again, gone) == (NOTHING, NOTHING)
+    assert heard[-1]["epoch"] > typing["epoch"]
+    assert {frame["type"] for frame in heard if frame["reply"] == typing["reply"]} <= {"message"}
+    assert [turn["content"] for turn in messages(relay, conversation)[1]["turns"]] == ["anew"]
+    (request,) = relay.requests_for("anew")
+    assert len(request.body["messages"]) == 1
+
+
+async def test_a_closed_session_forgets_nothing(relay: Relay, conversation: str) -> None:
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.ask("hello", id="m1", conversation=conversation)
+        for agent in ("claude", "codex", "claude"):
+            closed = call(relay, "DELETE", f"/api/{agent}/session/{conversation}/close", Authorization=relay.key)
+            expected = {"ok": True, "session_id": conversation, "message": "Session closed"}
+            assert closed == (200, expected)
+        assert assembled(await phone.ask("more", id="m2", conversation=conversation)) == "Yes."
+    assert len(messages(relay, conversation)[1]["turns"]) == 2
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+@pytest.mark.parametrize("headers", [{"Authorization": "crk_wrong"}, {"Accept": "*/*"}], ids=["wrong", "none"])
+def test_without_a_key_there_is_401(relay: Relay, method: str, path: str, headers: dict[str, str]) -> None:
+    assert call(relay, method, path, **headers) == UNAUTHORIZED
+
+
+@pytest.mark.parametrize("name", ["unknown", "a%00b", "%23", "a%23b", "%2e%2e%2e", "%25%32%46", "%F0%9F%8C%85"])
+@pytest.mark.parametrize(("method", "rest"), [("GET", "/messages"), ("DELETE", "")])
+def test_a_name_that_nothing_has_is_nothing(relay: Relay, method: str, rest: str, name: str) -> None:
+    assert call(relay, method, f"/api/conversations/{name}{rest}") == NOTHING
+
+
+@pytest.mark.parametrize("name", ["..%2Fbob", "a%2Fb", "%2F%2F"])
+def test_a_slash_leads_nowhere(relay: Relay, name: str) -> None:
+    assert call(relay, "GET", f"/api/conversations/{name}/messages")[0] in (403, 404)
+    assert call(relay, "DELETE", f"/api/conversations/{name}")[0] in (403, 404)
+
+
+@pytest.mark.parametrize("name", ["%20", "x" * 129])
+def test_a_name_that_none_can_have_is_told(relay: Relay, name: str) -> None:
+    status, told = call(relay, "GET", f"/api/conversations/{name}/messages")
+    assert (status, told["code"]) == (400, "invalid_message")
+
+
+@pytest.mark.parametrize("cursor", ["x", "", "W10", "%00", "eyJwayI6IktFWSMxIn0"])
+def test_an_unknown_cursor_is_told(relay: Relay, cursor: str) -> None:
+    told = (400, {"error": "cursor: is none of ours", "code": "invalid_message"})
+    assert call(relay, "GET", f"/api/conversations?cursor={cursor}") == told
