@@ -41,7 +41,7 @@ def messages(relay: Relay, conversation: str) -> tuple[int, Any]:
 
 def listed(relay: Relay) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    page = {"next": ""}
+    page: dict[str, Any] = {"next": ""}
     while page["next"] is not None:
         query = urlencode({"cursor": page["next"]}) if page["next"] else ""
         _, page = call(relay, "GET", f"/api/conversations?{query}")
