@@ -1,18 +1,29 @@
 """A message goes in, the reply streams out: what this project exists for."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from chatrelay import endings, protocol
 from chatrelay.agents import Agent
 from chatrelay.audience import Audience
 from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING, Cursor
-from chatrelay.errors import Interrupted, NoSuchAgent, PostError, ReplyError, Superseded, Unavailable, Upstream
+from chatrelay.errors import (
+    Interrupted,
+    NoSuchAgent,
+    PostError,
+    ReplyError,
+    Superseded,
+    Unavailable,
+    Unreachable,
+    Upstream,
+)
 from chatrelay.files import Files
 from chatrelay.gateway import CONCURRENT_POSTS, Gateway
 from chatrelay.history import Turn
@@ -51,6 +62,13 @@ class Shift:
     @property
     def left_s(self) -> float:
         return self.deadline_s - time.monotonic()
+
+
+@dataclass
+class Pulse:
+    """When this worker was last heard, by the monotonic clock, which runs on while a function is frozen."""
+
+    last_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
@@ -148,13 +166,15 @@ class Relay:
 
     async def _write_to_the_end(self, accepted: Accepted, shift: Shift) -> Outcome:
         reply = Reply(accepted.origin.reply)
-        async with Audience(reply, accepted.origin, self._post) as audience:
+        pulse = Pulse()
+        async with Audience(reply, accepted.origin, partial(self._post_alive, pulse)) as audience:
             await self._seat(audience, accepted)
-            async with self._listening(accepted, reply, audience) as stop:
+            async with self._listening(accepted, reply, audience, pulse) as stop:
                 writing = self._copy(accepted, reply, audience)
                 last = await self._write(writing, stop, accepted, reply, shift.left_s - ORDERLY_END_S)
                 audience.wake()
                 await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
+                pulse.last_s = math.inf  # what is stored may be said, however long it takes
                 if reply.status is Status.COMPLETE:
                     await asyncio.to_thread(self._announce, accepted)
             await self._admit(audience, accepted, await self._let_go(accepted), {})
@@ -184,6 +204,12 @@ class Relay:
 
     async def _post(self, connection_id: str, frame: bytes) -> None:
         await asyncio.get_running_loop().run_in_executor(self._posting, self._gateway.post, connection_id, frame)
+
+    async def _post_alive(self, pulse: Pulse, connection_id: str, frame: bytes) -> None:
+        """A worker that was frozen for longer than its lease may have been buried: it says nothing more."""
+        if time.monotonic() - pulse.last_s > EXPIRES_S:
+            raise Unreachable("the lease has run out")
+        await self._post(connection_id, frame)
 
     async def _write(
         self,
@@ -227,17 +253,17 @@ class Relay:
 
     @asynccontextmanager
     async def _listening(
-        self, accepted: Accepted, reply: Reply, audience: Audience
+        self, accepted: Accepted, reply: Reply, audience: Audience, pulse: Pulse
     ) -> AsyncIterator["asyncio.Task[None]"]:
         """We live, and hear, as long as the block runs. The task is done when we are told to stop."""
-        listening = asyncio.create_task(self._listen(accepted, reply, audience))
+        listening = asyncio.create_task(self._listen(accepted, reply, audience, pulse))
         try:
             yield listening
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
 
-    async def _listen(self, accepted: Accepted, reply: Reply, audience: Audience) -> None:
+    async def _listen(self, accepted: Accepted, reply: Reply, audience: Audience, pulse: Pulse) -> None:
         """Twice a second: keeps what is written, says that we live, lets in whoever asks. Returns when told to stop.
 
         Raises ``Superseded`` if somebody has declared us dead.
@@ -250,7 +276,9 @@ class Relay:
             due_s = max(due_s + HEARTBEAT_S, now_s())
             await asyncio.sleep(due_s - now_s())
             with suppress(Unavailable):  # the next one may get through, long before we count as dead
+                asked_s = time.monotonic()
                 signals = await asyncio.to_thread(self._leases.heartbeat, accepted.place, accepted.origin.epoch)
+                pulse.last_s = asked_s
                 if signals.cancel:
                     return
                 await self._admit(audience, accepted, signals, admitted)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from chatrelay import endings, protocol
 from chatrelay.coalesce import Cursor
-from chatrelay.errors import Forbidden, Interrupted, NotDelivered, PostError, Throttled, Unavailable
+from chatrelay.errors import Forbidden, Interrupted, NotDelivered, PostError, Superseded, Throttled, Unavailable
 from chatrelay.gateway import Gateway
 from chatrelay.protocol import Acknowledge, Cancel, Outbound, Resume
 from chatrelay.reply import Reply
@@ -119,7 +119,7 @@ class Resumption:
         stored = self._conversations.stored(where)
         if not interrupted and stored is not None and stored.is_complete:
             self._announce(where)  # the worker may have died before it could
-        waiting = self._leases.end(place, fence).subscribers
+        waiting = self._let_go(place, fence)
         if stored is None or stored.last is None:
             return
         for connection_id, offset in waiting.items():  # who cannot be reached will ask again
@@ -127,6 +127,13 @@ class Resumption:
                 self._send(connection_id, stored, offset)
         if interrupted:
             self._tell_viewers(place, stored.last, but=waiting)
+
+    def _let_go(self, place: Place, fence: int) -> Mapping[str, int]:
+        """Those who have asked. None if another burial has overtaken this one, which tells them."""
+        try:
+            return self._leases.end(place, fence).subscribers
+        except Superseded:
+            return {}
 
     def _announce(self, where: Whereabouts) -> None:
         with suppress(Unavailable):

@@ -1,15 +1,18 @@
 import base64
 import json
+from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 import pytest
 
 from chatrelay.errors import Forbidden, Interrupted, InvalidMessage, Superseded
 from chatrelay.protocol import Dialect, Outbound, Send
 from chatrelay.reply import Ending, Reply
-from chatrelay.store.archive import PAGE_BYTES
+from chatrelay.store.archive import PAGE_BYTES, Archive
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.place import Place
+from chatrelay.store.table import Table
 from tests.layers.relay.chatrelay.conftest import Store
 
 TALK = Place("alice", "talk")
@@ -219,3 +222,21 @@ def test_a_closed_session_is_shown_no_more_until_it_is_named_again(store: Store)
     assert tab is not None
     store.connections.view(tab, "talk")
     assert len(store.connections.viewers(TALK)) == 2
+
+
+class Interrupting(Table):
+    """Somebody else does something in the middle of the first deletion, after it has looked."""
+
+    meanwhile: ClassVar[list[Callable[[], object]]] = []
+
+    def delete_all(self, keys: Iterable[tuple[str, str]]) -> None:
+        super().delete_all(keys)
+        if self.meanwhile:
+            self.meanwhile.pop()()
+
+
+def test_a_message_that_comes_while_its_conversation_is_deleted_leaves_no_half(store: Store) -> None:
+    answer(store, accept(store))
+    Interrupting.meanwhile.append(lambda: accept(store, 2))
+    Archive(Interrupting(store.table.client, store.table.name), store.leases, store.replies).delete(TALK)
+    assert left(store) == ["CONVERSATION#alice#talk LEASE"]
