@@ -114,6 +114,8 @@ class Device:
         self.late: Counter[str] = Counter()
         """How often text came for a reply that had ended, by reply."""
         self.contradictions = 0
+        self.apologies = 0
+        """Errors that were nobody's but the relay's."""
         self.rivals = 0
         self.refusal: Frame | None = None
         self.ended_s: float | None = None
@@ -256,6 +258,7 @@ class Device:
         """A reply has ended, and not well."""
 
     async def _refused(self, socket: ClientConnection, frame: Frame) -> None:
+        self.apologies += frame["code"] == "internal"
         if frame["retryable"]:
             await self._try_again(socket)
         elif frame["code"] == "forbidden":

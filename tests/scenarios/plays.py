@@ -97,7 +97,7 @@ async def two_devices_send_the_same_message(stage: Stage) -> None:
 
 
 async def dynamodb_is_throttled(stage: Stage) -> None:
-    stage.replies_may_break = True
+    stage.replies_may_break, stage.services_fail = True, True
     await stage.faults(calls=[{"do": "throttle", "probability": 0.2}])
     for _ in range(2):
         talk = stage.talk()

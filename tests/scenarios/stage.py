@@ -121,6 +121,8 @@ class Stage:
         self.flaws: list[str] = []
         self.replies_may_break = False
         """Then one message may have several replies, one after the other."""
+        self.services_fail = False
+        """Then a device may be told that something went wrong here."""
         self.resumes_are_timed = True
         """Unless they have to wait until a worker counts as dead."""
         self.patience_s = PATIENCE_S
@@ -213,6 +215,8 @@ class Stage:
             row.out_of_order += device.contradictions
             row.doubled += device.rivals
         row.cancels_s += _cancels_s(talk)
+        if not self.services_fail and any(device.apologies for device in talk.devices):
+            row.flaws.append("a device was told of an error inside of the relay")
         row.flaws += [f"a reply has {len(told)} ends" for told in _ends(talk).values() if len(told) > 1]
         if not self.replies_may_break:
             row.out_of_order += _overtaken(talk, turns)
