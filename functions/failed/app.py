@@ -19,19 +19,19 @@ def handler(event: dict[str, Any], context: object) -> None:
     """`event` is Lambda's record of the failed invocation, with the event that ``message`` was given."""
     failed, worker = event["requestPayload"], event["requestContext"]["requestId"]
     logger.error("a message was not answered", condition=event["requestContext"]["condition"])
+    if (place := wiring.leases.place_of(worker)) is not None:
+        wiring.resumption.settle(place, dead_worker=worker)
     if "continue" in failed:
-        wiring.resumption.settle(Place(**failed["continue"]), dead_worker=worker)
+        wiring.resumption.settle(Place(**failed["continue"]))
     elif "requestContext" in failed:  # not a mere wake-up call
-        _settle(Frame.from_event(failed), worker)
+        _tell(Frame.from_event(failed))
 
 
-def _settle(frame: Frame, worker: str) -> None:
-    """The conversation goes on without that worker; a message that it never accepted is told to be lost."""
+def _tell(frame: Frame) -> None:
+    """A message that was never accepted is told to be lost; one that waits is looked after."""
     message = wiring.reception.message(frame)
-    if message is None:
-        return wiring.reception.tell(frame, Interrupted(DIED))
-    place = Place(message.user, message.send.conversation)
-    wiring.resumption.settle(place, dead_worker=worker)
-    if not wiring.conversations.has(place, message.send.id):
+    place = Place(message.user, message.send.conversation) if message else None
+    if message and place and wiring.conversations.has(place, message.send.id):
+        wiring.resumption.settle(place)
+    else:
         wiring.reception.tell(frame, Interrupted(DIED))
-    return None

@@ -17,11 +17,12 @@ from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING, Cursor
 from chatrelay.errors import (
     Interrupted,
     NoSuchAgent,
+    NotDelivered,
     PostError,
+    Refused,
     ReplyError,
     Superseded,
     Unavailable,
-    Unreachable,
     Upstream,
 )
 from chatrelay.files import Files
@@ -44,6 +45,7 @@ ORDERLY_END_S = 30
 FRESH_WORKER_S = 300
 """A message that waited gets a new worker if this one has less time left."""
 
+PATIENT_TRIES = int(EXPIRES_S / HEARTBEAT_S)
 JOURNAL_PIECE_BYTES = 300_000
 """An item of DynamoDB has at most 400 KB."""
 
@@ -173,7 +175,7 @@ class Relay:
                 writing = self._copy(accepted, reply, audience)
                 last = await self._write(writing, stop, accepted, reply, shift.left_s - ORDERLY_END_S)
                 audience.wake()
-                await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
+                await self._finish(accepted, reply, last)
                 pulse.last_s = math.inf  # what is stored may be said, however long it takes
                 if reply.status is Status.COMPLETE:
                     await asyncio.to_thread(self._announce, accepted)
@@ -208,7 +210,7 @@ class Relay:
     async def _post_alive(self, pulse: Pulse, connection_id: str, frame: bytes) -> None:
         """A worker that was frozen for longer than its lease may have been buried: it says nothing more."""
         if time.monotonic() - pulse.last_s > EXPIRES_S:
-            raise Unreachable("the lease has run out")
+            raise NotDelivered("until we are heard again")
         await self._post(connection_id, frame)
 
     async def _write(
@@ -236,11 +238,14 @@ class Relay:
             await asyncio.gather(copying, return_exceptions=True)
 
     async def _copy(self, accepted: Accepted, reply: Reply, audience: Audience) -> Ending:
+        agent = self._agents.get(accepted.send.agent)
+        if agent is None:  # it came by HTTP, or this deployment has lost the agent since
+            raise Refused(str(NoSuchAgent(accepted.send.agent)))
         turns: Sequence[Turn]
         turns = await asyncio.to_thread(self._conversations.history, accepted, self._history_tokens)
         if any(turn.attachments for turn in turns):
             turns = await asyncio.to_thread(self._files.load, accepted.place.user, turns)
-        async with aclosing(self._agents[accepted.send.agent].answer(accepted.place.session, turns)) as events:
+        async with aclosing(agent.answer(accepted.place.session, turns)) as events:
             async for event in events:
                 if isinstance(event, Ending):
                     return event
@@ -307,12 +312,20 @@ class Relay:
             await asyncio.to_thread(self._leases.served, accepted.place, accepted.origin.epoch, connection_id, offset)
             del admitted[connection_id]
 
+    async def _finish(self, accepted: Accepted, reply: Reply, last: Outbound) -> None:
+        """Stores the end, again and again if need be: as long as it is not stored, we are heard and keep the lease."""
+        for _ in range(PATIENT_TRIES):
+            with suppress(Unavailable):
+                return await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
+            await asyncio.sleep(HEARTBEAT_S)
+        return await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
+
     async def _let_go(self, accepted: Accepted) -> Signals:
         """The reply is stored; the conversation is free for the next. Those who have asked until now.
 
         Once the lease has run out, it is no longer ours to give, and whoever buries us tells those who have asked.
         """
-        for _ in range(int(EXPIRES_S / HEARTBEAT_S)):
+        for _ in range(PATIENT_TRIES):
             try:
                 return await asyncio.to_thread(self._leases.end, accepted.place, accepted.origin.epoch)
             except Unavailable:

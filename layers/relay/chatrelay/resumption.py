@@ -75,7 +75,7 @@ class Resumption:
         where = self._find(user, asked.reply)
         while not self._leases.cancel(where.place, where.reply):
             stored = self._conversations.stored(where)
-            if stored is None or not stored.waits:
+            if stored is None or stored.origin.reply != where.reply or not stored.waits:
                 self.settle(where.place)
                 return
             if self._withdraw(where, stored):
@@ -125,8 +125,7 @@ class Resumption:
         for connection_id, offset in waiting.items():  # who cannot be reached will ask again
             with suppress(PostError):
                 self._send(connection_id, stored, offset)
-        if interrupted:
-            self._tell_viewers(place, stored.last, but=waiting)
+        self._tell_viewers(place, stored.last, but=waiting)  # the worker, or another burial, may not have come to it
 
     def _let_go(self, place: Place, fence: int) -> Mapping[str, int]:
         """Those who have asked. None if another burial has overtaken this one, which tells them."""

@@ -12,6 +12,7 @@
 | a turn's reply      | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#2``               |
 | more of it          | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#2#<reply>#<n>``   |
 | who writes now      | ``CONVERSATION#<user>#<id>``     | ``LEASE``                       |
+| where one writes    | ``WORKER#<invocation>``          | ``WORKER``                      |
 | a turn that waits   | ``CONVERSATION#<user>#<id>``     | ``QUEUE#<turn>``                |
 | where a reply is    | ``REPLY#<reply>``                | ``REPLY``                       |
 | what it has so far  | ``REPLY#<reply>``                | ``JOURNAL#<offset>``            |

@@ -15,7 +15,7 @@ from chatrelay.reply import Ending, Reply, Status
 from chatrelay.store.leases import Lease, Leases, Writer
 from chatrelay.store.place import Place
 from chatrelay.store.replies import Replies, Whereabouts
-from chatrelay.store.table import KNOWN, NEW, Delete, Item, Put, Table, Update, Write
+from chatrelay.store.table import KNOWN, NEW, Delete, Item, Put, Table, Update, Write, passing_troubles
 
 WAITING = 0
 """The epoch of a reply that nobody writes yet: the first fence is 1."""
@@ -118,7 +118,7 @@ class Conversations:
             begun = replace(accepted, origin=replace(accepted.origin, epoch=seen.fence + 1))
             claim = self._leases.claim(begun.place, seen, _writer(begun, worker))
             owed = writes(begun)
-            refused = self._table.write_together(*owed, claim)
+            refused = self._table.write_together(*owed, claim, self._leases.signed(begun.place, worker))
             if not refused:
                 return begun
             if owed[0] in refused:
@@ -182,6 +182,7 @@ class Conversations:
             status = {":streaming": Status.STREAMING.value, ":queued": Status.QUEUED.value}
             refused = self._table.write_together(
                 self._leases.take(place, seen, _writer(begun, worker)),
+                self._leases.signed(place, worker),
                 Delete(place.pk, head["sk"], KNOWN),
                 Update(
                     place.pk,
@@ -223,11 +224,13 @@ class Conversations:
     def finish(self, accepted: Accepted, reply: Reply, last: Outbound) -> None:
         """Stores the reply as it ended, once, with the frame that says so.
 
-        Raises ``Superseded`` if it has ended already, or is another's by now.
+        Raises ``Superseded`` if it has ended already, or is another's by now; ``Unavailable``.
         """
         where = Whereabouts(reply.id, accepted.place, accepted.turn)
         mine = {":epoch": accepted.origin.epoch, ":streaming": Status.STREAMING.value}
-        if not self._end(where, reply, last, f"epoch = :epoch AND {UNENDED}", mine):
+        with passing_troubles():
+            ended = self._end(where, reply, last, f"epoch = :epoch AND {UNENDED}", mine)
+        if not ended:
             raise Superseded(reply.id)
 
     def interrupt(self, where: Whereabouts, reply: Reply, last: Outbound) -> bool:

@@ -18,11 +18,14 @@ from dataclasses import dataclass
 
 from chatrelay.errors import Superseded
 from chatrelay.store.place import Place
-from chatrelay.store.table import KNOWN, Item, Returning, Table, Update, passing_troubles
+from chatrelay.store.table import KNOWN, Item, Put, Returning, Table, Update, passing_troubles
 
 HEARTBEAT_S = 0.5
 EXPIRES_S = 15.0
 """How long a worker may be silent before it counts as dead: many heartbeats, some of which DynamoDB may refuse."""
+
+WORKER_KEPT_S = 24 * 60 * 60
+"""Much longer than an invocation and the record of its failure take."""
 
 FREE_AS_SEEN = "attribute_not_exists(reply) AND (attribute_not_exists(fence) OR fence = :seen)"
 NOBODY_WAITS = "(attribute_not_exists(queued) OR queued = :none)"
@@ -30,7 +33,8 @@ HOLD = (
     "SET fence = :fence, reply = :reply, turn = :turn, worker = :worker, alive_until_ms = :until,"
     " subscribers = :nobody, queued = if_not_exists(queued, :none) - :taken REMOVE expires_at"
 )
-LET_GO = "REMOVE reply, turn, worker, alive_until_ms, subscribers, cancel_asked"
+LET_GO = "REMOVE reply, turn, worker, alive_until_ms, cancel_asked"
+"""The subscribers stay until the next writer: so an end that is repeated, because its answer was lost, finds them."""
 REMEMBERED_S = 24 * 60 * 60
 """How long the fence of a deleted conversation is kept: much longer than a worker that could come back may live."""
 
@@ -105,6 +109,17 @@ class Leases:
             {":none": 0, ":expires_at": int(self._clock()) + REMEMBERED_S, ":queued": seen.queued},
             "attribute_not_exists(reply) AND queued = :queued",
         )
+
+    def signed(self, place: Place, worker: str) -> Put:
+        """`worker` can be found by its id, should it die."""
+        kept = {"user_id": place.user, "conversation": place.conversation}
+        expires_at = int(self._clock()) + WORKER_KEPT_S
+        return Put({"pk": f"WORKER#{worker}", "sk": "WORKER", "expires_at": expires_at, **kept})
+
+    def place_of(self, worker: str) -> Place | None:
+        """Where the invocation `worker` wrote last; None if it never did."""
+        item = self._table.get(f"WORKER#{worker}", "WORKER")
+        return None if item is None else Place(item["user_id"], item["conversation"])
 
     def _hold(self, place: Place, seen: Lease, writer: Writer, *, taken: int, condition: str) -> Update:
         values = {

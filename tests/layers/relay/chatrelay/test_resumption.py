@@ -150,7 +150,7 @@ def test_a_worker_that_stored_the_end_and_died_has_answered(scene: Scene) -> Non
 
     assert [frame["type"] for frame in scene.sockets.frames("c1=")] == ["resumed", "message", "complete"]
     assert scene.sockets.frames("c1=")[1]["content"] == " of it"
-    assert scene.sockets.frames("v=") == []
+    assert [frame["type"] for frame in scene.sockets.frames("v=")] == ["complete"], "the worker may not have told it"
     assert scene.sockets.rung == [], "it was cancelled: its user was there"
 
 

@@ -75,6 +75,7 @@ def test_an_accepted_message_is_stored_with_the_reply_owed_for_it(conversations:
         "REPLY",
         "TURN#1700000000123#<reply>#1",
         "TURN#1700000000123#<reply>#2",
+        "WORKER",
     ]
     assert stored_reply(table, accepted)["reply_status"] == "streaming"
     assert (accepted.place, accepted.origin.epoch) == (Place("alice", "talk"), 1)
@@ -370,7 +371,7 @@ def test_only_a_reply_that_is_being_written_can_be_interrupted(conversations: Co
     assert not conversations.interrupt(whereabouts(first), broken_off(first), BROKE_OFF)
 
     assert stored_reply(table, first)["reply_status"] == "complete"
-    assert len(items(table)) == 6
+    assert len(items(table)) == 7
 
 
 def test_what_is_stored_of_a_reply_can_be_sent_again(conversations: Conversations) -> None:
