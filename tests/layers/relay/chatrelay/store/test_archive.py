@@ -135,7 +135,14 @@ def test_a_deleted_conversation_leaves_its_fence_for_a_day_and_nothing_else(stor
     (other,) = [line for line in left(store) if line.startswith("REPLY#")]
     assert left(store) == sorted(["CONVERSATION#alice#talk LEASE", other, *kept])
     lease = store.table.get(TALK.pk, "LEASE")
-    assert lease == {"pk": TALK.pk, "sk": "LEASE", "fence": 32, "queued": 0, "expires_at": 2_000_086_400}
+    assert lease == {
+        "pk": TALK.pk,
+        "sk": "LEASE",
+        "fence": 32,
+        "queued": 0,
+        "subscribers": {},
+        "expires_at": 2_000_086_400,
+    }
     with pytest.raises(Forbidden):
         store.archive.delete(TALK)
 
