@@ -281,7 +281,7 @@ async def test_a_reply_that_runs_out_of_time_ends_in_order(
 ) -> None:
     model.script = answer("word " * 1000, pause_s=0.02)
 
-    outcome = await relay.answer(said(), "worker-1", 30.5)
+    outcome = await relay.answer(said(), "worker-1", 33.0)
 
     frames = sockets.frames("c1=")
     assert (frames[-1]["type"], frames[-1]["code"], frames[-1]["retryable"]) == ("error", "interrupted", True)
