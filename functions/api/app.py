@@ -13,7 +13,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 import chatrelay
 from chatrelay import protocol, uploads
 from chatrelay.attachments import PATH
-from chatrelay.errors import Forbidden, InvalidMessage, Told, TooLarge, Unauthorized
+from chatrelay.errors import Forbidden, Internal, InvalidMessage, Told, TooLarge, Unauthorized, Unavailable
 from chatrelay.identity import credential, lower_case
 from chatrelay.protocol import AGENTS, Dialect
 from chatrelay.push import registration
@@ -153,6 +153,14 @@ def unknown(_: NotFoundError) -> Response[dict[str, str]]:
 def told(problem: Told) -> Response[dict[str, str]]:
     """The body that the app expects."""
     return _refusal(problem)
+
+
+@app.exception_handler(Unavailable)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
+def unavailable(problem: Unavailable) -> Response[dict[str, str]]:
+    """Whatever was kept is kept: the same request again finds it."""
+    logger.error("a service could not be asked", exc_info=problem)
+    body = {"error": "The relay is busy. Try again.", "code": Internal.code}
+    return Response(HTTPStatus.SERVICE_UNAVAILABLE, APPLICATION_JSON, body, headers={"retry-after": "1"})
 
 
 def _refusal(problem: Told) -> Response[dict[str, str]]:

@@ -280,14 +280,14 @@ class Device:
 class Sender(Device):
     """A device with messages of its own, by id.
 
-    `cancel_at` is the length of a reply at which its user has enough, `cancel_waiting` a message that the user takes
-    back if it has to wait.
+    `cancel_at` is the length of a reply at which its user has enough, `takes_back` how many messages the user takes
+    back because they have to wait.
     """
 
     def __init__(self, messages: Mapping[str, str], *device: Any) -> None:
         super().__init__(*device)
         self.cancel_at: int | None = None
-        self.cancel_waiting: str | None = None
+        self.takes_back = 0
         self.cancelled_s: dict[str, float] = {}
         """When the model was to be stopped, by reply."""
         self._messages = messages
@@ -307,7 +307,7 @@ class Sender(Device):
 
     async def _waits(self, socket: ClientConnection, reply: Assembly) -> None:
         await super()._waits(socket, reply)
-        if reply.message == self.cancel_waiting and not reply.ends:
+        if self.takes_back > len(self.cancelled_s) and not reply.ends:
             await self._cancel(socket, reply)
 
     async def _cancel(self, socket: ClientConnection, reply: Assembly) -> None:

@@ -18,6 +18,7 @@ async def nothing_goes_wrong(stage: Stage) -> None:
 
 
 async def a_post_succeeds_and_answers_500(stage: Stage) -> None:
+    stage.services_fail = True
     await stage.faults(posts=[{"do": "lose_answer", "probability": 0.4}])
     talk = stage.talk()
     talk.sender()
@@ -26,6 +27,7 @@ async def a_post_succeeds_and_answers_500(stage: Stage) -> None:
 
 
 async def posts_are_refused(stage: Stage) -> None:
+    stage.services_fail = True
     await stage.faults(
         posts=[
             {"do": "refuse", "probability": 0.2, "status": 429},

@@ -122,7 +122,7 @@ class Stage:
         self.replies_may_break = False
         """Then one message may have several replies, one after the other."""
         self.services_fail = False
-        """Then a device may be told that something went wrong here."""
+        """Then a device may be told that something went wrong here: the same went wrong again and again."""
         self.resumes_are_timed = True
         """Unless they have to wait until a worker counts as dead."""
         self.patience_s = PATIENCE_S

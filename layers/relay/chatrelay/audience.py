@@ -1,5 +1,6 @@
 """Everybody who reads along while a reply is written: one outbox a connection, so nobody waits for anybody."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -24,6 +25,7 @@ class Audience:
     def __init__(self, reply: Reply, origin: Origin, post: PostTo) -> None:
         self.outboxes: dict[str, Outbox] = {}
         self._curious: set[str] = set()
+        self._last: Outbound | None = None
         self._reply = reply
         self._origin = origin
         self._post = post
@@ -46,6 +48,8 @@ class Audience:
             earlier.give_up()
         post = partial(self._post, connection_id)
         outbox = Outbox(self._reply, self._origin, first, post, pacing, offset=offset)
+        if self._last is not None:
+            outbox.end(self._last)
         (self._curious.add if asides else self._curious.discard)(connection_id)
         self.outboxes[connection_id] = await self._running.enter_async_context(outbox)
 
@@ -61,5 +65,17 @@ class Audience:
 
     def end(self, last: Outbound) -> None:
         """Nothing follows the text that is there but the frame `last`."""
+        self._last = last
         for outbox in self.outboxes.values():
             outbox.end(last)
+
+    async def served(self, within_s: float) -> bool:
+        """Whether everybody has everything or is gone, after so many seconds at most."""
+        sending = [outbox.sending for outbox in self.outboxes.values()]
+        _, pending = await asyncio.wait(sending, timeout=within_s) if sending else ((), ())
+        return not pending
+
+    def give_up(self) -> None:
+        """Nobody gets anything more."""
+        for outbox in self.outboxes.values():
+            outbox.give_up()

@@ -15,8 +15,8 @@ RelayError
 │   └── Interrupted          the worker died or ran out of time
 ├── Duplicate            this message id was accepted before
 ├── Superseded           a reply has ended already, or another worker writes it now
-├── Unavailable          the table could not be asked; trying again later may help
-├── Conflict             too many writers of one item at once
+├── Unavailable          a service could not be asked; trying again later may help
+│   └── Conflict             too many writers of one item at once
 ├── PostError            a frame could not be delivered
 │   ├── Gone                 the connection is closed for good
 │   ├── Throttled            the connection or the account is at its limit
@@ -157,10 +157,10 @@ class Superseded(RelayError):
 
 
 class Unavailable(RelayError):
-    """The table could not be asked; trying again later may help."""
+    """A service could not be asked; trying again later may help."""
 
 
-class Conflict(RelayError):
+class Conflict(Unavailable):
     """Too many writers of one item at once."""
 
 

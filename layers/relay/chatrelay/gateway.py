@@ -1,5 +1,7 @@
 """The API Gateway Management API: frames to one connection, and what its refusals mean."""
 
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import boto3
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi.client import ApiGatewayManagementApiClient
 
 CONCURRENT_POSTS = 50
+PAUSES_S = (0.1, 0.3, 0.9)
 
 
 class Gateway:
@@ -40,6 +43,14 @@ class Gateway:
             self._client.post_to_connection(ConnectionId=connection_id, Data=frame)
         except (ClientError, BotoCoreError) as refusal:
             raise self._meaning(refusal) from refusal
+
+    def deliver(self, connection_id: str, frame: bytes) -> None:
+        """The same with a few tries, so it may arrive twice. Raises ``Gone``, or what the last try raised."""
+        for pause_s in PAUSES_S:
+            with suppress(Throttled, NotDelivered):
+                return self.post(connection_id, frame)
+            time.sleep(pause_s)
+        return self.post(connection_id, frame)
 
     def close(self, connection_id: str) -> None:
         """Closes the socket. One that is closed already stays so."""

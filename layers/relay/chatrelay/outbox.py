@@ -66,24 +66,24 @@ class Outbox:
 
     async def __aenter__(self) -> Self:
         self._began_s = asyncio.get_running_loop().time()
-        self._task = asyncio.create_task(self._run())
+        self.sending = asyncio.create_task(self._run())
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self.give_up()
-        await asyncio.wait({self._task})
-        if kind is None and not self._task.cancelled():
-            self._task.result()
+        await asyncio.wait({self.sending})
+        if kind is None and not self.sending.cancelled():
+            self.sending.result()
 
     def give_up(self) -> None:
         """Sends nothing more."""
-        self._task.cancel()
+        self.sending.cancel()
 
     @property
     def reader_left(self) -> bool:
         """The connection did not get everything."""
-        return self.closed or self.unreachable
+        return self.closed or self.unreachable or self.sending.cancelled()
 
     def wake(self) -> None:
         """The reply has more text, or has ended."""

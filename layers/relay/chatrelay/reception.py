@@ -104,7 +104,7 @@ class Reception:
     def keep(self, user: str, send: Send, received_ms: int) -> str:
         """Stores a message that came by another way than a socket, and calls a worker for it; gives its reply's id.
 
-        The same one again is only looked after again.
+        The same one again is only looked after again. Raises ``Unavailable`` if no worker could be called: it is kept.
         """
         try:
             reply = self._conversations.accept(user, send, received_ms).origin.reply
@@ -170,11 +170,11 @@ class Reception:
             raise Unauthorized("The first frame must be the API key.")
         user = self._keys.user_of(frame.body) if len(frame.body) <= KEY_LIMIT else None
         if user is None:
-            self._gateway.post(connection.id, protocol.INVALID_API_KEY.encode())
+            self._gateway.deliver(connection.id, protocol.INVALID_API_KEY.encode())
             self._gateway.close(connection.id)
             return
         self._connections.authenticate(connection, user)
-        self._gateway.post(connection.id, protocol.AUTHENTICATED.encode())
+        self._gateway.deliver(connection.id, protocol.AUTHENTICATED.encode())
         self._greet(connection, user)
 
     def _greet(self, connection: Connection, user: str, conversation: str | None = None) -> None:
@@ -183,7 +183,7 @@ class Reception:
         self._post(connection.id, ready)
 
     def _post(self, connection_id: str, frame: Outbound) -> None:
-        self._gateway.post(connection_id, frame.encode(datetime.now(UTC)))
+        self._gateway.deliver(connection_id, frame.encode(datetime.now(UTC)))
 
 
 def _parse(connection: Connection, frame: Frame) -> Inbound:

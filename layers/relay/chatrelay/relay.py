@@ -42,6 +42,10 @@ from chatrelay.workers import Bell, Workers
 PACING = {Dialect.RELAY: RELAY_PACING, Dialect.BUILDEROS: BUILDEROS_PACING}
 ORDERLY_END_S = 30
 """How long before the function's deadline a reply is ended in order instead of being cut."""
+LAST_S = 5
+"""What a function needs to end by itself."""
+GRACE_S = 1.0
+"""How long readers may be behind at the end of a reply, before the conversation goes on without them."""
 FRESH_WORKER_S = 300
 """A message that waited gets a new worker if this one has less time left."""
 
@@ -138,8 +142,9 @@ class Relay:
             worker=shift.worker,
         )
         if accepted.waits:
+            typing = _typing(accepted).encode(datetime.now(UTC))
             with suppress(PostError):  # who has not heard it sends it again
-                await self._post(message.connection.id, _typing(accepted).encode(datetime.now(UTC)))
+                await asyncio.to_thread(self._gateway.deliver, message.connection.id, typing)
         else:
             yield await self._write_reply(accepted, shift)
         async for outcome in self.go_on(accepted.place, shift):
@@ -176,13 +181,25 @@ class Relay:
                 last = await self._write(writing, stop, accepted, reply, shift.left_s - ORDERLY_END_S)
                 audience.wake()
                 await self._finish(accepted, reply, last)
-                pulse.last_s = math.inf  # what is stored may be said, however long it takes
                 if reply.status is Status.COMPLETE:
                     await asyncio.to_thread(self._announce, accepted)
-            await self._admit(audience, accepted, await self._let_go(accepted), {})
-            audience.end(last)
+                audience.end(last)
+                await audience.served(GRACE_S)  # if we die before that, whoever buries us tells them
+            pulse.last_s = math.inf  # what is stored may be said, however long it takes
+            signals = await self._let_go(accepted)
+            await self._admit(audience, accepted, signals, {})
+            if not await audience.served(0):
+                await self._serve_slow_readers(audience, accepted, signals, shift)
         await self._forget_gone(audience, accepted)
         return _outcome(reply, audience)
+
+    async def _serve_slow_readers(self, audience: Audience, accepted: Accepted, signals: Signals, shift: Shift) -> None:
+        """Another worker takes what waits behind the reply meanwhile. Those who have no end of it must ask again."""
+        if signals.queued:
+            with suppress(Unavailable):  # then it is our own turn afterwards
+                await asyncio.to_thread(self._workers.go_on, accepted.place)
+        if not await audience.served(shift.left_s - LAST_S):
+            audience.give_up()
 
     def _announce(self, accepted: Accepted) -> None:
         """Before the lease is given up: if we die before this, whoever buries us does it."""

@@ -1,24 +1,24 @@
 """Takes up a reply again that a client has lost sight of, stops one, and buries one whose worker is dead."""
 
-import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 
 from chatrelay import endings, protocol
 from chatrelay.coalesce import Cursor
-from chatrelay.errors import Forbidden, Interrupted, NotDelivered, PostError, Superseded, Throttled, Unavailable
-from chatrelay.gateway import Gateway
+from chatrelay.errors import Forbidden, Interrupted, PostError, Superseded, Unavailable
+from chatrelay.gateway import CONCURRENT_POSTS, Gateway
 from chatrelay.protocol import Acknowledge, Cancel, Outbound, Resume
 from chatrelay.reply import Reply
 from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.conversations import Conversations, StoredReply
-from chatrelay.store.leases import Lease, Leases, Writer
+from chatrelay.store.leases import Lease, Leases
 from chatrelay.store.place import Place
 from chatrelay.store.replies import Replies, Whereabouts
 from chatrelay.workers import Bell, Workers
 
-PAUSES_S = (0.1, 0.3)
 DIED = "The answer broke off. Send the message again."
 
 
@@ -42,6 +42,7 @@ class Resumption:
         self._gateway = gateway
         self._workers = workers
         self._bell = bell
+        self._posting = ThreadPoolExecutor(CONCURRENT_POSTS, "farewell")
 
     # --- asked by clients ---
 
@@ -92,40 +93,51 @@ class Resumption:
     def settle(self, place: Place, dead_worker: str | None = None) -> Lease:
         """The conversation's lease, after the dead are buried and somebody is called for those who wait.
 
-        A writer counts as dead after a long silence; at once if it is the invocation `dead_worker`.
+        A writer counts as dead after a long silence; at once if it is the invocation `dead_worker`. Raises
+        ``Unavailable``: nobody could be called, and whoever looks next will call again.
         """
-        lease = self.bury(place, dead_worker)
-        if lease.queued and lease.writer is None:
-            with suppress(Unavailable):  # whoever looks next will call again
+        with self._burying(place, dead_worker) as lease:
+            if lease.queued and lease.writer is None:
                 self._workers.go_on(place)
         return lease
 
-    def bury(self, place: Place, dead_worker: str | None = None) -> Lease:
-        """The conversation's lease, after a reply whose worker is dead has been ended with what the worker left.
+    def bury(self, place: Place) -> None:
+        """Ends the conversation's reply with what its worker has left, if that is dead.
 
         A burial that breaks off is repeated by the next one who looks.
         """
+        with self._burying(place):
+            pass
+
+    @contextmanager
+    def _burying(self, place: Place, dead_worker: str | None = None) -> Iterator[Lease]:
+        """Those who see the reply are told when the block is over: one that cannot be reached may take long."""
         lease = self._leases.look(place)
         if lease.writer is None or not (lease.expired or lease.writer.worker == dead_worker):
-            return lease
+            yield lease
+            return
         fence = self._leases.declare_dead(place, lease.writer.reply, dead_worker)
-        if fence is not None:  # nor has it been heard meanwhile
-            self._bury(place, lease.writer, fence)
-        return self._leases.look(place)
-
-    def _bury(self, place: Place, writer: Writer, fence: int) -> None:
-        where = Whereabouts(writer.reply, place, writer.turn)
+        if fence is None:  # it has been heard meanwhile
+            yield self._leases.look(place)
+            return
+        where = Whereabouts(lease.writer.reply, place, lease.writer.turn)
         interrupted = self._interrupt(where)
         stored = self._conversations.stored(where)
         if not interrupted and stored is not None and stored.is_complete:
             self._announce(where)  # the worker may have died before it could
         waiting = self._let_go(place, fence)
-        if stored is None or stored.last is None:
-            return
-        for connection_id, offset in waiting.items():  # who cannot be reached will ask again
-            with suppress(PostError):
-                self._send(connection_id, stored, offset)
-        self._tell_viewers(place, stored.last, but=waiting)  # the worker, or another burial, may not have come to it
+        try:
+            yield self._leases.look(place)
+        finally:
+            if stored is not None and stored.last is not None:
+                self._tell_all(place, stored, stored.last, waiting)
+
+    def _tell_all(self, place: Place, stored: StoredReply, last: Outbound, waiting: Mapping[str, int]) -> None:
+        """What those who wait miss; the end to all others: the worker, or another burial, may not have come to it."""
+        viewers = {viewer.connection_id for viewer in self._connections.viewers(place)}
+        posting = [partial(self._send, each, stored, offset) for each, offset in waiting.items()]
+        posting += [partial(self._post, each, last) for each in viewers - waiting.keys()]
+        list(self._posting.map(_try, posting))
 
     def _let_go(self, place: Place, fence: int) -> Mapping[str, int]:
         """Those who have asked. None if another burial has overtaken this one, which tells them."""
@@ -154,14 +166,8 @@ class Resumption:
         last = endings.cancel(stored.origin, reply)
         withdrawn = self._conversations.withdraw(where, reply, last)
         if withdrawn:
-            self._tell_viewers(where.place, last, but={})
+            self._tell_all(where.place, stored, last, {})
         return withdrawn
-
-    def _tell_viewers(self, place: Place, last: Outbound, but: Mapping[str, int]) -> None:
-        for viewer in self._connections.viewers(place):
-            if viewer.connection_id not in but:
-                with suppress(PostError):
-                    self._post(viewer.connection_id, last)
 
     # --- both ---
 
@@ -195,10 +201,9 @@ class Resumption:
         self._post(connection_id, stored.last)
 
     def _post(self, connection_id: str, frame: Outbound) -> None:
-        """Sends one frame, with a few tries. Raises ``Gone``, or what the last try raised."""
-        encoded = frame.encode(datetime.now(UTC))
-        for pause_s in PAUSES_S:
-            with suppress(Throttled, NotDelivered):
-                return self._gateway.post(connection_id, encoded)
-            time.sleep(pause_s)
-        return self._gateway.post(connection_id, encoded)
+        self._gateway.deliver(connection_id, frame.encode(datetime.now(UTC)))
+
+
+def _try(post: Callable[[], None]) -> None:
+    with suppress(PostError):  # who cannot be reached will ask again
+        post()

@@ -157,13 +157,19 @@ class Conversations:
         return [self._replies.owed(where), header]
 
     def _answered(self, accepted: Accepted) -> tuple[str, Item]:
-        """The turn of a message that was accepted before, and what is kept of its reply."""
+        """The turn of a message that was accepted before, and what is kept of its reply.
+
+        Raises ``Conflict`` if the conversation was deleted since. Next time, nothing is known of the message.
+        """
         pk, message_id = accepted.place.pk, accepted.send.id
         known = self._table.get(pk, f"ID#{message_id}")
         answered = known and self._table.get(pk, f"TURN#{known['turn']}#2")
-        if not known or not answered:
-            raise Conflict(f"{message_id} was deleted while it was accepted again")
-        return known["turn"], answered
+        if known and answered:
+            return known["turn"], answered
+        if known:
+            same = Delete(pk, known["sk"], "turn = :turn", {":turn": known["turn"]})
+            self._table.write_together(same, Delete(pk, f"TURN#{known['turn']}#2", NEW))
+        raise Conflict(f"{message_id} was deleted while it was accepted again")
 
     def has(self, place: Place, message_id: str) -> bool:
         """Whether the message was accepted."""
@@ -173,11 +179,16 @@ class Conversations:
         """The message that has waited longest, for `worker` to answer. None if none waits, or another one writes."""
         while True:
             seen = self._leases.look(place)
-            head = None if seen.writer else self._table.first(place.pk, "QUEUE#")
+            if seen.writer:
+                return None
+            head = self._table.first(place.pk, "QUEUE#")
             if head is None:
+                if seen.queued:  # a deletion broke off
+                    self._leases.nobody_waits(place, seen)
                 return None
             begun = self._waiting(place, head["sk"].removeprefix("QUEUE#"), seen)
-            if begun is None:  # the conversation was deleted since
+            if begun is None:
+                self._strike(place, head)
                 continue
             status = {":streaming": Status.STREAMING.value, ":queued": Status.QUEUED.value}
             refused = self._table.write_together(
@@ -203,6 +214,14 @@ class Conversations:
         send = Send(said["id"], place.conversation, said["content"], said["agent"], _attachments(said))
         origin = Origin(place.conversation, owed["reply"], seen.fence + 1)
         return Accepted(place, turn, origin, send, said["sender"])
+
+    def _strike(self, place: Place, head: Item) -> None:
+        """A message whose turn is not whole was deleted, all but its place in the queue."""
+        turn = head["sk"].removeprefix("QUEUE#")
+        parts = {f"TURN#{turn}#1", f"TURN#{turn}#2"}
+        missing = parts - {item["sk"] for item in self._table.query(place.pk, min(parts), max(parts))}
+        proof = [Delete(place.pk, part, NEW) for part in missing]
+        self._table.write_together(Delete(place.pk, head["sk"], KNOWN), self._leases.wait(place, -1), *proof)
 
     def history(self, accepted: Accepted, budget_tokens: int) -> list[Turn]:
         """The turns up to and with the accepted one, within the budget. A cut is remembered: see ``window``.

@@ -60,10 +60,14 @@ class Lease:
 
 @dataclass(frozen=True)
 class Signals:
-    """What others have left for the worker: connections by id with the offset that each has, and whether to stop."""
+    """What others have left for the worker: connections by id with the offset that each has, and whether to stop.
+
+    `queued` is how many messages wait.
+    """
 
     subscribers: Mapping[str, int]
     cancel: bool
+    queued: int = 0
 
 
 class Leases:
@@ -191,6 +195,16 @@ class Leases:
         )
         return None if item is None else int(item["fence"])
 
+    def nobody_waits(self, place: Place, seen: Lease) -> None:
+        """None waits, whatever was counted, if the lease is free and unchanged since `seen`."""
+        self._table.update(
+            place.pk,
+            "LEASE",
+            "SET queued = :none",
+            {":none": 0, ":seen": seen.fence, ":queued": seen.queued},
+            condition=f"{FREE_AS_SEEN} AND queued = :queued",
+        )
+
     def fence_off(self, place: Place) -> Lease:
         """Whoever writes is superseded. How things stand then."""
         expression = f"SET queued = if_not_exists(queued, :none) {LET_GO} ADD fence :one"
@@ -211,4 +225,4 @@ class Leases:
 
 def _signals(item: Item) -> Signals:
     subscribers = {connection: int(offset) for connection, offset in item.get("subscribers", {}).items()}
-    return Signals(subscribers, bool(item.get("cancel_asked", False)))
+    return Signals(subscribers, bool(item.get("cancel_asked", False)), int(item.get("queued", 0)))

@@ -260,7 +260,7 @@ def passing_troubles() -> Iterator[None]:
     """For writes that will come again soon: what may be over by then is raised as ``Unavailable``."""
     try:
         yield
-    except (BotoCoreError, Conflict) as failure:
+    except BotoCoreError as failure:
         raise Unavailable(type(failure).__name__) from failure
     except ClientError as refusal:
         if refusal.response["Error"]["Code"] not in PASSING:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,14 +101,19 @@ class Reader:
 class Sockets:
     """API Gateway's Management API: an ASGI application that keeps what is posted to each connection.
 
-    `refusals` are statuses that the next requests for a connection get; one that is gone stays so. Beside it is
-    Lambda's Invoke API: `invoked` has what ``message`` was
-    called with, `rung` what ``notify`` was.
+    `refusals` are statuses that the next requests for a connection get; one that is gone stays so. Posts take `post_s`,
+    or what `slow_s` says for their connection. Beside it is Lambda's Invoke API: `invoked` has what ``message`` was
+    called with, `rung` what ``notify`` was; neither may be, if it `forbids`. `order` is in which order everybody was
+    reached, `on_post` is called when a post has taken its time.
     """
 
     def __init__(self) -> None:
         self.url = ""
         self.post_s = 0.0
+        self.slow_s: dict[str, float] = {}
+        self.forbids = False
+        self.order: list[str] = []
+        self.on_post: Callable[[], None] = lambda: None
         self.posts: dict[str, list[Posted]] = defaultdict(list)
         self.refusals: dict[str, list[int]] = defaultdict(list)
         self.closed: list[str] = []
@@ -135,16 +140,20 @@ class Sockets:
 
     async def _invoke(self, request: Request) -> Response:
         assert request.headers["X-Amz-Invocation-Type"] == "Event"
-        calls = self.rung if request.path_params["name"] == "notify" else self.invoked
-        calls.append(await request.json())
+        if self.forbids:
+            return JSONResponse({"Message": "no"}, 403, {"x-amzn-ErrorType": "AccessDeniedException"})
+        name = request.path_params["name"]
+        (self.rung if name == "notify" else self.invoked).append(await request.json())
+        self.order.append(name)
         return Response(status_code=202)
 
     async def _answer(self, request: Request) -> Response:
         connection_id, started_s = request.path_params["id"], time.monotonic()
         frame = await request.body()
         self.under_way.append(frame)
-        await asyncio.sleep(self.post_s)
+        await asyncio.sleep(self.slow_s.get(connection_id, self.post_s))
         self.under_way.remove(frame)
+        self.on_post()
         if refusals := self.refusals[connection_id]:
             status = refusals[0] if refusals[0] == GONE else refusals.pop(0)
             return JSONResponse({"message": "no"}, status, {"x-amzn-ErrorType": ERRORS[status]})
@@ -152,6 +161,7 @@ class Sockets:
             self.closed.append(connection_id)
             return Response(status_code=204)
         self.posts[connection_id].append(Posted(frame, started_s, time.monotonic()))
+        self.order.append(connection_id)
         return Response()
 
 

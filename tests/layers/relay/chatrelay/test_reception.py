@@ -3,13 +3,14 @@ from typing import Any
 
 import pytest
 
-from chatrelay.errors import Interrupted
+from chatrelay.errors import Interrupted, Unavailable
 from chatrelay.gateway import Gateway
 from chatrelay.protocol import Dialect, Send
 from chatrelay.reception import Frame, Message, Reception
 from chatrelay.resumption import Resumption
 from chatrelay.store.connections import Connection
 from chatrelay.store.keys import Keys
+from chatrelay.store.place import Place
 from tests.layers.relay.chatrelay.conftest import Store
 from tests.layers.relay.chatrelay.doubles import Sockets
 
@@ -83,6 +84,30 @@ def test_hello_is_answered_ready(desk: Desk) -> None:
 
     fields = ("type", "user", "agent", "conversation", "protocol")
     assert [[each[name] for name in fields] for each in desk.frames] == [["ready", "alice", "codex", "talk", 1]]
+
+
+def test_a_greeting_is_sent_again_when_the_gateway_is_busy(desk: Desk) -> None:
+    desk.connect()
+    desk.sockets.refusals["c1="] = [429, 500]
+
+    desk.receive('{"action": "hello"}')
+
+    assert [each["type"] for each in desk.frames] == ["ready"]
+
+
+def test_a_message_by_http_for_which_nobody_can_be_called_is_kept(desk: Desk) -> None:
+    send = Send("m1", "talk", "Hello", "claude")
+    desk.sockets.forbids = True
+    with pytest.raises(Unavailable):
+        desk.reception.keep("alice", send, 1)
+
+    desk.sockets.forbids = False
+    reply = desk.reception.keep("alice", send, 2)
+
+    assert desk.sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}}]
+    taken = desk.store.conversations.take_next(Place("alice", "talk"), "worker-1")
+    assert taken is not None
+    assert taken.origin.reply == reply
 
 
 def test_ping_is_answered_pong(desk: Desk) -> None:

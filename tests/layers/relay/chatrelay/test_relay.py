@@ -506,6 +506,49 @@ async def test_messages_to_a_busy_conversation_are_answered_in_turn(
     assert heard == [("user", "One"), ("user", "Three"), ("user", "Two")]
 
 
+async def test_who_waits_behind_a_slow_reader_gets_another_worker(
+    relay: Answering, store: Store, sockets: Sockets
+) -> None:
+    """Nobody comes here, so it is this worker's turn after all."""
+    store.connections.view(Connection("slow=", "claude", Dialect.RELAY, 1, "alice"), "talk")
+    sockets.slow_s["slow="] = 0.5
+    for number in (1, 2):
+        store.conversations.accept("alice", Send(f"m{number}", "talk", "Hello", "claude"), number)
+
+    outcomes = [outcome async for outcome in relay.relay.go_on(TALK, Shift.of("worker-1", LONG))]
+
+    assert [outcome.readers_left for outcome in outcomes] == [0, 0]
+    assert sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}}]
+    frames = sockets.frames("slow=")
+    called = sockets.order[: sockets.order.index("message")].count("slow=")
+    assert called < len([frame for frame in frames if frame["reply"] == frames[0]["reply"]])
+
+
+async def test_readers_who_are_slower_than_the_function_may_be_are_given_up(
+    relay: Answering, store: Store, sockets: Sockets
+) -> None:
+    store.connections.view(Connection("slow=", "claude", Dialect.RELAY, 1, "alice"), "talk")
+    sockets.slow_s["slow="] = 2.9
+
+    outcome = await relay.answer(said(), "worker-1", 6.0)
+
+    assert (outcome.status, outcome.readers_left) == (Status.INTERRUPTED, 1)
+    assert sockets.frames("c1=")[-1]["code"] == "interrupted"
+
+
+async def test_a_worker_that_dies_while_it_tells_the_end_still_has_the_lease(
+    relay: Answering, store: Store, sockets: Sockets
+) -> None:
+    held: list[bool] = []
+    sockets.post_s = 0.3
+    sockets.on_post = lambda: held.append(store.leases.look(TALK).writer is not None)
+
+    await relay.answer(said(), "worker-1", LONG)
+
+    assert len(held) == len(sockets.posts["c1="])
+    assert all(held)
+
+
 async def test_a_worker_with_little_time_left_calls_a_new_one(
     relay: Answering, store: Store, sockets: Sockets, model: Model
 ) -> None:

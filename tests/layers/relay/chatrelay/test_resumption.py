@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from chatrelay.errors import Duplicate, Forbidden, Superseded
+from chatrelay.errors import Duplicate, Forbidden, Superseded, Unavailable
 from chatrelay.protocol import Acknowledge, Cancel, Dialect, Outbound, Resume, Send
 from chatrelay.reply import Ending, Reply
 from chatrelay.resumption import Resumption
@@ -273,6 +273,29 @@ def test_who_waits_behind_the_dead_is_answered(scene: Scene) -> None:
     scene.resumption.settle(TALK, dead_worker="worker-1")
 
     assert scene.sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}}]
+
+
+def test_who_waits_is_answered_before_anybody_is_told_of_the_dead(scene: Scene) -> None:
+    scene.store.connections.view(connection("v="), "talk")
+    scene.resume(name="late=")
+    wait(scene)
+
+    scene.resumption.settle(TALK, dead_worker="worker-1")
+
+    first, *others = scene.sockets.order
+    assert (first, set(others)) == ("message", {"v=", "late="})
+
+
+def test_who_cannot_be_called_is_an_error_and_the_death_is_told(scene: Scene) -> None:
+    scene.store.connections.view(connection("v="), "talk")
+    wait(scene)
+    scene.sockets.forbids = True
+
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            scene.resumption.settle(TALK, dead_worker="worker-1")
+
+    assert [frame["code"] for frame in scene.sockets.frames("v=")] == ["interrupted"]
 
 
 def test_cancelling_a_reply_that_waits_ends_it(scene: Scene) -> None:

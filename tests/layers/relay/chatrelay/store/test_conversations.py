@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chatrelay.attachments import Attachment
-from chatrelay.errors import Duplicate, Superseded, Upstream
+from chatrelay.errors import Conflict, Duplicate, Superseded, Upstream
 from chatrelay.history import messages
 from chatrelay.protocol import Outbound, Send
 from chatrelay.reply import Ending, Reply
@@ -580,6 +580,45 @@ def test_who_waits_can_have_enough(store: Store, conversations: Conversations) -
     over(store, first, answered(first, "Hi"))
     assert conversations.take_next(TALK, "worker-1") is None
     assert (store.leases.look(TALK).queued, stored_reply(store.table, waiting)["reply_status"]) == (0, "cancelled")
+
+
+# --- left by a deletion that broke off ---
+
+
+@pytest.mark.parametrize("gone", [["#1"], ["#2"], ["#1", "#2"]])
+def test_a_message_that_was_deleted_but_for_its_place_in_the_queue_keeps_nobody_waiting(
+    store: Store, conversations: Conversations, gone: list[str]
+) -> None:
+    deleted = conversations.accept("alice", hello(), 1)
+    conversations.accept("alice", hello(id="m2", content="And?"), 2)
+    store.table.delete_all((TALK.pk, f"TURN#{deleted.turn}{part}") for part in gone)
+
+    taken = conversations.take_next(TALK, "worker-1")
+
+    assert taken is not None
+    assert (taken.send.content, store.leases.look(TALK).queued) == ("And?", 0)
+
+
+def test_a_place_in_the_queue_that_was_deleted_counts_no_more(store: Store, conversations: Conversations) -> None:
+    deleted = conversations.accept("alice", hello(), 1)
+    store.table.delete(TALK.pk, f"QUEUE#{deleted.turn}")
+
+    assert conversations.take_next(TALK, "worker-1") is None
+
+    assert not conversations.accept("alice", hello(id="m2"), 2, worker="worker-2").waits
+
+
+def test_an_id_whose_turn_was_deleted_is_accepted_when_it_comes_again(
+    store: Store, conversations: Conversations
+) -> None:
+    deleted = conversations.accept("alice", hello(), 1, worker="worker-1")
+    over(store, deleted, answered(deleted, "Hi"))
+    store.table.delete_all((TALK.pk, f"TURN#{deleted.turn}{part}") for part in ("#1", "#2"))
+
+    with pytest.raises(Conflict):
+        conversations.accept("alice", hello(), 2, worker="worker-2")
+
+    assert not conversations.accept("alice", hello(), 3, worker="worker-3").waits
 
 
 # --- long ones ---
