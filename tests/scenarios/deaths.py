@@ -11,7 +11,7 @@ from typing import Any
 from infra.local.model import Received
 from infra.local.script import Pause, Script, Send, answer
 from tests.end_to_end.phone import Frame, Phone, trimmed
-from tests.scenarios.stage import Stage, Talk
+from tests.scenarios.stage import Message, Stage, Talk
 
 WORKER = {"function": "MessageFunction"}
 BEAT = {"operation": "UpdateItem", "contains": "SET alive_until_ms = :until"}
@@ -58,6 +58,26 @@ async def a_worker_is_killed_at_any_event_of_the_model(stage: Stage) -> None:
         await stage.play(talk)
 
 
+async def a_worker_dies_when_its_reader_has_left(stage: Stage) -> None:
+    """Nobody is there to be told. Whoever comes back finds the end and what was written, and asks again."""
+    stage.replies_may_break = True
+    kill = {"do": "kill_at_call", **WORKER, **BEAT, "nth": 3, "moment": stage.random.choice(MOMENTS)}
+    await stage.faults(workers=[kill])
+    talk = stage.talk(deltas=150)
+    (message,) = talk.messages
+    async with Phone.connected(talk.relay.websocket, talk.relay.key) as phone:
+        said = {"id": message.id, "content": message.prompt, "conversation": talk.conversation}
+        await phone.say({"action": "send", **said})
+        await phone.hear_until(lambda frame: frame["type"] == "message")
+    ((_, request),) = talk.requests()
+    await stage.end_of(_closing(request))
+    async with Phone.connected(talk.relay.websocket, talk.relay.key) as phone:
+        _judge_broken(stage, message, await _resumed(phone, talk))
+    talk.sender()
+    talk.reader()
+    await stage.play()
+
+
 async def the_deadline_comes_in_mid_reply(stage: Stage) -> None:
     """The function ends a reply in order half a minute before its deadline; what was written of it stays."""
     stage.replies_may_break = True
@@ -66,12 +86,9 @@ async def the_deadline_comes_in_mid_reply(stage: Stage) -> None:
     (message,) = talk.messages
     async with Phone.connected(talk.relay.websocket, talk.relay.key) as phone:
         told = await phone.ask(message.prompt, id=message.id, conversation=talk.conversation)
-        await phone.say({"action": "resume", "conversation": talk.conversation, "offset": 0})
-        again = await phone.hear_until(lambda frame: frame["type"] == "error")
-    text = trimmed(told)
-    if told[-1].get("code") != "interrupted" or not told[-1]["retryable"]:
-        stage.flaws.append(f"the reply was not interrupted: {told[-1]}")
-    if not text or not message.text.startswith(text) or trimmed(again) != text or _ending(again) != _ending(told):
+        again = await _resumed(phone, talk)
+    _judge_broken(stage, message, told)
+    if trimmed(again) != trimmed(told) or _ending(again) != _ending(told):
         stage.flaws.append("what was written in time is not there later")
     if any("timed out" in line for line in talk.relay.log):
         stage.flaws.append("the function ran into its deadline")
@@ -108,6 +125,20 @@ async def silent_workers_are_taken_for_dead(stage: Stage) -> None:
     for said in map(_said_after_its_end, heard):
         if len(said) > 1 or any(frame["type"] != "message" for frame in said):
             stage.flaws.append(f"a worker that was taken for dead went on: {said}")
+
+
+async def _resumed(phone: Phone, talk: Talk) -> list[Frame]:
+    """All that comes of the conversation's broken reply."""
+    await phone.say({"action": "resume", "conversation": talk.conversation, "offset": 0})
+    return await phone.hear_until(lambda frame: frame["type"] == "error")
+
+
+def _judge_broken(stage: Stage, message: Message, told: list[Frame]) -> None:
+    text = trimmed(told)
+    if told[-1].get("code") != "interrupted" or not told[-1]["retryable"]:
+        stage.flaws.append(f"the reply was not interrupted: {told[-1]}")
+    if not text or not message.text.startswith(text):
+        stage.flaws.append("what was written of a broken reply is not there")
 
 
 def _in_talk(stage: Stage, talk: Talk, call: Mapping[str, str]) -> dict[str, Any]:
