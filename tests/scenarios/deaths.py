@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from infra.local.model import Received
-from infra.local.script import Pause, Script, Send, answer
+from infra.local.script import Pause, Script, Send, answer, partial
 from tests.end_to_end.phone import Frame, Phone, trimmed
 from tests.scenarios.stage import Message, Stage, Talk
 
@@ -59,20 +59,26 @@ async def a_worker_is_killed_at_any_event_of_the_model(stage: Stage) -> None:
 
 
 async def a_worker_dies_when_its_reader_has_left(stage: Stage) -> None:
-    """Nobody is there to be told. Whoever comes back finds the end and what was written, and asks again."""
+    """Nobody is there to be told. Whoever comes back finds all that was there at the last heartbeat, and asks again."""
     stage.replies_may_break = True
-    kill = {"do": "kill_at_call", **WORKER, **BEAT, "nth": 3, "moment": stage.random.choice(MOMENTS)}
-    await stage.faults(workers=[kill])
-    talk = stage.talk(deltas=150)
+    talk = stage.talk()
     (message,) = talk.messages
+    written = message.text[: len(message.text) // 2]
+    stalling = Script((*partial(written, delta_chars=5, pause_s=0.02).steps, Pause(math.inf)))
+    talk.relay.plays(message.prompt, _once(stalling, message.script))
     async with Phone.connected(talk.relay.websocket, talk.relay.key) as phone:
         said = {"id": message.id, "content": message.prompt, "conversation": talk.conversation}
         await phone.say({"action": "send", **said})
-        await phone.hear_until(lambda frame: frame["type"] == "message")
+        await phone.hear_until(lambda _: trimmed(phone.frames) == written)
+    kill = {"do": "kill_at_call", **WORKER, **BEAT, "nth": 2, "moment": stage.random.choice(MOMENTS)}
+    await stage.faults(workers=[kill])
     ((_, request),) = talk.requests()
     await stage.end_of(_closing(request))
     async with Phone.connected(talk.relay.websocket, talk.relay.key) as phone:
-        _judge_broken(stage, message, await _resumed(phone, talk))
+        told = await _resumed(phone, talk)
+    _judge_broken(stage, message, told)
+    if trimmed(told) != written:
+        stage.flaws.append("what was there at the last heartbeat is not there later")
     talk.sender()
     talk.reader()
     await stage.play()

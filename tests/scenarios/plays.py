@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from websockets.exceptions import WebSocketException
+
 from tests.conftest import Relay
 from tests.scenarios import deaths, measures, queues
 from tests.scenarios.stage import Row, Stage
@@ -172,6 +174,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     queues.a_queue_of_ten_messages_from_one_device,
     queues.a_queue_of_ten_messages_from_two_devices,
     queues.two_devices_send_different_messages,
+    queues.two_workers_race_for_the_lease,
     queues.a_message_that_waits_is_cancelled,
     queues.a_queue_outlives_its_workers,
     queues.a_queue_outlives_a_deadline,
@@ -188,5 +191,8 @@ def name_of(scenario: Scenario) -> str:
 async def run(scenario: Scenario, relay: Relay, seed: int, scale: float = 1.0) -> Row:
     """One run, judged. `scale` is how much of a heavy scenario is played: a tenth shows whether it works at all."""
     stage = Stage(relay, name_of(scenario), seed, scale)
-    await scenario(stage)
+    try:
+        await scenario(stage)
+    except (TimeoutError, OSError, WebSocketException) as problem:
+        stage.flaws.append(f"the play broke off: {problem!r}")
     return await stage.judge()

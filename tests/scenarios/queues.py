@@ -31,6 +31,18 @@ async def two_devices_send_different_messages(stage: Stage) -> None:
     await stage.play()
 
 
+async def two_workers_race_for_the_lease(stage: Stage) -> None:
+    """Both see that it is free, and reach for it at the same time."""
+    await _warm(stage)
+    talk = stage.talk(messages=2, deltas=20)
+    claims = {"operation": "TransactWriteItems", "contains": [talk.conversation, "worker"], "nth": [1, 2]}
+    await stage.faults(calls=[{"do": "delay", "function": WORKER["function"], **claims, "seconds": 1}])
+    for message in talk.messages:
+        talk.sender(message)
+    talk.reader()
+    await _play_queue(stage, talk)
+
+
 async def a_message_that_waits_is_cancelled(stage: Stage) -> None:
     """The model is never asked, and the next one is answered."""
     await _warm(stage)
