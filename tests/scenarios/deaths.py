@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from infra.local.model import Received
-from infra.local.script import Pause, Script, Send, answer, partial
+from infra.local.script import Pause, Script, Send, answer, stall_after
 from tests.end_to_end.phone import Frame, Phone, trimmed
 from tests.scenarios.stage import Message, Stage, Talk
 
@@ -64,8 +64,7 @@ async def a_worker_dies_when_its_reader_has_left(stage: Stage) -> None:
     talk = stage.talk()
     (message,) = talk.messages
     written = message.text[: len(message.text) // 2]
-    stalling = Script((*partial(written, delta_chars=5, pause_s=0.02).steps, Pause(math.inf)))
-    talk.relay.plays(message.prompt, _once(stalling, message.script))
+    talk.relay.plays(message.prompt, _once(stall_after(written, pause_s=0.02), message.script))
     async with Phone.connected(talk.relay.websocket, talk.relay.key) as phone:
         said = {"id": message.id, "content": message.prompt, "conversation": talk.conversation}
         await phone.say({"action": "send", **said})
