@@ -421,6 +421,15 @@ def test_history_over_the_budget_is_cut_and_the_cut_is_remembered(store: Store, 
     assert asked(conversations, later, 1000)[0] == "q15"
 
 
+def test_a_cut_brings_no_deleted_conversation_back(store: Store, conversations: Conversations) -> None:
+    accepted = fill(store, 0, 10)
+    store.table.delete(TALK.pk, "CONVERSATION")
+
+    assert asked(conversations, accepted, 1000)[0] == "q06"
+
+    assert store.table.get(TALK.pk, "CONVERSATION") is None
+
+
 def test_a_turn_from_before_the_cut_is_still_answered(conversations: Conversations) -> None:
     """Two messages that arrive together may be answered in any order."""
     early = conversations.accept("alice", hello(id="early", content="early"), 1, worker="worker-1")
