@@ -3,13 +3,21 @@
 moto answers each request in a thread of its own, and a transaction that is cancelled puts back the whole table as it
 was when it began: with it goes whatever others have written meanwhile. DynamoDB's transactions are serializable. Where
 DynamoDB would cancel one for a conflict with another, this one waits; a fault plan has the conflicts.
+
+So that nobody waits long, a transaction keeps what was in the partitions that it touches. moto would copy the whole
+table, for each of its writes.
 """
 
+import copy
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import run_simple
 
@@ -32,5 +40,34 @@ class Serialized(DomainDispatcherApplication):
         return answer
 
 
+def keep_partitions_only() -> None:
+    """From now on a transaction copies no more of a table than what it may have to put back."""
+    write_together = DynamoDBBackend.transact_write_items
+
+    def transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
+        touched = {_partition(backend, write) for write in transact_items}
+
+        def kept(table: Table, _: dict[int, Any]) -> Table:
+            changing = {key: copy.deepcopy(table.items[key]) for key in touched & table.items.keys()}
+            snapshot = copy.copy(table)
+            snapshot.items = defaultdict(dict, {**table.items, **changing})
+            return snapshot
+
+        Table.__deepcopy__ = kept  # type: ignore[attr-defined]
+        try:
+            write_together(backend, transact_items)
+        finally:
+            del Table.__deepcopy__  # type: ignore[attr-defined]
+
+    DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[assignment, method-assign]
+
+
+def _partition(backend: DynamoDBBackend, write: dict[str, Any]) -> DynamoType:
+    (operation,) = write.values()
+    table = backend.get_table(operation["TableName"])
+    return DynamoType(operation.get("Item", operation.get("Key"))[table.hash_key_attr])
+
+
 if __name__ == "__main__":
+    keep_partitions_only()
     run_simple("127.0.0.1", int(sys.argv[1]), Serialized(), threaded=True, request_handler=MotoRequestHandler)

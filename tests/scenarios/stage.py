@@ -226,7 +226,8 @@ class Stage:
         later = f"and then? {talk.conversation}"
         async with limit:
             await self.end_of(talk.later().follow())
-        said = [_said(turn) for turn in self._relay.requests_for(later)[-1].body["messages"]]
+        told = [request.body["messages"] for request in self._relay.requests_for(later)]
+        said = [_said(turn) for turn in told[-1]] if told else None
         turns = await asyncio.to_thread(self._rows.turns, talk.conversation)
         if said != _history(talk, turns, later):
             row.flaws.append("the model was told another history than the devices have")
