@@ -1,7 +1,7 @@
 """Everybody who reads along while a reply is written: one outbox a connection, so nobody waits for anybody."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Self
@@ -69,9 +69,10 @@ class Audience:
         for outbox in self.outboxes.values():
             outbox.end(last)
 
-    async def served(self, within_s: float) -> bool:
-        """Whether everybody has everything or is gone, after so many seconds at most."""
-        sending = [outbox.sending for outbox in self.outboxes.values()]
+    async def served(self, within_s: float, among: Collection[str] | None = None) -> bool:
+        """Whether everybody, or the connections `among` them, has everything or is gone, after so many seconds."""
+        chosen = self.outboxes.keys() if among is None else self.outboxes.keys() & among
+        sending = [self.outboxes[connection_id].sending for connection_id in chosen]
         _, pending = await asyncio.wait(sending, timeout=within_s) if sending else ((), ())
         return not pending
 

@@ -18,7 +18,7 @@ from typing import Any
 from chatrelay.attachments import ATTACHMENTS_LIMIT, Attachment, file_id
 from chatrelay.errors import InvalidMessage, Told, TooLarge
 from chatrelay.reply import Aside
-from chatrelay.text import whole
+from chatrelay.text import fitting, whole
 
 VERSION = 1
 SUBPROTOCOL = "chatrelay.v1"
@@ -322,11 +322,17 @@ def typing(origin: Origin, message_id: str) -> Outbound:
 
 
 def user(origin: Origin, message_id: str, content: str, attachments: Sequence[Attachment] = ()) -> Outbound:
-    """The user's message, for the user's other devices in this conversation."""
+    """The user's message, for the user's other devices in this conversation.
+
+    Of one that is too long for a frame it has the beginning, and says so: ``truncated``.
+    """
     fields: dict[str, Any] = {"id": message_id, **origin.fields()}
     if attachments:
         fields["attachments"] = [described(attachment) for attachment in attachments]
-    return Outbound("user", content, fields)
+    beginning = fitting(content, _room_bytes(Outbound("user", "", {**fields, "truncated": True})))
+    if len(beginning) < len(content):
+        fields["truncated"] = True
+    return Outbound("user", beginning, fields)
 
 
 def described(attachment: Attachment) -> dict[str, Any]:
@@ -347,8 +353,11 @@ def aside(origin: Origin, told: Aside) -> Outbound:
 
 def message_room_bytes(origin: Origin) -> int:
     """How many bytes of text a ``message`` frame has room for; that of an aside has more."""
-    longest = message(origin, OFFSET_LIMIT, "").encode(datetime.now(UTC).replace(microsecond=1))
-    return FRAME_LIMIT_BYTES - len(longest)
+    return _room_bytes(message(origin, OFFSET_LIMIT, ""))
+
+
+def _room_bytes(empty: Outbound) -> int:
+    return FRAME_LIMIT_BYTES - len(empty.encode(datetime.now(UTC).replace(microsecond=1)))
 
 
 def complete(

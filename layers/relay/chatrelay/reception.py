@@ -1,11 +1,12 @@
 """Whatever comes in before any model is asked: greetings, authentication, refusals; messages are handed on."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from chatrelay import protocol
-from chatrelay.errors import Duplicate, Gone, InvalidMessage, Told, Unauthorized
+from chatrelay.errors import Duplicate, Gone, InvalidMessage, PostError, Told, Unauthorized
 from chatrelay.gateway import Gateway
 from chatrelay.protocol import (
     Acknowledge,
@@ -84,7 +85,7 @@ class Reception:
         except Told as problem:
             self.tell(frame, problem)
         except Gone:
-            self._connections.close(frame.connection_id)
+            self._forget(frame.connection_id)
         return None
 
     def attach(self, frame: Frame, message: Message, reply: str) -> None:
@@ -99,7 +100,7 @@ class Reception:
         except Told as problem:
             self.tell(frame, problem)
         except Gone:
-            self._connections.close(frame.connection_id)
+            self._forget(frame.connection_id)
 
     def keep(self, user: str, send: Send, received_ms: int) -> str:
         """Stores a message that came by another way than a socket, and calls a worker for it; gives its reply's id.
@@ -114,8 +115,8 @@ class Reception:
         return reply
 
     def message(self, frame: Frame) -> Message | None:
-        """The message in `frame`, answering nothing; None if it is no message, or not of a user who is still there."""
-        connection = self._connections.get(frame.connection_id)
+        """The message in `frame`, answering nothing; None if it is no message, or nobody's."""
+        connection = self._connections.get(frame.connection_id) or self._connections.former(frame.connection_id)
         if connection is None or connection.user is None:
             return None
         try:
@@ -129,12 +130,19 @@ class Reception:
         try:
             self._post(frame.connection_id, protocol.error(problem, message_id=protocol.claimed_id(frame.body)))
         except Gone:
-            self._connections.close(frame.connection_id)
+            self._forget(frame.connection_id)
+
+    def _forget(self, connection_id: str) -> None:
+        """A socket that is still open, whatever we were told, closes: its client connects again."""
+        self._connections.close(connection_id)
+        with suppress(PostError):
+            self._gateway.close(connection_id)
 
     def _receive(self, frame: Frame) -> Message | None:
         connection = self._connections.get(frame.connection_id)
         if connection is None:
-            raise Gone
+            self._forget(frame.connection_id)
+            return self.message(frame)  # its sender has left, and wants an answer all the same
         if connection.user is None:
             self._first_frame(connection, frame)
             return None

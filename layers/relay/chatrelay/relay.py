@@ -9,6 +9,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from chatrelay import endings, protocol
 from chatrelay.agents import Agent
@@ -46,6 +47,8 @@ LAST_S = 5
 """What a function needs to end by itself."""
 GRACE_S = 1.0
 """How long readers may be behind at the end of a reply, before the conversation goes on without them."""
+APP_GRACE_S = 20.0
+"""The same for the BuilderOS app, which cannot tell one reply's text from the next one's."""
 FRESH_WORKER_S = 300
 """A message that waited gets a new worker if this one has less time left."""
 
@@ -175,7 +178,7 @@ class Relay:
         reply = Reply(accepted.origin.reply)
         pulse = Pulse()
         async with Audience(reply, accepted.origin, partial(self._post_alive, pulse)) as audience:
-            await self._seat(audience, accepted)
+            apps = await self._seat(audience, accepted)
             async with self._listening(accepted, reply, audience, pulse) as stop:
                 writing = self._copy(accepted, reply, audience)
                 last = await self._write(writing, stop, accepted, reply, shift.left_s - ORDERLY_END_S)
@@ -185,6 +188,7 @@ class Relay:
                     await asyncio.to_thread(self._announce, accepted)
                 audience.end(last)
                 await audience.served(GRACE_S)  # if we die before that, whoever buries us tells them
+                await audience.served(APP_GRACE_S, among=apps)
             pulse.last_s = math.inf  # what is stored may be said, however long it takes
             signals = await self._let_go(accepted)
             await self._admit(audience, accepted, signals, {})
@@ -206,15 +210,20 @@ class Relay:
         with suppress(Unavailable):  # the reply is kept, and is seen when its user looks
             self._bell.ring(Whereabouts(accepted.origin.reply, accepted.place, accepted.turn))
 
-    async def _seat(self, audience: Audience, accepted: Accepted) -> None:
-        """All the user's connections that show the conversation. The sender's knows what the message was."""
+    async def _seat(self, audience: Audience, accepted: Accepted) -> set[str]:
+        """All the user's connections that show the conversation. The sender's knows what the message was.
+
+        Those of the BuilderOS app.
+        """
         typing = _typing(accepted)
         send = accepted.send
         said = protocol.user(accepted.origin, send.id, send.content, send.attachments)
-        for viewer in await asyncio.to_thread(self._connections.viewers, accepted.place):
+        viewers = await asyncio.to_thread(self._connections.viewers, accepted.place)
+        for viewer in viewers:
             first = [typing] if viewer.connection_id == accepted.sender else [said, typing]
             asides = viewer.dialect is Dialect.RELAY  # the app ignores them, and each would cost it a quiet time
             await audience.join(viewer.connection_id, first, PACING[viewer.dialect], asides=asides)
+        return {viewer.connection_id for viewer in viewers if viewer.dialect is Dialect.BUILDEROS}
 
     async def _forget_gone(self, audience: Audience, accepted: Accepted) -> None:
         for connection_id, outbox in audience.outboxes.items():
@@ -233,7 +242,7 @@ class Relay:
     async def _write(
         self,
         writing: Coroutine[None, None, Ending],
-        stop: "asyncio.Task[None]",
+        stop: "asyncio.Future[None]",
         accepted: Accepted,
         reply: Reply,
         time_s: float,
@@ -241,7 +250,8 @@ class Relay:
         """Lets the model write until it has ended, somebody says stop or the time is over; says how: the last frame."""
         copying = asyncio.create_task(writing)
         try:
-            await asyncio.wait({copying, stop}, timeout=time_s, return_when=asyncio.FIRST_COMPLETED)
+            awaited: set[asyncio.Future[Any]] = {copying, stop}
+            await asyncio.wait(awaited, timeout=time_s, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
                 stop.result()
                 return endings.cancel(accepted.origin, reply)
@@ -276,20 +286,25 @@ class Relay:
     @asynccontextmanager
     async def _listening(
         self, accepted: Accepted, reply: Reply, audience: Audience, pulse: Pulse
-    ) -> AsyncIterator["asyncio.Task[None]"]:
-        """We live, and hear, as long as the block runs. The task is done when we are told to stop."""
-        listening = asyncio.create_task(self._listen(accepted, reply, audience, pulse))
+    ) -> AsyncIterator["asyncio.Future[None]"]:
+        """We live, and hear, as long as the block runs.
+
+        What it gives is done when we are told to stop; it raises ``Superseded`` if somebody has declared us dead.
+        """
+        stop = asyncio.get_running_loop().create_future()
+        listening = asyncio.create_task(self._listen(accepted, reply, audience, pulse, stop))
+        listening.add_done_callback(partial(_pass_on, stop))
         try:
-            yield listening
+            yield stop
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
+            stop.cancel()
 
-    async def _listen(self, accepted: Accepted, reply: Reply, audience: Audience, pulse: Pulse) -> None:
-        """Twice a second: keeps what is written, says that we live, lets in whoever asks. Returns when told to stop.
-
-        Raises ``Superseded`` if somebody has declared us dead.
-        """
+    async def _listen(
+        self, accepted: Accepted, reply: Reply, audience: Audience, pulse: Pulse, stop: "asyncio.Future[None]"
+    ) -> None:
+        """Twice a second: keeps what is written, says that we live, lets in whoever asks, passes on when to stop."""
         kept = Cursor()
         admitted: dict[str, int] = {}
         now_s = asyncio.get_running_loop().time
@@ -301,8 +316,8 @@ class Relay:
                 asked_s = time.monotonic()
                 signals = await asyncio.to_thread(self._leases.heartbeat, accepted.place, accepted.origin.epoch)
                 pulse.last_s = asked_s
-                if signals.cancel:
-                    return
+                if signals.cancel and not stop.done():
+                    stop.set_result(None)
                 await self._admit(audience, accepted, signals, admitted)
             with suppress(Unavailable):
                 await self._journal(reply, kept)
@@ -350,6 +365,13 @@ class Relay:
             except Superseded:
                 break
         return Signals({}, cancel=False)
+
+
+def _pass_on(stop: "asyncio.Future[None]", listening: "asyncio.Task[None]") -> None:
+    """A listener that fails is heard by whoever waits for its word, if anybody still does."""
+    if not listening.cancelled() and (problem := listening.exception()) is not None and not stop.done():
+        stop.set_exception(problem)
+        stop.exception()
 
 
 def _typing(accepted: Accepted) -> Outbound:

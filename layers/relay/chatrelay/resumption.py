@@ -1,14 +1,14 @@
 """Takes up a reply again that a client has lost sight of, stops one, and buries one whose worker is dead."""
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 
 from chatrelay import endings, protocol
 from chatrelay.coalesce import Cursor
-from chatrelay.errors import Forbidden, Interrupted, PostError, Superseded, Unavailable
+from chatrelay.errors import Conflict, Forbidden, Interrupted, PostError, Superseded, Unavailable
 from chatrelay.gateway import CONCURRENT_POSTS, Gateway
 from chatrelay.protocol import Acknowledge, Cancel, Outbound, Resume
 from chatrelay.reply import Reply
@@ -19,6 +19,9 @@ from chatrelay.store.place import Place
 from chatrelay.store.replies import Replies, Whereabouts
 from chatrelay.workers import Bell, Workers
 
+CANCEL_TRIES = 5
+TELL_S = 3.0
+"""How long a farewell to all is waited for. Who cannot be reached by then has to ask again."""
 DIED = "The answer broke off. Send the message again."
 
 
@@ -72,15 +75,13 @@ class Resumption:
         return None if writer is None else writer.reply
 
     def cancel(self, user: str, asked: Cancel) -> None:
-        """The worker is asked to stop. A reply that has ended stays as it is. Raises ``Forbidden``."""
+        """The worker is asked to stop. A reply that has ended stays as it is. Raises ``Forbidden``, ``Conflict``."""
         where = self._find(user, asked.reply)
-        while not self._leases.cancel(where.place, where.reply):
-            stored = self._conversations.stored(where)
-            if stored is None or stored.origin.reply != where.reply or not stored.waits:
-                self.settle(where.place)
+        for _ in range(CANCEL_TRIES):
+            if self._leases.cancel(where.place, where.reply) or self._withdraw(where):
+                self.settle(where.place)  # a worker that is dead hears nothing
                 return
-            if self._withdraw(where, stored):
-                return
+        raise Conflict(where.reply)
 
     def acknowledge(self, user: str, device: str | None, asked: Acknowledge) -> None:
         """The device has shown the reply so far. One without a name gets no pushes to spare. Raises ``Forbidden``."""
@@ -116,16 +117,16 @@ class Resumption:
         if lease.writer is None or not (lease.expired or lease.writer.worker == dead_worker):
             yield lease
             return
-        fence = self._leases.declare_dead(place, lease.writer.reply, dead_worker)
-        if fence is None:  # it has been heard meanwhile
+        dead = self._leases.declare_dead(place, lease.writer.reply, dead_worker)
+        if dead is None:  # it has been heard meanwhile
             yield self._leases.look(place)
             return
         where = Whereabouts(lease.writer.reply, place, lease.writer.turn)
-        interrupted = self._interrupt(where)
+        interrupted = self._interrupt(where, cancelled=dead.cancelled)
         stored = self._conversations.stored(where)
         if not interrupted and stored is not None and stored.is_complete:
             self._announce(where)  # the worker may have died before it could
-        waiting = self._let_go(place, fence)
+        waiting = self._let_go(place, dead.fence)
         try:
             yield self._leases.look(place)
         finally:
@@ -137,7 +138,9 @@ class Resumption:
         viewers = {viewer.connection_id for viewer in self._connections.viewers(place)}
         posting = [partial(self._send, each, stored, offset) for each, offset in waiting.items()]
         posting += [partial(self._post, each, last) for each in viewers - waiting.keys()]
-        list(self._posting.map(_try, posting))
+        done, _ = wait([self._posting.submit(_try, post) for post in posting], TELL_S)
+        for each in done:
+            each.result()
 
     def _let_go(self, place: Place, fence: int) -> Mapping[str, int]:
         """Those who have asked. None if another burial has overtaken this one, which tells them."""
@@ -150,18 +153,22 @@ class Resumption:
         with suppress(Unavailable):
             self._bell.ring(where)
 
-    def _interrupt(self, where: Whereabouts) -> bool:
-        """False if it had ended before its worker died."""
+    def _interrupt(self, where: Whereabouts, *, cancelled: bool) -> bool:
+        """False if it had ended before its worker died. Its user may have had enough of it by then."""
         stored = self._conversations.stored(where)
         if stored is None or stored.last is not None:
             return False
         reply = Reply(where.reply)
         reply.append(self._replies.journaled(where.reply))
-        last = endings.break_off(stored.origin, reply, Interrupted(DIED))
+        died = partial(endings.break_off, problem=Interrupted(DIED))
+        last = (endings.cancel if cancelled else died)(stored.origin, reply)
         return self._conversations.interrupt(where, reply, last)
 
-    def _withdraw(self, where: Whereabouts, stored: StoredReply) -> bool:
-        """False if its turn has come meanwhile."""
+    def _withdraw(self, where: Whereabouts) -> bool:
+        """A reply that waits is ended. False if its turn has come meanwhile."""
+        stored = self._conversations.stored(where)
+        if stored is None or stored.origin.reply != where.reply or not stored.waits:
+            return True
         reply = Reply(where.reply)
         last = endings.cancel(stored.origin, reply)
         withdrawn = self._conversations.withdraw(where, reply, last)

@@ -11,6 +11,8 @@ from chatrelay.store.table import KNOWN, Item, Table
 LIFE_S = 2 * 60 * 60 + 10 * 60
 """API Gateway closes every socket after two hours; ten minutes are for clocks and late frames."""
 BUCKET_S = 600
+FORMER_S = 15 * 60
+"""Longer than an event waits for a function."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,21 @@ class Connections:
         return replace(connection, user=user)
 
     def close(self, connection_id: str) -> None:
-        """Forgets the connection. Twice does no harm."""
-        item = self._table.delete(f"CONNECTION#{connection_id}", "CONNECTION")
+        """The connection is no more. Twice does no harm."""
+        pk = f"CONNECTION#{connection_id}"
+        if (known := self._table.get(pk, "CONNECTION")) is None:
+            return
+        self._table.put({**known, "sk": "FORMER", "expires_at": int(self._clock()) + FORMER_S})
+        item = self._table.delete(pk, "CONNECTION")
         if item is not None:
             connection = _connection(item)
             self._count(connection, -1)
             self._look_away(connection)
+
+    def former(self, connection_id: str) -> Connection | None:
+        """A connection that has closed not long ago, as it was: what it said may come after that. None otherwise."""
+        item = self._table.get(f"CONNECTION#{connection_id}", "FORMER")
+        return None if item is None else _connection(item)
 
     def view(self, connection: Connection, conversation: str) -> None:
         """The connection shows `conversation` from now on, and the one before no more."""

@@ -123,9 +123,11 @@ class Conversations:
                 return begun
             if owed[0] in refused:
                 return None
-        queued = Put({"pk": accepted.place.pk, "sk": f"QUEUE#{accepted.turn}"})
-        refused = self._table.write_together(*writes(accepted), queued, self._leases.wait(accepted.place))
-        return None if refused else accepted
+        queued: list[Write] = [Put({"pk": accepted.place.pk, "sk": f"QUEUE#{accepted.turn}"})]
+        queued.append(self._leases.wait(accepted.place))
+        if worker is not None:  # it may die before it has looked whether anybody writes
+            queued.append(self._leases.signed(accepted.place, worker))
+        return None if self._table.write_together(*writes(accepted), *queued) else accepted
 
     def _first_try(self, owed: Accepted) -> list[Write]:
         pk, send = owed.place.pk, owed.send
@@ -220,8 +222,9 @@ class Conversations:
         turn = head["sk"].removeprefix("QUEUE#")
         parts = {f"TURN#{turn}#1", f"TURN#{turn}#2"}
         missing = parts - {item["sk"] for item in self._table.query(place.pk, min(parts), max(parts))}
-        proof = [Delete(place.pk, part, NEW) for part in missing]
-        self._table.write_together(Delete(place.pk, head["sk"], KNOWN), self._leases.wait(place, -1), *proof)
+        if missing:  # or it was only half stored when we looked before
+            proof = [Delete(place.pk, part, NEW) for part in missing]
+            self._table.write_together(Delete(place.pk, head["sk"], KNOWN), self._leases.wait(place, -1), *proof)
 
     def history(self, accepted: Accepted, budget_tokens: int) -> list[Turn]:
         """The turns up to and with the accepted one, within the budget. A cut is remembered: see ``window``.

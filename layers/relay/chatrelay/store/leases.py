@@ -50,12 +50,16 @@ class Writer:
 
 @dataclass(frozen=True)
 class Lease:
-    """How things stood. `writer` is None if the lease is free; `expired` if it has been silent for too long."""
+    """How things stood. `writer` is None if the lease is free; `expired` if it has been silent for too long.
+
+    `cancelled` says that its user has had enough of what is being written.
+    """
 
     fence: int = 0
     queued: int = 0
     writer: Writer | None = None
     expired: bool = False
+    cancelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,7 @@ class Leases:
 
     def look(self, place: Place) -> Lease:
         """The lease as it is now."""
-        item = self._table.get(place.pk, "LEASE") or {}
-        fence, queued = int(item.get("fence", 0)), int(item.get("queued", 0))
-        if "reply" not in item:
-            return Lease(fence, queued)
-        writer = Writer(item["reply"], item["turn"], item["worker"])
-        return Lease(fence, queued, writer, expired=int(item["alive_until_ms"]) < self._now_ms())
+        return self._lease(self._table.get(place.pk, "LEASE") or {})
 
     # --- parts of transactions ---
 
@@ -173,17 +172,25 @@ class Leases:
 
     def subscribe(self, place: Place, reply: str, connection_id: str, offset: int) -> bool:
         """Lets a connection read along, from UTF-16 `offset` on. False if no live worker writes `reply`."""
-        names = {"#connection": connection_id}
-        return self._signal(place, reply, "SET subscribers.#connection = :offset", {":offset": offset}, names)
+        return self._table.update(
+            place.pk,
+            "LEASE",
+            "SET subscribers.#connection = :offset",
+            {":reply": reply, ":now": self._now_ms(), ":offset": offset},
+            condition="reply = :reply AND alive_until_ms >= :now",
+            names={"#connection": connection_id},
+        )
 
     def cancel(self, place: Place, reply: str) -> bool:
-        """Asks the writer to stop. False if no live worker writes `reply`."""
-        return self._signal(place, reply, "SET cancel_asked = :asked", {":asked": True}, None)
+        """Asks the writer to stop, or whoever buries it. False if nobody writes `reply`."""
+        values = {":reply": reply, ":asked": True}
+        return self._table.update(place.pk, "LEASE", "SET cancel_asked = :asked", values, condition="reply = :reply")
 
-    def declare_dead(self, place: Place, reply: str, worker: str | None = None) -> int | None:
+    def declare_dead(self, place: Place, reply: str, worker: str | None = None) -> Lease | None:
         """Fences off the writer of `reply` after its silence, or at once if it is the `worker` known to be dead.
 
-        From here on nothing counts that it does. The new fence; None if it has been heard meanwhile, or has ended.
+        From here on nothing counts that it does. How things stand then; None if it has been heard meanwhile, or has
+        ended.
         """
         item = self._table.exchange(
             place.pk,
@@ -193,7 +200,7 @@ class Leases:
             "reply = :reply AND (alive_until_ms < :now OR worker = :worker)",
             "ALL_NEW",
         )
-        return None if item is None else int(item["fence"])
+        return None if item is None else self._lease(item)
 
     def nobody_waits(self, place: Place, seen: Lease) -> None:
         """None waits, whatever was counted, if the lease is free and unchanged since `seen`."""
@@ -211,10 +218,13 @@ class Leases:
         item = self._table.exchange(place.pk, "LEASE", expression, {":none": 0, ":one": 1}, KNOWN, "ALL_NEW")
         return Lease() if item is None else Lease(int(item["fence"]), int(item["queued"]))
 
-    def _signal(self, place: Place, reply: str, change: str, values: Item, names: dict[str, str] | None) -> bool:
-        alive = {":reply": reply, ":now": self._now_ms()}
-        condition = "reply = :reply AND alive_until_ms >= :now"
-        return self._table.update(place.pk, "LEASE", change, {**values, **alive}, condition=condition, names=names)
+    def _lease(self, item: Item) -> Lease:
+        fence, queued = int(item.get("fence", 0)), int(item.get("queued", 0))
+        if "reply" not in item:
+            return Lease(fence, queued)
+        writer = Writer(item["reply"], item["turn"], item["worker"])
+        expired = int(item["alive_until_ms"]) < self._now_ms()
+        return Lease(fence, queued, writer, expired, cancelled="cancel_asked" in item)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

