@@ -13,7 +13,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 import chatrelay
 from chatrelay import protocol, uploads
 from chatrelay.attachments import PATH
-from chatrelay.errors import Forbidden, Internal, InvalidMessage, Told, TooLarge, Unauthorized, Unavailable
+from chatrelay.errors import Forbidden, Internal, InvalidMessage, NoSuchAgent, Told, TooLarge, Unauthorized, Unavailable
 from chatrelay.identity import credential, lower_case
 from chatrelay.protocol import AGENTS, Dialect
 from chatrelay.push import registration
@@ -96,6 +96,8 @@ def message(**_: str) -> tuple[dict[str, Any], int]:
     event = app.current_event
     named = event.path_parameters["conversation"]
     send = protocol.parse_posted(event.decoded_body, conversation=named, agent=protocol.AGENTS[0])
+    if send.agent not in wiring.agents:
+        raise NoSuchAgent(send.agent)
     if send.attachments:
         send = wiring.files.checked(user, send)
     reply = wiring.reception.keep(user, send, event.request_context.time_epoch)

@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import Relay
 from tests.end_to_end.builderos import App
 from tests.end_to_end.phone import Phone, assembled, proves
+from tests.end_to_end.test_one_by_one import post
 from tests.infra.bridgehub.sidecars import BRIDGEHUB, TOKEN, gone, needs_node, starting, stayers
 
 pytestmark = needs_node
@@ -50,6 +51,16 @@ async def test_an_answer_of_codex_is_resumed(relay: Relay, conversation: str) ->
         await phone.say({"action": "resume", "reply": frames[0]["reply"], "offset": offset})
         rest = await phone.hear_until(lambda frame: frame["type"] == "complete")
     assert assembled(rest, since=offset) == LONG.encode("utf-16-le")[2 * offset :].decode("utf-16-le")
+
+
+async def test_a_message_for_codex_by_http_is_answered(relay: Relay, conversation: str) -> None:
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.say({"action": "hello", "conversation": conversation})
+        await phone.hear()
+        posted = await post(relay, conversation, id="m1", content="say By HTTP", agent="codex")
+        heard = await phone.hear_until(lambda frame: frame["type"] in ("complete", "error"))
+    assert posted.status_code == 202
+    assert assembled(heard) == "By HTTP"
 
 
 async def test_what_bridgehub_refuses_is_told(relay: Relay, conversation: str) -> None:

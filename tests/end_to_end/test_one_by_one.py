@@ -117,19 +117,28 @@ async def test_a_message_too_long_for_a_frame_goes_by_http(relay: Relay, convers
         ({"id": "m1", "content": 7}, 400, "invalid_message", "content: must be a string"),
         ({"id": "m1", "content": "hi", "agent": "hal"}, 400, "invalid_message", "agent: must be one of claude, codex"),
         (
+            {"id": "m1", "content": "hi", "agent": "codex"},
+            400,
+            "invalid_message",
+            "Codex is not connected to this relay yet.",
+        ),
+        (
             {"id": "m1", "content": "漢" * 100_001},
             413,
             "too_large",
             "content: must have at most 300000 bytes of UTF-8, has 300003",
         ),
     ],
-    ids=["no id", "no content", "blank", "no text", "no such agent", "too long"],
+    ids=["no id", "no content", "blank", "no text", "no such agent", "an agent not here", "too long"],
 )
-async def test_a_bad_message_by_http_is_told_by_field(
+async def test_a_bad_message_by_http_is_told_by_field_and_not_kept(
     relay: Relay, conversation: str, fields: Frame, status: int, code: str, sentence: str
 ) -> None:
     refused = await post(relay, conversation, **fields)
+    async with httpx.AsyncClient(headers={"X-API-Key": relay.key}, timeout=30) as client:
+        opened = await client.get(refused.url)
     assert (refused.status_code, refused.json()) == (status, {"error": sentence, "code": code})
+    assert opened.status_code == 403, "there is no such conversation"
 
 
 @pytest.mark.parametrize("key", ["", "crk_wrong"])

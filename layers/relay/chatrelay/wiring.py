@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from chatrelay.files import Files
 from chatrelay.gateway import Gateway
+from chatrelay.protocol import AGENTS
 from chatrelay.push import Environment as PushEnvironment
 from chatrelay.push import Platform, Service
 from chatrelay.reception import Reception
@@ -80,6 +81,11 @@ class Wiring:
     @cached_property
     def files(self) -> Files:
         return Files.connect(self.environment.text("FILES_BUCKET"))
+
+    @cached_property
+    def agents(self) -> tuple[str, ...]:
+        """The names of those whom this deployment has; none of them is built for it."""
+        return AGENTS if self.environment.text("CODEX_BACKEND") != "none" else ("claude",)
 
     @cached_property
     def relay(self) -> "Relay":
