@@ -4,14 +4,15 @@ A function of its own, so that a push can neither delay nor break a reply.
 """
 
 import asyncio
+from functools import cache
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from chatrelay.notifier import Outcome
-from chatrelay.push import Delivered, Misconfigured, Notification, Rejected
+from chatrelay.notifier import NotServed, Outcome
+from chatrelay.push import Delivered, Misconfigured, Notification, Platform, Rejected
 from chatrelay.store.place import Place
 from chatrelay.store.replies import Whereabouts
 from chatrelay.text import utf16_length
@@ -58,3 +59,11 @@ def _record(outcome: Outcome) -> None:
         logger.error("this deployment cannot push", reason=misconfigured.reason)
     for rejected in outcome.of(Rejected):
         logger.error("a push was not understood", reason=rejected.reason)
+    for unserved in outcome.of(NotServed):
+        _note(unserved.platform)
+
+
+@cache
+def _note(platform: Platform) -> None:
+    """Once in this environment: it may be meant, and would come with every reply."""
+    logger.warning("no push service is set up for this platform", platform=platform.value)

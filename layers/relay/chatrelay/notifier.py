@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from chatrelay.errors import PushesOwed
-from chatrelay.push import Dead, Delivered, Device, Later, Misconfigured, Notification, Platform, Service, Verdict
+from chatrelay.push import Dead, Delivered, Device, Later, Notification, Platform, Service, Verdict
 from chatrelay.store.devices import Devices
 from chatrelay.store.pushes import Claim, Pushes
 
@@ -21,7 +21,14 @@ class ToldBefore:
     """An earlier call has settled this phone's push."""
 
 
-Result = Verdict | ToldBefore
+@dataclass(frozen=True)
+class NotServed:
+    """This deployment does without pushes to phones of that platform."""
+
+    platform: Platform
+
+
+Result = Verdict | ToldBefore | NotServed
 T = TypeVar("T")
 
 
@@ -80,10 +87,13 @@ class Notifier:
         return Outcome(results)
 
     async def _push(self, device: Device, notification: Notification, until_s: float) -> Result:
+        service = self._services.get(device.platform)
+        if service is None:
+            return NotServed(device.platform)
         kept = await self._patiently(lambda: self._claim(device, notification, until_s), until_s)
         if kept is not None:
             return kept
-        verdict = await self._patiently(lambda: self._send(device, notification, until_s), until_s)
+        verdict = await self._patiently(lambda: _send(service, device, notification, until_s), until_s)
         if not isinstance(verdict, Later):
             await asyncio.to_thread(self._settle, device, notification, verdict)
         return verdict
@@ -111,19 +121,17 @@ class Notifier:
             case Claim.ANOTHERS:
                 return Later("another call is at it")
 
-    async def _send(self, device: Device, notification: Notification, until_s: float) -> Verdict:
-        service = self._services.get(device.platform)
-        if service is None:
-            return Misconfigured(f"no service for {device.platform.value}")
-        try:
-            async with asyncio.timeout_at(until_s):
-                return await service.send(device, notification)
-        except TimeoutError:
-            return Later("no time left")
-
     def _settle(self, device: Device, notification: Notification, verdict: Verdict) -> None:
         self._pushes.settle(notification.reply, device.id)
         if isinstance(verdict, Dead):
             self._devices.forget(device, verdict.before_ms)
         if isinstance(verdict, Delivered) and verdict.environment is not device.environment:
             self._devices.found(device, verdict.environment)
+
+
+async def _send(service: Service, device: Device, notification: Notification, until_s: float) -> Verdict:
+    try:
+        async with asyncio.timeout_at(until_s):
+            return await service.send(device, notification)
+    except TimeoutError:
+        return Later("no time left")

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from chatrelay.errors import PushesOwed, Upstream
-from chatrelay.notifier import Notifier, Outcome, ToldBefore
+from chatrelay.notifier import Notifier, NotServed, Outcome, ToldBefore
 from chatrelay.push import (
     Dead,
     Delivered,
@@ -372,14 +372,16 @@ async def test_what_is_our_fault_is_told_and_not_tried_again_and_the_device_is_k
     outcome.raise_for_owed()
 
 
-async def test_a_platform_that_is_not_set_up_is_our_configuration(
-    devices: Devices, pushes: Pushes, phones: Phones
+async def test_a_platform_that_is_not_set_up_is_nobodys_fault_and_may_be_set_up_later(
+    notifier: Notifier, devices: Devices, pushes: Pushes, phones: Phones
 ) -> None:
     devices.register("alice", PHONE)
     devices.register("alice", ROBOT)
+    for_iphones = Notifier(devices, pushes, {Platform.IOS: phones}, previews=True)
 
-    outcome = await Notifier(devices, pushes, {Platform.IOS: phones}, previews=True).notify(
-        "alice", HELLO, (), BUDGET_S
-    )
+    outcome = await for_iphones.notify("alice", HELLO, (), BUDGET_S)
+    later = await notifier.notify("alice", HELLO, (), BUDGET_S)
 
-    assert outcome == Outcome({"phone": DELIVERED, "robot": Misconfigured("no service for android")})
+    assert outcome == Outcome({"phone": DELIVERED, "robot": NotServed(Platform.ANDROID)})
+    outcome.raise_for_owed()
+    assert later == Outcome({"phone": ToldBefore(), "robot": DELIVERED})

@@ -1,0 +1,67 @@
+"""``functions/notify`` as Lambda calls it: what it logs and counts, by which the alarm goes off."""
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from chatrelay.protocol import Outbound, Send
+from chatrelay.push import Platform
+from chatrelay.push.registration import Registration
+from chatrelay.reply import Ending, Reply
+from chatrelay.store.devices import Devices
+from infra.local.services import CREDENTIALS, Services
+from tests.layers.relay.chatrelay.conftest import REPOSITORY, Store
+
+CONTEXT = SimpleNamespace(
+    function_name="notify",
+    memory_limit_in_mb=512,
+    invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:notify",
+    aws_request_id="r1",
+    get_remaining_time_in_millis=lambda: 60_000,
+)
+PUSH = ("APNS_SECRET", "APNS_TEAM", "APNS_KEY_ID", "APNS_BUNDLE", "APNS_URL", "APNS_SANDBOX_URL", "FCM_URL")
+
+
+@pytest.fixture
+def function(aws: Services, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """Deployed without Apple's key, and with something else in the place of Google's."""
+    aws.client("secretsmanager").create_secret(Name="google", SecretString="none of Google's")
+    variables = {**dict.fromkeys(PUSH, ""), "FCM_SECRET": "google", "PUSH_PREVIEW": "true"}
+    variables |= {"TABLE_NAME": store.table.name, "AWS_ENDPOINT_URL": aws.endpoint, "AWS_DEFAULT_REGION": "us-east-1"}
+    variables |= {"POWERTOOLS_SERVICE_NAME": "chat-relay", "POWERTOOLS_METRICS_NAMESPACE": "ChatRelay"}
+    for name, value in {**variables, **CREDENTIALS}.items():
+        monkeypatch.setenv(name, value)
+    found = importlib.util.spec_from_file_location("notify", REPOSITORY / "functions" / "notify" / "app.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    yield module
+    module.runner.close()
+
+
+def complete_reply(store: Store) -> dict[str, str]:
+    """The event that tells of one."""
+    accepted = store.conversations.accept("alice", Send("m1", "talk", "Hello", "claude"), 1, worker="worker-1")
+    reply = Reply(accepted.origin.reply)
+    reply.append("Good morning")
+    reply.complete(Ending("end_turn", "claude", {"output_tokens": 3}, [{"type": "text", "text": "Good morning"}]))
+    store.conversations.finish(accepted, reply, Outbound("complete"))
+    return {"user": "alice", "conversation": "talk", "reply": accepted.origin.reply, "turn": accepted.turn}
+
+
+def test_a_service_that_refuses_raises_the_alarm_and_a_platform_without_one_is_noted_once(
+    function: ModuleType, store: Store, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    devices = Devices(store.table)
+    for device, platform in (("phone", Platform.IOS), ("tablet", Platform.IOS), ("robot", Platform.ANDROID)):
+        devices.register("alice", Registration(device, device, platform))
+
+    function.handler(complete_reply(store), CONTEXT)
+
+    metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert [each["PushesMisconfigured"] for each in metrics] == [[1.0]]
+    assert caplog.messages == ["this deployment cannot push", "no push service is set up for this platform"]
