@@ -1,7 +1,9 @@
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import boto3
 import pytest
@@ -28,6 +30,14 @@ settings.load_profile("relay")
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 NUMBERS = count(1)
+CONTEXT = SimpleNamespace(
+    function_name="function",
+    memory_limit_in_mb=512,
+    invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:function",
+    aws_request_id="r1",
+    get_remaining_time_in_millis=lambda: 60_000,
+)
+"""What Lambda tells a function of the call."""
 
 
 @pytest.fixture(scope="session")
@@ -118,3 +128,23 @@ def bell(sockets: Sockets) -> Bell:
 @pytest.fixture
 def resumption(store: Store, gateway: Gateway, workers: Workers, bell: Bell) -> Resumption:
     return Resumption(store.connections, store.conversations, store.leases, store.replies, gateway, workers, bell)
+
+
+@pytest.fixture
+def load_function(table: Table, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """Imports a function, as in an execution environment of its own with these variables; `table` is its table."""
+
+    def load(name: str, **variables: str) -> ModuleType:
+        common = {"TABLE_NAME": table.name, "AWS_ENDPOINT_URL": table.client.meta.endpoint_url}
+        powertools = {"POWERTOOLS_SERVICE_NAME": "chat-relay", "POWERTOOLS_METRICS_NAMESPACE": "ChatRelay"}
+        everything = {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1", **common, **powertools, **variables}
+        for variable, value in everything.items():
+            monkeypatch.setenv(variable, value)
+        found = importlib.util.spec_from_file_location(name, REPOSITORY / "functions" / name / "app.py")
+        assert found is not None
+        assert found.loader is not None
+        module = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+        return module
+
+    return load

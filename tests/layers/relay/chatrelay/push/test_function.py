@@ -1,9 +1,8 @@
 """``functions/notify`` as Lambda calls it: what it logs and counts, by which the alarm goes off."""
 
-import importlib.util
 import json
-from collections.abc import Iterator
-from types import ModuleType, SimpleNamespace
+from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import pytest
 
@@ -12,33 +11,17 @@ from chatrelay.push import Platform
 from chatrelay.push.registration import Registration
 from chatrelay.reply import Ending, Reply
 from chatrelay.store.devices import Devices
-from infra.local.services import CREDENTIALS, Services
-from tests.layers.relay.chatrelay.conftest import REPOSITORY, Store
+from infra.local.services import Services
+from tests.layers.relay.chatrelay.conftest import CONTEXT, Store
 
-CONTEXT = SimpleNamespace(
-    function_name="notify",
-    memory_limit_in_mb=512,
-    invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:notify",
-    aws_request_id="r1",
-    get_remaining_time_in_millis=lambda: 60_000,
-)
-PUSH = ("APNS_SECRET", "APNS_TEAM", "APNS_KEY_ID", "APNS_BUNDLE", "APNS_URL", "APNS_SANDBOX_URL", "FCM_URL")
+UNSET = ("APNS_SECRET", "APNS_TEAM", "APNS_KEY_ID", "APNS_BUNDLE", "APNS_URL", "APNS_SANDBOX_URL", "FCM_URL")
 
 
 @pytest.fixture
-def function(aws: Services, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def function(aws: Services, load_function: Callable[..., ModuleType]) -> Iterator[ModuleType]:
     """Deployed without Apple's key, and with something else in the place of Google's."""
     aws.client("secretsmanager").create_secret(Name="google", SecretString="none of Google's")
-    variables = {**dict.fromkeys(PUSH, ""), "FCM_SECRET": "google", "PUSH_PREVIEW": "true"}
-    variables |= {"TABLE_NAME": store.table.name, "AWS_ENDPOINT_URL": aws.endpoint, "AWS_DEFAULT_REGION": "us-east-1"}
-    variables |= {"POWERTOOLS_SERVICE_NAME": "chat-relay", "POWERTOOLS_METRICS_NAMESPACE": "ChatRelay"}
-    for name, value in {**variables, **CREDENTIALS}.items():
-        monkeypatch.setenv(name, value)
-    found = importlib.util.spec_from_file_location("notify", REPOSITORY / "functions" / "notify" / "app.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    module = load_function("notify", **dict.fromkeys(UNSET, ""), FCM_SECRET="google", PUSH_PREVIEW="true")
     yield module
     module.runner.close()
 
