@@ -1,14 +1,13 @@
 """Files all the way: uploaded, quoted in a message, read by the model, and nobody else's."""
 
 import base64
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
-from chatrelay.store.keys import Keys
-from chatrelay.store.table import Table
 from infra.local.services import Services
 from tests.conftest import Relay
 from tests.end_to_end.builderos import App
@@ -17,6 +16,8 @@ from tests.end_to_end.phone import Frame, Phone
 PNG = b"\x89PNG\r\n\x1a\n" + b"a picture"
 PDF = b"%PDF-1.7 a document \xff"
 TEXT = "Grüße 早上".encode()
+MULTIPART = {"content-type": "multipart/form-data; boundary=x"}
+NAMES = ["../../x", "..%2fx", "..\\x", "/etc/passwd", "a\0b.png", ".", "漢字 😀 \u202egpj.exe", "x" * 255]
 
 
 @pytest.fixture
@@ -25,26 +26,17 @@ def http(relay: Relay) -> Any:
         yield client
 
 
-@pytest.fixture(scope="module")
-def worker(relay: Relay) -> dict[str, str]:
-    """The environment of a function that runs."""
-    assert httpx.get(f"http://{relay.address}/api/health").status_code == 200
-    found = (child.environ() for child in psutil.Process(relay.process.pid).children(recursive=True))
-    return next(each for each in found if "FILES_BUCKET" in each)
-
-
-@pytest.fixture(scope="module")
-def stranger(worker: dict[str, str]) -> str:
-    """Another user's key."""
-    client = Services(worker["AWS_ENDPOINT_URL"]).resource("dynamodb").meta.client
-    Keys(Table(client, worker["TABLE_NAME"])).add("crk_the-stranger", "stranger")
-    return "crk_the-stranger"
-
-
 def upload(http: httpx.Client, filename: str, content: bytes, mime_type: str = "image/png") -> dict[str, Any]:
     answer = http.post("/api/files/upload", data={"type": "image"}, files={"file": (filename, content, mime_type)})
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
+
+
+def multipart(filename: str, *content: bytes) -> Iterator[bytes]:
+    """The body of an upload, piece by piece, with the name to the letter."""
+    yield f'--x\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n\r\n'.encode()
+    yield from content
+    yield b"\r\n--x--\r\n"
 
 
 def post_by_form(http: httpx.Client, filename: str, content: bytes, mime_type: str) -> str:
@@ -67,8 +59,8 @@ def get(http: httpx.Client, url: str, key: str) -> tuple[int, Any]:
     return answer.status_code, answer.json()
 
 
-def post(http: httpx.Client, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-    answer = http.post(path, json=body)
+def post(http: httpx.Client, path: str, body: dict[str, Any], key: str | None = None) -> tuple[int, Any]:
+    answer = http.post(path, json=body, headers={"X-API-Key": key} if key else None)
     return answer.status_code, answer.json()
 
 
@@ -162,12 +154,41 @@ async def test_another_users_file_is_no_file(
     url = upload(http, "secret.png", PNG)["url"]
     nothing = url[:-32] + "0" * 32
 
+    refused = (403, {"error": "There is no such file.", "code": "forbidden"})
     for each in (url, nothing):
-        assert get(http, each, stranger) == (403, {"error": "There is no such file.", "code": "forbidden"})
+        assert get(http, each, stranger) == refused
+        said = {"id": "m1", "content": "steal", "attachments": [{"url": each}]}
+        assert post(http, f"/api/conversations/{conversation}/messages", said, stranger) == refused
     for each in (url, nothing):
         end = (await ask(relay, conversation, f"steal {each[-9:]}", each, key=stranger))[-1]
         assert (end["code"], end["content"]) == ("forbidden", "There is no such file.")
         assert relay.requests_for(f"steal {each[-9:]}") == []
+
+
+def test_a_name_is_a_name_and_leads_nowhere(http: httpx.Client, worker: dict[str, str]) -> None:
+    for name in NAMES:
+        body = multipart(name, b"in the name")
+        posted = http.post("/api/files/upload", content=b"".join(body), headers=MULTIPART)
+        assert (posted.status_code, posted.json()["filename"]) == (200, name)
+        for url in (posted.json()["url"], post_by_form(http, name, b"in the name", "text/plain")):
+            assert http.get(url, follow_redirects=True).content == b"in the name"
+    bucket = Services(worker["AWS_ENDPOINT_URL"]).resource("s3").Bucket(worker["FILES_BUCKET"])
+    keys = [each.key for each in bucket.objects.all()]
+    assert [key for key in keys if not re.fullmatch(r"\w+/[0-9a-f]{32}/[\w%~-]+", key)] == []
+
+
+def test_a_name_that_is_too_long_is_told(http: httpx.Client) -> None:
+    told = (400, {"error": "filename: must have at most 255 bytes of UTF-8, has 256", "code": "invalid_message"})
+    answer = http.post("/api/files/upload", files={"file": ("x" * 256, PNG)})
+    assert (answer.status_code, answer.json()) == told
+    assert post(http, "/api/files", {"filename": "x" * 256, "mime_type": "image/png", "size": 5}) == told
+
+
+def test_an_address_that_is_no_files_leads_nowhere(http: httpx.Client) -> None:
+    file = upload(http, "photo.png", PNG)["url"][-32:]
+    tricks = ["..%2f..%2fx", "%2e%2e", "..%5cx", "%00", "%252e%252e%252f", "%F0%9F%98%80", "%20", "x" * 2000]
+    for name in (*tricks, f"{file}%00", f"{file}%2f..", f"..%2f{file}", file.upper(), file[:-1]):
+        assert http.get(f"/api/files/{name}").status_code in (403, 404), name
 
 
 @pytest.mark.parametrize("url", ["http://{model}/v1/messages", "file:///etc/passwd", "/api/files/../health", 7])
@@ -221,8 +242,8 @@ def test_files_need_a_key(relay: Relay, method: str, path: str, headers: dict[st
 
 @pytest.mark.parametrize("size", [4_500_001, 6_000_000, 60_000_000])
 def test_an_upload_too_large_is_refused_and_harms_nothing(http: httpx.Client, size: int) -> None:
-    answer = http.post("/api/files/upload", files={"file": ("film.mov", bytes(size), "video/quicktime")})
-    assert answer.status_code == 413
+    film = multipart("film.mov", *[bytes(100_000)] * (size // 100_000), bytes(size % 100_000))
+    assert http.post("/api/files/upload", content=film, headers=MULTIPART).status_code == 413
     assert upload(http, "small.png", PNG)["size"] == len(PNG)
 
 
