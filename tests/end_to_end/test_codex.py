@@ -63,10 +63,20 @@ async def test_a_message_for_codex_by_http_is_answered(relay: Relay, conversatio
     assert assembled(heard) == "By HTTP"
 
 
-async def test_what_bridgehub_refuses_is_told(relay: Relay, conversation: str) -> None:
+async def test_what_goes_wrong_at_bridgehub_is_told_and_the_text_before_it_kept(
+    relay: Relay, conversation: str
+) -> None:
+    scenes = {
+        "refuse": ("", "BridgeHub could not answer: codex_unavailable"),
+        "garbage": ("", "BridgeHub gave something that is no answer."),
+        "die": ("", "BridgeHub gave something that is no answer."),
+        "answerAndExit": ("So far", "BridgeHub ended with exit code 3."),
+    }
     async with Phone.connected(relay.websocket, relay.key) as phone:
-        frames = await phone.ask("refuse", id="m1", conversation=conversation, agent="codex")
-    assert (frames[-1]["type"], frames[-1]["code"]) == ("error", "upstream")
+        for scene, (kept, sentence) in scenes.items():
+            *frames, error = await phone.ask(scene, id=scene, conversation=conversation, agent="codex")
+            assert (error["type"], error["code"], error["content"]) == ("error", "upstream", sentence)
+            assert assembled(frames) == kept
 
 
 async def test_cancelling_ends_the_command_at_the_other_end(relay: Relay, conversation: str, folder: Path) -> None:

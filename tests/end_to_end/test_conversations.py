@@ -20,6 +20,7 @@ CALLS = [
     ("DELETE", "/api/conversations/talk"),
     ("DELETE", "/api/claude/session/talk/close"),
     ("DELETE", "/api/codex/session/talk/close"),
+    ("DELETE", "/api/notifications/iphone"),
 ]
 
 
@@ -110,6 +111,39 @@ async def test_a_closed_session_forgets_nothing(relay: Relay, conversation: str)
             assert closed == (200, expected)
         assert assembled(await phone.ask("more", id="m2", conversation=conversation)) == "Yes."
     assert len(messages(relay, conversation)[1]["turns"]) == 2
+
+
+async def test_what_is_another_users_is_as_if_it_were_not_there(relay: Relay, conversation: str, stranger: str) -> None:
+    relay.plays("a secret", answer("Nobody else hears of it. " * 20, pause_s=0.05))
+    theirs = {"X-API-Key": stranger}
+    at = f"/api/conversations/{conversation}"
+    async with (
+        Phone.connected(relay.websocket, relay.key) as phone,
+        Phone.connected(relay.websocket, stranger) as other,
+    ):
+        await phone.say({"action": "send", "id": "m1", "conversation": conversation, "content": "a secret"})
+        typing, *_ = await phone.hear_until(lambda frame: frame["type"] == "message")
+
+        assert call(relay, "GET", f"{at}/messages", **theirs) == NOTHING
+        assert call(relay, "DELETE", at, **theirs) == NOTHING
+        _, page = call(relay, "GET", "/api/conversations", **theirs)
+        assert conversation not in [each["id"] for each in page["conversations"]]
+        assert call(relay, "DELETE", f"/api/claude/session/{conversation}/close", **theirs)[0] == 200
+        for action in ("resume", "cancel", "ack"):
+            await other.say({"action": action, "reply": typing["reply"], "offset": 0})
+            assert (await other.hear())["content"] == "There is no such reply."
+        await other.say({"action": "resume", "conversation": conversation, "offset": 0})
+        assert (await other.hear())["code"] == "forbidden"
+        await other.say({"action": "hello", "conversation": conversation})
+        assert "active" not in await other.hear()
+
+        own = await other.ask("an own one", id="m1", conversation=conversation)
+        heard = await phone.hear_until(lambda frame: frame["type"] == "complete")
+    assert {frame["reply"] for frame in heard} == {typing["reply"]}
+    assert typing["reply"] not in {frame["reply"] for frame in own}
+    (request,) = relay.requests_for("an own one")
+    assert len(request.body["messages"]) == 1
+    assert [turn["content"] for turn in messages(relay, conversation)[1]["turns"]] == ["a secret"]
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)

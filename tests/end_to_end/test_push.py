@@ -21,9 +21,11 @@ async def call(relay: Relay, method: str, path: str, key: str | None = None, **o
         return await client.request(method, path, **options)
 
 
-async def register(relay: Relay, device: str, token: str, platform: str = "ios") -> httpx.Response:
+async def register(
+    relay: Relay, device: str, token: str, platform: str = "ios", key: str | None = None
+) -> httpx.Response:
     registration = {"device_token": token, "platform": platform, "device_id": device}
-    return await call(relay, "POST", "/api/notifications/register", json=registration)
+    return await call(relay, "POST", "/api/notifications/register", key, json=registration)
 
 
 async def pushed(relay: Relay, token: str) -> list[dict[str, Any]]:
@@ -92,6 +94,25 @@ async def test_a_reply_that_broke_off_is_not_told(relay: Relay, conversation: st
         await phone.ask("whole", id="m2", conversation=conversation)
     assert [push["preview"] for push in await pushes_to(relay, token)] == ["Yes."]
     await call(relay, "DELETE", "/api/notifications/iphone")
+
+
+async def test_a_phone_is_who_registered_it_last_and_reached_by_its_latest_token(
+    relay: Relay, conversation: str, stranger: str
+) -> None:
+    before, now, theirs = "e1" * 32, "e2" * 32, "e3" * 32
+    await register(relay, "phone", before, key=stranger)
+    await register(relay, "tablet", theirs, key=stranger)
+    await register(relay, "phone", before)
+    await register(relay, "phone", now)
+    async with Phone.connected(relay.websocket, stranger) as other:
+        await other.ask("for the tablet", id="m1", conversation=conversation)
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        complete = (await phone.ask("for the phone", id="m1", conversation=conversation))[-1]
+    assert [push["reply"] for push in await pushes_to(relay, now)] == [complete["reply"]]
+    assert len(await pushes_to(relay, theirs)) == 1
+    assert await pushed(relay, before) == []
+    for device, key in (("phone", None), ("tablet", stranger)):
+        await call(relay, "DELETE", f"/api/notifications/{device}", key)
 
 
 async def test_a_device_that_is_removed_is_told_no_more(relay: Relay, conversation: str) -> None:
