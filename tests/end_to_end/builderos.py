@@ -1,6 +1,7 @@
 """The existing iOS app's behaviour, copied from its public source: what it sends, what it waits for, what it shows.
 
-Its rendering loses text when two frames come less than 100 ms apart. That is copied too: the relay has to live with it.
+Its decoders refuse an answer that lacks a field, or has another type in it. Its rendering loses text when two frames
+come less than 100 ms apart. Both are copied too: the relay has to live with them.
 """
 
 import asyncio
@@ -8,8 +9,12 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, Self
+from urllib.parse import quote
+from uuid import uuid4
 
+import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -20,10 +25,21 @@ RECONNECT_S = 2.0
 PING_S = 25.0
 RENDER_S = 0.1
 CHAT_TYPE = {"claude": "jarvis", "codex": "codex"}
+REQUEST_S = 60.0
+
+Fields = dict[str, type]
+HEALTH: Fields = {"status": str, "version": str, "timestamp": str, "connections": dict}
+CONNECTIONS: Fields = {"claude": int, "codex": int}
+STATUS: Fields = {"status": str, "version": str, "health": str, "timestamp": str}
+REGISTERED: Fields = {"success": bool, "message": str}
+UPLOADED: Fields = {"url": str, "filename": str, "size": int}
+CLOSED: Fields = {"ok": bool, "session_id": str, "message": str}
+REFUSED: Fields = {"error": str}
+FRAME: Fields = {"type": str, "content": str, "timestamp": str}
 
 
 class AppError(Exception):
-    """What the app shows instead of a chat."""
+    """What the app shows instead of a chat, or of an answer."""
 
 
 @dataclass
@@ -75,10 +91,55 @@ class App:
         await asyncio.wait_for(self.ended.wait(), 60)
         return self.saved[-1] if self.saved else self.errors[-1]
 
+    # --- over HTTP ---
+
+    async def health(self) -> dict[str, Any]:
+        """Asked before there is a key."""
+        health = await self._call("GET", "/api/health", HEALTH)
+        decoded(health["connections"], CONNECTIONS)
+        return health
+
+    async def status(self) -> dict[str, Any]:
+        return await self._call("GET", "/api/status", STATUS, headers=self._key)
+
+    async def register(self, device_token: str) -> dict[str, Any]:
+        body = {"device_token": device_token, "platform": "ios", "device_id": "iPhone"}
+        return await self._call("POST", "/api/notifications/register", REGISTERED, headers=self._key, json=body)
+
+    async def upload(self, filename: str, mime_type: str, content: bytes) -> dict[str, Any]:
+        """The file as the app quotes it in a message."""
+        posted = {"data": {"type": "image"}, "files": {"file": (filename, content, mime_type)}}
+        uploaded = await self._call("POST", "/api/files/upload", UPLOADED, headers=self._key, **posted)
+        return {"id": str(uuid4()).upper(), "mime_type": mime_type, "type": "image", **uploaded}
+
+    async def download(self, url: str) -> bytes:
+        """The bytes at a url that an upload gave."""
+        async with httpx.AsyncClient(timeout=REQUEST_S, follow_redirects=True) as client:
+            answer = await client.get(url, headers=self._key)
+            return answer.raise_for_status().content
+
+    async def close_session(self) -> dict[str, Any]:
+        """The one call whose key is the whole ``Authorization``."""
+        path = f"/api/{self.agent}/session/{quote(self.session, safe='')}/close"
+        return await self._call("DELETE", path, CLOSED, headers={"Authorization": self.key})
+
+    @property
+    def _key(self) -> dict[str, str]:
+        return {"X-API-Key": self.key}
+
+    async def _call(self, method: str, path: str, fields: Fields, **request: Any) -> dict[str, Any]:
+        async with httpx.AsyncClient(base_url=self.base_url, timeout=REQUEST_S) as client:
+            answer = await client.request(method, path, **request)
+        if answer.status_code != httpx.codes.OK:
+            raise AppError(decoded(answer.json(), REFUSED)["error"])
+        return decoded(answer.json(), fields)
+
+    # --- over the socket ---
+
     async def _live(self) -> None:
-        """Reconnects two seconds after any close, for ever."""
+        """Reconnects two seconds after any close, for ever; it closes when it has waited too long, too."""
         while True:
-            with suppress(ConnectionClosed):
+            with suppress(ConnectionClosed, TimeoutError):
                 await self._connect()
             self.ready.clear()
             await asyncio.sleep(RECONNECT_S)
@@ -118,14 +179,13 @@ class App:
 
     def decode(self, text: str) -> dict[str, Any] | None:
         """A frame as the app's decoder takes it; None, and an error on the screen, if it does not."""
-        frame = json.loads(text)
-        strings = all(isinstance(frame.get(name), str) for name in ("type", "content", "timestamp"))
-        usage = frame.get("usage") or {}
-        counted = ("input_tokens", "cached_input_tokens", "output_tokens")
-        if strings and all(isinstance(usage.get(name, 0), int | None) for name in counted):
-            return dict(frame)
-        self.errors.append("Error: Invalid message format")
-        return None
+        try:
+            frame = decoded(json.loads(text), FRAME)
+            _decode_usage(frame.get("usage"))
+        except AppError:
+            self.errors.append("Error: Invalid message format")
+            return None
+        return frame
 
     def receive(self, text: str) -> None:
         """One frame of a chat that is ready."""
@@ -164,3 +224,24 @@ async def _forget(socket: ClientConnection) -> None:
     with suppress(TimeoutError):
         while True:
             await asyncio.wait_for(socket.recv(), 0.001)
+
+
+def decoded(answer: Any, fields: Fields) -> dict[str, Any]:
+    """An object with these fields of exactly these types, and whatever else. Raises ``AppError``."""
+    if not isinstance(answer, dict):
+        raise AppError("no object")
+    for name, kind in fields.items():
+        if type(answer.get(name)) is not kind:
+            raise AppError(f"{name} is no {kind.__name__}")
+    return answer
+
+
+def _decode_usage(usage: Any) -> None:
+    """An object or null, of integers or null as far as the app knows their names. Raises ``AppError``."""
+    if usage is None:
+        return
+    if not isinstance(usage, dict):
+        raise AppError("usage is no object")
+    for name in ("input_tokens", "cached_input_tokens", "output_tokens"):
+        if type(usage.get(name)) not in (int, NoneType):
+            raise AppError(f"{name} is no integer")

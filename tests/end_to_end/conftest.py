@@ -1,4 +1,7 @@
-"""A second user, beside the one that the gateway makes."""
+"""A second user, beside the one that the gateway makes; and a deployment that has Codex."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import psutil
@@ -8,6 +11,7 @@ from chatrelay.store.keys import Keys
 from chatrelay.store.table import Table
 from infra.local.services import Services
 from tests.conftest import Relay
+from tests.infra.bridgehub.sidecars import BRIDGEHUB, TOKEN, starting
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +28,22 @@ def stranger(worker: dict[str, str]) -> str:
     client = Services(worker["AWS_ENDPOINT_URL"]).resource("dynamodb").meta.client
     Keys(Table(client, worker["TABLE_NAME"])).add("crk_the-stranger", "stranger")
     return "crk_the-stranger"
+
+
+@pytest.fixture(scope="session")
+def codex_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where Codex works."""
+    return tmp_path_factory.mktemp("codex")
+
+
+@pytest.fixture(scope="session")
+def relay_with_codex(start_relay: Callable[..., Relay], codex_folder: Path) -> Iterator[Relay]:
+    """In front of the sidecar, and a BridgeHub that is a real Node script."""
+    with starting(codex_folder) as start:
+        hub = {
+            "CodexBackend": "bridgehub",
+            "BridgeHubUrl": start(*BRIDGEHUB).url,
+            "BridgeHubWorkingDirectory": codex_folder,
+        }
+        options = [word for name, value in hub.items() for word in ("--parameter", f"{name}={value}")]
+        yield start_relay(*options, BRIDGEHUB_TOKEN=TOKEN)

@@ -11,8 +11,12 @@ from websockets.exceptions import ConnectionClosed
 from infra.local.script import answer, fail_after
 from tests.conftest import Relay
 from tests.end_to_end.builderos import RENDER_S, App
+from tests.end_to_end.test_push import pushes_to
+from tests.infra.bridgehub.sidecars import needs_node
 
 FAST = "Grüße 👩‍👩‍👧‍👦, 你好! " * 60
+STORY = "Es war einmal ein Relais, das nichts verlor. " * 5
+PNG = b"\x89PNG\r\n\x1a\na picture"
 
 
 def app(relay: Relay, **options: str | bool) -> App:
@@ -32,6 +36,69 @@ async def test_the_copy_loses_text_like_the_app_when_frames_come_too_close() -> 
     copy.receive(frame("message", ", four"))
     copy.receive(frame("complete", ""))
     assert copy.saved == ["three"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": None},
+        {"content": 7},
+        {"timestamp": None},
+        {"usage": []},
+        {"usage": {"input_tokens": 1.5}},
+        {"usage": {"cached_input_tokens": "1"}},
+        {"usage": {"output_tokens": True}},
+    ],
+    ids=str,
+)
+def test_the_copy_refuses_a_frame_as_the_app_does(wrong: dict[str, object]) -> None:
+    copy = App("", "")
+    right = {"type": "complete", "content": "", "timestamp": "2026-01-01T00:00:00Z", "usage": {"input_tokens": None}}
+    assert copy.decode(json.dumps(right)) == right
+    assert copy.decode(json.dumps({**right, **wrong})) is None
+    assert copy.errors == ["Error: Invalid message format"]
+
+
+@needs_node
+async def test_a_day_with_the_app(relay_with_codex: Relay, conversation: str) -> None:
+    """Every HTTP call that it makes, both chats, a picture, and a push for every reply."""
+    relay, token = relay_with_codex, "f0" * 32
+    relay.plays("Tell me a story", answer(STORY, delta_chars=5, pause_s=0.001))
+    claude, codex = (app(relay, agent=agent, session=f"{conversation} {agent}") for agent in ("claude", "codex"))
+    assert (await claude.health())["status"] == "ok"
+    assert (await claude.status())["status"] == "running"
+    assert (await claude.register(token))["success"] is True
+    async with claude, codex:
+        assert await claude.reply_to("Tell me a story") == STORY
+        picture = await claude.upload("photo.png", "image/png", PNG)
+        assert (await claude.download(picture["url"]), picture["size"]) == (PNG, len(PNG))
+        assert await claude.reply_to("What is this?", [picture]) == "Yes."
+        assert await claude.reply_to("Are you sure?") == "Yes."
+        assert await codex.reply_to("say Good 早上") == "Good 早上"
+        told = json.loads(await codex.reply_to("request"))["payload"]
+        for chat in (claude, codex):
+            closed = await chat.close_session()
+            assert (closed["ok"], closed["session_id"]) == (True, chat.session)
+    assert (claude.errors, codex.errors) == ([], [])
+
+    asked = relay.requests_for("Are you sure?")[-1].body["messages"]
+    kinds = [(turn["role"], [block["type"] for block in turn["content"]]) for turn in asked]
+    assistant = ("assistant", ["text"])
+    assert kinds == [("user", ["text"]), assistant, ("user", ["image", "text"]), assistant, ("user", ["text"])]
+    assert told["message"] == "request"
+    assert json.loads(told["context"][0]["content"]) == [
+        {"role": "user", "content": "say Good 早上"},
+        {"role": "assistant", "content": "Good 早上"},
+    ]
+    previews = [("Claude", f"{STORY[:100]}..."), ("Claude", "Yes."), ("Claude", "Yes."), ("Codex", "Good 早上")]
+    previews.append(("Codex", codex.saved[-1][:100] + "..."))
+    pushes = await pushes_to(relay, token, len(previews))
+    assert sorted((push["sender"], push["preview"]) for push in pushes) == sorted(previews)
+    for push in pushes:
+        ours = {name: push[name] for name in ("conversation", "reply")}
+        alert = {"title": f"New message from {push['sender']}", "body": push["preview"]}
+        theirs = {"type": "new_message", "sender": push["sender"], "preview": push["preview"]}
+        assert push == {"aps": {"alert": alert, "sound": "default", "badge": 1}, **theirs, **ours}
 
 
 async def test_every_character_of_a_fast_reply_is_shown(relay: Relay, conversation: str) -> None:
@@ -122,13 +189,10 @@ async def test_the_app_comes_back_after_a_close(relay: Relay) -> None:
 
 
 async def test_health_counts_the_open_connections(relay: Relay) -> None:
-    async with httpx.AsyncClient(base_url=f"http://{relay.address}") as http:
-        before = (await http.get("/api/health")).json()["connections"]
-        async with app(relay) as one, app(relay, agent="codex") as other:
-            await asyncio.wait_for(asyncio.gather(one.ready.wait(), other.ready.wait()), 30)
-            response = await http.get("/api/health")
-        health = response.json()
-    assert response.status_code == 200
+    before = (await app(relay).health())["connections"]
+    async with app(relay) as one, app(relay, agent="codex") as other:
+        await asyncio.wait_for(asyncio.gather(one.ready.wait(), other.ready.wait()), 30)
+        health = await one.health()
     assert (health["status"], health["version"]) == ("ok", "1.0.0")
     assert health["timestamp"].startswith("20")
     assert health["connections"] == {"claude": before["claude"] + 1, "codex": before["codex"] + 1}

@@ -1,38 +1,21 @@
-"""Codex all the way: the app, the gateway, the functions, the sidecar, and a BridgeHub that is a real Node script."""
+"""Codex all the way: the gateway, the functions, the sidecar, and a BridgeHub that is a real Node script."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Relay
-from tests.end_to_end.builderos import App
-from tests.end_to_end.phone import Phone, assembled, proves
+from tests.end_to_end.phone import ENDS, Phone, assembled, proves
 from tests.end_to_end.test_one_by_one import post
-from tests.infra.bridgehub.sidecars import BRIDGEHUB, TOKEN, gone, needs_node, starting, stayers
+from tests.infra.bridgehub.sidecars import gone, needs_node, stayers
 
 pytestmark = needs_node
 LONG = "漢字 😀 text. " * 13_000
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("codex")
-
-
-@pytest.fixture(scope="module")
-def relay(start_relay: Callable[..., Relay], folder: Path) -> Iterator[Relay]:
-    with starting(folder) as start:
-        hub = {"CodexBackend": "bridgehub", "BridgeHubUrl": start(*BRIDGEHUB).url, "BridgeHubWorkingDirectory": folder}
-        options = [word for name, value in hub.items() for word in ("--parameter", f"{name}={value}")]
-        yield start_relay(*options, BRIDGEHUB_TOKEN=TOKEN)
-
-
-async def test_the_app_talks_to_codex_unchanged(relay: Relay, conversation: str) -> None:
-    async with App(f"http://{relay.address}", relay.key, agent="codex", session=conversation) as app:
-        assert await app.reply_to("say Good 早上") == "Good 早上"
-        assert "say Good 早上" in await app.reply_to("request")
-    assert app.errors == []
+@pytest.fixture
+def relay(relay_with_codex: Relay) -> Relay:
+    return relay_with_codex
 
 
 async def test_an_answer_of_200_kb_streams_through(relay: Relay, conversation: str) -> None:
@@ -41,6 +24,7 @@ async def test_an_answer_of_200_kb_streams_through(relay: Relay, conversation: s
     assert len(LONG.encode()) > 200_000
     assert assembled(frames) == LONG
     assert proves(frames[-1], LONG)
+    assert {type(count) for count in frames[-1]["usage"].values()} == {int}
 
 
 async def test_an_answer_of_codex_is_resumed(relay: Relay, conversation: str) -> None:
@@ -79,13 +63,21 @@ async def test_what_goes_wrong_at_bridgehub_is_told_and_the_text_before_it_kept(
             assert assembled(frames) == kept
 
 
-async def test_cancelling_ends_the_command_at_the_other_end(relay: Relay, conversation: str, folder: Path) -> None:
-    async with Phone.connected(relay.websocket, relay.key) as phone:
+async def test_an_answer_that_is_being_written_is_resumed_and_cancelled_like_claudes(
+    relay: Relay, conversation: str, codex_folder: Path
+) -> None:
+    async with (
+        Phone.connected(relay.websocket, relay.key) as phone,
+        Phone.connected(relay.websocket, relay.key) as other,
+    ):
         said = {"action": "send", "id": "m1", "conversation": conversation, "content": "answerAndStay"}
         await phone.say({**said, "agent": "codex"})
         heard = await phone.hear_until(lambda frame: frame["type"] == "message")
-        running = await stayers(folder)
+        running = await stayers(codex_folder)
+        await other.say({"action": "resume", "reply": heard[-1]["reply"], "offset": 3})
+        resumed = await other.hear_until(lambda frame: frame["type"] == "message")
         await phone.say({"action": "cancel", "reply": heard[-1]["reply"]})
-        end = await phone.hear_until(lambda frame: frame["type"] in ("complete", "error"))
+        ends = [(await each.hear_until(lambda frame: frame["type"] in ENDS))[-1] for each in (phone, other)]
         await gone(running)
-    assert end[-1]["stop_reason"] == "cancelled"
+    assert assembled(resumed, since=3) == "far"
+    assert [(end["stop_reason"], proves(end, "So far")) for end in ends] == [("cancelled", True)] * 2

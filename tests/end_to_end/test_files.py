@@ -10,7 +10,6 @@ import pytest
 
 from infra.local.services import Services
 from tests.conftest import Relay
-from tests.end_to_end.builderos import App
 from tests.end_to_end.phone import Frame, Phone
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"a picture"
@@ -107,15 +106,6 @@ async def test_the_model_sees_pictures_documents_and_texts(relay: Relay, http: h
     await ask(relay, conversation, "and again")
     first = relay.requests_for("look at these")[-1].body["messages"]
     assert relay.requests_for("and again")[-1].body["messages"][:1] == first
-
-
-async def test_the_app_sends_what_it_uploaded(relay: Relay, http: httpx.Client, conversation: str) -> None:
-    uploaded = upload(http, "photo.png", PNG)
-    described = {"id": "D1", "mime_type": "image/png", "type": "image", **uploaded}
-    async with App(f"http://{relay.address}", relay.key, session=conversation) as app:
-        assert await app.reply_to("what is this?", attachments=[described]) == "Yes."
-    assert [block["type"] for block in told(relay, "what is this?")] == ["image", "text"]
-    assert app.errors == []
 
 
 async def test_a_picture_needs_no_words(relay: Relay, http: httpx.Client, conversation: str) -> None:

@@ -12,7 +12,7 @@ from tests.end_to_end.builderos import App
 from tests.end_to_end.phone import Phone
 
 WORDS = "Es war einmal ein Relais, das nichts verlor. " * 5
-PATIENCE_S = 25.0
+PATIENCE_S = 60.0
 
 
 async def call(relay: Relay, method: str, path: str, key: str | None = None, **options: Any) -> httpx.Response:
@@ -33,10 +33,10 @@ async def pushed(relay: Relay, token: str) -> list[dict[str, Any]]:
     return [push["payload"] for push in pushes if push["token"] == token]
 
 
-async def pushes_to(relay: Relay, token: str) -> list[dict[str, Any]]:
-    """As soon as there are any."""
+async def pushes_to(relay: Relay, token: str, count: int = 1) -> list[dict[str, Any]]:
+    """As soon as there are so many."""
     async with asyncio.timeout(PATIENCE_S):
-        while not (found := await pushed(relay, token)):  # noqa: ASYNC110 -- no event tells of it
+        while len(found := await pushed(relay, token)) < count:  # noqa: ASYNC110 -- no event tells of it
             await asyncio.sleep(0.2)
     return found
 
