@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from infra.local.model import ScriptedModel, serving_in_thread
@@ -60,6 +61,11 @@ class Relay:
     def requests_for(self, prompt: str) -> list[Any]:
         """What the model was asked when the last message was `prompt`."""
         return [request for request in self.model.requests if asked(request.body) == prompt]
+
+    def workers(self, function: str) -> list[psutil.Process]:
+        """The processes that run one of our functions."""
+        code = str(REPOSITORY / "functions" / function)
+        return [child for child in psutil.Process(self.process.pid).children(recursive=True) if child.cwd() == code]
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 import pytest
@@ -10,7 +9,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from infra.local.script import answer
-from tests.conftest import REPOSITORY, Relay
+from tests.conftest import Relay
 from tests.end_to_end.phone import Phone, assembled
 
 SEND = {"action": "send", "id": "m1", "conversation": "c", "content": "hello"}
@@ -160,7 +159,7 @@ async def test_a_worker_that_dies_in_mid_reply_is_told_as_interrupted(relay: Rel
     async with Phone.connected(relay.websocket, relay.key) as phone:
         await phone.say({**SEND, "conversation": conversation, "content": "die"})
         typing, *_ = await phone.hear_until(lambda frame: frame["type"] == "message")
-        for worker in workers(relay, "message"):
+        for worker in relay.workers("message"):
             worker.kill()
         *_, error = await phone.hear_until(lambda frame: frame["type"] == "error")
         assert assembled(await phone.ask("die", id="m1", conversation=conversation)) == "A short one."
@@ -190,9 +189,3 @@ async def test_neither_keys_nor_texts_are_logged(start_relay: Callable[..., Rela
     log = "\n".join(line for line in chatty.log if not line.startswith("Development API key"))
     assert "reply ended" in log
     assert not [word for word in ("secret", chatty.key, "sk-test") if word in log]
-
-
-def workers(relay: Relay, function: str) -> list[psutil.Process]:
-    """The processes that run one of our functions."""
-    code = str(Path(REPOSITORY, "functions", function))
-    return [child for child in psutil.Process(relay.process.pid).children(recursive=True) if child.cwd() == code]

@@ -9,7 +9,6 @@ import pytest
 from infra.local.script import answer, cut_after, stall_after
 from tests.conftest import Relay
 from tests.end_to_end.phone import Frame, Phone, assembled, proves
-from tests.end_to_end.test_bad_input import workers
 
 STORY = "Es war einmal 👩‍👩‍👧‍👦 你好. " * 40
 
@@ -132,7 +131,7 @@ async def test_what_a_dead_worker_had_written_is_kept(relay: Relay, conversation
         script = answer(STORY, delta_chars=9, pause_s=0.05)
         reply = await begin(relay, phone, "die later", conversation, script)
         await asyncio.sleep(2)
-        for worker in workers(relay, "message"):
+        for worker in relay.workers("message"):
             worker.kill()
         heard = await phone.hear_until(has_ended)
         _, *texts, error = await resume(phone, reply=reply, offset=0)

@@ -9,7 +9,6 @@ import pytest
 from infra.local.script import answer
 from tests.conftest import Relay
 from tests.end_to_end.phone import Frame, Phone, assembled, proves
-from tests.end_to_end.test_bad_input import workers
 
 LONG = "漢字 😀 text. " * 6_000
 
@@ -68,7 +67,7 @@ async def test_what_waits_behind_a_worker_that_dies_is_answered(relay: Relay, co
         await phone.hear_until(lambda frame: frame["type"] == "message")
         await phone.say({"action": "send", "id": "m2", "conversation": conversation, "content": next_one})
         await phone.hear_until(lambda frame: frame["type"] == "typing" and frame["id"] == "m2")
-        for worker in workers(relay, "message"):
+        for worker in relay.workers("message"):
             worker.kill()
         heard = await phone.hear_until(lambda frame: frame["type"] == "complete")
     assert [frame["code"] for frame in heard if frame["type"] == "error"] == ["interrupted"]

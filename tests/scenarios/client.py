@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import json
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -111,8 +110,6 @@ class Device:
         """The messages that were accepted before it was their turn."""
         self.resumes_s: list[float] = []
         self.connects = 0
-        self.late: Counter[str] = Counter()
-        """How often text came for a reply that had ended, by reply."""
         self.contradictions = 0
         self.apologies = 0
         """Errors that were nobody's but the relay's."""
@@ -234,7 +231,6 @@ class Device:
             self.resumes_s.append(took_s)
 
     async def _text(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
-        self.late[reply.id] += bool(reply.ends)
         try:
             if not reply.place(frame):
                 await self._resume(socket, reply)

@@ -5,8 +5,11 @@ from collections.abc import Awaitable, Callable
 
 from websockets.exceptions import WebSocketException
 
+from infra.local.script import cut_after, fail_after
 from tests.conftest import Relay
+from tests.end_to_end.phone import Phone
 from tests.scenarios import deaths, measures, queues
+from tests.scenarios.deaths import once
 from tests.scenarios.stage import Row, Stage
 
 Scenario = Callable[[Stage], Awaitable[None]]
@@ -21,7 +24,12 @@ async def nothing_goes_wrong(stage: Stage) -> None:
 
 async def a_post_succeeds_and_answers_500(stage: Stage) -> None:
     stage.services_fail = True
-    await stage.faults(posts=[{"do": "lose_answer", "probability": 0.4}])
+    await stage.faults(
+        posts=[
+            {"do": "lose_answer", "probability": 0.4},
+            {"do": "lose_answer", "nth": 5, "seconds": 4},  # longer than we wait for it
+        ]
+    )
     talk = stage.talk()
     talk.sender()
     talk.reader()
@@ -110,6 +118,54 @@ async def dynamodb_is_throttled(stage: Stage) -> None:
     await stage.play()
 
 
+async def answers_of_dynamodb_are_lost(stage: Stage) -> None:
+    """It has done what it was asked for, and the worker asks again."""
+    stage.replies_may_break, stage.services_fail = True, True
+    lost = {"do": "silence", **deaths.WORKER, "takes_effect": True, "seconds": 6}
+    await stage.faults(calls=[{**lost, **deaths.BEAT, "nth": 2}, {**lost, **deaths.FINISH, "nth": 1}])
+    for _ in range(2):
+        talk = stage.talk()
+        talk.sender()
+        talk.reader()
+    await stage.play()
+
+
+async def the_model_breaks_off(stage: Stage) -> None:
+    """Its stream is cut, fails, or ends in a burst; what it says at the second try is the answer."""
+    stage.replies_may_break = True
+    for break_off in (cut_after, fail_after):
+        talk = stage.talk()
+        (message,) = talk.messages
+        written = message.text[: stage.random.randrange(len(message.text))]
+        talk.relay.plays(message.prompt, once(break_off(written, pause_s=0.02), message.script))
+    stage.talk(deltas=400, pause_s=0)
+    for talk in stage.talks:
+        talk.sender()
+        talk.reader()
+    await stage.play()
+
+
+async def a_message_comes_when_its_sender_has_left(stage: Stage) -> None:
+    """Its event is late: the socket is closed by then, and its user does not look until the reply has been written."""
+    await stage.faults(events=[{"do": "delay", **deaths.WORKER, "contains": '"send"', "nth": 1, "seconds": [1, 2]}])
+    talk = stage.talk()
+    (message,) = talk.messages
+    async with Phone.connected(talk.relay.websocket, talk.relay.key) as phone:
+        said = {"id": message.id, "content": message.prompt, "conversation": talk.conversation}
+        await phone.say({"action": "send", **said})
+    await stage.end_of(deaths.answered(talk))
+    talk.reader()
+    await stage.play()
+
+
+async def a_living_socket_is_said_to_be_gone(stage: Stage) -> None:
+    await stage.faults(posts=[{"do": "refuse", "status": 410, "connection": 1, "nth": stage.random.randint(2, 9)}])
+    talk = stage.talk()
+    talk.sender()
+    talk.reader()
+    await stage.play()
+
+
 async def a_slow_device_beside_a_fast_one(stage: Stage) -> None:
     """Each post to the slow one takes long, the last one longest: the fast one has its end by then."""
     await stage.faults(
@@ -168,6 +224,10 @@ SCENARIOS: tuple[Scenario, ...] = (
     deaths.the_deadline_comes_in_mid_reply,
     deaths.silent_workers_are_taken_for_dead,
     dynamodb_is_throttled,
+    answers_of_dynamodb_are_lost,
+    the_model_breaks_off,
+    a_message_comes_when_its_sender_has_left,
+    a_living_socket_is_said_to_be_gone,
     a_slow_device_beside_a_fast_one,
     cancel_against_completion,
     resume_against_completion,

@@ -34,6 +34,7 @@ class Rows:
         """What must not be there when nobody writes or waits any more."""
         items = self._conversation(conversation)
         leaks = [f"{item['sk']} is left" for item in items if item["sk"].startswith("QUEUE#")]
+        leaks += [f"{item['sk']} still shows it" for item in items if item["sk"].startswith("VIEWER#")]
         leaks += ["a lease is held" for item in items if item["sk"] == "LEASE" and item.get("reply") is not None]
         return leaks + ["a lease has waiters" for item in items if item["sk"] == "LEASE" and item.get("queued")]
 

@@ -14,7 +14,6 @@ import psutil
 
 from infra.local.script import Pause, Script, answer, closing, output_tokens, partial
 from tests.conftest import Relay
-from tests.end_to_end.test_bad_input import workers
 from tests.scenarios.client import REPLACED, Assembly, Device, Reader, Sender
 from tests.scenarios.rows import Rows
 
@@ -209,7 +208,7 @@ class Stage:
         for message in talk.messages:
             _judge_message(row, talk, message)
             asked = len(talk.relay.requests_for(message.prompt))
-            row.doubled += max(0, asked - (owed[turns[message.id]] if self.replies_may_break else 1))
+            row.doubled += max(0, asked - (owed[turns.get(message.id, "")] if self.replies_may_break else 1))
         for device in talk.devices:
             row.resumes_s += device.resumes_s if self.resumes_are_timed else []
             row.out_of_order += device.contradictions
@@ -243,7 +242,7 @@ class Stage:
         leaks = ["a model still writes" for request in asked if request.closed_at is None]
         leaks += [leak for talk in self.talks for leak in self._rows.leaks(talk.conversation)]
         try:
-            running = len(workers(self._relay, "message"))
+            running = len(self._relay.workers("message"))
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             return [*leaks, "a worker is ending"]
         return [*leaks, f"{running} workers"] if running > ENVIRONMENTS else leaks

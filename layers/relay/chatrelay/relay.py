@@ -266,7 +266,7 @@ class Relay:
 
     async def _copy(self, accepted: Accepted, reply: Reply, audience: Audience) -> Ending:
         agent = self._agents.get(accepted.send.agent)
-        if agent is None:  # it came by HTTP, or this deployment has lost the agent since
+        if agent is None:  # this deployment has lost the agent since it was accepted
             raise Refused(str(NoSuchAgent(accepted.send.agent)))
         turns: Sequence[Turn]
         turns = await asyncio.to_thread(self._conversations.history, accepted, self._history_tokens)

@@ -11,7 +11,7 @@ from chatrelay import protocol
 from chatrelay.attachments import Attachment
 from chatrelay.coalesce import Cursor
 from chatrelay.errors import Forbidden, Internal, InvalidMessage, Overloaded, Refused, Told, TooLarge, Unauthorized
-from chatrelay.protocol import Configuration, Dialect, Hello, Inbound, Origin, Outbound, Ping, Send
+from chatrelay.protocol import FRAME_LIMIT_BYTES, Configuration, Dialect, Hello, Inbound, Origin, Outbound, Ping, Send
 
 NOW = datetime(2026, 11, 23, 7, 0, 0, 123456, tzinfo=UTC)
 ORIGIN = Origin("talk", "reply-1", 1)
@@ -375,3 +375,17 @@ def test_no_text_frame_is_over_the_limit(conversation: str, unit: str, times: in
         cursor.advance(piece)
 
     assert cursor.index == len(text)
+
+
+@pytest.mark.parametrize("content", ["漢" * 100_000, '"\\' * 150_000, "🌅" * 9_000])
+def test_a_message_too_long_for_a_frame_is_told_as_far_as_it_fits(content: str) -> None:
+    told = protocol.user(Origin("talk", "reply", 1), "m1", content)
+
+    assert FRAME_LIMIT_BYTES - 12 <= len(told.encode(NOW)) <= FRAME_LIMIT_BYTES
+    assert content.startswith(told.content)
+    assert told.fields["truncated"]
+
+
+def test_a_message_that_fits_is_told_whole() -> None:
+    told = protocol.user(Origin("talk", "reply", 1), "m1", "x" * 30_000)
+    assert (len(told.content), "truncated" in told.fields) == (30_000, False)

@@ -226,6 +226,27 @@ def test_an_error_is_told_to_the_app_in_its_three_strings(desk: Desk) -> None:
     assert isinstance(desk.frames[0]["timestamp"], str)
 
 
+def test_a_message_whose_sender_has_left_before_it_came_is_a_message(desk: Desk) -> None:
+    desk.connect()
+    desk.connections.close("c1=")
+
+    message = desk.receive('{"action": "send", "id": "m1", "conversation": "talk", "content": "Hello"}')
+
+    assert message is not None
+    assert (message.user, message.send.content, desk.texts) == ("alice", "Hello", [])
+    assert desk.connections.viewers(Place("alice", "talk")) == []
+
+
+def test_a_socket_that_we_were_told_is_gone_and_that_speaks_is_closed(desk: Desk) -> None:
+    """Its client connects again, instead of waiting for ever."""
+    desk.connect()
+    desk.connections.gone(Place("alice", "talk"), "c1=")
+
+    desk.receive('{"action": "ping"}')
+
+    assert desk.sockets.closed == ["c1="]
+
+
 def test_a_frame_of_a_connection_that_is_closed_is_dropped(desk: Desk) -> None:
     assert desk.receive('{"action":"ping"}') is None
     assert desk.reception.message(frame('{"action":"ping"}')) is None

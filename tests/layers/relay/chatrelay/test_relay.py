@@ -524,6 +524,21 @@ async def test_who_waits_behind_a_slow_reader_gets_another_worker(
     assert called < len([frame for frame in frames if frame["reply"] == frames[0]["reply"]])
 
 
+async def test_the_app_never_gets_two_replies_at_once(relay: Answering, store: Store, sockets: Sockets) -> None:
+    """It could not tell their texts apart."""
+    store.connections.view(Connection("app=", "claude", Dialect.BUILDEROS, 1, "alice"), "talk")
+    sockets.slow_s["app="] = 0.7
+    for number in (1, 2):
+        store.conversations.accept("alice", Send(f"m{number}", "talk", "Hello", "claude"), number)
+
+    async for _ in relay.relay.go_on(TALK, Shift.of("worker-1", LONG)):
+        pass
+
+    types = [frame["type"] for frame in sockets.frames("app=")]
+    assert types == ["user", "typing", "message", "complete"] * 2
+    assert sockets.invoked == [], "another worker would have begun before the app had all"
+
+
 async def test_readers_who_are_slower_than_the_function_may_be_are_given_up(
     relay: Answering, store: Store, sockets: Sockets
 ) -> None:

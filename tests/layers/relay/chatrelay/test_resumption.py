@@ -312,6 +312,28 @@ def test_cancelling_a_reply_that_waits_ends_it(scene: Scene) -> None:
     assert scene.store.leases.look(TALK).queued == 0
 
 
+def test_a_reply_whose_user_had_enough_before_its_worker_died_is_cancelled(scene: Scene) -> None:
+    scene.replies.journal(scene.reply, 0, "So far")
+    scene.resumption.cancel("alice", Cancel(scene.reply))
+
+    scene.resumption.settle(TALK, dead_worker="worker-1")
+
+    assert scene.resume() == ["resumed", "message", "complete"]
+    _, text, end = scene.sockets.frames("c1=")
+    assert (text["content"], end["type"], end["stop_reason"]) == ("So far", "complete", "cancelled")
+    with pytest.raises(Duplicate):
+        scene.accept_again()
+
+
+def test_cancelling_a_reply_whose_worker_is_dead_ends_it(scene: Scene) -> None:
+    scene.store.connections.view(connection("v="), "talk")
+    scene.store.time_s += EXPIRES_S + 1
+
+    scene.resumption.cancel("alice", Cancel(scene.reply))
+
+    assert [frame["stop_reason"] for frame in scene.sockets.frames("v=")] == ["cancelled"]
+
+
 def test_what_is_shown_is_remembered_of_ones_own_replies_only(scene: Scene) -> None:
     scene.resumption.acknowledge("alice", "phone", Acknowledge(scene.reply, 5))
     scene.resumption.acknowledge("alice", None, Acknowledge(scene.reply, 7))

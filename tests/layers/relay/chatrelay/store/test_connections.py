@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from chatrelay.protocol import Dialect
-from chatrelay.store.connections import Connection, Connections
+from chatrelay.store.connections import FORMER_S, Connection, Connections
 from chatrelay.store.place import Place
 from chatrelay.store.table import Table
 
@@ -77,6 +77,17 @@ def test_a_closed_connection_is_forgotten_and_may_be_closed_again(connections: C
 
     assert connections.get("a=") is None
     assert connections.how_many("claude") == 1
+
+
+def test_a_closed_connection_is_known_as_a_former_one_for_a_while(connections: Connections, table: Table) -> None:
+    connections.open(ALICE)
+    assert connections.former("a=") is None
+
+    connections.close("a=")
+
+    assert connections.former("a=") == ALICE
+    [kept] = table.query("CONNECTION#a=", "A", "Z")
+    assert kept["expires_at"] == OPENED + FORMER_S
 
 
 def test_a_connection_that_never_was_may_be_closed(connections: Connections) -> None:

@@ -1,7 +1,9 @@
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -606,6 +608,36 @@ def test_a_message_that_was_deleted_but_for_its_place_in_the_queue_keeps_nobody_
 
     assert taken is not None
     assert (taken.send.content, store.leases.look(TALK).queued) == ("And?", 0)
+
+
+@dataclass(frozen=True)
+class Halved(Table):
+    """Reads half of a turn that is being stored, once: DynamoDB's queries are not isolated from its transactions."""
+
+    whole: list[bool] = field(default_factory=list)
+
+    def query(self, pk: str, first: str, last: str, *, forward: bool = True) -> Iterator[Item]:
+        items = super().query(pk, first, last, forward=forward)
+        if self.whole or not first.startswith("TURN#"):
+            return items
+        self.whole.append(True)
+        return islice(items, 1)
+
+
+def test_a_message_that_is_just_being_stored_keeps_its_place_in_the_queue(store: Store) -> None:
+    waiting = store.conversations.accept("alice", hello(), 1)
+    store = Store(Halved(store.table.client, store.table.name))
+
+    taken = store.conversations.take_next(TALK, "worker-1")
+
+    assert taken is not None
+    assert (taken.origin.reply, store.leases.look(TALK).queued) == (waiting.origin.reply, 0)
+
+
+def test_a_worker_that_dies_after_its_message_was_queued_is_found(store: Store, conversations: Conversations) -> None:
+    conversations.accept("alice", hello(), 1, worker="worker-1")
+    conversations.accept("alice", hello(id="m2"), 2, worker="worker-2")
+    assert store.leases.place_of("worker-2") == TALK
 
 
 def test_a_place_in_the_queue_that_was_deleted_counts_no_more(store: Store, conversations: Conversations) -> None:

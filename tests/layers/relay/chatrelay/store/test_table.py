@@ -1,9 +1,13 @@
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from threading import Barrier
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 
 from chatrelay.store.table import KNOWN, NEW, Delete, Item, Put, Table, Update, Write
@@ -30,6 +34,33 @@ def item(pk: str = "p", sk: str = "s", **attributes: object) -> Item:
 
 def sort_keys(table: Table, first: str, last: str, pk: str = "p") -> list[str]:
     return [found["sk"] for found in table.query(pk, first, last)]
+
+
+@pytest.mark.parametrize("reason", ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"])
+def test_a_transaction_that_dynamodb_cancels_for_a_passing_reason_is_tried_again(table: Table, reason: str) -> None:
+    sent: list[str] = []
+
+    def cancelled_once(request: Any, **_: Any) -> Any:
+        sent.append(request.url)
+        if len(sent) > 1:
+            return None
+        fault = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException"
+        body = json.dumps({"__type": fault, "CancellationReasons": [{"Code": "None"}, {"Code": reason}]}).encode()
+        return AWSResponse(request.url, 400, HTTPHeaders(), Raw(body))
+
+    table.client.meta.events.register("before-send.dynamodb.TransactWriteItems", cancelled_once)
+    try:
+        assert table.write_together(Put(item(sk="a")), Put(item(sk="b"))) == []
+    finally:
+        table.client.meta.events.unregister("before-send.dynamodb.TransactWriteItems", cancelled_once)
+    assert (len(sent), sort_keys(table, "a", "b")) == (2, ["a", "b"])
+
+
+class Raw(BytesIO):
+    """A body as botocore reads it."""
+
+    def stream(self) -> Iterator[bytes]:
+        yield self.read()
 
 
 @pytest.mark.parametrize(
