@@ -340,9 +340,12 @@ class Relay:
 
     async def _served(self, accepted: Accepted, admitted: dict[str, int]) -> None:
         """Strikes the questions that were answered, so that the same one may be asked again."""
-        for connection_id, offset in list(admitted.items()):
+
+        async def strike(connection_id: str, offset: int) -> None:
             await asyncio.to_thread(self._leases.served, accepted.place, accepted.origin.epoch, connection_id, offset)
             del admitted[connection_id]
+
+        await asyncio.gather(*(strike(*question) for question in list(admitted.items())))
 
     async def _finish(self, accepted: Accepted, reply: Reply, last: Outbound) -> None:
         """Stores the end, again and again if need be: as long as it is not stored, we are heard and keep the lease."""
