@@ -10,7 +10,7 @@ from infra.local.script import answer
 from tests.conftest import Relay
 from tests.end_to_end.phone import Frame, Phone, assembled, proves
 
-LONG = "漢字 😀 text. " * 6_000
+LONG = "漢" * 100_000
 
 
 def completes(count: int) -> Callable[[Frame], bool]:
@@ -103,6 +103,8 @@ async def test_a_message_too_long_for_a_frame_goes_by_http(relay: Relay, convers
     assert {frame["reply"] for frame in heard} == {answered.json()["reply"]}
     assert [frame["type"] for frame in heard[:2]] == ["user", "typing"]
     assert (heard[0]["id"], assembled(heard)) == ("m1", "That was long.")
+    assert (LONG.startswith(heard[0]["content"]), heard[0]["truncated"]) == (True, True)
+    assert max(phone.sizes_bytes) <= 32 * 1024
     assert (again.status_code, again.json()) == (202, answered.json()), "twice is once"
     assert len(relay.requests_for(LONG)) == 1
 
