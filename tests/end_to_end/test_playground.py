@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -11,10 +12,12 @@ from playwright.async_api import Page, WebSocketRoute, async_playwright, expect
 
 from infra.local.script import answer, cut_after
 from tests.conftest import Relay
+from tests.end_to_end.phone import Phone
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
+expect.set_options(timeout=20_000)  # a slow machine is no fault of the page
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and "CI" not in os.environ, reason="no Chromium on this machine; CI has one"
 )
@@ -141,6 +144,51 @@ async def test_a_reply_can_be_stopped(relay: Relay, page: Page) -> None:
     assert not upstream.finished
 
 
+async def test_conversations_are_listed_opened_with_what_runs_and_deleted(relay: Relay, page: Page) -> None:
+    endless = "A story with no end. " * 3000
+    relay.plays("Tell me a story", answer(endless, delta_chars=5, pause_s=0.02))
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.say({"action": "hello", "conversation": "paged"})
+        await phone.hear()
+        for number in range(5):  # half a megabyte is more than a page
+            body = {"id": f"m{number}", "content": f"Question {number} {'.' * 110_000}"}
+            post(relay, "/api/conversations/paged/messages", body)
+            await phone.hear_until(lambda frame: frame["type"] == "complete")
+        for words, kept in (("Tell me a story", "message"), ("And then?", "typing")):
+            await phone.say({"action": "send", "id": words, "conversation": "running", "content": words})
+            await phone.hear_until(lambda frame, kept=kept: frame["type"] == kept)  # type: ignore[misc]
+    await page.reload()
+    rows, said = page.get_by_test_id("conversation"), page.locator(".message.user")
+    await expect(rows.locator(".title").nth(0)).to_have_text("Tell me a story")
+    await expect(rows.locator(".title").nth(1)).to_contain_text("Question 0")
+
+    await rows.nth(1).locator(".open").click()
+    await expect(said).to_contain_text([f"Question {number}" for number in range(1, 5)])
+    await expect(page.get_by_test_id("reply-text").last).to_have_text("Yes.")
+    await page.get_by_test_id("earlier").click()
+    await expect(said).to_contain_text([f"Question {number}" for number in range(5)])
+    await expect(page.get_by_test_id("earlier")).to_be_hidden()
+
+    await rows.nth(0).locator(".open").click()
+    await expect(said).to_have_text(["Tell me a story", "And then?"])
+    await expect(page.get_by_test_id("reply-text").first).to_contain_text("A story with no end. A story")
+    await expect(page.get_by_test_id("typing").last).to_have_text("Waits for the reply before it")
+    await page.reload()
+    await expect(page.get_by_test_id("reply-text").first).to_contain_text("A story with no end. A story")
+    await expect(said).to_have_text(["Tell me a story", "And then?"])
+    await page.get_by_test_id("stop").click()
+    await expect(page.get_by_test_id("reply-text").last).to_have_text("Yes.")
+
+    await rows.nth(0).get_by_test_id("delete").click()
+    await rows.nth(0).get_by_test_id("delete-confirm").click()
+    await expect(rows.locator(".title").nth(0)).to_contain_text("Question 0")
+    await expect(page.get_by_test_id("empty")).to_be_visible()
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await expect(rows.first).to_be_hidden()
+    await page.get_by_test_id("menu").click()
+    await expect(rows.nth(0)).to_contain_text("Question 0")
+
+
 def test_the_key_is_given_to_pages_of_this_machine_only(relay: Relay) -> None:
     url = f"http://{relay.address}/page/config.json"
     assert httpx.get(url).json()["key"] == relay.key
@@ -152,6 +200,11 @@ async def test_codex_says_that_it_is_not_there_yet(page: Page) -> None:
     await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
     await say(page, "Hello, Codex")
     await expect(page.get_by_test_id("error")).to_contain_text("Codex is not connected to this relay yet.")
+
+
+def post(relay: Relay, path: str, body: dict[str, Any]) -> None:
+    answer = httpx.post(f"http://{relay.address}{path}", json=body, headers={"X-API-Key": relay.key}, timeout=30)
+    assert answer.is_success, answer.text
 
 
 async def _growth(page: Page) -> list[int]:

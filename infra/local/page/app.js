@@ -1,6 +1,8 @@
 /** The page: one chat an agent, each with a socket of its own, of which one is on the screen. */
 
 import { ChatRelayClient } from "./client.js";
+import { ConversationList } from "./conversations.js";
+import { Http } from "./http.js";
 import { Follower } from "./scroll.js";
 import { FrameList, TimingView } from "./timeline.js";
 import { Transcript } from "./transcript.js";
@@ -22,11 +24,15 @@ const stop = $("[data-testid=stop]");
 const counter = $("[data-testid=counter]");
 const complaint = $("[data-testid=complaint]");
 const latest = $("[data-testid=latest]");
+const earlier = $("[data-testid=earlier]");
 const keyDialog = $("[data-testid=key-dialog]");
+const drawer = $("[data-drawer]");
 
 const follower = new Follower($("[data-scroll]"), (following) => (latest.hidden = following));
 const timings = new TimingView($("[data-timings]"));
 const frames = new FrameList($("[data-frames]"), $("[data-frame-count]"));
+const http = new Http();
+const conversations = new ConversationList(drawer, http, { open: openConversation, deleted: forget });
 const config = await (await fetch("/page/config.json")).json();
 
 // --- chats
@@ -36,13 +42,17 @@ class Chat {
   lag = null;
   connection = { state: "stopped", retryAt: null };
   draft = "";
+  /** The cursor of the turns before those that are shown; null if there are none. */
+  earlier = null;
 
   constructor(agent) {
     this.agent = agent;
     this.name = NAMES[agent] ?? agent;
-    const [conversation, isResumed] = storedConversation(agent);
-    this.isResumed = isResumed;
-    this.client = new ChatRelayClient({ url: websocketUrl(), agent, conversation, isRejected, upload });
+    this.isNew = !storedConversation(agent);
+    const conversation = storedConversation(agent) ?? newConversation();
+    store(agent, conversation);
+    const isRejected = (key) => http.isRejected(key);
+    this.client = new ChatRelayClient({ url: websocketUrl(), agent, conversation, isRejected, upload: post });
     this.transcript = new Transcript(
       agent,
       (id) => this.client.retry(id),
@@ -55,12 +65,36 @@ class Chat {
     this.client.addEventListener("lag", ({ detail }) => this.#lagged(detail));
   }
 
-  startAgain() {
-    const conversation = newConversation(this.agent);
+  /** What was said before the page was loaded comes while the socket opens. */
+  start(key) {
+    this.client.start(key);
+    if (!this.isNew) this.#recall().catch(() => {}); // nothing was ever said, or the socket will tell what is wrong
+  }
+
+  /** Another conversation, with the latest page of its turns. */
+  open(conversation, page = { turns: [], next: null }) {
+    store(this.agent, conversation);
     this.transcript.clear();
     this.latest = null;
-    this.isResumed = false;
     this.client.converse(conversation);
+    this.#take(page);
+  }
+
+  async #recall() {
+    const { conversation } = this.client;
+    const page = await http.turns(conversation);
+    if (conversation === this.client.conversation) this.#take(page);
+  }
+
+  async recallEarlier() {
+    const { conversation } = this.client;
+    const page = await http.turns(conversation, this.earlier);
+    if (conversation === this.client.conversation) this.#take(page);
+  }
+
+  #take({ turns, next }) {
+    this.earlier = next;
+    this.transcript.recall(this.client.recall(turns));
   }
 
   #connected(connection) {
@@ -70,10 +104,17 @@ class Chat {
   }
 
   #exchanged(exchange) {
-    this.latest = exchange;
+    if (exchange !== this.latest || exchange.status !== this.status) this.#moved(exchange);
     this.transcript.show(exchange);
-    announce(this, exchange);
     if (this === chat) drawButtons();
+  }
+
+  /** Another exchange, or another status of it. */
+  #moved(exchange) {
+    this.latest = exchange;
+    this.status = exchange.status;
+    announce(this, exchange);
+    if (exchange.status === "typing") conversations.refresh(); // accepted, so the server lists it
   }
 
   #lagged({ ms }) {
@@ -83,15 +124,59 @@ class Chat {
 }
 
 function storedConversation(agent) {
-  const known = sessionStorage.getItem(`conversation.${agent}`);
-  return known ? [known, true] : [newConversation(agent), false];
+  return sessionStorage.getItem(`conversation.${agent}`);
 }
 
-function newConversation(agent) {
-  const bytes = crypto.getRandomValues(new Uint8Array(9));
-  const conversation = `page-${btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_")}`;
+function store(agent, conversation) {
   sessionStorage.setItem(`conversation.${agent}`, conversation);
-  return conversation;
+}
+
+function newConversation() {
+  const bytes = crypto.getRandomValues(new Uint8Array(9));
+  return `page-${btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_")}`;
+}
+
+/** Shows the conversation in the chat with whom it was led. */
+async function openConversation(conversation) {
+  const open = [...chats.values()].find(({ client }) => client.conversation === conversation);
+  const page = open ? null : await http.turns(conversation);
+  const { agent } = open ?? page.turns.at(-1);
+  switchTo(agent);
+  if (page) chat.open(conversation, page);
+  showConversation();
+}
+
+function startAgain() {
+  chat.open(newConversation());
+  showConversation();
+}
+
+function forget(conversation) {
+  for (const each of chats.values()) if (each.client.conversation === conversation) each.open(newConversation());
+  conversations.mark(chat.client.conversation);
+  drawChat();
+}
+
+function showConversation() {
+  if (drawer.matches(":popover-open")) drawer.hidePopover();
+  conversations.mark(chat.client.conversation);
+  drawButtons();
+  drawChat();
+  follower.toEnd();
+  follower.resized();
+  composer.focus();
+}
+
+/** The older page goes above what is being read, which stays where it is. */
+async function recallEarlier() {
+  const box = $("[data-scroll]");
+  const below = box.scrollHeight - box.scrollTop;
+  try {
+    await chat.recallEarlier();
+    box.scrollTop = box.scrollHeight - below;
+  } catch (refusal) {
+    complain(refusal.message);
+  }
 }
 
 function websocketUrl() {
@@ -100,23 +185,12 @@ function websocketUrl() {
   return url.href;
 }
 
-async function isRejected(key) {
-  try {
-    const answer = await fetch("/api/status", { headers: { "X-API-Key": key } });
-    return answer.status === 401 || answer.status === 403;
-  } catch {
-    return false; // no network: that is no judgement of the key
-  }
-}
-
 // --- the screen
 
 function drawChat() {
   const empty = chat.transcript.isEmpty;
   $("[data-testid=empty]").hidden = !empty;
-  $("[data-empty-note]").textContent = chat.isResumed
-    ? "You are back in your conversation. What was said is kept on the server, though not shown here."
-    : "Your message goes out over a WebSocket, and the reply comes back while it is written.";
+  earlier.hidden = empty || chat.earlier === null;
   timings.show(chat.latest);
   follower.grown();
 }
@@ -162,7 +236,8 @@ function switchTo(agent) {
   $("[data-transcript]").replaceChildren(chat.transcript.element);
   composer.value = chat.draft;
   composer.placeholder = `Message ${chat.name}`;
-  if (chat.connection.state === "stopped" && key) chat.client.start(key);
+  if (chat.connection.state === "stopped" && http.key) chat.start(http.key);
+  conversations.mark(chat.client.conversation);
   fitComposer();
   drawChat();
   drawConnection();
@@ -206,7 +281,11 @@ function sendDraft() {
 }
 
 function complainOfSize(size) {
-  complaint.textContent = `This message has ${kilobytes(size)} KB, of at most ${kilobytes(CONTENT_BYTES)}. Please divide it.`;
+  complain(`This message has ${kilobytes(size)} KB, of at most ${kilobytes(CONTENT_BYTES)}. Please divide it.`);
+}
+
+function complain(sentence) {
+  complaint.textContent = sentence;
   complaint.hidden = false;
 }
 
@@ -219,16 +298,12 @@ function kilobytes(size) {
 }
 
 /** A message that is longer than a frame may be goes by HTTP; its reply comes over the socket all the same. */
-async function upload({ conversation, ...frame }) {
-  const path = `/api/conversations/${encodeURIComponent(conversation)}/messages`;
-  const headers = { "Content-Type": "application/json", "X-API-Key": key };
+async function post(frame) {
   try {
-    const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(frame) });
-    if (answer.ok) return null;
-    const { error, code } = await answer.json();
-    return { content: error, code, retryable: answer.status >= 500 };
-  } catch {
-    return { content: "The message did not get through.", code: "unanswered", retryable: true };
+    await http.postMessage(frame);
+    return null;
+  } catch ({ message, code, retryable }) {
+    return { content: message, code, retryable };
   }
 }
 
@@ -239,11 +314,12 @@ function askForKey(note) {
   if (!keyDialog.open) keyDialog.showModal();
 }
 
-function useKey(given) {
-  key = given;
+function useKey(key) {
+  http.key = key;
   for (const each of chats.values()) {
-    if (each === chat || each.connection.state !== "stopped") each.client.start(key);
+    if (each === chat || each.connection.state !== "stopped") each.start(key);
   }
+  conversations.refresh();
 }
 
 // --- what the user does
@@ -266,12 +342,11 @@ stop.addEventListener("click", () => chat.client.cancel());
 
 latest.addEventListener("click", () => follower.toEnd());
 
-$("[data-testid=new-chat]").addEventListener("click", () => {
-  chat.startAgain();
-  drawChat();
-  follower.toEnd();
-  composer.focus();
-});
+earlier.addEventListener("click", recallEarlier);
+
+$("[data-testid=new-chat]").addEventListener("click", startAgain);
+
+drawer.addEventListener("beforetoggle", ({ newState }) => newState === "open" && conversations.refresh());
 
 $("[data-testid=theme]").addEventListener("click", () => {
   const preferred = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
@@ -323,7 +398,6 @@ function suggestionChip(text) {
   return chip;
 }
 
-let key = sessionStorage.getItem("key") ?? config.key;
 let chat = null;
 const chats = new Map(config.agents.map((agent) => [agent, new Chat(agent)]));
 
@@ -331,5 +405,7 @@ $("[data-testid=demonstration]").hidden = !config.demonstration;
 $("[data-agents]").append(...config.agents.map(agentButton));
 $("[data-chips]").append(...SUGGESTIONS.map(suggestionChip));
 switchTo(config.agents[0]);
-if (!key) askForKey("The gateway prints one when it starts. It stays in this tab.");
+const key = sessionStorage.getItem("key") ?? config.key;
+if (key) useKey(key);
+else askForKey("The gateway prints one when it starts. It stays in this tab.");
 composer.focus();

@@ -32,6 +32,7 @@ import { isCurrent, missing, newReply, place, prove } from "./assembly.js";
 export const FRAME_BYTES = 32 * 1024;
 
 const TOO_LONG = { code: "too_large", content: "This message is longer than a frame may be.", retryable: false };
+const BROKE_OFF = { code: "interrupted", content: "The answer broke off here.", retryable: true };
 const HANDSHAKE_MS = 10_000;
 const PONG_MS = 10_000;
 const ANSWER_MS = 20_000;
@@ -104,7 +105,30 @@ export class ChatRelayClient extends EventTarget {
   converse(conversation) {
     this.conversation = conversation;
     this.exchanges.clear();
-    if (this.state === "online") this.#transmit({ action: "hello", conversation });
+    if (this.state === "online") this.#hello();
+  }
+
+  /**
+   * Take in what was said before all that is here: turns, as `GET /api/conversations/{id}/messages` gives them. A
+   * reply that is still owed is followed.
+   *
+   * @returns their exchanges, in their order
+   */
+  recall(turns) {
+    const past = turns.map((turn) => this.#known(turn) ?? recalled(turn));
+    const fresh = past.filter(({ id }) => !this.exchanges.has(id));
+    this.exchanges = new Map([...past, ...this.exchanges.values()].map((exchange) => [exchange.id, exchange]));
+    if (this.state === "online") fresh.filter(isOpen).forEach((exchange) => this.#resume(exchange));
+    return past;
+  }
+
+  /** The exchange of a turn that is here: sent meanwhile, or told of by `ready`, which does not say what was asked. */
+  #known({ id, content, reply }) {
+    const known = this.exchanges.get(id) ?? this.#ofReply(reply.id);
+    if (!known) return null;
+    this.exchanges.delete(known.id);
+    this.exchanges.set(id, Object.assign(known, { id, content }));
+    return known;
   }
 
   send(content) {
@@ -141,10 +165,14 @@ export class ChatRelayClient extends EventTarget {
     this.#socket = socket;
     // A socket that was hung up may still report; nobody listens to it then.
     const listen = (type, heed) => socket.addEventListener(type, (event) => socket === this.#socket && heed(event));
-    listen("open", () => this.#transmit({ action: "hello", conversation: this.conversation }));
+    listen("open", () => this.#hello());
     listen("message", (event) => this.#receive(event.data));
     listen("close", (event) => this.#lost(event.code));
     this.#after("handshake", HANDSHAKE_MS, () => this.#lost());
+  }
+
+  #hello() {
+    this.#transmit({ action: "hello", conversation: this.conversation });
   }
 
   #hangUp() {
@@ -264,7 +292,8 @@ export class ChatRelayClient extends EventTarget {
     if (frame.reply && exchange.reply?.id !== frame.reply) exchange.reply = newReply(frame.reply);
     if (exchange.reply && !isCurrent(exchange.reply, frame)) return;
     exchange.resuming = false; // a reply that waits its turn comes by itself
-    this.#change(exchange, { status: exchange.reply?.text ? "writing" : "typing", error: null });
+    const status = exchange.reply?.text ? "writing" : "typing";
+    this.#change(exchange, { status, waits: frame.epoch === 0, error: null });
   }
 
   #user(frame) {
@@ -290,7 +319,7 @@ export class ChatRelayClient extends EventTarget {
     exchange.resuming = false;
     if (outcome !== "appended") return;
     exchange.arrivals.push({ at: performance.now(), chars: exchange.reply.text.length - known });
-    this.#change(exchange, { status: "writing", aside: null, error: null });
+    this.#change(exchange, { status: "writing", waits: false, aside: null, error: null });
   }
 
   async #complete(exchange, frame) {
@@ -386,20 +415,7 @@ export class ChatRelayClient extends EventTarget {
   }
 
   #open(id, content, status) {
-    const exchange = {
-      id,
-      content, // null if another device sent the message and it is not known here
-      status,
-      reply: null,
-      aside: null, // "thinking" or "tool" while the model does that instead of writing
-      resuming: false,
-      error: null, // the error frame and `retryAt`, milliseconds since 1970
-      end: null, // the `complete` frame
-      proof: null, // "verified", "different" or "unchecked"
-      arrivals: [], // {at, chars} of every frame that brought text; `at` and the two below are performance.now()
-      sentAt: null,
-      endedAt: null,
-    };
+    const exchange = newExchange(id, content, status);
     this.exchanges.set(id, exchange);
     this.#changed(exchange);
     return exchange;
@@ -440,6 +456,38 @@ export class ChatRelayClient extends EventTarget {
     clearTimeout(this.#timers.get(name));
     this.#timers.delete(name);
   }
+}
+
+function newExchange(id, content, status) {
+  return {
+    id,
+    content, // null if another device sent the message and it is not known here
+    status,
+    waits: false, // for the replies before it
+    reply: null,
+    aside: null, // "thinking" or "tool" while the model does that instead of writing
+    resuming: false,
+    error: null, // the error frame and `retryAt`, milliseconds since 1970
+    end: null, // the `complete` frame
+    proof: null, // "verified", "different" or "unchecked"; "kept" if it comes from the server's store
+    arrivals: [], // {at, chars} of every frame that brought text; `at` and the two below are performance.now()
+    sentAt: null,
+    endedAt: null,
+  };
+}
+
+/** The exchange that a turn of the server's store tells of. */
+function recalled({ id, content, reply: { id: reply, status, text } }) {
+  const owed = status === "queued" || status === "streaming";
+  const broken = status === "failed" || status === "interrupted";
+  return {
+    ...newExchange(id, content, owed ? "typing" : broken ? "failed" : "complete"),
+    waits: status === "queued",
+    reply: { ...newReply(reply), text },
+    error: broken ? { ...BROKE_OFF, retryAt: 0 } : null,
+    end: owed || broken ? null : { stop_reason: status },
+    proof: owed ? null : "kept",
+  };
 }
 
 /** Whether the server has accepted the message and owes (the rest of) a reply. */

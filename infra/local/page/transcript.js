@@ -1,5 +1,6 @@
 /** The conversation on the screen. Every exchange is drawn from its present state, whatever has happened to it. */
 
+import { button, element } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
 
 const NAMES = { claude: "Claude", codex: "Codex" };
@@ -14,7 +15,7 @@ const ENDINGS = {
 
 export class Transcript {
   element = document.createElement("div");
-  #views = new Map();
+  #views = new Map(); // by exchange
   #agent;
   #retry;
   #drawn;
@@ -39,13 +40,22 @@ export class Transcript {
   }
 
   show(exchange) {
-    let view = this.#views.get(exchange.id);
-    if (!view) {
-      view = new ExchangeView(this.#agent, () => this.#retry(exchange.id), this.#drawn);
-      this.#views.set(exchange.id, view);
-      this.element.append(...view.elements);
+    if (!this.#views.has(exchange)) this.element.append(...this.#viewOf(exchange).elements);
+    this.#viewOf(exchange).show(exchange);
+  }
+
+  /** Exchanges that come before all the others; drawn at once, so that their height is known. */
+  recall(exchanges) {
+    this.element.prepend(...exchanges.flatMap((exchange) => this.#viewOf(exchange).elements));
+    for (const exchange of exchanges) this.#viewOf(exchange).draw(exchange);
+    this.#drawn();
+  }
+
+  #viewOf(exchange) {
+    if (!this.#views.has(exchange)) {
+      this.#views.set(exchange, new ExchangeView(this.#agent, () => this.#retry(exchange.id), this.#drawn));
     }
-    view.show(exchange);
+    return this.#views.get(exchange);
   }
 
   notice(error) {
@@ -97,12 +107,12 @@ class ExchangeView {
     const soon = document.hidden ? (draw) => setTimeout(draw, 100) : requestAnimationFrame;
     this.#frame = soon(() => {
       this.#frame = null;
-      this.#draw(exchange);
+      this.draw(exchange);
       this.#drawn();
     });
   }
 
-  #draw(exchange) {
+  draw(exchange) {
     const { status, content, reply } = exchange;
     this.#user.hidden = content === null;
     if (this.#user.textContent !== content) this.#user.textContent = content;
@@ -115,11 +125,12 @@ class ExchangeView {
     this.#foot.replaceChildren(...this.#feet(exchange));
   }
 
-  #drawTyping({ status, aside }) {
+  #drawTyping({ status, waits, aside }) {
     const shown = status === "typing" || (status === "writing" && aside !== null);
     const doing = { thinking: "thinking", tool: "looking something up" }[aside] ?? "typing";
     this.#typing.hidden = !shown;
-    this.#typing.lastChild.textContent = `${this.#name} is ${doing}…`;
+    this.#typing.toggleAttribute("data-waits", waits);
+    this.#typing.lastChild.textContent = waits ? "Waits for the reply before it" : `${this.#name} is ${doing}…`;
   }
 
   #feet({ status, content, error, end, proof, reply, sentAt }) {
@@ -142,18 +153,16 @@ class ExchangeView {
   }
 
   #retryButton(retryAt) {
-    const button = element("button", "retry");
-    button.type = "button";
-    button.dataset.testid = "retry";
-    button.addEventListener("click", this.#retry);
+    const retry = button("retry", "", this.#retry);
+    retry.dataset.testid = "retry";
     const count = () => {
       const seconds = Math.ceil((retryAt - Date.now()) / 1000);
-      button.disabled = seconds > 0;
-      button.textContent = seconds > 0 ? `Try again in ${seconds} s` : "Try again";
+      retry.disabled = seconds > 0;
+      retry.textContent = seconds > 0 ? `Try again in ${seconds} s` : "Try again";
       if (seconds > 0) setTimeout(count, 250);
     };
     count();
-    return button;
+    return retry;
   }
 }
 
@@ -162,6 +171,7 @@ function verdict(proof, length) {
   const [text, title] = {
     verified: [`✓ ${count}`, "Length and SHA-256 agree with what the server sent."],
     unchecked: [count, "This page cannot compute SHA-256 here, so only the length was compared."],
+    kept: [count, "As the server has kept it."],
     different: ["⚠ This text is not what the server sent", "Length or SHA-256 differs from the server's."],
   }[proof] ?? ["", ""];
   const mark = foot(proof ?? "proving", text);
@@ -188,11 +198,4 @@ function dots() {
   dots.setAttribute("aria-hidden", "true");
   dots.append(element("i"), element("i"), element("i"));
   return dots;
-}
-
-function element(tag, className = "", text = "") {
-  const node = document.createElement(tag);
-  node.className = className;
-  node.textContent = text;
-  return node;
 }

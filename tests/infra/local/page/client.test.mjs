@@ -233,3 +233,32 @@ test("a message that waits its turn is answered when it has come", () => {
   assert.deepEqual([first.status, second.reply.text], ["complete", "Good"]);
   assert.equal(client.writing, second);
 });
+
+const turn = (id, status, text = "") => ({ id, content: `Said ${id}`, reply: { id: `r-${id}`, status, text } });
+
+test("what was said before is shown as it ended, and a reply that is owed is followed", () => {
+  greeted();
+  client.converse("c1");
+  const past = client.recall([turn("m1", "complete", "Yes."), turn("m2", "interrupted", "Half"), turn("m3", "streaming"), turn("m4", "queued")]);
+  assert.deepEqual(past.map(({ status, waits }) => [status, waits]), [
+    ["complete", false],
+    ["failed", false],
+    ["typing", false],
+    ["typing", true],
+  ]);
+  assert.deepEqual(socket().messages.map(({ action, reply, offset }) => [action, reply, offset]), [
+    ["resume", "r-m3", 0],
+    ["resume", "r-m4", 0],
+  ]);
+  client.recall([turn("m0", "cancelled", "Be")]);
+  assert.deepEqual([...client.exchanges.keys()], ["m0", "m1", "m2", "m3", "m4"]);
+});
+
+test("a reply that is running when a conversation is opened is one exchange, whoever tells of it first", () => {
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", active: "r-m1" });
+  const past = client.recall([turn("m1", "streaming"), turn("m2", "queued")]);
+  assert.deepEqual([...client.exchanges.values()], past);
+  assert.deepEqual(past.map(({ id, content }) => [id, content]), [["m1", "Said m1"], ["m2", "Said m2"]]);
+  assert.deepEqual(socket().messages.map(({ reply }) => reply), ["r-m1", "r-m2"]);
+});
