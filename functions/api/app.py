@@ -210,6 +210,7 @@ def _turn(kept: Exchange) -> dict[str, Any]:
     return {
         "id": kept.message_id,
         "content": kept.content,
+        "attachments": [protocol.described(attachment) for attachment in kept.attachments],
         "agent": kept.agent,
         "received_at": _time(kept.received_at_ms),
         "reply": {

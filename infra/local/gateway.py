@@ -24,6 +24,7 @@ from infra.local.http_api import HttpApis
 from infra.local.intrinsics import TemplateError
 from infra.local.invoke import InvokeApi, Invoker
 from infra.local.limits import Limits
+from infra.local.proxy import STORAGE, StorageDoor
 from infra.local.services import Services
 from infra.local.stack import Stack
 from infra.local.websocket import WebSockets
@@ -84,6 +85,7 @@ class Gateway:
         endpoints = {
             "AWS_ENDPOINT_URL": self.services.endpoint,
             "AWS_ENDPOINT_URL_LAMBDA": f"http://{self.address}",
+            "AWS_ENDPOINT_URL_S3": f"http://{self.address}{STORAGE}",
         }
         return worker_variables.for_function(function, endpoints, self.extras.environment)
 
@@ -93,12 +95,14 @@ class Gateway:
         websockets = self._websockets(websocket_apis, invoker, connections)
         posts = self._posts(connections, frozenset(websocket_apis))
         invocations = self._invocations(invoker)
+        storage = StorageDoor(self.services.endpoint)
         http_apis = HttpApis(_by_stage(self.stack.http_apis), self.address, invoker, self.limits)
         return Starlette(
             routes=[
                 *self._own_routes(),
                 Route("/{stage}/@connections/{connection_id:path}", posts.answer, methods=["DELETE", "GET", "POST"]),
                 Route("/2015-03-31/functions/{name}/invocations", invocations.answer, methods=["POST"]),
+                Route(f"{STORAGE}/{{path:path}}", storage.answer, methods=_METHODS),
                 Route("/{path:path}", http_apis.answer, methods=_METHODS),
                 WebSocketRoute("/{path:path}", websockets.serve),
             ]

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -71,7 +71,10 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
 def _routes(key: str, *, demonstrates: bool) -> list[BaseRoute]:
     config = {"websocket": "/v1", "key": key, "agents": AGENTS, "demonstration": demonstrates}
 
-    def page(_: Request) -> FileResponse:
+    def page(request: Request) -> Response:
+        """At the address that those of files begin with: elsewhere they would be of another origin."""
+        if request.url.hostname == "localhost":
+            return RedirectResponse(request.url.replace(hostname="127.0.0.1"))
         return FileResponse(PAGE / "index.html")
 
     def configuration(request: Request) -> JSONResponse:

@@ -7,6 +7,6 @@ from starlette.requests import Request
 
 
 def is_signed(request: Request, service: str) -> bool:
-    """Whether `request` carries a signature (version 4) for `service`, `execute-api` or `lambda`."""
+    """Whether `request` carries a signature (version 4) for `service`, `execute-api`, `lambda` or `s3`."""
     credential = request.headers.get("Authorization", "")
     return credential.startswith("AWS4-HMAC-SHA256") and f"/{service}/aws4_request" in credential

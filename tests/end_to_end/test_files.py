@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -86,6 +87,8 @@ def test_an_upload_is_had_again_at_its_url(http: httpx.Client) -> None:
     redirect = http.get(uploaded["url"])
     file = http.get(uploaded["url"], follow_redirects=True)
     assert redirect.status_code == 302
+    assert redirect.headers["location"].startswith(f"{http.base_url}/s3/"), "the way that clients come by"
+    assert httpx.get(redirect.headers["location"].partition("?")[0]).status_code == 403
     assert (file.status_code, file.content, file.headers["content-type"]) == (200, PNG, "image/png")
     assert file.headers["content-disposition"].endswith("''..%2F..%2FGr%C3%BC%C3%9Fe%20%E6%97%A9%E4%B8%8A.png")
 
@@ -122,6 +125,8 @@ async def test_other_devices_hear_of_the_files(relay: Relay, http: httpx.Client,
         await other.hear_until(lambda frame: frame["type"] == "ready")
         await ask(relay, conversation, "shared", uploaded["url"])
         said = (await other.hear_until(lambda frame: frame["type"] == "user"))[-1]
+    _, kept = get(http, f"/api/conversations/{quote(conversation)}/messages", relay.key)
+    assert kept["turns"][0]["attachments"] == said["attachments"]
     (attachment,) = said["attachments"]
     assert uploaded["url"].endswith(attachment.pop("url"))
     assert attachment == {"filename": "photo.png", "mime_type": "image/png", "size": len(PNG)}

@@ -1,6 +1,8 @@
 """The page, as a person sees it, in a real browser."""
 
+import base64
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,12 +10,17 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Page, WebSocketRoute, async_playwright, expect
+from playwright.async_api import FilePayload, Page, WebSocketRoute, async_playwright, expect
 
 from infra.local.script import answer, cut_after
 from tests.conftest import Relay
 from tests.end_to_end.phone import Phone
 
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAAD0lEQVR4nGP4MK2i4tIdAA5dBCWeG9XrAAAAAElFTkSuQmCC"
+)
+"""Two pixels."""
+PDF = b"%PDF-1.4\n%%EOF"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
@@ -31,12 +38,17 @@ async def page(relay: Relay) -> AsyncIterator[Page]:
         page = await browser.new_page(viewport={"width": 1280, "height": 860})
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: problems.append(request.url) if relay.address not in request.url else None)
+        page.on("request", lambda request: problems.append(request.url) if _leads_away(request.url, relay) else None)
         await page.goto(f"http://{relay.address}/")
         await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
         yield page
         await browser.close()
         assert problems == []
+
+
+def _leads_away(url: str, relay: Relay) -> bool:
+    """Not a file that is shown, nor a part of the browser's own PDF viewer."""
+    return url.startswith("http") and not url.startswith(f"http://{relay.address}/")
 
 
 async def say(page: Page, text: str) -> None:
@@ -187,6 +199,32 @@ async def test_conversations_are_listed_opened_with_what_runs_and_deleted(relay:
     await expect(rows.first).to_be_hidden()
     await page.get_by_test_id("menu").click()
     await expect(rows.nth(0)).to_contain_text("Question 0")
+
+
+async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, page: Page) -> None:
+    tray, files, picker = page.get_by_test_id("attachment"), page.get_by_test_id("file"), page.get_by_test_id("picker")
+    picture = FilePayload(name="sunset.png", mimeType="image/png", buffer=PNG)
+    atlas = FilePayload(name="atlas.pdf", mimeType="application/pdf", buffer=PDF + bytes(4_500_000))
+    await picker.set_input_files([picture, atlas, FilePayload(name="void.txt", mimeType="text/plain", buffer=b"")])
+    await expect(tray.nth(1)).to_have_attribute("data-state", "uploaded")
+    await expect(tray.nth(2)).to_contain_text("must not be empty")
+    await tray.nth(2).get_by_test_id("remove-attachment").click()
+    await say(page, "Look at these")
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    await expect(tray).to_have_count(0)
+    blocks = relay.requests_for("Look at these")[0].body["messages"][-1]["content"]
+    assert [block["type"] for block in blocks] == ["image", "document", "text"]
+
+    await picker.set_input_files(FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"Wordless"))
+    await page.get_by_test_id("send").click()
+    await expect(page.get_by_test_id("proof")).to_have_count(2)
+    await page.reload()
+    await expect(files.locator("img")).to_have_js_property("naturalWidth", 2)
+    await expect(files).to_contain_text(["", "atlas.pdf", "notes.txt"])
+    await expect(files.nth(1).locator("iframe")).to_have_attribute("src", re.compile("^blob:"))
+    async with page.expect_popup() as popup:
+        await files.nth(2).click()
+    await expect((await popup.value).locator("body")).to_have_text("Wordless")
 
 
 def test_the_key_is_given_to_pages_of_this_machine_only(relay: Relay) -> None:

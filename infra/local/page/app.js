@@ -1,7 +1,9 @@
 /** The page: one chat an agent, each with a socket of its own, of which one is on the screen. */
 
+import { Tray } from "./attachments.js";
 import { ChatRelayClient } from "./client.js";
 import { ConversationList } from "./conversations.js";
+import { Files } from "./files.js";
 import { Http } from "./http.js";
 import { Follower } from "./scroll.js";
 import { FrameList, TimingView } from "./timeline.js";
@@ -32,6 +34,7 @@ const follower = new Follower($("[data-scroll]"), (following) => (latest.hidden 
 const timings = new TimingView($("[data-timings]"));
 const frames = new FrameList($("[data-frames]"), $("[data-frame-count]"));
 const http = new Http();
+const files = new Files(http);
 const conversations = new ConversationList(drawer, http, { open: openConversation, deleted: forget });
 const config = await (await fetch("/page/config.json")).json();
 
@@ -53,9 +56,11 @@ class Chat {
     store(agent, conversation);
     const isRejected = (key) => http.isRejected(key);
     this.client = new ChatRelayClient({ url: websocketUrl(), agent, conversation, isRejected, upload: post });
+    this.tray = new Tray(http, files, () => this === chat && drawButtons());
     this.transcript = new Transcript(
       agent,
       (id) => this.client.retry(id),
+      (attachment) => files.show(attachment),
       () => this === chat && drawChat(),
     );
     this.client.addEventListener("state", ({ detail }) => this.#connected(detail));
@@ -234,6 +239,7 @@ function switchTo(agent) {
     button.tabIndex = button.dataset.agent === agent ? 0 : -1;
   }
   $("[data-transcript]").replaceChildren(chat.transcript.element);
+  $("[data-tray]").replaceChildren(chat.tray.element);
   composer.value = chat.draft;
   composer.placeholder = `Message ${chat.name}`;
   if (chat.connection.state === "stopped" && http.key) chat.start(http.key);
@@ -263,21 +269,28 @@ function fitComposer() {
 
 /** One place, two buttons: while a reply is being written and nothing is in the composer, it can be stopped. */
 function drawButtons() {
-  const drafted = composer.value.trim() !== "";
+  const { isEmpty, isUploading } = chat.tray;
+  const drafted = composer.value.trim() !== "" || !isEmpty || isUploading;
   stop.hidden = drafted || !chat.client.writing;
   send.hidden = !stop.hidden;
-  send.disabled = !drafted;
+  send.disabled = !drafted || isUploading;
 }
 
 function sendDraft() {
   const content = composer.value.trim();
-  if (!content) return;
+  if ((!content && chat.tray.isEmpty) || chat.tray.isUploading) return;
   const size = utf8Bytes(content);
   if (size > CONTENT_BYTES) return complainOfSize(size);
   composer.value = "";
   fitComposer();
-  chat.client.send(content);
+  chat.client.send(content, chat.tray.take());
   follower.toEnd();
+}
+
+function attach(added) {
+  const refused = chat.tray.add(added);
+  if (refused) complain(refused);
+  composer.focus();
 }
 
 function complainOfSize(size) {
@@ -337,6 +350,39 @@ composer.addEventListener("keydown", (event) => {
 });
 
 composer.addEventListener("input", fitComposer);
+
+const picker = $("[data-testid=picker]");
+const phone = $(".phone");
+
+$("[data-testid=attach]").addEventListener("click", () => picker.click());
+
+picker.addEventListener("change", () => {
+  attach(picker.files);
+  picker.value = ""; // so that the same file may be chosen again
+});
+
+composer.addEventListener("paste", (event) => {
+  if (!event.clipboardData.files.length) return;
+  event.preventDefault();
+  attach(event.clipboardData.files);
+});
+
+phone.addEventListener("dragover", (event) => {
+  if (!event.dataTransfer.types.includes("Files")) return;
+  event.preventDefault();
+  phone.dataset.dropping = "";
+});
+
+phone.addEventListener("dragleave", (event) => {
+  if (!phone.contains(event.relatedTarget)) delete phone.dataset.dropping;
+});
+
+phone.addEventListener("drop", (event) => {
+  delete phone.dataset.dropping;
+  if (!event.dataTransfer.files.length) return;
+  event.preventDefault();
+  attach(event.dataTransfer.files);
+});
 
 stop.addEventListener("click", () => chat.client.cancel());
 

@@ -123,16 +123,17 @@ export class ChatRelayClient extends EventTarget {
   }
 
   /** The exchange of a turn that is here: sent meanwhile, or told of by `ready`, which does not say what was asked. */
-  #known({ id, content, reply }) {
+  #known({ id, content, attachments, reply }) {
     const known = this.exchanges.get(id) ?? this.#ofReply(reply.id);
     if (!known) return null;
     this.exchanges.delete(known.id);
-    this.exchanges.set(id, Object.assign(known, { id, content }));
+    this.exchanges.set(id, Object.assign(known, { id, content, attachments }));
     return known;
   }
 
-  send(content) {
-    const exchange = this.#open(newId(), content, "queued");
+  /** @param {{url}[]} attachments files that were uploaded; with one, `content` may be empty */
+  send(content, attachments = []) {
+    const exchange = this.#open(newId(), content, "queued", attachments);
     this.#flush();
     return exchange;
   }
@@ -296,10 +297,10 @@ export class ChatRelayClient extends EventTarget {
     this.#change(exchange, { status, waits: frame.epoch === 0, error: null });
   }
 
-  #user(frame) {
-    const exchange = this.exchanges.get(frame.id);
-    if (exchange) this.#change(exchange, { content: frame.content });
-    else this.#open(frame.id, frame.content, "typing");
+  #user({ id, content, attachments = [] }) {
+    const exchange = this.exchanges.get(id);
+    if (exchange) this.#change(exchange, { content, attachments });
+    else this.#open(id, content, "typing", attachments);
   }
 
   #ofAReply(frame) {
@@ -410,12 +411,13 @@ export class ChatRelayClient extends EventTarget {
     this.#transmit({ action: "resume", conversation: this.conversation, reply: id, offset: text.length });
   }
 
-  #sendFrame({ id, content }) {
-    return { action: "send", id, conversation: this.conversation, agent: this.agent, content };
+  #sendFrame({ id, content, attachments }) {
+    const frame = { action: "send", id, conversation: this.conversation, agent: this.agent, content };
+    return attachments.length ? { ...frame, attachments: attachments.map(({ url }) => ({ url })) } : frame;
   }
 
-  #open(id, content, status) {
-    const exchange = newExchange(id, content, status);
+  #open(id, content, status, attachments = []) {
+    const exchange = newExchange(id, content, status, attachments);
     this.exchanges.set(id, exchange);
     this.#changed(exchange);
     return exchange;
@@ -458,10 +460,11 @@ export class ChatRelayClient extends EventTarget {
   }
 }
 
-function newExchange(id, content, status) {
+function newExchange(id, content, status, attachments) {
   return {
     id,
     content, // null if another device sent the message and it is not known here
+    attachments, // {url, filename, mime_type, size} of each
     status,
     waits: false, // for the replies before it
     reply: null,
@@ -477,11 +480,11 @@ function newExchange(id, content, status) {
 }
 
 /** The exchange that a turn of the server's store tells of. */
-function recalled({ id, content, reply: { id: reply, status, text } }) {
+function recalled({ id, content, attachments, reply: { id: reply, status, text } }) {
   const owed = status === "queued" || status === "streaming";
   const broken = status === "failed" || status === "interrupted";
   return {
-    ...newExchange(id, content, owed ? "typing" : broken ? "failed" : "complete"),
+    ...newExchange(id, content, owed ? "typing" : broken ? "failed" : "complete", attachments),
     waits: status === "queued",
     reply: { ...newReply(reply), text },
     error: broken ? { ...BROKE_OFF, retryAt: 0 } : null,

@@ -9,6 +9,9 @@ export class Refusal extends Error {
   }
 }
 
+/** What the relay itself takes in one request; larger files go to S3 by a form. */
+const POSTED_BYTES = 4_500_000;
+
 export class Http {
   key = null;
 
@@ -41,18 +44,67 @@ export class Http {
     return this.#call("POST", `${path(conversation)}/messages`, frame);
   }
 
+  /**
+   * Keeps a file.
+   *
+   * @param {(part: number) => void} options.progress told how much of it is there, from 0 to 1
+   * @param {AbortSignal} options.signal
+   * @returns {Promise<{url, filename}>} the url to quote in a message
+   */
+  async upload(file, options) {
+    if (file.size <= POSTED_BYTES) {
+      const answer = await posted("/api/files/upload", { file }, { ...options, headers: { "X-API-Key": this.key } });
+      return JSON.parse(answer);
+    }
+    const mimeType = file.type || "application/octet-stream";
+    const asked = { filename: file.name, mime_type: mimeType, size: file.size };
+    const { url, filename, upload } = await this.#call("POST", "/api/files", asked);
+    await posted(upload.url, { ...upload.fields, file }, options);
+    return { url, filename };
+  }
+
+  /** The bytes of a file, wherever the answer leads. */
+  async file(id) {
+    const answer = await this.#fetch(`/api/files/${id}`, { headers: { "X-API-Key": this.key } });
+    return answer.blob();
+  }
+
   async #call(method, url, body) {
     const headers = { "X-API-Key": this.key };
     if (body !== undefined) headers["Content-Type"] = "application/json";
+    const answer = await this.#fetch(url, { method, headers, body: JSON.stringify(body) });
+    return answer.json();
+  }
+
+  async #fetch(url, options) {
     let answer;
     try {
-      answer = await fetch(url, { method, headers, body: JSON.stringify(body) });
+      answer = await fetch(url, options);
     } catch {
       throw unreached();
     }
     if (!answer.ok) throw refusal(answer.status, await answer.text());
-    return answer.json();
+    return answer;
   }
+}
+
+/** `fetch` cannot say how much of a body is sent. */
+function posted(url, fields, { headers = {}, progress, signal }) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  const request = new XMLHttpRequest();
+  request.open("POST", url);
+  for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+  return new Promise((resolve, reject) => {
+    request.upload.addEventListener("progress", ({ loaded, total }) => progress(loaded / total));
+    request.addEventListener("load", () => {
+      if (request.status < 300) resolve(request.responseText);
+      else reject(refusal(request.status, request.responseText));
+    });
+    request.addEventListener("error", () => reject(unreached()));
+    signal.addEventListener("abort", () => request.abort());
+    request.send(form);
+  });
 }
 
 function path(conversation) {

@@ -18,16 +18,19 @@ export class Transcript {
   #views = new Map(); // by exchange
   #agent;
   #retry;
+  #showFile;
   #drawn;
 
   /**
    * @param {string} agent
    * @param {(id: string) => void} retry
+   * @param {(attachment: object) => HTMLElement} showFile
    * @param {() => void} drawn called after something on the screen has changed
    */
-  constructor(agent, retry, drawn) {
+  constructor(agent, retry, showFile, drawn) {
     this.#agent = agent;
     this.#retry = retry;
+    this.#showFile = showFile;
     this.#drawn = drawn;
     this.element.className = "transcript";
     this.element.setAttribute("role", "log");
@@ -53,7 +56,8 @@ export class Transcript {
 
   #viewOf(exchange) {
     if (!this.#views.has(exchange)) {
-      this.#views.set(exchange, new ExchangeView(this.#agent, () => this.#retry(exchange.id), this.#drawn));
+      const retry = () => this.#retry(exchange.id);
+      this.#views.set(exchange, new ExchangeView(this.#agent, retry, this.#showFile, this.#drawn));
     }
     return this.#views.get(exchange);
   }
@@ -74,6 +78,7 @@ export class Transcript {
 }
 
 class ExchangeView {
+  #files = element("div", "files");
   #user = message("user");
   #assistant = message("assistant");
   #text = element("div", "text");
@@ -82,12 +87,14 @@ class ExchangeView {
   #name;
   #markdown;
   #retry;
+  #showFile;
   #drawn;
   #frame = null;
 
-  constructor(agent, retry, drawn) {
+  constructor(agent, retry, showFile, drawn) {
     this.#name = NAMES[agent];
     this.#retry = retry;
+    this.#showFile = showFile;
     this.#drawn = drawn;
     this.#markdown = new MarkdownView(this.#text);
     this.#text.dataset.testid = "reply-text";
@@ -97,7 +104,7 @@ class ExchangeView {
   }
 
   get elements() {
-    return [this.#user, this.#assistant];
+    return [this.#files, this.#user, this.#assistant];
   }
 
   /** At most once a frame of the screen: text may come more often than anyone can see. */
@@ -113,8 +120,10 @@ class ExchangeView {
   }
 
   draw(exchange) {
-    const { status, content, reply } = exchange;
-    this.#user.hidden = content === null;
+    const { status, content, attachments, reply } = exchange;
+    if (this.#files.childElementCount !== attachments.length) this.#drawFiles(attachments);
+    this.#files.hidden = attachments.length === 0;
+    this.#user.hidden = !content;
     if (this.#user.textContent !== content) this.#user.textContent = content;
     this.#user.dataset.status = status;
     this.#assistant.dataset.status = status;
@@ -123,6 +132,10 @@ class ExchangeView {
     this.#markdown.show(reply?.text ?? "", status === "typing" || status === "writing");
     this.#drawTyping(exchange);
     this.#foot.replaceChildren(...this.#feet(exchange));
+  }
+
+  #drawFiles(attachments) {
+    this.#files.replaceChildren(...attachments.map((attachment) => this.#showFile(attachment)));
   }
 
   #drawTyping({ status, waits, aside }) {

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Generic, TypeVar
 
+from chatrelay.attachments import Attachment
 from chatrelay.errors import Conflict, Forbidden, InvalidMessage
 from chatrelay.protocol import CONVERSATION_LIMIT
 from chatrelay.store.conversations import StoredReply, stored_reply, turn_key
@@ -51,6 +52,7 @@ class Exchange:
 
     message_id: str
     content: str
+    attachments: tuple[Attachment, ...]
     agent: str
     received_at_ms: int
     reply: StoredReply
@@ -149,7 +151,20 @@ def _exchange(place: Place, turn: str, said: Item, answered: list[Item]) -> Exch
     reply = stored_reply(place.conversation, answered)
     head = answered[0]
     ended = None if reply.last is None else int(head["ended_at_ms"])
-    return Exchange(said["id"], said["content"], said["agent"], _received_ms(turn), reply, head["reply_status"], ended)
+    return Exchange(
+        message_id=said["id"],
+        content=said["content"],
+        attachments=tuple(map(_attachment, said.get("attachments", ()))),
+        agent=said["agent"],
+        received_at_ms=_received_ms(turn),
+        reply=reply,
+        status=head["reply_status"],
+        ended_at_ms=ended,
+    )
+
+
+def _attachment(kept: Item) -> Attachment:
+    return Attachment(kept["id"], kept["filename"], kept["mime_type"], int(kept["size"]))
 
 
 def _received_ms(turn: str) -> int:

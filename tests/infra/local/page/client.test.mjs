@@ -234,7 +234,7 @@ test("a message that waits its turn is answered when it has come", () => {
   assert.equal(client.writing, second);
 });
 
-const turn = (id, status, text = "") => ({ id, content: `Said ${id}`, reply: { id: `r-${id}`, status, text } });
+const turn = (id, status, text = "") => ({ id, content: `Said ${id}`, attachments: [], reply: { id: `r-${id}`, status, text } });
 
 test("what was said before is shown as it ended, and a reply that is owed is followed", () => {
   greeted();

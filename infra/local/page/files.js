@@ -1,0 +1,101 @@
+/** Shows the files of messages. Their addresses want the key, so pictures are fetched and shown as `blob:` URLs. */
+
+import { element } from "./dom.js";
+
+const ICON = "M14 3H7a2 2 0 0 0-2 2v14a2 2 0 0 0 2 2h10a2 2 0 0 0 2-2V8zM14 3v5h5M9 13h6M9 17h4";
+
+export class Files {
+  #http;
+  #urls = new Map(); // promises of `blob:` URLs, by the files' ids
+
+  constructor(http) {
+    this.#http = http;
+  }
+
+  /** What was uploaded from here need not be fetched. */
+  keep(url, file) {
+    this.#urls.set(idOf(url), Promise.resolve(URL.createObjectURL(file)));
+  }
+
+  /** @param {{url, filename, mime_type, size}} attachment its `mime_type` is what the server found it to be */
+  show(attachment) {
+    const link = element("a", "file");
+    link.target = "_blank";
+    link.dataset.testid = "file";
+    link.title = attachment.filename;
+    link.dataset.kind = kind(attachment);
+    link.append(link.dataset.kind === "picture" ? picture(attachment) : card(attachment));
+    if (link.dataset.kind === "paper") link.prepend(preview());
+    this.#fill(link, attachment);
+    return link;
+  }
+
+  async #fill(link, attachment) {
+    try {
+      const url = await this.#address(attachment);
+      link.href = url;
+      if (link.dataset.kind === "picture") link.firstChild.src = url;
+      if (link.dataset.kind === "paper") link.firstChild.src = `${url}#toolbar=0&navpanes=0&view=FitH`;
+    } catch (refusal) {
+      link.dataset.kind = "lost";
+      link.replaceChildren(card(attachment, refusal.message));
+    }
+  }
+
+  #address(attachment) {
+    const id = idOf(attachment.url);
+    if (!this.#urls.has(id)) this.#urls.set(id, this.#fetched(id, attachment.mime_type));
+    return this.#urls.get(id);
+  }
+
+  async #fetched(id, mimeType) {
+    const type = mimeType === "text/plain" ? "text/plain;charset=utf-8" : mimeType;
+    return URL.createObjectURL(new Blob([await this.#http.file(id)], { type }));
+  }
+}
+
+/** On whatever host: only the id means something. */
+function idOf(url) {
+  return url.slice(url.lastIndexOf("/") + 1);
+}
+
+function kind({ mime_type }) {
+  if (mime_type.startsWith("image/")) return "picture";
+  return mime_type === "application/pdf" && navigator.pdfViewerEnabled ? "paper" : "document";
+}
+
+function picture({ filename }) {
+  const image = element("img");
+  image.alt = filename;
+  return image;
+}
+
+function card({ filename, size }, note = sizeText(size)) {
+  const made = element("span", "card-of-file");
+  const texts = element("span", "texts");
+  texts.append(element("span", "name", filename), element("span", "note", note));
+  made.append(icon(), texts);
+  return made;
+}
+
+/** The first page, to look at: who wants to read it, opens it. */
+function preview() {
+  const frame = element("iframe");
+  frame.tabIndex = -1;
+  frame.setAttribute("aria-hidden", "true");
+  return frame;
+}
+
+function icon() {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  const path = document.createElementNS(svg.namespaceURI, "path");
+  path.setAttribute("d", ICON);
+  svg.append(path);
+  return svg;
+}
+
+export function sizeText(bytes) {
+  if (bytes < 1000) return `${bytes} B`;
+  return bytes < 1_000_000 ? `${Math.round(bytes / 1000)} KB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
+}
