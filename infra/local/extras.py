@@ -9,6 +9,10 @@ from infra.local.services import Services
 from infra.local.stack import Stack
 
 
+async def _no_end() -> None:
+    return
+
+
 async def _nothing(_stack: Stack, _services: Services) -> None:
     return
 
@@ -25,6 +29,8 @@ class Extras:
     `banner`: lines printed before `Ready: ...`.
 
     `prepare`: awaited once, when the template's data resources exist and before the first request.
+
+    `end`: awaited when the gateway ends, before open requests get their last moment.
     """
 
     routes: Sequence[BaseRoute] = ()
@@ -32,3 +38,4 @@ class Extras:
     environment: Mapping[str, str] = field(default_factory=dict)
     banner: Sequence[str] = ()
     prepare: Callable[[Stack, Services], Awaitable[None]] = _nothing
+    end: Callable[[], Awaitable[None]] = _no_end

@@ -60,7 +60,7 @@ class Gateway:
         await invoker.stop()
 
     async def _end(self, pools: Mapping[str, Pool]) -> None:
-        await asyncio.gather(*(pool.stop() for pool in pools.values()))
+        await asyncio.gather(self.extras.end(), *(pool.stop() for pool in pools.values()))
 
     def _pool(self, function: Function) -> Pool:
         return Pool(function, self._variables(function), self.limits, verbose=self.verbose)

@@ -1,17 +1,20 @@
 """What stands in for the push services of Apple and Google: takes every push, and shows what would have gone out.
 
 `POST /3/device/{token}` is Apple's, `POST /v1/projects/{project}/messages:send` and `/token` are Google's; `GET /` has
-all pushes so far, each with its platform, token and payload.
+all pushes so far, each with its platform, token and payload. `GET /events?token=` tells of those to one token from now
+on, as server-sent events.
 """
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -21,9 +24,12 @@ class PushServices:
 
     def __init__(self) -> None:
         self.pushes: list[dict[str, Any]] = []
+        self._ended = False
+        self._news = asyncio.Condition()
         self._app = Starlette(
             routes=[
                 Route("/", self._show),
+                Route("/events", self._tell),
                 Route("/3/device/{token}", self._apple, methods=["POST"]),
                 Route("/token", self._let_in, methods=["POST"]),
                 Route("/v1/projects/{project}/messages:send", self._google, methods=["POST"]),
@@ -33,23 +39,47 @@ class PushServices:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
+    async def end(self) -> None:
+        """Ends the streams of events, which would never end by themselves."""
+        async with self._news:
+            self._ended = True
+            self._news.notify_all()
+
     async def _show(self, _: Request) -> Response:
         return JSONResponse(self.pushes)
 
+    async def _tell(self, request: Request) -> Response:
+        told = int(request.headers.get("last-event-id", len(self.pushes)))
+        events = self._events(request.query_params["token"], told)
+        return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    async def _events(self, token: str, told: int) -> AsyncIterator[str]:
+        """The pushes to `token` but for the first `told` of all. An event's id is how many there were with it."""
+        yield f"id: {told}\n\n"
+        while not self._ended:
+            for push in self.pushes[told:]:
+                told += 1
+                if push["token"] == token:
+                    yield f"id: {told}\ndata: {json.dumps(push)}\n\n"
+            async with self._news:
+                await self._news.wait_for(lambda: self._ended or len(self.pushes) > told)  # noqa: B023
+
     async def _apple(self, request: Request) -> Response:
-        self._take("ios", request.path_params["token"], await request.json())
+        await self._take("ios", request.path_params["token"], await request.json())
         return Response()
 
     async def _google(self, request: Request) -> Response:
         message = (await request.json())["message"]
-        self._take("android", message.pop("token"), message)
+        await self._take("android", message.pop("token"), message)
         return JSONResponse({"name": f"projects/local/messages/{len(self.pushes)}"})
 
     async def _let_in(self, _: Request) -> Response:
         return JSONResponse({"access_token": "local", "expires_in": 3600})
 
-    def _take(self, platform: str, token: str, payload: dict[str, Any]) -> None:
-        self.pushes.append({"platform": platform, "token": token, "payload": payload})
+    async def _take(self, platform: str, token: str, payload: dict[str, Any]) -> None:
+        async with self._news:
+            self.pushes.append({"platform": platform, "token": token, "payload": payload})
+            self._news.notify_all()
 
 
 def apple_key() -> str:

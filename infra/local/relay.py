@@ -47,6 +47,8 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
     environment |= {"APNS_SECRET": APPLE, "APNS_URL": pushes, "APNS_SANDBOX_URL": pushes}
     environment |= {"FCM_SECRET": GOOGLE, "FCM_URL": pushes}
 
+    told = PushServices()
+
     async def prepare(stack: Stack, services: Services) -> None:
         table = stack.outputs["TableName"]
         Keys(Table(services.resource("dynamodb").meta.client, table)).add(key, DEVELOPER, "make run")
@@ -60,15 +62,16 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
                 secrets.create_secret(Name=message[secret], SecretString=value)
 
     return Extras(
-        routes=_routes(key, demonstrates=not real),
+        routes=_routes(key, told, demonstrates=not real),
         paths=EDGE,
         environment=environment,
         banner=_banner(address, key, base_url, demonstrates=not real),
         prepare=prepare,
+        end=told.end,
     )
 
 
-def _routes(key: str, *, demonstrates: bool) -> list[BaseRoute]:
+def _routes(key: str, told: PushServices, *, demonstrates: bool) -> list[BaseRoute]:
     config = {"websocket": "/v1", "key": key, "agents": AGENTS, "demonstration": demonstrates}
 
     def page(request: Request) -> Response:
@@ -87,7 +90,7 @@ def _routes(key: str, *, demonstrates: bool) -> list[BaseRoute]:
         Route("/", page),
         Route("/page/config.json", configuration),
         Mount("/page", StaticFiles(directory=PAGE)),
-        Mount(PUSHES, PushServices()),
+        Mount(PUSHES, told),
         *([Mount(SCRIPT, ScriptedModel(demonstration))] if demonstrates else []),
     ]
 

@@ -1,6 +1,7 @@
 """The page, as a person sees it, in a real browser."""
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -225,6 +226,26 @@ async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, page: Page
     async with page.expect_popup() as popup:
         await files.nth(2).click()
     await expect((await popup.value).locator("body")).to_have_text("Wordless")
+
+
+async def test_a_reply_that_the_page_does_not_show_is_pushed_to_it(relay: Relay, page: Page) -> None:
+    relay.plays("Never mind me", answer("You were away when I said this. " * 12, delta_chars=4, pause_s=0.02))
+    bell, push = page.get_by_test_id("bell"), page.get_by_test_id("push").filter(has_text="You were away")
+    await bell.click()
+    await expect(bell).to_have_attribute("aria-pressed", "true")
+    await say(page, "What I see")
+    await expect(page.get_by_test_id("frame").locator(".frame-type", has_text="ack")).to_have_count(1)
+    await say(page, "Never mind me")
+    await expect(page.get_by_test_id("reply-text").last).to_contain_text("You were")
+    await page.get_by_test_id("new-chat").click()
+    await push.locator("summary").click(timeout=20_000)
+    payload = json.loads(await push.locator("pre").inner_text())
+    assert payload["aps"]["alert"]["title"] == "New message from Claude"
+    await push.get_by_test_id("push-open").click()
+    await expect(page.locator(".message.user")).to_have_text(["What I see", "Never mind me"])
+    await expect(push).to_have_count(0)
+    await bell.click()
+    await expect(bell).to_have_attribute("aria-pressed", "false")
 
 
 def test_the_key_is_given_to_pages_of_this_machine_only(relay: Relay) -> None:

@@ -5,6 +5,7 @@ import { ChatRelayClient } from "./client.js";
 import { ConversationList } from "./conversations.js";
 import { Files } from "./files.js";
 import { Http } from "./http.js";
+import { Pushes } from "./pushes.js";
 import { Follower } from "./scroll.js";
 import { FrameList, TimingView } from "./timeline.js";
 import { Transcript } from "./transcript.js";
@@ -36,6 +37,8 @@ const frames = new FrameList($("[data-frames]"), $("[data-frame-count]"));
 const http = new Http();
 const files = new Files(http);
 const conversations = new ConversationList(drawer, http, { open: openConversation, deleted: forget });
+const bell = $("[data-testid=bell]");
+const pushes = new Pushes(bell, $("[data-pushes]"), http, { open: openConversation, changed: introduce });
 const config = await (await fetch("/page/config.json")).json();
 
 // --- chats
@@ -55,7 +58,8 @@ class Chat {
     const conversation = storedConversation(agent) ?? newConversation();
     store(agent, conversation);
     const isRejected = (key) => http.isRejected(key);
-    this.client = new ChatRelayClient({ url: websocketUrl(), agent, conversation, isRejected, upload: post });
+    const { device } = pushes;
+    this.client = new ChatRelayClient({ url: websocketUrl(), agent, conversation, device, isRejected, upload: post });
     this.tray = new Tray(http, files, () => this === chat && drawButtons());
     this.transcript = new Transcript(
       agent,
@@ -120,6 +124,7 @@ class Chat {
     this.status = exchange.status;
     announce(this, exchange);
     if (exchange.status === "typing") conversations.refresh(); // accepted, so the server lists it
+    if (exchange.status === "complete") acknowledge();
   }
 
   #lagged({ ms }) {
@@ -139,6 +144,15 @@ function store(agent, conversation) {
 function newConversation() {
   const bytes = crypto.getRandomValues(new Uint8Array(9));
   return `page-${btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_")}`;
+}
+
+function introduce() {
+  for (const { client } of chats.values()) client.introduce(pushes.device);
+}
+
+/** What has been said in the chat on the screen, somebody sees. */
+function acknowledge() {
+  if (!document.hidden) chat.client.acknowledge();
 }
 
 /** Shows the conversation in the chat with whom it was led. */
@@ -249,6 +263,7 @@ function switchTo(agent) {
   drawConnection();
   drawLag();
   follower.toEnd();
+  acknowledge();
 }
 
 // --- writing
@@ -333,6 +348,7 @@ function useKey(key) {
     if (each === chat || each.connection.state !== "stopped") each.start(key);
   }
   conversations.refresh();
+  pushes.start().catch(() => {}); // a wrong key, or no network, shows elsewhere
 }
 
 // --- what the user does
@@ -394,6 +410,14 @@ $("[data-testid=new-chat]").addEventListener("click", startAgain);
 
 drawer.addEventListener("beforetoggle", ({ newState }) => newState === "open" && conversations.refresh());
 
+bell.addEventListener("click", async () => {
+  try {
+    await pushes.toggle();
+  } catch (refusal) {
+    complain(refusal.message);
+  }
+});
+
 $("[data-testid=theme]").addEventListener("click", () => {
   const preferred = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   const root = document.documentElement.dataset;
@@ -419,7 +443,11 @@ $("[data-agents]").addEventListener("keydown", (event) => {
 });
 
 window.addEventListener("online", () => chat.client.wake());
-document.addEventListener("visibilitychange", () => document.hidden || chat.client.wake());
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  chat.client.wake();
+  acknowledge();
+});
 
 function agentButton(agent) {
   const button = document.createElement("button");

@@ -70,16 +70,18 @@ export class ChatRelayClient extends EventTarget {
    * @param {string} options.url of the WebSocket, without query
    * @param {string} options.agent "claude" or "codex"
    * @param {string} options.conversation
+   * @param {string | null} [options.device] the name under which this device has registered for push notifications
    * @param {(key: string) => Promise<boolean>} [options.isRejected] asked when a socket would not open, because
    *   browsers do not tell scripts why
    * @param {(frame: object) => Promise<object | null>} [options.upload] the other way for a message that is longer than
    *   a frame may be: the error to show, or null
    */
-  constructor({ url, agent, conversation, isRejected = async () => false, upload = async () => TOO_LONG }) {
+  constructor({ url, agent, conversation, device = null, isRejected = async () => false, upload = async () => TOO_LONG }) {
     super();
     this.url = url;
     this.agent = agent;
     this.conversation = conversation;
+    this.device = device;
     this.isRejected = isRejected;
     this.upload = upload;
   }
@@ -141,13 +143,31 @@ export class ChatRelayClient extends EventTarget {
   /** Send the same message, with the same id, once more. */
   retry(id) {
     const exchange = this.exchanges.get(id);
-    this.#change(exchange, { status: "queued", error: null, end: null, proof: null, arrivals: [] });
+    const anew = { error: null, end: null, proof: null, acknowledged: false, arrivals: [] };
+    this.#change(exchange, { status: "queued", ...anew });
     this.#flush();
   }
 
   /** The exchange whose reply is being written, or comes next; or undefined. */
   get writing() {
     return [...this.exchanges.values()].find((exchange) => isOpen(exchange) && exchange.reply);
+  }
+
+  /** The device has registered, under that name; or, with null, it wants no pushes any more. */
+  introduce(device) {
+    this.device = device;
+    if (this.state === "online") this.#hello();
+  }
+
+  /** Call when everything that is here can be seen: what has ended is not pushed to this device then. */
+  acknowledge() {
+    if (this.device === null || this.state !== "online") return;
+    for (const exchange of this.exchanges.values()) {
+      if (exchange.status !== "complete" || exchange.acknowledged) continue;
+      exchange.acknowledged = true;
+      const { id, text } = exchange.reply;
+      this.#transmit({ action: "ack", reply: id, offset: text.length });
+    }
   }
 
   /** Stop the model; what it has written stays. */
@@ -173,7 +193,8 @@ export class ChatRelayClient extends EventTarget {
   }
 
   #hello() {
-    this.#transmit({ action: "hello", conversation: this.conversation });
+    const device = this.device === null ? {} : { device: this.device };
+    this.#transmit({ action: "hello", conversation: this.conversation, ...device });
   }
 
   #hangUp() {
@@ -470,6 +491,7 @@ function newExchange(id, content, status, attachments) {
     reply: null,
     aside: null, // "thinking" or "tool" while the model does that instead of writing
     resuming: false,
+    acknowledged: false, // the server knows that this device has shown it
     error: null, // the error frame and `retryAt`, milliseconds since 1970
     end: null, // the `complete` frame
     proof: null, // "verified", "different" or "unchecked"; "kept" if it comes from the server's store
@@ -486,6 +508,7 @@ function recalled({ id, content, attachments, reply: { id: reply, status, text }
   return {
     ...newExchange(id, content, owed ? "typing" : broken ? "failed" : "complete", attachments),
     waits: status === "queued",
+    acknowledged: !owed,
     reply: { ...newReply(reply), text },
     error: broken ? { ...BROKE_OFF, retryAt: 0 } : null,
     end: owed || broken ? null : { stop_reason: status },

@@ -44,6 +44,16 @@ export class Http {
     return this.#call("POST", `${path(conversation)}/messages`, frame);
   }
 
+  /** Every reply that the device has not shown is pushed to it from now on. */
+  registerDevice({ id, token, platform }) {
+    const device = { device_id: id, device_token: token, platform };
+    return this.#call("POST", "/api/notifications/register", device);
+  }
+
+  removeDevice(id) {
+    return this.#call("DELETE", `/api/notifications/${encodeURIComponent(id)}`);
+  }
+
   /**
    * Keeps a file.
    *

@@ -262,3 +262,19 @@ test("a reply that is running when a conversation is opened is one exchange, who
   assert.deepEqual(past.map(({ id, content }) => [id, content]), [["m1", "Said m1"], ["m2", "Said m2"]]);
   assert.deepEqual(socket().messages.map(({ reply }) => reply), ["r-m1", "r-m2"]);
 });
+
+test("a device that has registered says its name, and what it has shown, once", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  client.acknowledge();
+  socket().says(ofReply({ type: "complete", length: 4 }));
+  client.acknowledge();
+  client.introduce("this page");
+  assert.deepEqual(socket().sent.at(-1), { action: "hello", conversation: "c1", device: "this page" });
+  client.acknowledge();
+  client.acknowledge();
+  const acknowledged = socket().sent.filter(({ action }) => action === "ack");
+  assert.deepEqual(acknowledged, [{ action: "ack", reply: "r1", offset: 4 }]);
+});
