@@ -6,9 +6,27 @@ They are a function of the request, so a conversation can be played again and re
 import json
 import random
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
-from infra.local.script import Pause, Script, Send, Step, answer, cut_after, fail_after, refuse, stall_after
+from infra.local.script import (
+    Pause,
+    Script,
+    Send,
+    Step,
+    answer,
+    block_delta,
+    block_start,
+    block_stop,
+    blocks,
+    cut_after,
+    fail_after,
+    found_block,
+    refuse,
+    search_block,
+    stall_after,
+    thinking_block,
+)
 
 FIRST_S = 0.6
 QUOTE_CHARS = 280
@@ -163,10 +181,41 @@ that it is there.
 That is all. 一期一会 – one meeting, one chance – is a fine rule for tea. For messages, it is better to have \
 a second one."""
 
+RIDDLE = """\
+Here is one:
+
+> I am sent before I am finished, and read before I am whole. \
+Lose a piece of me, and you know exactly which.
+
+*A streamed reply.* Above this text you can unfold what a model does before it writes: it thought, and it looked \
+something up. Neither is part of the reply, so neither is kept."""
+
+THOUGHT = """\
+A riddle is wanted. It should be short, and its answer should be something that is before the reader's eyes.
+
+A reply that streams is a good answer: it arrives in pieces, and every piece knows its place. So the riddle could \
+speak of something that is read before it is whole.
+
+I had better make sure that nobody has told this one before. A search will do. And I must not forget to say that I am \
+a script, and that all of this thinking was written down beforehand."""
+
+QUERY = "riddles about streams"
+PAGES = [
+    {"type": "web_search_result", "title": title, "url": url, "encrypted_content": "", "page_age": None}
+    for title, url in (
+        ("A brief history of riddles", "https://riddles.example/history"),
+        ("What is read before it is whole?", "https://riddles.example/whole"),
+    )
+]
+SEARCH_S = 1.2
+WRITTEN = {"text_delta": "text", "thinking_delta": "thinking"}
+"""What a model writes bit by bit, by the type of delta that brings it."""
+
 PIECES = (TABLE, CODE, LIST, EMOJI, CJK, QUOTATION)
 
 WISHES = (
     (("long", "story"), LONG),
+    (("think", "riddle"), RIDDLE),
     (("table",), TABLE),
     (("code", "python", "function", "program"), CODE),
     (("list", "steps"), LIST),
@@ -199,7 +248,9 @@ def demonstration(body: dict[str, Any]) -> Script:
         _wished(words) or chance.choice(PIECES),
         _memory(body["messages"]),
     )
-    return _handwritten("\n\n".join(filter(None, paragraphs)), chance)
+    text = "\n\n".join(filter(None, paragraphs))
+    script = _thoughtful(text, body) if RIDDLE in paragraphs else answer(text, delta_chars=len(text))
+    return _handwritten(script, chance)
 
 
 def _words(content: str | list[dict[str, Any]]) -> tuple[str, int]:
@@ -235,22 +286,37 @@ def _memory(messages: list[dict[str, Any]]) -> str:
     return f"*That was message {len(asked)} of yours in this conversation. The one before it was “{shown}”.*"
 
 
-def _handwritten(text: str, chance: random.Random) -> Script:
+def _thoughtful(text: str, body: dict[str, Any]) -> Script:
+    """What the request allows of thinking and searching, before the text."""
+    beside: list[list[Step]] = []
+    if "thinking" in body:
+        beside.append(thinking_block(THOUGHT, len(THOUGHT), 0))
+    if "tools" in body:
+        beside.append(search_block(len(beside), "srvtoolu_1", QUERY))
+        beside.append([Pause(SEARCH_S), *found_block(len(beside), "srvtoolu_1", PAGES)])
+    index = len(beside)
+    written = block_delta(index, {"type": "text_delta", "text": text})
+    beside.append([block_start(index, {"type": "text", "text": ""}), written, block_stop(index)])
+    return blocks(*chain.from_iterable(beside))
+
+
+def _handwritten(script: Script, chance: random.Random) -> Script:
     """Pieces of uneven size in uneven time, as a model writes."""
-    plain = answer(text, delta_chars=len(text))
     steps: list[Step] = [Pause(FIRST_S + chance.uniform(-0.1, 0.1))]
-    for step in plain.steps:
-        if isinstance(step, Send) and step.event["type"] == "content_block_delta":
-            steps += _uneven(text, step, chance)
-        else:
-            steps.append(step)
+    for step in script.steps:
+        steps += _uneven(step, chance)
     return Script(tuple(steps))
 
 
-def _uneven(text: str, delta: Send, chance: random.Random) -> Iterator[Step]:
-    at = 0
-    while at < len(text):
+def _uneven(step: Step, chance: random.Random) -> Iterator[Step]:
+    delta = step.event.get("delta", {}) if isinstance(step, Send) else {}
+    field = WRITTEN.get(delta.get("type", ""))
+    if field is None or not isinstance(step, Send):
+        yield step
+        return
+    at, written = 0, delta[field]
+    while at < len(written):
         chars = chance.randint(2, 12)
         yield Pause(chance.uniform(0.010, 0.040))
-        yield Send({**delta.event, "delta": {"type": "text_delta", "text": text[at : at + chars]}})
+        yield Send({**step.event, "delta": {**delta, field: written[at : at + chars]}})
         at += chars

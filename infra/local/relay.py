@@ -41,6 +41,8 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
     base_url = variables.get("ANTHROPIC_BASE_URL") if real else f"http://{address}{SCRIPT}"
     port = address.rpartition(":")[2]
     environment = {"ALLOWED_ORIGINS": f"http://{address},http://localhost:{port},http://127.0.0.1:{port}"}
+    if not real:  # the script knows a riddle to think about
+        environment |= {"CLAUDE_THINKING": "true", "CLAUDE_WEB_SEARCHES": "1"}
     if base_url:
         environment["ANTHROPIC_BASE_URL"] = base_url
     pushes = f"http://{address}{PUSHES}"

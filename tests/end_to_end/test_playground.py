@@ -13,7 +13,7 @@ import httpx
 import pytest
 from playwright.async_api import FilePayload, Page, WebSocketRoute, async_playwright, expect
 
-from infra.local.script import answer, cut_after
+from infra.local.script import Pause, answer, blocks, cut_after, found_block, search_block, text_block, thinking_block
 from tests.conftest import Relay
 from tests.end_to_end.phone import Phone
 
@@ -246,6 +246,25 @@ async def test_a_reply_that_the_page_does_not_show_is_pushed_to_it(relay: Relay,
     await expect(push).to_have_count(0)
     await bell.click()
     await expect(bell).to_have_attribute("aria-pressed", "false")
+
+
+async def test_what_the_model_does_beside_its_text_is_there_to_be_unfolded(relay: Relay, page: Page) -> None:
+    thought = "Let me see. " * 20
+    beside = [*thinking_block(thought, 6, 0.03), *search_block(1, "srvtoolu_1", "riddles"), Pause(2.0)]
+    found = {"type": "web_search_result", "title": "Riddles", "url": "https://riddles.example/"}
+    relay.plays("Think", blocks(*beside, *found_block(2, "srvtoolu_1", [found]), *text_block(3, "Got it.")))
+    asides = page.get_by_test_id("aside")
+    await say(page, "Think")
+    await expect(asides.first.locator(".what")).to_have_text("Thinking")
+    await expect(asides.first.locator(".tail")).to_contain_text("Let me see.")
+    await expect(asides.nth(1)).to_have_attribute("data-live", "")
+    await expect(page.get_by_test_id("reply-text").last).to_have_text("Got it.")
+    await expect(asides.locator(".what")).to_have_text(
+        [re.compile("^Thought for"), "Searching the web: riddles", "Found: 1"]
+    )
+    await asides.first.locator("summary").click()
+    await expect(asides.first.locator("p")).to_have_text(thought)
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
 
 
 def test_the_key_is_given_to_pages_of_this_machine_only(relay: Relay) -> None:

@@ -17,6 +17,7 @@ const SUGGESTIONS = [
   "Show me something in a table",
   "Write a little Python code",
   "Tell me a long story",
+  "Think about a riddle",
 ];
 
 const $ = (selector) => document.querySelector(selector);

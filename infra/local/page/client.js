@@ -143,7 +143,7 @@ export class ChatRelayClient extends EventTarget {
   /** Send the same message, with the same id, once more. */
   retry(id) {
     const exchange = this.exchanges.get(id);
-    const anew = { error: null, end: null, proof: null, acknowledged: false, arrivals: [] };
+    const anew = { aside: null, asides: [], error: null, end: null, proof: null, acknowledged: false, arrivals: [] };
     this.#change(exchange, { status: "queued", ...anew });
     this.#flush();
   }
@@ -331,7 +331,20 @@ export class ChatRelayClient extends EventTarget {
     if (frame.type === "message") this.#message(exchange, frame);
     else if (frame.type === "complete") this.#complete(exchange, frame);
     else if (frame.type === "resumed") exchange.resuming = false;
-    else this.#change(exchange, { aside: frame.type });
+    else this.#aside(exchange, frame);
+  }
+
+  /** What the model does beside its text; thoughts come in pieces. */
+  #aside(exchange, { type, content }) {
+    const last = exchange.asides.at(-1);
+    const at = performance.now();
+    if (type === "thinking" && exchange.aside === "thinking") {
+      last.content += content;
+      last.endedAt = at;
+    } else {
+      exchange.asides.push({ type, content, beganAt: at, endedAt: at });
+    }
+    this.#change(exchange, { aside: type });
   }
 
   #message(exchange, frame) {
@@ -348,7 +361,7 @@ export class ChatRelayClient extends EventTarget {
     const askedAlready = exchange.end !== null;
     exchange.end = frame;
     if (missing(exchange.reply, frame) && !askedAlready) return this.#resume(exchange);
-    this.#change(exchange, { status: "complete", endedAt: performance.now(), resuming: false });
+    this.#change(exchange, { status: "complete", aside: null, endedAt: performance.now(), resuming: false });
     this.#change(exchange, { proof: await prove(exchange.reply, frame) });
   }
 
@@ -376,6 +389,7 @@ export class ChatRelayClient extends EventTarget {
     const retryAt = Date.now() + (error.retry_after ?? 0) * 1000;
     this.#change(exchange, {
       status: "failed",
+      aside: null,
       resuming: false,
       endedAt: performance.now(),
       error: { ...error, retryAt },
@@ -490,6 +504,7 @@ function newExchange(id, content, status, attachments) {
     waits: false, // for the replies before it
     reply: null,
     aside: null, // "thinking" or "tool" while the model does that instead of writing
+    asides: [], // {type, content, beganAt, endedAt} of all of them, in their order; times are performance.now()
     resuming: false,
     acknowledged: false, // the server knows that this device has shown it
     error: null, // the error frame and `retryAt`, milliseconds since 1970

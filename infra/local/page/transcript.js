@@ -1,5 +1,6 @@
 /** The conversation on the screen. Every exchange is drawn from its present state, whatever has happened to it. */
 
+import { AsidesView } from "./asides.js";
 import { button, element } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
 
@@ -81,6 +82,7 @@ class ExchangeView {
   #files = element("div", "files");
   #user = message("user");
   #assistant = message("assistant");
+  #asides = new AsidesView();
   #text = element("div", "text");
   #typing = element("div", "typing");
   #foot = element("footer", "foot");
@@ -100,7 +102,7 @@ class ExchangeView {
     this.#text.dataset.testid = "reply-text";
     this.#typing.dataset.testid = "typing";
     this.#typing.append(dots(), element("span"));
-    this.#assistant.append(this.#text, this.#typing, this.#foot);
+    this.#assistant.append(this.#asides.element, this.#text, this.#typing, this.#foot);
   }
 
   get elements() {
@@ -128,6 +130,7 @@ class ExchangeView {
     this.#user.dataset.status = status;
     this.#assistant.dataset.status = status;
     this.#assistant.hidden = status === "sent" && !reply;
+    this.#asides.show(exchange.asides, exchange.aside);
     this.#text.hidden = !reply?.text;
     this.#markdown.show(reply?.text ?? "", status === "typing" || status === "writing");
     this.#drawTyping(exchange);
@@ -139,11 +142,9 @@ class ExchangeView {
   }
 
   #drawTyping({ status, waits, aside }) {
-    const shown = status === "typing" || (status === "writing" && aside !== null);
-    const doing = { thinking: "thinking", tool: "looking something up" }[aside] ?? "typing";
-    this.#typing.hidden = !shown;
+    this.#typing.hidden = status !== "typing" || aside !== null; // what it does instead shows for itself
     this.#typing.toggleAttribute("data-waits", waits);
-    this.#typing.lastChild.textContent = waits ? "Waits for the reply before it" : `${this.#name} is ${doing}…`;
+    this.#typing.lastChild.textContent = waits ? "Waits for the reply before it" : `${this.#name} is typing…`;
   }
 
   #feet({ status, content, error, end, proof, reply, sentAt }) {

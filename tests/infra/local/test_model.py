@@ -389,6 +389,15 @@ class TestDemonstration:
     def test_a_long_one_is_long(self) -> None:
         assert len(self.said(demonstration(self.asked("Tell me a long story")))) > 3000
 
+    def test_it_thinks_and_searches_if_it_may(self) -> None:
+        asked = self.asked("Think about a riddle")
+        kinds = []
+        for allowed in ({}, {"thinking": {"type": "adaptive"}, "tools": [{}]}):
+            events = [step.event for step in demonstration(asked | allowed).steps if isinstance(step, Send)]
+            kinds.append([event["content_block"]["type"] for event in events if "content_block" in event])
+        searched = ["server_tool_use", "web_search_tool_result"]
+        assert kinds == [["text"], ["thinking", *searched, "text"]]
+
     def test_blocks_are_read_and_attachments_counted(self) -> None:
         content = [{"type": "image", "source": {}}, {"type": "text", "text": "What is this?"}]
         said = self.said(demonstration(PROMPT | {"messages": [{"role": "user", "content": content}]}))
