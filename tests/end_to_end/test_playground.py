@@ -273,6 +273,11 @@ def test_the_key_is_given_to_pages_of_this_machine_only(relay: Relay) -> None:
     assert httpx.get(url, headers={"Host": "rebound.example"}).json()["key"] is None
 
 
+def test_the_page_is_at_the_address_that_files_have(relay: Relay) -> None:
+    sent_on = httpx.get(f"http://{relay.address}/", headers={"Host": "localhost:8080"})
+    assert sent_on.headers["location"] == "http://127.0.0.1:8080/"
+
+
 async def test_codex_says_that_it_is_not_there_yet(page: Page) -> None:
     await page.get_by_test_id("agent-codex").click()
     await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")

@@ -39,13 +39,18 @@ const http = new Http();
 const files = new Files(http);
 const conversations = new ConversationList(drawer, http, { open: openConversation, deleted: forget });
 const bell = $("[data-testid=bell]");
-const pushes = new Pushes(bell, $("[data-pushes]"), http, { open: openConversation, changed: introduce });
+const pushes = new Pushes(bell, $("[data-pushes]"), http, {
+  open: (conversation) => openConversation(conversation).catch(({ message }) => complain(message)),
+  changed: introduce,
+});
 const config = await (await fetch("/page/config.json")).json();
 
 // --- chats
 
 class Chat {
   latest = null;
+  /** The latest exchange's, as it was announced. */
+  status = null;
   lag = null;
   connection = { state: "stopped", retryAt: null };
   draft = "";
@@ -160,8 +165,7 @@ function acknowledge() {
 async function openConversation(conversation) {
   const open = [...chats.values()].find(({ client }) => client.conversation === conversation);
   const page = open ? null : await http.turns(conversation);
-  const { agent } = open ?? page.turns.at(-1);
-  switchTo(agent);
+  switchTo(open?.agent ?? page.turns.at(-1)?.agent ?? chat.agent);
   if (page) chat.open(conversation, page);
   showConversation();
 }

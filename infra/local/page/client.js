@@ -125,7 +125,7 @@ export class ChatRelayClient extends EventTarget {
   }
 
   /** The exchange of a turn that is here: sent meanwhile, or told of by `ready`, which does not say what was asked. */
-  #known({ id, content, attachments, reply }) {
+  #known({ id, content, attachments = [], reply }) {
     const known = this.exchanges.get(id) ?? this.#ofReply(reply.id);
     if (!known) return null;
     this.exchanges.delete(known.id);
@@ -495,7 +495,7 @@ export class ChatRelayClient extends EventTarget {
   }
 }
 
-function newExchange(id, content, status, attachments) {
+function newExchange(id, content, status, attachments = []) {
   return {
     id,
     content, // null if another device sent the message and it is not known here
