@@ -1,16 +1,14 @@
 /** The page: one chat an agent, each with a socket of its own, of which one is on the screen. */
 
-import { Tray } from "./attachments.js";
-import { ChatRelayClient } from "./client.js";
+import { Chat } from "./chat.js";
 import { ConversationList } from "./conversations.js";
+import { button } from "./dom.js";
 import { Files } from "./files.js";
 import { Http } from "./http.js";
 import { Pushes } from "./pushes.js";
 import { Follower } from "./scroll.js";
 import { FrameList, TimingView } from "./timeline.js";
-import { Transcript } from "./transcript.js";
 
-const NAMES = { claude: "Claude", codex: "Codex" };
 const CONTENT_BYTES = 300_000;
 const COUNTER_FROM_BYTES = 280_000;
 const SUGGESTIONS = [
@@ -47,110 +45,22 @@ const config = await (await fetch("/page/config.json")).json();
 
 // --- chats
 
-class Chat {
-  latest = null;
-  /** The latest exchange's, as it was announced. */
-  status = null;
-  lag = null;
-  connection = { state: "stopped", retryAt: null };
-  draft = "";
-  /** The cursor of the turns before those that are shown; null if there are none. */
-  earlier = null;
-
-  constructor(agent) {
-    this.agent = agent;
-    this.name = NAMES[agent] ?? agent;
-    this.isNew = !storedConversation(agent);
-    const conversation = storedConversation(agent) ?? newConversation();
-    store(agent, conversation);
-    const isRejected = (key) => http.isRejected(key);
-    const { device } = pushes;
-    this.client = new ChatRelayClient({ url: websocketUrl(), agent, conversation, device, isRejected, upload: post });
-    this.tray = new Tray(http, files, () => this === chat && drawButtons());
-    this.transcript = new Transcript(
-      agent,
-      (id) => this.client.retry(id),
-      (attachment) => files.show(attachment),
-      () => this === chat && drawChat(),
-    );
-    this.client.addEventListener("state", ({ detail }) => this.#connected(detail));
-    this.client.addEventListener("exchange", ({ detail }) => this.#exchanged(detail));
-    this.client.addEventListener("notice", ({ detail }) => this.transcript.notice(detail));
-    this.client.addEventListener("frame", ({ detail }) => frames.add(detail));
-    this.client.addEventListener("lag", ({ detail }) => this.#lagged(detail));
-  }
-
-  /** What was said before the page was loaded comes while the socket opens. */
-  start(key) {
-    this.client.start(key);
-    if (!this.isNew) this.#recall().catch(() => {}); // nothing was ever said, or the socket will tell what is wrong
-  }
-
-  /** Another conversation, with the latest page of its turns. */
-  open(conversation, page = { turns: [], next: null }) {
-    store(this.agent, conversation);
-    this.transcript.clear();
-    this.latest = null;
-    this.client.converse(conversation);
-    this.#take(page);
-  }
-
-  async #recall() {
-    const { conversation } = this.client;
-    const page = await http.turns(conversation);
-    if (conversation === this.client.conversation) this.#take(page);
-  }
-
-  async recallEarlier() {
-    const { conversation } = this.client;
-    const page = await http.turns(conversation, this.earlier);
-    if (conversation === this.client.conversation) this.#take(page);
-  }
-
-  #take({ turns, next }) {
-    this.earlier = next;
-    this.transcript.recall(this.client.recall(turns));
-  }
-
-  #connected(connection) {
-    this.connection = connection;
-    if (connection.state === "rejected") askForKey("That key was not accepted. Is there another?");
-    if (this === chat) drawConnection();
-  }
-
-  #exchanged(exchange) {
-    if (exchange !== this.latest || exchange.status !== this.status) this.#moved(exchange);
-    this.transcript.show(exchange);
-    if (this === chat) drawButtons();
-  }
-
-  /** Another exchange, or another status of it. */
-  #moved(exchange) {
-    this.latest = exchange;
-    this.status = exchange.status;
-    announce(this, exchange);
-    if (exchange.status === "typing") conversations.refresh(); // accepted, so the server lists it
-    if (exchange.status === "complete") acknowledge();
-  }
-
-  #lagged({ ms }) {
-    this.lag = ms;
-    if (this === chat) drawLag();
-  }
-}
-
-function storedConversation(agent) {
-  return sessionStorage.getItem(`conversation.${agent}`);
-}
-
-function store(agent, conversation) {
-  sessionStorage.setItem(`conversation.${agent}`, conversation);
-}
-
-function newConversation() {
-  const bytes = crypto.getRandomValues(new Uint8Array(9));
-  return `page-${btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_")}`;
-}
+/** What happens to a chat is drawn if it is the one on the screen. */
+const screen = {
+  connected(each) {
+    if (each.connection.state === "rejected") askForKey("That key was not accepted. Is there another?");
+    if (each === chat) drawConnection();
+  },
+  drawn: (each) => each === chat && drawChat(),
+  changed: (each) => each === chat && drawButtons(),
+  lagged: (each) => each === chat && drawLag(),
+  frame: (frame) => frames.add(frame),
+  moved(each) {
+    announce(each);
+    if (each.latest.status === "typing") conversations.refresh(); // accepted, so the server lists it
+    if (each.latest.status === "complete") acknowledge();
+  },
+};
 
 function introduce() {
   for (const { client } of chats.values()) client.introduce(pushes.device);
@@ -171,12 +81,12 @@ async function openConversation(conversation) {
 }
 
 function startAgain() {
-  chat.open(newConversation());
+  chat.open();
   showConversation();
 }
 
 function forget(conversation) {
-  for (const each of chats.values()) if (each.client.conversation === conversation) each.open(newConversation());
+  for (const each of chats.values()) if (each.client.conversation === conversation) each.open();
   conversations.mark(chat.client.conversation);
   drawChat();
 }
@@ -239,7 +149,7 @@ function drawLag() {
   $("[data-testid=lag]").textContent = chat.lag === null ? "–" : `${chat.lag.toFixed(chat.lag < 10 ? 1 : 0)} ms`;
 }
 
-function announce({ name }, { status, error }) {
+function announce({ name, latest: { status, error } }) {
   const news = {
     typing: `${name} is typing`,
     complete: `${name}'s reply is complete`,
@@ -253,9 +163,9 @@ function switchTo(agent) {
   if (chat) chat.draft = composer.value;
   chat = chats.get(agent);
   document.documentElement.dataset.agent = agent;
-  for (const button of $("[data-agents]").children) {
-    button.setAttribute("aria-checked", String(button.dataset.agent === agent));
-    button.tabIndex = button.dataset.agent === agent ? 0 : -1;
+  for (const choice of $("[data-agents]").children) {
+    choice.setAttribute("aria-checked", String(choice.dataset.agent === agent));
+    choice.tabIndex = choice.dataset.agent === agent ? 0 : -1;
   }
   $("[data-transcript]").replaceChildren(chat.transcript.element);
   $("[data-tray]").replaceChildren(chat.tray.element);
@@ -328,16 +238,6 @@ function utf8Bytes(text) {
 
 function kilobytes(size) {
   return (size / 1000).toFixed(1);
-}
-
-/** A message that is longer than a frame may be goes by HTTP; its reply comes over the socket all the same. */
-async function post(frame) {
-  try {
-    await http.postMessage(frame);
-    return null;
-  } catch ({ message, code, retryable }) {
-    return { content: message, code, retryable };
-  }
 }
 
 // --- the key
@@ -454,34 +354,29 @@ document.addEventListener("visibilitychange", () => {
   acknowledge();
 });
 
-function agentButton(agent) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.dataset.agent = agent;
-  button.dataset.testid = `agent-${agent}`;
-  button.setAttribute("role", "radio");
-  button.textContent = NAMES[agent] ?? agent;
-  button.addEventListener("click", () => switchTo(agent));
-  return button;
+function agentButton({ agent, name }) {
+  const choice = button("", name, () => switchTo(agent));
+  choice.dataset.agent = agent;
+  choice.dataset.testid = `agent-${agent}`;
+  choice.setAttribute("role", "radio");
+  return choice;
 }
 
 function suggestionChip(text) {
-  const chip = document.createElement("button");
-  chip.type = "button";
-  chip.dataset.testid = "suggestion";
-  chip.textContent = text;
-  chip.addEventListener("click", () => {
+  const chip = button("", text, () => {
     composer.value = text;
     sendDraft();
   });
+  chip.dataset.testid = "suggestion";
   return chip;
 }
 
 let chat = null;
-const chats = new Map(config.agents.map((agent) => [agent, new Chat(agent)]));
+const about = { url: websocketUrl(), device: pushes.device, http, files, screen };
+const chats = new Map(config.agents.map((agent) => [agent, new Chat(agent, about)]));
 
 $("[data-testid=demonstration]").hidden = !config.demonstration;
-$("[data-agents]").append(...config.agents.map(agentButton));
+$("[data-agents]").append(...[...chats.values()].map(agentButton));
 $("[data-chips]").append(...SUGGESTIONS.map(suggestionChip));
 switchTo(config.agents[0]);
 const key = sessionStorage.getItem("key") ?? config.key;

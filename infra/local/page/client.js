@@ -21,7 +21,7 @@
  *                └───────┴─────────┴─────► failed ─► (retry, same id) queued
  *
  * Whatever is `queued` or `sent` goes out again after a reconnect with the same id, which is safe. What the server
- * has accepted (`typing`, `writing`) is resumed from the text that is here.
+ * has accepted (`typing`, `writing`) is resumed from the text that is here. What was said before comes in by `recall`.
  *
  * Events: `state`, `frame`, `exchange`, `notice`, `lag`; each is a CustomEvent whose `detail` is described at the
  * place where it is dispatched.

@@ -4,8 +4,6 @@ import { AsidesView } from "./asides.js";
 import { button, element } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
 
-const NAMES = { claude: "Claude", codex: "Codex" };
-
 // How a reply that ended otherwise than by itself is explained.
 const ENDINGS = {
   max_tokens: "It was cut off at the length limit.",
@@ -17,19 +15,19 @@ const ENDINGS = {
 export class Transcript {
   element = document.createElement("div");
   #views = new Map(); // by exchange
-  #agent;
+  #name;
   #retry;
   #showFile;
   #drawn;
 
   /**
-   * @param {string} agent
+   * @param {string} name the agent's
    * @param {(id: string) => void} retry
    * @param {(attachment: object) => HTMLElement} showFile
    * @param {() => void} drawn called after something on the screen has changed
    */
-  constructor(agent, retry, showFile, drawn) {
-    this.#agent = agent;
+  constructor(name, retry, showFile, drawn) {
+    this.#name = name;
     this.#retry = retry;
     this.#showFile = showFile;
     this.#drawn = drawn;
@@ -58,7 +56,7 @@ export class Transcript {
   #viewOf(exchange) {
     if (!this.#views.has(exchange)) {
       const retry = () => this.#retry(exchange.id);
-      this.#views.set(exchange, new ExchangeView(this.#agent, retry, this.#showFile, this.#drawn));
+      this.#views.set(exchange, new ExchangeView(this.#name, retry, this.#showFile, this.#drawn));
     }
     return this.#views.get(exchange);
   }
@@ -93,8 +91,8 @@ class ExchangeView {
   #drawn;
   #frame = null;
 
-  constructor(agent, retry, showFile, drawn) {
-    this.#name = NAMES[agent];
+  constructor(name, retry, showFile, drawn) {
+    this.#name = name;
     this.#retry = retry;
     this.#showFile = showFile;
     this.#drawn = drawn;
