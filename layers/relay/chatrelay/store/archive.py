@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from chatrelay.attachments import Attachment
 from chatrelay.errors import Conflict, Forbidden, InvalidMessage
 from chatrelay.protocol import CONVERSATION_LIMIT
-from chatrelay.store.conversations import StoredReply, stored_reply, turn_key
+from chatrelay.store.conversations import StoredReply, stored_attachments, stored_reply, turn_key
 from chatrelay.store.leases import Leases
 from chatrelay.store.place import Place
 from chatrelay.store.replies import Replies
@@ -154,17 +154,13 @@ def _exchange(place: Place, turn: str, said: Item, answered: list[Item]) -> Exch
     return Exchange(
         message_id=said["id"],
         content=said["content"],
-        attachments=tuple(map(_attachment, said.get("attachments", ()))),
+        attachments=stored_attachments(said),
         agent=said["agent"],
         received_at_ms=_received_ms(turn),
         reply=reply,
         status=head["reply_status"],
         ended_at_ms=ended,
     )
-
-
-def _attachment(kept: Item) -> Attachment:
-    return Attachment(kept["id"], kept["filename"], kept["mime_type"], int(kept["size"]))
 
 
 def _received_ms(turn: str) -> int:

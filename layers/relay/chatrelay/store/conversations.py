@@ -213,7 +213,7 @@ class Conversations:
         if len(items) != len(("said", "owed")):
             return None
         said, owed = items
-        send = Send(said["id"], place.conversation, said["content"], said["agent"], _attachments(said))
+        send = Send(said["id"], place.conversation, said["content"], said["agent"], stored_attachments(said))
         origin = Origin(place.conversation, owed["reply"], seen.fence + 1)
         return Accepted(place, turn, origin, send, said["sender"])
 
@@ -395,14 +395,15 @@ def _is_refusal(item: Item) -> bool:
 
 
 def _turn(key: str, said: Item, *answered: Item) -> Turn:
-    content, attachments = str(said["content"]), _attachments(said)
+    content, attachments = str(said["content"]), stored_attachments(said)
     tokens = estimate_tokens(content) + sum(attachment.tokens for attachment in attachments)
     if not answered:
         return Turn(key, content, [], tokens, attachments)
     return Turn(key, content, _blocks(answered), tokens + int(answered[0]["tokens"]), attachments)
 
 
-def _attachments(said: Item) -> tuple[Attachment, ...]:
+def stored_attachments(said: Item) -> tuple[Attachment, ...]:
+    """What the message of a turn has with it."""
     return tuple(Attachment(**{**kept, "size": int(kept["size"])}) for kept in said.get("attachments", ()))
 
 
