@@ -121,10 +121,10 @@ async def test_thinking_is_neither_sent_to_the_app_nor_in_its_way(relay: Relay, 
 @pytest.mark.parametrize("sends_configuration", [True, False], ids=["newer app", "older app"])
 @pytest.mark.parametrize("agent", ["claude", "codex"])
 async def test_the_handshake_ends_ready(relay: Relay, agent: str, *, sends_configuration: bool) -> None:
+    """At once, unless a function starts more slowly than the app waits."""
     async with app(relay, agent=agent, sends_configuration=sends_configuration) as phone:
         await asyncio.wait_for(phone.ready.wait(), 25)
     assert phone.errors == []
-    assert phone.connections == 1
 
 
 async def test_a_tab_is_a_conversation(relay: Relay, conversation: str) -> None:
@@ -180,11 +180,12 @@ async def test_the_app_comes_back_after_a_close(relay: Relay) -> None:
     async with app(relay) as phone:
         await phone.reply_to("before")
         assert phone.socket is not None
+        before = phone.connections
         await phone.socket.send(b"API Gateway closes a socket that carries bytes")
-        await asyncio.sleep(0.5)
-        assert not phone.ready.is_set()
+        while phone.ready.is_set():  # noqa: ASYNC110 -- only its end is an event
+            await asyncio.sleep(0.02)
         await phone.reply_to("after")
-    assert phone.connections == 2
+    assert phone.connections > before
     assert phone.saved == ["Yes.", "Yes."]
 
 
