@@ -137,9 +137,10 @@ async def silent_workers_are_taken_for_dead(stage: Stage) -> None:
 
 
 async def _resumed(phone: Phone, talk: Talk) -> list[Frame]:
-    """All that comes of the conversation's broken reply."""
+    """All that comes of the conversation's broken reply. Its end may be told to all just before."""
     await phone.say({"action": "resume", "conversation": talk.conversation, "offset": 0})
-    return await phone.hear_until(lambda frame: frame["type"] == "error")
+    before = await phone.hear_until(lambda frame: frame["type"] == "resumed")
+    return before + await phone.hear_until(lambda frame: frame["type"] == "error")
 
 
 def _judge_broken(stage: Stage, message: Message, told: list[Frame]) -> None:
