@@ -214,9 +214,15 @@ async def _closing(request: Received) -> None:
 
 def _said_after_its_end(told: list[Frame]) -> list[Frame]:
     """What came of a reply after it was told to be broken, but for the same end again: two may have buried it."""
-    ends = [(at, frame) for at, frame in enumerate(told) if frame["type"] == "error" and "reply" in frame]
-    later = [(end, frame) for at, end in ends for frame in told[at + 1 :] if frame.get("reply") == end["reply"]]
-    return [frame for end, frame in later if _timeless(frame) != _timeless(end)]
+    ends: dict[str, Frame] = {}
+    later = []
+    for frame in told:
+        end = ends.get(frame.get("reply", ""))
+        if end is not None and _timeless(frame) != _timeless(end):
+            later.append(frame)
+        elif frame["type"] == "error" and "reply" in frame:
+            ends[frame["reply"]] = frame
+    return later
 
 
 def _ending(told: list[Frame]) -> Frame:
