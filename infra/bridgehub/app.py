@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from infra.bridgehub.clis import Cli, Command, Failed, parse
-from infra.bridgehub.running import running
+from infra.bridgehub.clis import Cli, Command, Failed, TooLong, parse
+from infra.bridgehub.running import running, written
 
 REQUEST_BYTES = 1024 * 1024
 PING_S = 10.0
@@ -69,6 +69,8 @@ class Answers:
     async def _command(self, request: Request) -> Command:
         try:
             return self._cli.command(parse(await request.body()))
+        except TooLong as problem:
+            raise HTTPException(413, str(problem)) from problem
         except (ValueError, RecursionError) as problem:
             raise HTTPException(400, f"The request is wrong: {problem}") from problem
 
@@ -95,11 +97,11 @@ class Answers:
         name, reader = self._cli.name, self._cli.reader()
         try:
             async with asyncio.timeout(self._time_limit_s), running(command) as process:
-                async for line in process.stdout:  # type: ignore[union-attr]  # it is a pipe
+                async for line in written(process):
                     logger.debug("%r", line)
                     if text := reader.read(line):
                         await _say(send, {"type": "text", "text": text})
-                code = await process.wait()
+                code = process.returncode if process.returncode is not None else await process.wait()
         except TimeoutError as problem:
             raise Failed(f"{name} took longer than {self._time_limit_s:g} seconds.") from problem
         except OSError as problem:

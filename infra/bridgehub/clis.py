@@ -10,11 +10,17 @@ PREFIX = b"JARVIS_PAYLOAD="
 PARAGRAPH = "\n\n"
 """Between two messages of one answer."""
 
+ARGUMENT_BYTES = 128 * 1024 - 1
+"""Linux takes no longer argument. Source: execve(2), MAX_ARG_STRLEN."""
 NO_JSON = (ValueError, RecursionError)
 
 
 class Failed(Exception):
     """An answer breaks off. The text is a sentence for a person."""
+
+
+class TooLong(ValueError):
+    """A request that the command line cannot be called with."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,9 @@ class Cli(Protocol):
     @property
     def name(self) -> str: ...
 
-    def command(self, asked: Asked) -> Command: ...
+    def command(self, asked: Asked) -> Command:
+        """What is run to answer. Raises ``TooLong``."""
+        ...
 
     def reader(self) -> Reader: ...
 
@@ -87,6 +95,8 @@ class BridgeHub:
     name: ClassVar[str] = "BridgeHub"
 
     def command(self, asked: Asked) -> Command:
+        if len(asked.raw.encode()) > ARGUMENT_BYTES:
+            raise TooLong(f"{self.name} takes at most {ARGUMENT_BYTES} bytes of request.")
         return Command(["node", str(self.script), "--request", asked.raw])
 
     def reader(self) -> "PayloadReader":

@@ -12,6 +12,8 @@ from infra.bridgehub.clis import Command
 
 LINE_BYTES = 16 * 1024 * 1024
 """No answer is longer than this; many are longer than the 64 KB that a stream reader takes by itself."""
+LOOK_S = 1.0
+"""After so long a silence, whether the process is still there."""
 GRACE_S = 2.0
 """How long a process has, once it is told to end."""
 
@@ -29,6 +31,20 @@ async def running(command: Command) -> AsyncIterator[Process]:
         yield process
     finally:
         await _end(process)
+
+
+async def written(process: Process) -> AsyncIterator[bytes]:
+    """The lines that it writes until its end. What it has started may hold the pipe open for longer."""
+    while True:
+        try:
+            line = await asyncio.wait_for(process.stdout.readline(), LOOK_S)  # type: ignore[union-attr]  # it is a pipe
+        except TimeoutError:
+            if process.returncode is not None:
+                return
+            continue
+        if not line:
+            return
+        yield line
 
 
 async def _end(process: Process) -> None:

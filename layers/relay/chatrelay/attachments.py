@@ -26,6 +26,8 @@ POSTED_LIMIT_BYTES = 4_500_000
 IMAGE_LIMIT_BYTES = 5 * 1024 * 1024 * 3 // 4
 """The model's service takes 5 MB of image, and counts them in base64."""
 TEXT_LIMIT_BYTES = 256 * 1024
+PICTURES_LIMIT = 20
+"""With more pictures in a request the model's service wants each to be small."""
 REQUEST_LIMIT_BYTES = 20 * 1024 * 1024
 """The model's service takes 32 MB of request, in base64."""
 
@@ -132,9 +134,11 @@ def identified(file: str, filename: str, size: int, beginning: bytes) -> Attachm
 
 def affordable(attachments: Iterable[Attachment]) -> list[Attachment]:
     """The first of them, as far as one request has room. Nobody gains from a smaller one behind."""
-    left, found = REQUEST_LIMIT_BYTES, []
+    left, pictures, found = REQUEST_LIMIT_BYTES, PICTURES_LIMIT, []
     for attachment in attachments:
-        if (left := left - attachment.size) < 0:
+        left -= attachment.size
+        pictures -= attachment.mime_type in IMAGES
+        if left < 0 or pictures < 0:
             break
         found.append(attachment)
     return found

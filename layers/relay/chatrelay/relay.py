@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from chatrelay import endings, protocol
-from chatrelay.agents import Agent
+from chatrelay.agents import Agent, plain
 from chatrelay.audience import Audience
 from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING, Cursor
 from chatrelay.errors import (
@@ -52,6 +52,8 @@ APP_GRACE_S = 20.0
 FRESH_WORKER_S = 300
 """A message that waited gets a new worker if this one has less time left."""
 
+LONGEST = 600_000
+"""Characters of a reply: far beyond what a model may write, and what one transaction of DynamoDB (4 MB) can store."""
 PATIENT_TRIES = int(EXPIRES_S / HEARTBEAT_S)
 JOURNAL_PIECE_BYTES = 300_000
 """An item of DynamoDB has at most 400 KB."""
@@ -183,10 +185,10 @@ class Relay:
                 writing = self._copy(accepted, reply, audience)
                 last = await self._write(writing, stop, accepted, reply, shift.left_s - ORDERLY_END_S)
                 audience.wake()
-                await self._finish(accepted, reply, last)
-                if reply.status is Status.COMPLETE:
-                    await asyncio.to_thread(self._announce, accepted)
+                await _patiently(partial(self._conversations.finish, accepted, reply, last))
                 audience.end(last)
+                if reply.status is Status.COMPLETE:  # if we die before this, whoever buries us does it
+                    await _patiently(partial(self._bell.ring, _whereabouts(accepted)))
                 await audience.served(GRACE_S)  # if we die before that, whoever buries us tells them
                 await audience.served(APP_GRACE_S, among=apps)
             pulse.last_s = math.inf  # what is stored may be said, however long it takes
@@ -204,11 +206,6 @@ class Relay:
                 await asyncio.to_thread(self._workers.go_on, accepted.place)
         if not await audience.served(shift.left_s - LAST_S):
             audience.give_up()
-
-    def _announce(self, accepted: Accepted) -> None:
-        """Before the lease is given up: if we die before this, whoever buries us does it."""
-        with suppress(Unavailable):  # the reply is kept, and is seen when its user looks
-            self._bell.ring(Whereabouts(accepted.origin.reply, accepted.place, accepted.turn))
 
     async def _seat(self, audience: Audience, accepted: Accepted) -> set[str]:
         """All the user's connections that show the conversation. The sender's knows what the message was.
@@ -279,8 +276,10 @@ class Relay:
                 if isinstance(event, Aside):
                     audience.tell(event)
                 else:
-                    reply.append(event)
+                    reply.append(event[: LONGEST - len(reply.text)])
                     audience.wake()
+                    if len(reply.text) == LONGEST:
+                        return plain.ending(reply.text, plain.End("max_tokens", "", {}))
         raise Upstream("The model's answer has no end.")
 
     @asynccontextmanager
@@ -347,14 +346,6 @@ class Relay:
 
         await asyncio.gather(*(strike(*question) for question in list(admitted.items())))
 
-    async def _finish(self, accepted: Accepted, reply: Reply, last: Outbound) -> None:
-        """Stores the end, again and again if need be: as long as it is not stored, we are heard and keep the lease."""
-        for _ in range(PATIENT_TRIES):
-            with suppress(Unavailable):
-                return await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
-            await asyncio.sleep(HEARTBEAT_S)
-        return await asyncio.to_thread(self._conversations.finish, accepted, reply, last)
-
     async def _let_go(self, accepted: Accepted) -> Signals:
         """The reply is stored; the conversation is free for the next. Those who have asked until now.
 
@@ -368,6 +359,19 @@ class Relay:
             except Superseded:
                 break
         return Signals({}, cancel=False)
+
+
+async def _patiently(call: Callable[[], None]) -> None:
+    """Again and again if need be: as long as it is not done, we are heard and keep the lease."""
+    for _ in range(PATIENT_TRIES):
+        with suppress(Unavailable):
+            return await asyncio.to_thread(call)
+        await asyncio.sleep(HEARTBEAT_S)
+    return await asyncio.to_thread(call)
+
+
+def _whereabouts(accepted: Accepted) -> Whereabouts:
+    return Whereabouts(accepted.origin.reply, accepted.place, accepted.turn)
 
 
 def _pass_on(stop: "asyncio.Future[None]", listening: "asyncio.Task[None]") -> None:

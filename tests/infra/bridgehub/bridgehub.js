@@ -51,6 +51,10 @@ const scenes = {
   endless: () => setInterval(() => process.stdout.write("x".repeat(1_000_000)), 1),
   stay: () => stay(IDLE),
   answerAndStay: () => (answer("So far"), stay(IDLE)),
+  answerAndLeave: () => {
+    spawn(process.execPath, ["-e", IDLE], { stdio: ["ignore", "inherit", "ignore"] }).unref();
+    answer("So far");
+  },
   stayDeaf: () => (process.on("SIGTERM", () => {}), stay(DEAF)),
 };
 

@@ -14,7 +14,7 @@ from openapi_schema_validator import OAS32Validator
 from openapi_spec_validator import validate
 
 from infra.bridgehub.app import application
-from infra.bridgehub.clis import BridgeHub
+from infra.bridgehub.clis import ARGUMENT_BYTES, BridgeHub
 from infra.local.model import serving
 from tests.infra.bridgehub.sidecars import (
     BRIDGEHUB,
@@ -126,10 +126,17 @@ async def test_a_failure_is_the_last_event(bridgehub: Sidecar, message: str, tol
 
 
 @needs_node
-async def test_a_request_that_no_argument_can_hold_is_told(bridgehub: Sidecar) -> None:
-    told = events(await bridgehub.ask("say " + "x" * 256 * 1024))
+async def test_a_request_that_no_argument_can_hold_is_refused(bridgehub: Sidecar) -> None:
+    room = ARGUMENT_BYTES - len(json.dumps(request("say ", "/"), separators=(",", ":")))
+    refused = await bridgehub.ask("say " + "x" * (room + 1))
 
-    assert told == [failure("BridgeHub cannot be started: Argument list too long.")]
+    assert (refused.status_code, refused.text) == (413, "BridgeHub takes at most 131071 bytes of request.")
+    assert events(await bridgehub.ask("say " + "x" * room)) == [text("x" * room), END]
+
+
+@needs_node
+async def test_an_answer_is_whole_when_something_that_it_started_lives_on(bridgehub: Sidecar) -> None:
+    assert events(await bridgehub.ask("answerAndLeave")) == [text("So far"), END]
 
 
 @needs_node

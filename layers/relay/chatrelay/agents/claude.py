@@ -107,7 +107,7 @@ class Claude:
         asked = messages(turns)
         telling = _Telling()
         parts: list[Message] = []
-        with _failures_as_ours():
+        with _failures_as_ours(has_files=bool(turns[-1].attachments)):
             while not parts or (parts[-1].stop_reason == "pause_turn" and len(parts) <= CONTINUATIONS):
                 stopped, stop_reason = False, None
                 async with await self._open(model, asked, _paused(parts)) as stream:
@@ -238,10 +238,13 @@ def _ending(parts: Sequence[Message]) -> Ending:
 
 
 @contextmanager
-def _failures_as_ours() -> Iterator[None]:
+def _failures_as_ours(*, has_files: bool) -> Iterator[None]:
+    """A file that the service does not take refuses its message, which so is no part of the next request."""
     try:
         yield
     except anthropic.APIStatusError as problem:
+        if has_files and problem.status_code in (400, 413):
+            raise Refused("Claude did not take the message with what is attached to it.") from problem
         raise _told(problem) from problem
     except BROKEN as problem:
         raise Upstream("The model's service broke off.") from problem

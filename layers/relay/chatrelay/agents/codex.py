@@ -14,7 +14,7 @@ import httpx
 from chatrelay.agents import SecretKey, bearer
 from chatrelay.agents.plain import End, answered
 from chatrelay.agents.retry_after import retry_after_s
-from chatrelay.errors import Overloaded, Upstream
+from chatrelay.errors import Overloaded, Refused, Upstream
 from chatrelay.history import Message, Turn, spoken, told
 from chatrelay.reply import Ending
 from chatrelay.settings import BridgeHub as Settings
@@ -108,6 +108,8 @@ def _must_be_accepted(response: httpx.Response) -> None:
         raise Overloaded("Codex is busy with other messages at the moment.", retry_after_s=wait_s)
     if response.status_code == httpx.codes.UNAUTHORIZED:
         raise Upstream("BridgeHub does not know the relay's token.")
+    if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+        raise Refused("This message is too long for Codex.")
     if response.status_code != httpx.codes.OK:
         raise Upstream("BridgeHub did not take the message.")
 

@@ -29,11 +29,12 @@ async def answered(deltas: AsyncGenerator[str | End]) -> AsyncGenerator[str | En
                 texts.append(text)
                 yield text
             if isinstance(delta, End):
-                yield _ending("".join(texts), delta)
+                yield ending("".join(texts), delta)
                 return
     raise Upstream("The model's service cut its answer off.")
 
 
-def _ending(text: str, end: End) -> Ending:
+def ending(text: str, end: End) -> Ending:
+    """Of an answer that is `text`."""
     blocks = [{"type": "text", "text": text}] if text else []
     return Ending(end.stop_reason, end.model, {"output_tokens": estimate_tokens(text)} | end.usage, blocks)

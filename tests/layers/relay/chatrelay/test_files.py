@@ -6,7 +6,7 @@ import boto3
 import httpx
 import pytest
 
-from chatrelay.attachments import IMAGE_LIMIT_BYTES, REQUEST_LIMIT_BYTES, Attachment
+from chatrelay.attachments import IMAGE_LIMIT_BYTES, PICTURES_LIMIT, REQUEST_LIMIT_BYTES, Attachment
 from chatrelay.errors import Forbidden, Interrupted, InvalidMessage, TooLarge, Unavailable
 from chatrelay.files import Files
 from chatrelay.history import Turn
@@ -127,6 +127,13 @@ def test_the_latest_files_are_loaded_as_far_as_a_request_has_room(files: Files) 
     turns = [Turn(str(number), "look", attachments=(each,)) for number, each in enumerate((old, large, new))]
 
     assert [turn.files[0].content for turn in files.load("alice", turns)] == [None, None, b"new"]
+
+
+def test_the_latest_pictures_are_loaded_as_many_as_a_request_may_have(files: Files) -> None:
+    pictures = [kept(files) for _ in range(PICTURES_LIMIT + 1)]
+    turns = [Turn(str(number), "look", attachments=(each,)) for number, each in enumerate(pictures)]
+
+    assert [turn.files[0].content for turn in files.load("alice", turns)] == [None] + [PNG] * PICTURES_LIMIT
 
 
 def test_a_service_that_cannot_be_asked_is_no_missing_file(files: Files) -> None:

@@ -17,7 +17,7 @@ from chatrelay.gateway import Gateway
 from chatrelay.history import Turn
 from chatrelay.protocol import Dialect, Send
 from chatrelay.reception import Message
-from chatrelay.relay import Outcome, Relay, Shift
+from chatrelay.relay import LONGEST, Outcome, Relay, Shift
 from chatrelay.reply import Status
 from chatrelay.resumption import Resumption
 from chatrelay.settings import Claude as Settings
@@ -266,6 +266,34 @@ async def test_a_reply_that_breaks_off_keeps_what_was_written_and_says_so(
     assert "complete" not in [frame["type"] for frame in frames]
     assert (stored(table)["reply_status"], outcome.status.value) == (status, status)
     assert "".join(block["text"] for block in json.loads(stored(table)["blocks"])) == kept
+
+
+async def test_a_reply_longer_than_can_be_kept_is_ended_in_order(
+    relay: Answering, sockets: Sockets, table: Table, model: Model
+) -> None:
+    model.script = answer("🌅x" * LONGEST, delta_chars=50_001)
+
+    outcome = await relay.answer(said(), "worker-1", LONG)
+
+    *_, complete = frames = sockets.frames("c1=")
+    assert (outcome.status, complete["stop_reason"]) == (Status.COMPLETE, "max_tokens")
+    assert assembled(frames) == ("🌅x" * LONGEST)[:LONGEST]
+    assert stored(table)["reply_status"] == "complete"
+
+
+async def test_phones_are_told_though_nobody_can_be_called_for_a_while(
+    relay: Answering, store: Store, sockets: Sockets
+) -> None:
+    sockets.forbids = True
+    answering = asyncio.create_task(relay.answer(said(), "worker-1", LONG))
+    while not (sockets.posts["c1="] and sockets.frames("c1=")[-1]["type"] == "complete"):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert store.leases.look(TALK).writer, "whoever buries us would tell them"
+
+    sockets.forbids = False
+    await answering
+
+    assert len(sockets.rung) == 1
 
 
 async def test_an_overload_tells_when_to_try_again(relay: Answering, sockets: Sockets, model: Model) -> None:

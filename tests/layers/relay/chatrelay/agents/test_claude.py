@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from chatrelay.agents import claude
 from chatrelay.agents.claude import Claude
+from chatrelay.attachments import Attachment
 from chatrelay.errors import Overloaded, Refused, ReplyError, Upstream
 from chatrelay.history import Turn
 from chatrelay.reply import Aside, Ending
@@ -609,3 +610,17 @@ async def test_a_fallback_model_that_is_overloaded_too_is_told(stage: Stage, cli
         await stage.play(refuse(529, headers={"retry-after": "30"}))
 
     assert len(stage.requests) == 2
+
+
+@pytest.mark.parametrize("status", [400, 413])
+async def test_a_file_that_the_service_does_not_take_refuses_its_message_and_no_later_one(
+    stage: Stage, status: int
+) -> None:
+    """A refused turn is left out of what the model is told next."""
+    picture = Attachment("0" * 32, "broken.png", "image/png", 5)
+    with pytest.raises(Refused):
+        await stage.play(refuse(status, "invalid_request_error"), turns=[Turn("1", "look", attachments=(picture,))])
+
+    later = [Turn("1", "look", [text("Nice.")], attachments=(picture,)), Turn("2", "and?")]
+    with pytest.raises(Upstream):
+        await stage.play(refuse(status, "invalid_request_error"), turns=later)

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from chatrelay.agents import codex
 from chatrelay.agents.codex import LINE_BYTES, REQUEST_BYTES, SENTENCE_CHARS, Codex
-from chatrelay.errors import Overloaded, ReplyError, Upstream
+from chatrelay.errors import Overloaded, Refused, ReplyError, Upstream
 from chatrelay.history import Turn
 from chatrelay.reply import Ending
 from chatrelay.settings import BridgeHub as Settings
@@ -311,7 +311,7 @@ async def test_a_connection_that_is_cut_is_told_after_what_was_written(agent: Co
         (200, {}, Upstream, None),
         (302, {"location": "https://login.example"}, Upstream, None),
         (400, {}, Upstream, None),
-        (413, {}, Upstream, None),
+        (413, {}, Refused, None),
         (502, {}, Upstream, None),
         (530, {}, Upstream, None),
     ],

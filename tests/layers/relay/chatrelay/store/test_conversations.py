@@ -12,6 +12,7 @@ from chatrelay.attachments import Attachment
 from chatrelay.errors import Conflict, Duplicate, Superseded, Upstream
 from chatrelay.history import messages
 from chatrelay.protocol import Outbound, Send
+from chatrelay.relay import LONGEST
 from chatrelay.reply import Ending, Reply
 from chatrelay.store.conversations import Accepted, Conversations, StoredReply
 from chatrelay.store.place import Place
@@ -665,8 +666,9 @@ def test_an_id_whose_turn_was_deleted_is_accepted_when_it_comes_again(
 # --- long ones ---
 
 
-def test_a_reply_of_any_length_is_kept_whole(store: Store, conversations: Conversations) -> None:
-    text = "漢字🌅 " * 200_000
+@pytest.mark.parametrize("longest", ["漢字🌅 " * (LONGEST // 4), "\x01" * LONGEST], ids=["usual", "six bytes each"])
+def test_a_reply_of_any_length_is_kept_whole(store: Store, conversations: Conversations, longest: str) -> None:
+    text = longest
     accepted = conversations.accept("alice", hello(), 1, worker="worker-1")
     over(store, accepted, answered(accepted, text))
 
