@@ -6,6 +6,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
+import httpx
 import pytest
 
 from infra.local.script import answer
@@ -174,3 +175,14 @@ def test_a_name_that_none_can_have_is_told(relay: Relay, name: str) -> None:
 def test_an_unknown_cursor_is_told(relay: Relay, cursor: str) -> None:
     told = (400, {"error": "cursor: is none of ours", "code": "invalid_message"})
     assert call(relay, "GET", f"/api/conversations?cursor={cursor}") == told
+
+
+@pytest.mark.parametrize("origin", ["https://chat.example", "https://evil.example"])
+def test_the_pages_that_may_connect_may_call(relay: Relay, origin: str) -> None:
+    asks = {"Origin": origin, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
+    with httpx.Client(base_url=f"http://{relay.address}", timeout=30) as client:
+        asked = client.options("/api/conversations", headers=asks)
+        called = client.get("/api/conversations", headers={"Origin": origin, "X-API-Key": relay.key})
+    allowed = origin if origin == "https://chat.example" else None
+    assert [answer.headers.get("access-control-allow-origin") for answer in (asked, called)] == [allowed] * 2
+    assert not allowed or "x-api-key" in asked.headers["access-control-allow-headers"]

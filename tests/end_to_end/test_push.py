@@ -50,8 +50,11 @@ async def test_a_reply_with_no_socket_open_is_one_push_to_each_device(relay: Rel
     async with Phone.connected(relay.websocket, relay.key) as phone:
         await phone.say({"action": "send", "id": "m1", "conversation": conversation, "content": "tell me"})
         reply = (await phone.hear())["reply"]
-    [apple] = await pushes_to(relay, iphone)
-    [google] = await pushes_to(relay, robot)
+    await pushes_to(relay, iphone)
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.ask("and later", id="m2", conversation=conversation)
+    apple, _ = await pushes_to(relay, iphone, 2)
+    google, _ = await pushes_to(relay, robot, 2)
     preview = WORDS[:100] + "..."
     assert (registered.status_code, registered.json()["success"]) == (200, True)
     assert apple["aps"] == {

@@ -109,10 +109,11 @@ class Relay:
         gateway: Gateway,
         workers: Workers,
         bell: Bell,
-        files: Files,
+        files: Callable[[], Files],
         agents: Mapping[str, Agent],
         history_tokens: int,
     ) -> None:
+        # The client of S3 is built for the first file: most messages have none.
         # Threads of their own, so that posts that hang cannot keep a heartbeat waiting.
         self._posting = ThreadPoolExecutor(CONCURRENT_POSTS, "post")
         self._connections = connections
@@ -137,7 +138,7 @@ class Relay:
             raise NoSuchAgent(message.send.agent)
         send = message.send
         if send.attachments:
-            send = await asyncio.to_thread(self._files.checked, message.user, send)
+            send = await asyncio.to_thread(self._files().checked, message.user, send)
         accepted = await asyncio.to_thread(
             self._conversations.accept,
             message.user,
@@ -268,7 +269,7 @@ class Relay:
         turns: Sequence[Turn]
         turns = await asyncio.to_thread(self._conversations.history, accepted, self._history_tokens)
         if any(turn.attachments for turn in turns):
-            turns = await asyncio.to_thread(self._files.load, accepted.place.user, turns)
+            turns = await asyncio.to_thread(self._files().load, accepted.place.user, turns)
         async with aclosing(agent.answer(accepted.place.session, turns)) as events:
             async for event in events:
                 if isinstance(event, Ending):

@@ -110,7 +110,7 @@ class Wiring:
             self.gateway,
             self.workers,
             self.bell,
-            self.files,
+            lambda: self.files,
             agents,
             settings.history_tokens,
         )

@@ -110,7 +110,7 @@ class Answering:
             gateway,
             workers,
             bell,
-            files,
+            lambda: files,
             {"claude": agent},
             history_tokens=1000,
         )
