@@ -86,7 +86,7 @@ function startAgain() {
 }
 
 function forget(conversation) {
-  for (const each of chats.values()) if (each.client.conversation === conversation) each.open();
+  for (const each of chats.values()) each.forget(conversation);
   conversations.mark(chat.client.conversation);
   drawChat();
 }

@@ -68,6 +68,12 @@ export class Chat {
     this.#take(page);
   }
 
+  /** A conversation was deleted; if it was this one, a new one begins. */
+  forget(conversation) {
+    this.client.forget(conversation);
+    if (this.client.conversation === conversation) this.open();
+  }
+
   /** Shows the page of turns before those that are shown. Throws a `Refusal`. */
   recallEarlier() {
     return this.#recall(this.earlier);
@@ -90,7 +96,7 @@ export class Chat {
     return conversation;
   }
 
-  /** A message that is longer than a frame may be goes by HTTP; its reply comes over the socket all the same. */
+  /** A message that is not for the socket goes by HTTP; its reply comes over the socket that shows its conversation. */
   async #post(frame) {
     try {
       await this.#http.postMessage(frame);

@@ -23,6 +23,9 @@
  * Whatever is `queued` or `sent` goes out again after a reconnect with the same id, which is safe. What the server
  * has accepted (`typing`, `writing`) is resumed from the text that is here. What was said before comes in by `recall`.
  *
+ * A socket shows one conversation. When that is left for another, what it had `queued` or `sent` goes out by `upload`,
+ * now or after the next reconnect. What could not be sent is there again when one comes back.
+ *
  * Events: `state`, `frame`, `exchange`, `notice`, `lag`; each is a CustomEvent whose `detail` is described at the
  * place where it is dispatched.
  */
@@ -31,7 +34,7 @@ import { isCurrent, missing, newReply, place, prove } from "./assembly.js";
 
 export const FRAME_BYTES = 32 * 1024;
 
-const TOO_LONG = { code: "too_large", content: "This message is longer than a frame may be.", retryable: false };
+const NO_OTHER_WAY = { code: "too_large", content: "This message is not for the socket.", retryable: false };
 const BROKE_OFF = { code: "interrupted", content: "The answer broke off here.", retryable: true };
 const HANDSHAKE_MS = 10_000;
 const PONG_MS = 10_000;
@@ -58,6 +61,8 @@ export class ChatRelayClient extends EventTarget {
   /** By message id, in the order in which they began. */
   exchanges = new Map();
 
+  /** By message id, of conversations that were left: what the server may not have. */
+  #left = new Map();
   #socket = null;
   #timers = new Map();
   #attempt = 0;
@@ -74,9 +79,9 @@ export class ChatRelayClient extends EventTarget {
    * @param {(key: string) => Promise<boolean>} [options.isRejected] asked when a socket would not open, because
    *   browsers do not tell scripts why
    * @param {(frame: object) => Promise<object | null>} [options.upload] the other way for a message that is longer than
-   *   a frame may be: the error to show, or null
+   *   a frame may be, or of a conversation that was left: the error to show, or null
    */
-  constructor({ url, agent, conversation, device = null, isRejected = async () => false, upload = async () => TOO_LONG }) {
+  constructor({ url, agent, conversation, device = null, isRejected = async () => false, upload = async () => NO_OTHER_WAY }) {
     super();
     this.url = url;
     this.agent = agent;
@@ -103,11 +108,32 @@ export class ChatRelayClient extends EventTarget {
     else if (this.state === "online") this.#ping();
   }
 
-  /** Leave this conversation for another. Replies of the old one are not followed any more. */
+  /** Leave this conversation for another. Replies of the old one are not followed any more; nothing unsent is lost. */
   converse(conversation) {
+    for (const exchange of this.exchanges.values()) this.#leave(exchange);
     this.conversation = conversation;
     this.exchanges.clear();
     if (this.state === "online") this.#hello();
+    for (const exchange of this.#left.values()) if (exchange.conversation === conversation) this.#comeBackTo(exchange);
+    this.#flush();
+  }
+
+  /** The conversation was deleted: what it had to send is not sent. */
+  forget(conversation) {
+    for (const { id, conversation: its } of this.#left.values()) if (its === conversation) this.#left.delete(id);
+    if (conversation === this.conversation) this.exchanges.clear();
+  }
+
+  #leave(exchange) {
+    this.#clear(`answer ${exchange.id}`);
+    if (isUnsettled(exchange)) this.#left.set(exchange.id, exchange);
+  }
+
+  #comeBackTo(exchange) {
+    this.#left.delete(exchange.id);
+    this.exchanges.set(exchange.id, exchange);
+    if (exchange.status === "sent") exchange.status = "queued";
+    this.#changed(exchange);
   }
 
   /**
@@ -117,19 +143,24 @@ export class ChatRelayClient extends EventTarget {
    * @returns their exchanges, in their order
    */
   recall(turns) {
-    const past = turns.map((turn) => this.#known(turn) ?? recalled(turn));
-    const fresh = past.filter(({ id }) => !this.exchanges.has(id));
+    const followed = new Set([...this.exchanges.values()].filter(({ reply }) => reply));
+    const past = turns.map((turn) => this.#known(turn) ?? recalled(this.conversation, turn));
+    const fresh = past.filter((exchange) => !followed.has(exchange));
     this.exchanges = new Map([...past, ...this.exchanges.values()].map((exchange) => [exchange.id, exchange]));
     if (this.state === "online") fresh.filter(isOpen).forEach((exchange) => this.#resume(exchange));
     return past;
   }
 
   /** The exchange of a turn that is here: sent meanwhile, or told of by `ready`, which does not say what was asked. */
-  #known({ id, content, attachments = [], reply }) {
+  #known(turn) {
+    const { id, content, attachments = [], reply } = turn;
     const known = this.exchanges.get(id) ?? this.#ofReply(reply.id);
     if (!known) return null;
     this.exchanges.delete(known.id);
-    this.exchanges.set(id, Object.assign(known, { id, content, attachments }));
+    const asked = { id, content, attachments, truncated: false };
+    // Of a message of which nothing was heard here, the server knows more.
+    const told = known.reply ? asked : { ...recalled(this.conversation, turn), sentAt: known.sentAt };
+    this.exchanges.set(id, Object.assign(known, told));
     return known;
   }
 
@@ -140,9 +171,10 @@ export class ChatRelayClient extends EventTarget {
     return exchange;
   }
 
-  /** Send the same message, with the same id, once more. */
+  /** Send the same message, with the same id, once more, if it has failed. */
   retry(id) {
     const exchange = this.exchanges.get(id);
+    if (exchange?.status !== "failed") return;
     const anew = { aside: null, asides: [], error: null, end: null, proof: null, acknowledged: false, arrivals: [] };
     this.#change(exchange, { status: "queued", ...anew });
     this.#flush();
@@ -236,7 +268,12 @@ export class ChatRelayClient extends EventTarget {
   // --- staying alive
 
   #ready(frame) {
-    if (this.state !== "online") this.#online(frame.heartbeat ?? HEARTBEAT_S);
+    const elsewhere = this.#isElsewhere(frame);
+    if (this.state !== "online") {
+      if (elsewhere) this.#hello(); // the conversation was opened after the first one
+      this.#online(frame.heartbeat ?? HEARTBEAT_S);
+    }
+    if (elsewhere) return;
     const active = frame.active?.reply ?? frame.active;
     // If a message has just been sent again, the active reply may be the one to it: `typing` will tell.
     const sent = [...this.exchanges.values()].some((exchange) => exchange.status === "sent");
@@ -286,11 +323,9 @@ export class ChatRelayClient extends EventTarget {
   }
 
   #heed(frame) {
-    const elsewhere = frame.conversation && frame.conversation !== this.conversation;
-    if (elsewhere) return; // the rest of a conversation that was left
+    if (frame.type === "ready") return this.#ready(frame);
+    if (this.#isElsewhere(frame)) return; // the rest of a conversation that was left
     switch (frame.type) {
-      case "ready":
-        return this.#ready(frame);
       case "pong":
         return this.#pong();
       case "error":
@@ -309,6 +344,10 @@ export class ChatRelayClient extends EventTarget {
     // Types of a later protocol are none of our business.
   }
 
+  #isElsewhere({ conversation }) {
+    return Boolean(conversation) && conversation !== this.conversation;
+  }
+
   #typing(frame) {
     const exchange = this.exchanges.get(frame.id) ?? this.#open(frame.id, null, "typing");
     if (frame.reply && exchange.reply?.id !== frame.reply) exchange.reply = newReply(frame.reply);
@@ -318,10 +357,11 @@ export class ChatRelayClient extends EventTarget {
     this.#change(exchange, { status, waits: frame.epoch === 0, error: null });
   }
 
-  #user({ id, content, attachments = [] }) {
-    const exchange = this.exchanges.get(id);
-    if (exchange) this.#change(exchange, { content, attachments });
-    else this.#open(id, content, "typing", attachments);
+  /** Of a message that is longer than a frame may be only the beginning comes: who has more keeps it. */
+  #user({ id, reply, content, attachments = [], truncated = false }) {
+    const exchange = this.exchanges.get(id) ?? this.#open(id, null, "typing");
+    if (reply) exchange.reply ??= newReply(reply); // so that it is resumed, not sent again
+    if (!truncated || exchange.content === null) this.#change(exchange, { content, attachments, truncated });
   }
 
   #ofAReply(frame) {
@@ -373,6 +413,8 @@ export class ChatRelayClient extends EventTarget {
     if (frame.code === "invalid_message" && !frame.id && resuming) this.#cannotResume(exchange ?? resuming);
     else if (exchange) this.#fail(exchange, frame);
     else if (["unauthorized", "expired"].includes(frame.code)) this.#reject();
+    else if (frame.id) return; // of a message of a conversation that was left
+    else if (resuming && !frame.reply) this.#fail(resuming, { ...BROKE_OFF, retryable: frame.retryable });
     else this.#emit("notice", frame); // an error frame that belongs to no message
   }
 
@@ -406,7 +448,7 @@ export class ChatRelayClient extends EventTarget {
     this.#fail(exchange, {
       code: "cannot_resume",
       content: "The connection broke here, and this server cannot resume a reply yet. What arrived is kept.",
-      retryable: exchange.content !== null,
+      retryable: isWhole(exchange),
     });
   }
 
@@ -415,6 +457,7 @@ export class ChatRelayClient extends EventTarget {
   /** Everything that waits, in order. */
   #flush() {
     if (this.state !== "online") return;
+    this.#deliver();
     for (const exchange of this.exchanges.values()) if (exchange.status === "queued") this.#post(exchange);
   }
 
@@ -428,7 +471,19 @@ export class ChatRelayClient extends EventTarget {
 
   async #upload(exchange, frame) {
     const error = await this.upload(frame);
-    if (error && exchange.status === "sent") this.#fail(exchange, error);
+    if (error && exchange.status === "sent" && this.#isHere(exchange)) this.#fail(exchange, error);
+  }
+
+  /** What was left goes by HTTP: a frame would bring its conversation back to this socket. */
+  async #deliver() {
+    for (const exchange of [...this.#left.values()]) {
+      if (this.#left.get(exchange.id) !== exchange || exchange.status === "failed") continue;
+      const error = await this.upload(this.#sendFrame(exchange));
+      if (error?.retryable) return; // whatever is flushed next, begins with it again
+      if (this.#left.get(exchange.id) !== exchange) continue; // one has come back to it
+      if (error) this.#fail(exchange, error);
+      else this.#left.delete(exchange.id);
+    }
   }
 
   /** After a reconnect: what the server may not have is sent again, what it has is continued. */
@@ -446,13 +501,13 @@ export class ChatRelayClient extends EventTarget {
     this.#transmit({ action: "resume", conversation: this.conversation, reply: id, offset: text.length });
   }
 
-  #sendFrame({ id, content, attachments }) {
-    const frame = { action: "send", id, conversation: this.conversation, agent: this.agent, content };
+  #sendFrame({ id, conversation, content, attachments }) {
+    const frame = { action: "send", id, conversation, agent: this.agent, content };
     return attachments.length ? { ...frame, attachments: attachments.map(({ url }) => ({ url })) } : frame;
   }
 
   #open(id, content, status, attachments = []) {
-    const exchange = newExchange(id, content, status, attachments);
+    const exchange = newExchange(this.conversation, id, content, status, attachments);
     this.exchanges.set(id, exchange);
     this.#changed(exchange);
     return exchange;
@@ -475,7 +530,12 @@ export class ChatRelayClient extends EventTarget {
   }
 
   #changed(exchange) {
-    this.#emit("exchange", exchange); // the exchange that is new or has changed
+    if (this.#isHere(exchange)) this.#emit("exchange", exchange); // the exchange that is new or has changed
+  }
+
+  /** Its conversation may have been left while something was awaited. */
+  #isHere(exchange) {
+    return this.exchanges.get(exchange.id) === exchange;
   }
 
   // --- small things
@@ -495,10 +555,12 @@ export class ChatRelayClient extends EventTarget {
   }
 }
 
-function newExchange(id, content, status, attachments = []) {
+function newExchange(conversation, id, content, status, attachments = []) {
   return {
+    conversation,
     id,
     content, // null if another device sent the message and it is not known here
+    truncated: false, // whether `content` is only the beginning
     attachments, // {url, filename, mime_type, size} of each
     status,
     waits: false, // for the replies before it
@@ -517,11 +579,11 @@ function newExchange(id, content, status, attachments = []) {
 }
 
 /** The exchange that a turn of the server's store tells of. */
-function recalled({ id, content, attachments, reply: { id: reply, status, text } }) {
+function recalled(conversation, { id, content, attachments, reply: { id: reply, status, text } }) {
   const owed = status === "queued" || status === "streaming";
   const broken = status === "failed" || status === "interrupted";
   return {
-    ...newExchange(id, content, owed ? "typing" : broken ? "failed" : "complete", attachments),
+    ...newExchange(conversation, id, content, owed ? "typing" : broken ? "failed" : "complete", attachments),
     waits: status === "queued",
     acknowledged: !owed,
     reply: { ...newReply(reply), text },
@@ -534,6 +596,16 @@ function recalled({ id, content, attachments, reply: { id: reply, status, text }
 /** Whether the server has accepted the message and owes (the rest of) a reply. */
 export function isOpen(exchange) {
   return exchange.status === "typing" || exchange.status === "writing";
+}
+
+/** Whether all that the user said is known here, so that it can be sent again. */
+export function isWhole({ content, truncated }) {
+  return content !== null && !truncated;
+}
+
+/** Whether the server may not have the message. */
+function isUnsettled({ status, reply }) {
+  return status === "queued" || status === "sent" || (status === "failed" && !reply);
 }
 
 /** `crypto.randomUUID` exists only on pages that browsers call secure. */

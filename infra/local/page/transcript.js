@@ -1,6 +1,7 @@
 /** The conversation on the screen. Every exchange is drawn from its present state, whatever has happened to it. */
 
 import { AsidesView } from "./asides.js";
+import { isWhole } from "./client.js";
 import { button, element } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
 
@@ -120,7 +121,8 @@ class ExchangeView {
   }
 
   draw(exchange) {
-    const { status, content, attachments, reply } = exchange;
+    const { status, attachments, reply } = exchange;
+    const content = exchange.truncated ? `${exchange.content}…` : exchange.content;
     if (this.#files.childElementCount !== attachments.length) this.#drawFiles(attachments);
     this.#files.hidden = attachments.length === 0;
     this.#user.hidden = !content;
@@ -145,22 +147,24 @@ class ExchangeView {
     this.#typing.lastChild.textContent = waits ? "Waits for the reply before it" : `${this.#name} is typing…`;
   }
 
-  #feet({ status, content, error, end, proof, reply, sentAt }) {
+  #feet(exchange) {
+    const { status, end, proof, reply, sentAt } = exchange;
     if (status === "queued" && sentAt === null) return [foot("waiting", "Waiting for the connection")];
-    if (status === "failed") return [this.#failure(error, content)];
+    if (status === "failed") return [this.#failure(exchange)];
     if (status !== "complete") return [];
     const feet = [verdict(proof, reply.text.length)];
     if (ENDINGS[end.stop_reason]) feet.unshift(foot("ending", ENDINGS[end.stop_reason]));
     return feet;
   }
 
-  #failure(error, content) {
+  #failure(exchange) {
+    const { error } = exchange;
     const box = element("div", "failure");
     box.dataset.testid = "error";
     box.dataset.code = error.code;
     box.setAttribute("role", "alert");
     box.append(element("p", "", error.content));
-    if (error.retryable && content !== null) box.append(this.#retryButton(error.retryAt));
+    if (error.retryable && isWhole(exchange)) box.append(this.#retryButton(error.retryAt));
     return box;
   }
 

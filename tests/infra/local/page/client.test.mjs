@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { ChatRelayClient, backoff, base64url } from "../../../../infra/local/page/client.js";
+import { ChatRelayClient, backoff, base64url, isWhole } from "../../../../infra/local/page/client.js";
 
 /** A socket in whose server's place the test speaks. */
 class Socket extends EventTarget {
@@ -277,4 +277,108 @@ test("a device that has registered says its name, and what it has shown, once", 
   client.acknowledge();
   const acknowledged = socket().sent.filter(({ action }) => action === "ack");
   assert.deepEqual(acknowledged, [{ action: "ack", reply: "r1", offset: 4 }]);
+});
+
+/** Longer than the frames that the client sends. */
+const LONG = "x".repeat(40_000);
+/** As many turns of the event loop as any of these promises takes. */
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+test("a message that comes back with its beginning only is kept as it was written", () => {
+  client.upload = async () => null;
+  greeted();
+  const exchange = client.send(LONG);
+  socket().says(ofReply({ type: "user", id: exchange.id, content: "xxx", truncated: true }));
+  assert.deepEqual([exchange.content, exchange.truncated], [LONG, false]);
+});
+
+test("a message of which only the beginning is known is followed, and never sent", () => {
+  greeted();
+  socket().says(ofReply({ type: "user", id: "m1", content: "xxx", truncated: true }));
+  const exchange = client.exchanges.get("m1");
+  assert.deepEqual([exchange.content, exchange.truncated, isWhole(exchange)], ["xxx", true, false]);
+  socket().happen("close", { code: 1006 });
+  mock.timers.tick(500);
+  greeted();
+  assert.deepEqual(socket().messages, [{ action: "resume", conversation: "c1", reply: "r1", offset: 0 }]);
+});
+
+test("what was written offline in a conversation that was left goes out after the reconnect, in order", async () => {
+  const uploaded = [];
+  client.upload = async (frame) => void uploaded.push(frame) ?? null;
+  greeted();
+  socket().happen("close", { code: 1006 });
+  client.send("One");
+  client.send("Two");
+  client.converse("c2");
+  client.send("Three");
+  mock.timers.tick(500);
+  greeted();
+  await settled();
+  assert.deepEqual(uploaded.map(({ conversation, content }) => [conversation, content]), [["c1", "One"], ["c1", "Two"]]);
+  assert.deepEqual(socket().messages.map(({ conversation, content }) => [conversation, content]), [["c2", "Three"]]);
+  client.converse("c1");
+  assert.equal(client.exchanges.size, 0, "the server has them now");
+});
+
+test("what could not be sent is there again when its conversation is", async () => {
+  client.upload = async () => ({ code: "unreached", content: "No.", retryable: true });
+  greeted();
+  const exchange = client.send("Hello");
+  client.converse("c2");
+  await settled();
+  client.converse("c1");
+  assert.deepEqual([...client.exchanges.values()], [exchange]);
+  assert.deepEqual(socket().messages.map(({ id }) => id), [exchange.id, exchange.id]);
+  client.recall([turn(exchange.id, "complete", "Yes.")]);
+  assert.deepEqual([exchange.status, exchange.reply.text], ["complete", "Yes."]);
+});
+
+test("what a deleted conversation had to send is not sent", async () => {
+  const uploaded = [];
+  client.upload = async (frame) => void uploaded.push(frame) ?? null;
+  client.send("Hello");
+  client.converse("c2");
+  client.send("Hello");
+  for (const deleted of ["c1", "c2"]) client.forget(deleted);
+  client.converse("c3");
+  greeted();
+  await settled();
+  assert.deepEqual([uploaded, socket().messages], [[], []]);
+});
+
+test("a conversation that is opened before the first is ready does not keep the client waiting", () => {
+  socket().happen("open");
+  client.converse("c2");
+  client.send("Hello");
+  socket().says({ type: "ready", content: "", conversation: "c1", active: "r1" });
+  assert.equal(client.state, "online");
+  assert.deepEqual(socket().sent.filter(({ action }) => action === "hello").at(-1).conversation, "c2");
+  assert.deepEqual(socket().messages.map(({ action }) => action), ["send"]);
+});
+
+test("nothing of a conversation that was left is shown in the next one", async () => {
+  const shown = [];
+  client.upload = async () => ({ code: "forbidden", content: "No.", retryable: false });
+  greeted();
+  const [answered, waiting, long] = ["One", "Two", LONG].map((content) => client.send(content));
+  socket().says(ofReply({ type: "typing", id: answered.id }));
+  socket().says(ofReply({ type: "complete", length: 0 }));
+  for (const type of ["exchange", "notice"]) client.addEventListener(type, ({ detail }) => shown.push(detail));
+  client.converse("c2");
+  socket().says({ type: "error", id: waiting.id, code: "overloaded", retryable: true, content: "Busy." });
+  await settled();
+  mock.timers.tick(20_000);
+  for (const { id } of [answered, waiting, long]) client.retry(id);
+  assert.deepEqual(shown, []);
+});
+
+test("a reply that cannot be resumed because it is gone ends where it broke off", () => {
+  greeted();
+  const notices = [];
+  client.addEventListener("notice", ({ detail }) => notices.push(detail));
+  const [exchange] = client.recall([turn("m1", "streaming", "Half")]);
+  socket().says({ type: "error", code: "forbidden", retryable: false, content: "There is no such reply." });
+  assert.deepEqual([exchange.status, exchange.reply.text, exchange.error.retryable], ["failed", "Half", false]);
+  assert.deepEqual(notices, []);
 });
