@@ -22,7 +22,7 @@ class Forwarder:
     """Asks `endpoint` what it is asked itself, without the `prefix` of the path."""
 
     def __init__(self, endpoint: str, prefix: str = "") -> None:
-        self._endpoint = endpoint
+        self._endpoint = httpx.URL(endpoint)
         self._prefix = prefix
         # Whatever proxy the shell names is not for this machine. No connection is kept: moto may close one at any time.
         # How long to wait is the caller's to say.
@@ -33,11 +33,11 @@ class Forwarder:
         await self._client.aclose()
 
     async def answer(self, request: Request) -> Response:
-        query = request.scope["query_string"].decode()
-        path = request.scope["raw_path"].decode().removeprefix(self._prefix)
+        query = request.scope["query_string"]
+        path = request.scope["raw_path"].removeprefix(self._prefix.encode())
         asked = self._client.build_request(
             request.method,
-            self._endpoint + path + (f"?{query}" if query else ""),
+            self._endpoint.copy_with(raw_path=path + (b"?" + query if query else b"")),
             headers=[(name, value) for name, value in request.headers.raw if _is_handed_on(name)],
             content=await request.body(),
         )
@@ -92,7 +92,9 @@ class StorageDoor:
         self._forwarder = Forwarder(endpoint, STORAGE)
 
     async def answer(self, request: Request) -> Response:
-        if not (is_signed(request, "s3") or "X-Amz-Signature" in request.query_params or _is_form(request)):
+        signed = is_signed(request, "s3") or "X-Amz-Signature" in request.query_params or _is_form(request)
+        # The route knows only the decoded path: a slash that was encoded leads nowhere.
+        if not (signed and request.scope["raw_path"].startswith(f"{STORAGE}/".encode())):
             return PlainTextResponse("AccessDenied", 403)
         response = await self._forwarder.answer(request)
         response.headers.update({"content-security-policy": "sandbox", "x-content-type-options": "nosniff"})

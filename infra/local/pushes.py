@@ -1,8 +1,8 @@
 """What stands in for the push services of Apple and Google: takes every push, and shows what would have gone out.
 
 `POST /3/device/{token}` is Apple's, `POST /v1/projects/{project}/messages:send` and `/token` are Google's; `GET /` has
-all pushes so far, each with its platform, token and payload. `GET /events?token=` tells of those to one token from now
-on, as server-sent events.
+all pushes so far, each with its platform, token and payload, for this machine only. `GET /events?token=` tells whoever
+knows a token of those to it from now on, as server-sent events.
 """
 
 import asyncio
@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+
+from infra.local.loopback import is_of_this_machine
 
 
 class PushServices:
@@ -45,8 +47,8 @@ class PushServices:
             self._ended = True
             self._news.notify_all()
 
-    async def _show(self, _: Request) -> Response:
-        return JSONResponse(self.pushes)
+    async def _show(self, request: Request) -> Response:
+        return JSONResponse(self.pushes) if is_of_this_machine(request) else Response(status_code=403)
 
     async def _tell(self, request: Request) -> Response:
         told = int(request.headers.get("last-event-id", len(self.pushes)))

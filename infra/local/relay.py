@@ -6,7 +6,6 @@ set (``ANTHROPIC_BASE_URL`` respected), otherwise a script that speaks the servi
 
 import os
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 
 from starlette.requests import Request
@@ -20,6 +19,7 @@ from chatrelay.store.keys import Keys
 from chatrelay.store.table import Table
 from infra.local.demonstration import demonstration
 from infra.local.extras import Extras
+from infra.local.loopback import is_of_this_machine
 from infra.local.model import ScriptedModel
 from infra.local.pushes import PushServices, apple_key, google_account
 from infra.local.services import Services
@@ -83,10 +83,8 @@ def _routes(key: str, told: PushServices, *, demonstrates: bool) -> list[BaseRou
         return FileResponse(PAGE / "index.html")
 
     def configuration(request: Request) -> JSONResponse:
-        """The key goes to this machine's own pages only: not to its neighbours, not to a name that resolves to it."""
-        client = request.client.host if request.client else None
-        ours = _is_loopback(client) and _is_loopback(request.url.hostname)
-        return JSONResponse(config if ours else {**config, "key": None})
+        """The key goes to this machine's own pages only."""
+        return JSONResponse(config if is_of_this_machine(request) else {**config, "key": None})
 
     return [
         Route("/", page),
@@ -95,13 +93,6 @@ def _routes(key: str, told: PushServices, *, demonstrates: bool) -> list[BaseRou
         Mount(PUSHES, told),
         *([Mount(SCRIPT, ScriptedModel(demonstration))] if demonstrates else []),
     ]
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def _banner(address: str, key: str, base_url: str | None, *, demonstrates: bool) -> list[str]:

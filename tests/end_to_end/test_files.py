@@ -93,6 +93,12 @@ def test_an_upload_is_had_again_at_its_url(http: httpx.Client) -> None:
     assert file.headers["content-disposition"].endswith("''..%2F..%2FGr%C3%BC%C3%9Fe%20%E6%97%A9%E4%B8%8A.png")
 
 
+def test_the_way_to_the_storage_leads_nowhere_else(relay: Relay) -> None:
+    target = f"/s3%2F@{relay.address}/page/config.json?X-Amz-Signature=1"
+    answer = httpx.get(f"http://{relay.address}{target}")
+    assert (answer.status_code, answer.text) == (403, "AccessDenied")
+
+
 async def test_the_model_sees_pictures_documents_and_texts(relay: Relay, http: httpx.Client, conversation: str) -> None:
     picture = upload(http, "photo.jpg", PNG, "image/jpeg")["url"]
     document = post_by_form(http, "paper.pdf", PDF, "application/pdf")

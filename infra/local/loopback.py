@@ -1,0 +1,18 @@
+"""What is for this machine only: not for its neighbours, and not for pages of a name that resolves to it."""
+
+from ipaddress import ip_address
+
+from starlette.requests import Request
+
+
+def is_of_this_machine(request: Request) -> bool:
+    """Whether it came from here, and to an address of here (a rebound name is none)."""
+    client = request.client.host if request.client else None
+    return _is_loopback(client) and _is_loopback(request.url.hostname)
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
