@@ -34,7 +34,7 @@ import { isCurrent, missing, newReply, place, prove } from "./assembly.js";
 
 export const FRAME_BYTES = 32 * 1024;
 
-const NO_OTHER_WAY = { code: "too_large", content: "This message is not for the socket.", retryable: false };
+const UNSENT = { code: "too_large", content: "This message is not for the socket.", retryable: false };
 const BROKE_OFF = { code: "interrupted", content: "The answer broke off here.", retryable: true };
 const HANDSHAKE_MS = 10_000;
 const PONG_MS = 10_000;
@@ -81,14 +81,14 @@ export class ChatRelayClient extends EventTarget {
    * @param {(frame: object) => Promise<object | null>} [options.upload] the other way for a message that is longer than
    *   a frame may be, or of a conversation that was left: the error to show, or null
    */
-  constructor({ url, agent, conversation, device = null, isRejected = async () => false, upload = async () => NO_OTHER_WAY }) {
+  constructor({ url, agent, conversation, device = null, isRejected = async () => false, upload }) {
     super();
     this.url = url;
     this.agent = agent;
     this.conversation = conversation;
     this.device = device;
     this.isRejected = isRejected;
-    this.upload = upload;
+    this.upload = upload ?? (async () => UNSENT);
   }
 
   start(key) {
