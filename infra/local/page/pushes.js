@@ -16,6 +16,7 @@ export class Pushes {
   #changed;
   #device = JSON.parse(sessionStorage.getItem("device"));
   #events = null;
+  #toggling = null;
 
   /**
    * @param {object} does
@@ -41,7 +42,13 @@ export class Pushes {
     if (this.#device) await this.#register(this.#device);
   }
 
-  async toggle() {
+  /** A second click while the first is under way means the same. */
+  toggle() {
+    this.#toggling ??= this.#toggle().finally(() => (this.#toggling = null));
+    return this.#toggling;
+  }
+
+  async #toggle() {
     if (this.#device) await this.#remove();
     else await this.#register({ id: `page-${random(8)}`, token: random(32), platform: "ios" });
   }
