@@ -315,8 +315,9 @@ test("what was written offline in a conversation that was left goes out after th
   mock.timers.tick(500);
   greeted();
   await settled();
-  assert.deepEqual(uploaded.map(({ conversation, content }) => [conversation, content]), [["c1", "One"], ["c1", "Two"]]);
-  assert.deepEqual(socket().messages.map(({ conversation, content }) => [conversation, content]), [["c2", "Three"]]);
+  const said = ({ conversation, content }) => [conversation, content];
+  assert.deepEqual(uploaded.map(said), [["c1", "One"], ["c1", "Two"]]);
+  assert.deepEqual(socket().messages.map(said), [["c2", "Three"]]);
   client.converse("c1");
   assert.equal(client.exchanges.size, 0, "the server has them now");
 });
