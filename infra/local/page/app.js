@@ -71,16 +71,19 @@ function acknowledge() {
   if (!document.hidden) chat.client.acknowledge();
 }
 
-/** Shows the conversation in the chat with whom it was led. */
+/** Shows the conversation in the chat with whom it was led, unless something else was chosen meanwhile. */
 async function openConversation(conversation) {
+  const choice = (choices += 1);
   const open = [...chats.values()].find(({ client }) => client.conversation === conversation);
   const page = open ? null : await http.turns(conversation);
+  if (choice !== choices) return;
   switchTo(open?.agent ?? page.turns.at(-1)?.agent ?? chat.agent);
   if (page) chat.open(conversation, page);
   showConversation();
 }
 
 function startAgain() {
+  choices += 1;
   chat.open();
   showConversation();
 }
@@ -160,6 +163,7 @@ function announce({ name, latest: { status, error } }) {
 }
 
 function switchTo(agent) {
+  choices += 1;
   if (chat) chat.draft = composer.value;
   chat = chats.get(agent);
   document.documentElement.dataset.agent = agent;
@@ -372,6 +376,8 @@ function suggestionChip(text) {
 }
 
 let chat = null;
+/** How often somebody has chosen what is on the screen. */
+let choices = 0;
 const about = { url: websocketUrl(), device: pushes.device, http, files, screen };
 const chats = new Map(config.agents.map((agent) => [agent, new Chat(agent, about)]));
 
