@@ -10,6 +10,8 @@ export class ConversationList {
   #open;
   #deleted;
   #known = new Map(); // by id, in the order of the list
+  #rows = new Map(); // by id: {row, title, time, remove}
+  #deletions = 0;
   #next = null;
   #current = null;
 
@@ -38,47 +40,66 @@ export class ConversationList {
   /** Call when something was said anywhere: the latest are looked at again. */
   refresh() {
     return this.#try(async () => {
-      const page = await this.#http.conversations();
-      if (!this.#known.size) this.#next = page.next;
-      this.#known = new Map([...byId(page), ...[...this.#known].filter(([id]) => !byId(page).has(id))]);
+      const page = await this.#page();
+      if (!this.#known.size || page.next === null) this.#next = page.next;
+      this.#known = new Map([...byId(page), ...[...this.#known].filter(([, known]) => isAfter(page, known))]);
       this.#draw();
     });
   }
 
   async #showMore() {
-    const page = await this.#http.conversations(this.#next);
+    const page = await this.#page(this.#next);
     this.#next = page.next;
     this.#known = new Map([...this.#known, ...byId(page)]);
     this.#draw();
   }
 
+  /** One that was under way while something was deleted may still have it, and is asked for again. */
+  async #page(cursor = null) {
+    const deletions = this.#deletions;
+    const page = await this.#http.conversations(cursor);
+    return deletions === this.#deletions ? page : this.#page(cursor);
+  }
+
+  /** Rows stay what they are: one may have the focus, or a question in it. */
   #draw() {
-    const rows = [...this.#known.values()].map((conversation) => this.#row(conversation));
-    this.#list.replaceChildren(...rows);
+    const focused = document.activeElement;
+    this.#rows = new Map([...this.#known.keys()].map((id) => [id, this.#rows.get(id) ?? this.#newRow(id)]));
+    this.#list.replaceChildren(...[...this.#rows.values()].map(({ row }) => row));
+    if (this.#list.contains(focused)) focused.focus();
+    for (const conversation of this.#known.values()) this.#drawRow(conversation);
     this.#more.hidden = this.#next === null;
     this.mark(this.#current);
   }
 
-  #row(conversation) {
+  #newRow(id) {
     const row = element("li", "conversation");
     row.dataset.testid = "conversation";
-    row.dataset.id = conversation.id;
-    this.#drawRow(row, conversation);
-    return row;
-  }
-
-  #drawRow(row, { id, title, updated_at }) {
+    row.dataset.id = id;
+    const title = element("span", "title");
+    const time = element("time", "time");
     const open = button("open", "", () => this.#try(() => this.#open(id)));
-    open.append(element("span", "title", title), element("time", "time", when(new Date(updated_at))));
-    const remove = button("remove", "", () => this.#ask(row, { id, title, updated_at }));
-    remove.setAttribute("aria-label", `Delete “${title}”`);
+    open.append(title, time);
+    const remove = button("remove", "", () => this.#ask(row, id));
     remove.dataset.testid = "delete";
-    row.replaceChildren(open, remove);
+    row.append(open, remove);
+    return { row, title, time, remove };
   }
 
-  #ask(row, conversation) {
-    const yes = button("yes", "Delete", () => this.#try(() => this.#delete(conversation.id)));
-    const no = button("no", "Keep", () => this.#drawRow(row, conversation));
+  #drawRow({ id, title, updated_at }) {
+    const drawn = this.#rows.get(id);
+    drawn.title.textContent = title;
+    drawn.time.textContent = when(new Date(updated_at));
+    drawn.remove.setAttribute("aria-label", `Delete “${title}”`);
+  }
+
+  #ask(row, id) {
+    const asked = [...row.children];
+    const yes = button("yes", "Delete", () => this.#try(() => this.#delete(id)));
+    const no = button("no", "Keep", () => {
+      row.replaceChildren(...asked);
+      asked.at(-1).focus();
+    });
     yes.dataset.testid = "delete-confirm";
     row.replaceChildren(element("span", "question", "Delete it for good?"), yes, no);
     no.focus();
@@ -86,6 +107,7 @@ export class ConversationList {
 
   async #delete(id) {
     await this.#http.deleteConversation(id);
+    this.#deletions += 1;
     this.#known.delete(id);
     this.#draw();
     this.#deleted(id);
@@ -104,6 +126,12 @@ export class ConversationList {
 
 function byId({ conversations }) {
   return new Map(conversations.map((conversation) => [conversation.id, conversation]));
+}
+
+/** Whether it would come after the page. One that would be on it, and is not, was deleted elsewhere. */
+function isAfter({ conversations, next }, { id, updated_at }) {
+  const isOnPage = conversations.some((conversation) => conversation.id === id);
+  return next !== null && !isOnPage && updated_at < conversations.at(-1).updated_at;
 }
 
 /** The time of today, the day of another one. */
