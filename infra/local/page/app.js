@@ -3,7 +3,6 @@
 import { Chat } from "./chat.js";
 import { ConversationList } from "./conversations.js";
 import { button } from "./dom.js";
-import { Files } from "./files.js";
 import { Http } from "./http.js";
 import { Pushes } from "./pushes.js";
 import { Follower } from "./scroll.js";
@@ -34,7 +33,6 @@ const follower = new Follower($("[data-scroll]"), (following) => (latest.hidden 
 const timings = new TimingView($("[data-timings]"));
 const frames = new FrameList($("[data-frames]"), $("[data-frame-count]"));
 const http = new Http();
-const files = new Files(http);
 const conversations = new ConversationList(drawer, http, { open: openConversation, deleted: forget });
 const bell = $("[data-testid=bell]");
 const pushes = new Pushes(bell, $("[data-pushes]"), http, {
@@ -378,7 +376,7 @@ function suggestionChip(text) {
 let chat = null;
 /** How often somebody has chosen what is on the screen. */
 let choices = 0;
-const about = { url: websocketUrl(), device: pushes.device, http, files, screen };
+const about = { url: websocketUrl(), device: pushes.device, http, screen };
 const chats = new Map(config.agents.map((agent) => [agent, new Chat(agent, about)]));
 
 $("[data-testid=demonstration]").hidden = !config.demonstration;

@@ -2,6 +2,7 @@
 
 import { Tray } from "./attachments.js";
 import { ChatRelayClient } from "./client.js";
+import { Files } from "./files.js";
 import { Transcript } from "./transcript.js";
 
 const NAMES = { claude: "Claude", codex: "Codex" };
@@ -17,6 +18,7 @@ export class Chat {
   earlier = null;
 
   #http;
+  #files;
   #screen;
   #status = null;
   #isNew;
@@ -29,10 +31,11 @@ export class Chat {
    *   `changed` (an exchange, or the files of the next message), `moved` (an exchange to another status), `lagged`; and
    *   shows every `frame`
    */
-  constructor(agent, { url, device, http, files, screen }) {
+  constructor(agent, { url, device, http, screen }) {
     this.agent = agent;
     this.name = NAMES[agent] ?? agent;
     this.#http = http;
+    this.#files = new Files(http);
     this.#screen = screen;
     const known = sessionStorage.getItem(`conversation.${agent}`);
     this.#isNew = known === null;
@@ -40,11 +43,11 @@ export class Chat {
     const isRejected = (key) => http.isRejected(key);
     const upload = (frame) => this.#post(frame);
     this.client = new ChatRelayClient({ url, agent, conversation, device, isRejected, upload });
-    this.tray = new Tray(http, files, () => screen.changed(this));
+    this.tray = new Tray(http, this.#files, () => screen.changed(this));
     this.transcript = new Transcript(
       this.name,
       (id) => this.client.retry(id),
-      (attachment) => files.show(attachment),
+      (attachment) => this.#files.show(attachment),
       () => screen.drawn(this),
     );
     this.client.addEventListener("state", ({ detail }) => this.#connected(detail));
@@ -63,6 +66,7 @@ export class Chat {
   /** Another conversation, with the latest page of its turns; without one, a new conversation. */
   open(conversation = newConversation(), page = { turns: [], next: null }) {
     this.transcript.clear();
+    this.#files.clear();
     this.latest = null;
     this.client.converse(this.#keep(conversation));
     this.#take(page);

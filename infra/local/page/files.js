@@ -17,6 +17,12 @@ export class Files {
     this.#urls.set(idOf(url), Promise.resolve(URL.createObjectURL(file)));
   }
 
+  /** Frees what is kept, when none of it is shown any more. */
+  clear() {
+    for (const url of this.#urls.values()) url.then(URL.revokeObjectURL, () => {}); // a lost one has nothing to free
+    this.#urls.clear();
+  }
+
   /** @param {{url, filename, mime_type, size}} attachment its `mime_type` is what the server found it to be */
   show(attachment) {
     const link = element("a", "file");
@@ -37,6 +43,7 @@ export class Files {
       if (link.dataset.kind === "picture") link.firstChild.src = url;
       if (link.dataset.kind === "paper") link.firstChild.src = `${url}#toolbar=0&navpanes=0&view=FitH`;
     } catch (refusal) {
+      this.#urls.delete(idOf(attachment.url)); // the next one who shows it tries again
       link.dataset.kind = "lost";
       link.replaceChildren(card(attachment, refusal.message));
     }
