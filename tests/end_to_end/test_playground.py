@@ -1,5 +1,6 @@
 """The page, as a person sees it, in a real browser."""
 
+import asyncio
 import base64
 import json
 import os
@@ -11,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import FilePayload, Page, WebSocketRoute, async_playwright, expect
+from playwright.async_api import FilePayload, Page, Route, WebSocketRoute, async_playwright, expect
 
 from infra.local.script import Pause, answer, blocks, cut_after, found_block, search_block, text_block, thinking_block
 from tests.conftest import Relay
@@ -160,12 +161,13 @@ async def test_a_reply_can_be_stopped(relay: Relay, page: Page) -> None:
 async def test_conversations_are_listed_opened_with_what_runs_and_deleted(relay: Relay, page: Page) -> None:
     endless = "A story with no end. " * 3000
     relay.plays("Tell me a story", answer(endless, delta_chars=5, pause_s=0.02))
+    call(relay, "POST", "/api/conversations/elsewhere/messages", {"id": "m0", "content": "Deleted elsewhere"})
     async with Phone.connected(relay.websocket, relay.key) as phone:
         await phone.say({"action": "hello", "conversation": "paged"})
         await phone.hear()
         for number in range(5):  # half a megabyte is more than a page
             body = {"id": f"m{number}", "content": f"Question {number} {'.' * 110_000}"}
-            post(relay, "/api/conversations/paged/messages", body)
+            call(relay, "POST", "/api/conversations/paged/messages", body)
             await phone.hear_until(lambda frame: frame["type"] == "complete")
         for words, kept in (("Tell me a story", "message"), ("And then?", "typing")):
             await phone.say({"action": "send", "id": words, "conversation": "running", "content": words})
@@ -174,6 +176,7 @@ async def test_conversations_are_listed_opened_with_what_runs_and_deleted(relay:
     rows, said = page.get_by_test_id("conversation"), page.locator(".message.user")
     await expect(rows.locator(".title").nth(0)).to_have_text("Tell me a story")
     await expect(rows.locator(".title").nth(1)).to_contain_text("Question 0")
+    await expect(rows.locator(".title").nth(2)).to_have_text("Deleted elsewhere")
 
     await rows.nth(1).locator(".open").click()
     await expect(said).to_contain_text([f"Question {number}" for number in range(1, 5)])
@@ -182,7 +185,16 @@ async def test_conversations_are_listed_opened_with_what_runs_and_deleted(relay:
     await expect(said).to_contain_text([f"Question {number}" for number in range(5)])
     await expect(page.get_by_test_id("earlier")).to_be_hidden()
 
-    await rows.nth(0).locator(".open").click()
+    await rows.nth(0).get_by_test_id("delete").click()
+    call(relay, "DELETE", "/api/conversations/elsewhere")
+    call(relay, "POST", "/api/conversations/paged/messages", {"id": "m5", "content": "Question 5"})
+    await expect(rows.locator(".title").nth(0)).to_contain_text("Question 0")
+    await expect(rows.filter(has_text="Deleted elsewhere")).to_have_count(0)
+    await expect(rows.nth(1)).to_contain_text("Delete it for good?")
+    await expect(rows.nth(1).locator(".no")).to_be_focused()
+    await page.keyboard.press("Enter")
+
+    await rows.nth(1).locator(".open").click()
     await expect(said).to_have_text(["Tell me a story", "And then?"])
     await expect(page.get_by_test_id("reply-text").first).to_contain_text("A story with no end. A story")
     await expect(page.get_by_test_id("typing").last).to_have_text("Waits for the reply before it")
@@ -192,10 +204,21 @@ async def test_conversations_are_listed_opened_with_what_runs_and_deleted(relay:
     await page.get_by_test_id("stop").click()
     await expect(page.get_by_test_id("reply-text").last).to_have_text("Yes.")
 
-    await rows.nth(0).get_by_test_id("delete").click()
-    await rows.nth(0).get_by_test_id("delete-confirm").click()
+    await rows.nth(1).get_by_test_id("delete").click()
+    await rows.nth(1).get_by_test_id("delete-confirm").click()
+    await expect(rows.filter(has_text="Tell me a story")).to_have_count(0)
     await expect(rows.locator(".title").nth(0)).to_contain_text("Question 0")
     await expect(page.get_by_test_id("empty")).to_be_visible()
+
+    turns = await hold_back(page, "**/paged/messages")
+    async with page.expect_response("**/paged/messages") as response:
+        await rows.nth(0).locator(".open").click()
+        await page.get_by_test_id("new-chat").click()
+        turns.set()
+    await (await response.value).finished()
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")  # what came late is read by then
+    await expect(page.get_by_test_id("empty")).to_be_visible()
+
     await page.set_viewport_size({"width": 390, "height": 844})
     await expect(rows.first).to_be_hidden()
     await page.get_by_test_id("menu").click()
@@ -206,7 +229,17 @@ async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, page: Page
     tray, files, picker = page.get_by_test_id("attachment"), page.get_by_test_id("file"), page.get_by_test_id("picker")
     picture = FilePayload(name="sunset.png", mimeType="image/png", buffer=PNG)
     atlas = FilePayload(name="atlas.pdf", mimeType="application/pdf", buffer=PDF + bytes(4_500_000))
+    bar = tray.first.get_by_role("progressbar", include_hidden=True)
+    uploads = await hold_back(page, "**/api/files/upload")
     await picker.set_input_files([picture, atlas, FilePayload(name="void.txt", mimeType="text/plain", buffer=b"")])
+    await expect(tray.first).to_have_attribute("data-state", "uploading")
+    await expect(bar).to_be_visible()
+    await expect(bar).to_have_js_property("value", 0)
+    await expect(page.get_by_test_id("send")).to_be_disabled()
+    uploads.set()
+    await expect(tray.first).to_have_attribute("data-state", "uploaded")
+    await expect(bar).to_be_hidden()
+    await expect(bar).to_have_js_property("value", 1)
     await expect(tray.nth(1)).to_have_attribute("data-state", "uploaded")
     await expect(tray.nth(2)).to_contain_text("must not be empty")
     await tray.nth(2).get_by_test_id("remove-attachment").click()
@@ -219,13 +252,24 @@ async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, page: Page
     await picker.set_input_files(FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"Wordless"))
     await page.get_by_test_id("send").click()
     await expect(page.get_by_test_id("proof")).to_have_count(2)
+    await page.route("**/api/files/*", lambda route: route.abort())
     await page.reload()
+    await expect(files.first).to_have_attribute("data-kind", "lost")
+    await page.unroute("**/api/files/*")
+    await page.get_by_test_id("new-chat").click()
+    await page.get_by_test_id("conversation").first.locator(".open").click()
     await expect(files.locator("img")).to_have_js_property("naturalWidth", 2)
     await expect(files).to_contain_text(["", "atlas.pdf", "notes.txt"])
     await expect(files.nth(1).locator("iframe")).to_have_attribute("src", re.compile("^blob:"))
+    await expect(files.nth(2)).to_have_attribute("href", re.compile("^blob:"))
     async with page.expect_popup() as popup:
         await files.nth(2).click()
     await expect((await popup.value).locator("body")).to_have_text("Wordless")
+    address = await files.locator("img").get_attribute("src")
+    is_kept = "src => Object.assign(new Image(), { src }).decode().then(() => true, () => false)"
+    assert await page.evaluate(is_kept, address)
+    await page.get_by_test_id("new-chat").click()
+    assert not await page.evaluate(is_kept, address)
 
 
 async def test_a_reply_that_the_page_does_not_show_is_pushed_to_it(relay: Relay, page: Page) -> None:
@@ -291,8 +335,21 @@ async def test_codex_says_that_it_is_not_there_yet(page: Page) -> None:
     await expect(page.get_by_test_id("error")).to_contain_text("Codex is not connected to this relay yet.")
 
 
-def post(relay: Relay, path: str, body: dict[str, Any]) -> None:
-    answer = httpx.post(f"http://{relay.address}{path}", json=body, headers={"X-API-Key": relay.key}, timeout=30)
+async def hold_back(page: Page, pattern: str) -> asyncio.Event:
+    """Requests go out once the event is set."""
+    released = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await released.wait()
+        await route.continue_()
+
+    await page.route(pattern, hold)
+    return released
+
+
+def call(relay: Relay, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+    headers = {"X-API-Key": relay.key}
+    answer = httpx.request(method, f"http://{relay.address}{path}", json=body, headers=headers, timeout=30)
     assert answer.is_success, answer.text
 
 
