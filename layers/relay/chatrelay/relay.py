@@ -209,9 +209,9 @@ class Relay:
             audience.give_up()
 
     async def _seat(self, audience: Audience, accepted: Accepted) -> set[str]:
-        """All the user's connections that show the conversation. The sender's knows what the message was.
+        """All the user's connections that show the conversation; gives those of the BuilderOS app.
 
-        Those of the BuilderOS app.
+        The sender's knows what the message was.
         """
         typing = _typing(accepted)
         send = accepted.send
