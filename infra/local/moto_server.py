@@ -4,11 +4,12 @@ moto answers each request in a thread of its own, and a transaction that is canc
 was when it began: with it goes whatever others have written meanwhile. DynamoDB's transactions are serializable. Where
 DynamoDB would cancel one for a conflict with another, this one waits; a fault plan has the conflicts.
 
-So that nobody waits long, a transaction keeps what was in the partitions that it touches. moto would copy the whole
-table, for each of its writes.
+So that nobody waits long, a transaction keeps what was in the partitions that it touches, and a query looks into its
+partition. moto would copy the whole table for each write of a transaction, and sort the whole table for each query.
 """
 
 import copy
+import inspect
 import sys
 import threading
 from collections import defaultdict
@@ -62,6 +63,22 @@ def keep_partitions_only() -> None:
     DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[assignment, method-assign]
 
 
+def query_one_partition() -> None:
+    """From now on a query of a table, not of an index, sees no more of it than one partition."""
+    query = Table.query
+    arguments = inspect.signature(query)
+
+    def query_partition(table: Table, *positional: Any, **named: Any) -> Any:
+        asked = arguments.bind(table, *positional, **named)
+        key = asked.arguments["hash_key"]
+        if asked.arguments.get("index_name") is None and key in table.items:
+            asked.arguments["self"] = seen = copy.copy(table)
+            seen.items = defaultdict(dict, {key: table.items[key]})
+        return query(*asked.args, **asked.kwargs)
+
+    Table.query = query_partition  # type: ignore[assignment, method-assign]
+
+
 def _partition(backend: DynamoDBBackend, write: dict[str, Any]) -> DynamoType:
     (operation,) = write.values()
     table = backend.get_table(operation["TableName"])
@@ -70,4 +87,5 @@ def _partition(backend: DynamoDBBackend, write: dict[str, Any]) -> DynamoType:
 
 if __name__ == "__main__":
     keep_partitions_only()
+    query_one_partition()
     run_simple("127.0.0.1", int(sys.argv[1]), Serialized(), threaded=True, request_handler=MotoRequestHandler)
