@@ -100,7 +100,14 @@ def start_relay() -> Iterator[Callable[..., Relay]]:
 @pytest.fixture(scope="session")
 def relay(start_relay: Callable[..., Relay]) -> Relay:
     """The deployment that most tests share."""
-    return start_relay("--parameter", "ClaudeReadTimeout=2", "--parameter", "AllowedOrigins=https://chat.example")
+    return start_relay(
+        "--parameter",
+        "ClaudeReadTimeout=2",
+        "--parameter",
+        "AllowedOrigins=https://chat.example",
+        "--limit",
+        "max_environments=3",
+    )
 
 
 def _start(arguments: tuple[str, ...], variables: dict[str, str]) -> tuple[subprocess.Popen[str], str, list[str]]:

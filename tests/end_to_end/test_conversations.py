@@ -9,6 +9,7 @@ from urllib.request import Request, urlopen
 import httpx
 import pytest
 
+from chatrelay.store.archive import PAGE
 from infra.local.script import answer
 from tests.conftest import Relay
 from tests.end_to_end.phone import Phone, assembled
@@ -51,12 +52,13 @@ def listed(relay: Relay) -> list[dict[str, Any]]:
     return found
 
 
-async def test_120_conversations_are_listed_latest_first(relay: Relay) -> None:
+async def test_conversations_are_listed_latest_first_page_by_page(relay: Relay) -> None:
+    many = PAGE + 10
     async with Phone.connected(relay.websocket, relay.key) as phone:
-        for number in range(120):
+        for number in range(many):
             await phone.ask(f"Title {number}", id="m1", conversation=f"listed-{number}")
     titles = [each["title"] for each in listed(relay) if each["id"].startswith("listed-")]
-    assert titles == [f"Title {number}" for number in reversed(range(120))]
+    assert titles == [f"Title {number}" for number in reversed(range(many))]
 
 
 async def test_a_conversation_is_opened_with_its_running_reply_and_read_along(relay: Relay, conversation: str) -> None:

@@ -70,7 +70,9 @@ async def test_what_waits_behind_a_worker_that_dies_is_answered(relay: Relay, co
         for worker in relay.workers("message"):
             worker.kill()
         heard = await phone.hear_until(lambda frame: frame["type"] == "complete")
-    assert [frame["code"] for frame in heard if frame["type"] == "error"] == ["interrupted"]
+    broken = phone.frames[0]["reply"]
+    ends = [(frame["reply"], frame["code"]) for frame in heard if frame["type"] == "error"]
+    assert set(ends) == {(broken, "interrupted")}, "two may have buried it, and say the same"
     assert assembled([frame for frame in heard if frame.get("reply") == heard[-1]["reply"]]) == "Here I am."
 
 
