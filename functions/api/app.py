@@ -1,6 +1,7 @@
 """The HTTP API: health and status for the app and its monitors; conversations; long messages; files; devices."""
 
 import base64
+import re
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -8,12 +9,21 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.content_types import APPLICATION_JSON
-from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
 import chatrelay
 from chatrelay import protocol, uploads
 from chatrelay.attachments import PATH
-from chatrelay.errors import Forbidden, Internal, InvalidMessage, NoSuchAgent, Told, TooLarge, Unauthorized, Unavailable
+from chatrelay.errors import (
+    Forbidden,
+    Internal,
+    InvalidMessage,
+    NoSuchAddress,
+    NoSuchAgent,
+    Told,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
 from chatrelay.identity import credential, lower_case
 from chatrelay.protocol import AGENTS, Dialect
 from chatrelay.push import registration
@@ -25,7 +35,10 @@ logger = Logger()
 wiring = Wiring()
 app = APIGatewayHttpResolver()
 
+CONVERSATION = re.escape("/api/conversations/{path+}")
+"""A route of template.yaml, as a pattern of Powertools'."""
 STATUS = {
+    NoSuchAddress: HTTPStatus.NOT_FOUND,
     InvalidMessage: HTTPStatus.BAD_REQUEST,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
@@ -35,8 +48,11 @@ STATUS = {
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answers one request (payload format 2.0)."""
-    return app.resolve(event, context)
+    """Answers one request (payload format 2.0).
+
+    API Gateway has found the route already, by names of any characters: Powertools' own patterns know fewer.
+    """
+    return app.resolve({**event, "rawPath": event["routeKey"].partition(" ")[2]}, context)
 
 
 @app.get("/api/health")
@@ -48,11 +64,12 @@ def health() -> dict[str, Any]:
 
 @app.get("/api/status")
 def status() -> dict[str, Any]:
-    """For the app's settings screen: 401 for a key that is wrong, 200 without one."""
+    """For the app's settings screen: 401 for a key that is wrong, 200 without one. Says where the WebSocket is."""
     key = credential(lower_case(app.current_event.headers))
     if key is not None and wiring.keys.user_of(key) is None:
         raise Unauthorized("Invalid API key")
-    return {"status": "running", "version": chatrelay.__version__, "health": "ok", "timestamp": _now()}
+    told = {"version": chatrelay.__version__, "health": "ok", "websocket": wiring.websocket_url, "timestamp": _now()}
+    return {"status": "running", **told}
 
 
 @app.get("/api/conversations")
@@ -62,39 +79,39 @@ def conversations() -> dict[str, Any]:
     return {"conversations": [_summary(each) for each in page.items], "next": page.next}
 
 
-@app.get("/api/conversations/<conversation>/messages")
-def messages(**_: str) -> dict[str, Any]:
+@app.get(CONVERSATION)
+def messages() -> dict[str, Any]:
     """The conversation's latest turns in their order, the cursor of those before, and the reply that is running."""
-    place = _place("conversation")
+    place = _place(_named("path", "/messages"))
     active = wiring.resumption.active(place)
     page = wiring.archive.exchanges(place, _cursor())
     turns = [_turn(each) for each in page.items]
     return {"conversation": place.conversation, "active": active, "turns": turns, "next": page.next}
 
 
-@app.delete("/api/conversations/<conversation>")
-def delete(**_: str) -> dict[str, Any]:
+@app.delete(CONVERSATION)
+def delete() -> dict[str, Any]:
     """Forgets the conversation; a reply that is being written in it ends unheard."""
-    place = _place("conversation")
+    place = _place(_named("path"))
     wiring.archive.delete(place)
     return {"ok": True, "conversation": place.conversation}
 
 
-@app.delete("/api/claude/session/<session>/close")
-@app.delete("/api/codex/session/<session>/close")
-def close(**_: str) -> dict[str, Any]:
+@app.delete(re.escape("/api/claude/session/{path+}"))
+@app.delete(re.escape("/api/codex/session/{path+}"))
+def close() -> dict[str, Any]:
     """The app shows the conversation no more. Nothing is forgotten."""
-    place = _place("session")
+    place = _place(_named("path", "/close"))
     wiring.connections.look_away(place, Dialect.BUILDEROS)
     return {"ok": True, "session_id": place.conversation, "message": "Session closed"}
 
 
-@app.post("/api/conversations/<conversation>/messages")
-def message(**_: str) -> tuple[dict[str, Any], int]:
+@app.post(CONVERSATION)
+def message() -> tuple[dict[str, Any], int]:
     """202: the message is kept, and its reply streams over the user's sockets that show the conversation."""
     user = _user()
     event = app.current_event
-    named = event.path_parameters["conversation"]
+    named = _named("path", "/messages")
     send = protocol.parse_posted(event.decoded_body, conversation=named, agent=protocol.AGENTS[0])
     if send.agent not in wiring.agents:
         raise NoSuchAgent(send.agent)
@@ -112,10 +129,10 @@ def register() -> dict[str, Any]:
     return {"success": True, "message": "Device registered"}
 
 
-@app.delete("/api/notifications/<device>")
-def unregister(**_: str) -> dict[str, Any]:
+@app.delete(re.escape("/api/notifications/{path+}"))
+def unregister() -> dict[str, Any]:
     """The device gets none any more. Twice does no harm."""
-    wiring.devices.delete(_user(), registration.device_id(app.current_event.path_parameters["device"]))
+    wiring.devices.delete(_user(), registration.device_id(_named("path")))
     return {"success": True, "message": "Device removed"}
 
 
@@ -138,17 +155,11 @@ def form() -> dict[str, Any]:
     return {"url": _url(given.id), "filename": asked.filename, "upload": {"url": given.url, "fields": given.fields}}
 
 
-@app.get("/api/files/<file>")
-def download(file: str) -> Response[str]:
+@app.get(re.escape("/api/files/{file}"))
+def download() -> Response[str]:
     """302 to where the user's own file can be had for a minute."""
-    address = wiring.files.address(_user(), file)
+    address = wiring.files.address(_user(), _named("file"))
     return Response(HTTPStatus.FOUND, headers={"location": address, "cache-control": "no-store"})
-
-
-@app.not_found
-def unknown(_: NotFoundError) -> Response[dict[str, str]]:
-    """A path that API Gateway lets through and no conversation can have."""
-    return _refusal(Forbidden("There is no such conversation."))
 
 
 @app.exception_handler(Told)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
@@ -188,13 +199,23 @@ def _body() -> bytes:
 def _url(file: str) -> str:
     """On the host that was asked; the host of a url means nothing when it comes back in a message."""
     headers = lower_case(app.current_event.headers)
-    return f"{headers.get('x-forwarded-proto', 'https')}://{headers['host']}{PATH}{file}"
+    host = headers.get("x-forwarded-host", headers["host"])  # as infra/edge.yaml has it
+    return f"{headers.get('x-forwarded-proto', 'https')}://{host}{PATH}{file}"
 
 
-def _place(parameter: str) -> Place:
-    """The conversation that the path names. API Gateway has decoded it, once."""
-    user = _user()
-    return Place(user, protocol.parse_conversation(app.current_event.path_parameters[parameter]))
+def _named(parameter: str, ending: str = "") -> str:
+    """What the path names, which API Gateway has decoded once: a name may have a slash in it.
+
+    Raises ``NoSuchAddress`` if the path does not go on as it should behind the name.
+    """
+    path = app.current_event.path_parameters[parameter]
+    if not path.endswith(ending) or path == ending.removeprefix("/"):
+        raise NoSuchAddress
+    return path.removesuffix(ending)
+
+
+def _place(conversation: str) -> Place:
+    return Place(_user(), protocol.parse_conversation(conversation))
 
 
 def _cursor() -> str | None:

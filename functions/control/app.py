@@ -1,4 +1,8 @@
-"""Routes ``hello``, ``resume``, ``cancel``, ``ack`` and ``ping``: small frames that are answered at once."""
+"""Routes ``hello``, ``resume``, ``cancel`` and ``ack``: small frames that are answered at once.
+
+Where API Gateway does not call ``message`` itself, ``send`` and ``$default``, too: messages are handed on to it. So it
+is in every deployment that lets clients bring their keys as frames, and nobody without a key starts the large function.
+"""
 
 from typing import Any
 
@@ -18,7 +22,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """200 whatever the answer is: answers go out through the Management API, as frames."""
     frame = Frame.from_event(event)
     try:
-        wiring.reception.receive(frame)
+        if wiring.reception.receive(frame) is not None:
+            wiring.workers.hand_on(event)
     except Exception:
         logger.exception("a frame was not answered")
         wiring.reception.tell(frame, Internal(context.aws_request_id))

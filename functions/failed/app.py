@@ -1,4 +1,4 @@
-"""On-failure destination of ``message``: ends the reply as interrupted, and tells the phone."""
+"""On-failure destination of ``message``: ends the reply as interrupted, tells the phone, and calls another worker."""
 
 from typing import Any
 
@@ -19,19 +19,17 @@ def handler(event: dict[str, Any], context: object) -> None:
     """`event` is Lambda's record of the failed invocation, with the event that ``message`` was given."""
     failed, worker = event["requestPayload"], event["requestContext"]["requestId"]
     logger.error("a message was not answered", condition=event["requestContext"]["condition"])
-    if (place := wiring.leases.place_of(worker)) is not None:
-        wiring.resumption.settle(place, dead_worker=worker)
-    if "continue" in failed:
-        wiring.resumption.settle(Place(**failed["continue"]))
+    place = wiring.leases.place_of(worker) or _place(failed)
+    if place is not None:
+        wiring.resumption.after_failure(place, worker, failed.get("attempt", 0))
     elif "requestContext" in failed:  # not a mere wake-up call
-        _tell(Frame.from_event(failed))
+        wiring.reception.tell(Frame.from_event(failed), Interrupted(DIED))
 
 
-def _tell(frame: Frame) -> None:
-    """A message that was never accepted is told to be lost; one that waits is looked after."""
-    message = wiring.reception.message(frame)
+def _place(failed: dict[str, Any]) -> Place | None:
+    """The conversation in which something may wait for an answer; None for a message that was never accepted."""
+    if "continue" in failed:
+        return Place(**failed["continue"])
+    message = wiring.reception.message(Frame.from_event(failed)) if "requestContext" in failed else None
     place = Place(message.user, message.send.conversation) if message else None
-    if message and place and wiring.conversations.has(place, message.send.id):
-        wiring.resumption.settle(place)
-    else:
-        wiring.reception.tell(frame, Interrupted(DIED))
+    return place if message and place and wiring.conversations.has(place, message.send.id) else None

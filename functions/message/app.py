@@ -29,15 +29,15 @@ runner = asyncio.Runner()  # one event loop as long as the environment lives, so
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Answers one frame, for as long as it takes, and what waits behind it.
 
-    ``{"continue": {"user", "conversation"}}`` answers what waits in a conversation; ``{"warm": true}`` only builds what
-    the next frame will need.
+    ``{"continue": {"user", "conversation"}, "attempt"}`` answers what waits in a conversation; ``{"warm": true}`` only
+    builds what the next frame will need.
     """
     if "warm" in event:
         _ = wiring.reception, wiring.relay
         return
     shift = Shift.of(context.aws_request_id, context.get_remaining_time_in_millis() / 1000)
     if "continue" in event:
-        _write(wiring.relay.go_on(Place(**event["continue"]), shift))
+        _write(wiring.relay.go_on(Place(**event["continue"]), shift, is_fresh=True))
         return
     frame = Frame.from_event(event)
     message = wiring.reception.receive(frame)

@@ -187,10 +187,11 @@ class EventReader:
 
 def _usage(told: object) -> dict[str, int]:
     """In the relay's terms: what was read from the cache is no part of ``input_tokens``."""
-    match told:
-        case {"input_tokens": int(read), "cached_input_tokens": int(known), "output_tokens": int(written)}:
-            return {"input_tokens": read - known, "output_tokens": written, "cache_read_input_tokens": known}
-    return {}
+    counts = told if isinstance(told, dict) else {}
+    read, known, written = (counts.get(name) for name in ("input_tokens", "cached_input_tokens", "output_tokens"))
+    if not (type(read) is type(known) is type(written) is int and 0 <= known <= read and written >= 0):
+        return {}
+    return {"input_tokens": read - known, "output_tokens": written, "cache_read_input_tokens": known}
 
 
 def _parsed(text: bytes) -> Any:

@@ -16,7 +16,7 @@ from infra.local.faulty import FaultyGateway
 from infra.local.gateway import Gateway
 from infra.local.intrinsics import TemplateError
 from infra.local.limits import Limits, override
-from infra.local.stack import Stack, build
+from infra.local.stack import build
 from infra.local.template import REGION
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -82,10 +82,10 @@ def _run(options: argparse.Namespace) -> int:
     limits = override(Limits(), options.limit)
     with server.listen(options.host, options.port) as listening, services.running() as running:
         address = _address(listening)
-        deployment = Deployment(options.template, _STACK, dict(options.parameter), running)
+        extras = _extras(options.template, address)
+        deployment = Deployment(options.template, _STACK, extras.parameters(dict(options.parameter)), running)
         deployment.deploy()
         stack = build(deployment, address)
-        extras = _extras(options.template, stack, address)
         parts = (stack, running, limits, extras, address, options.verbose)
         gateway = Gateway(*parts) if options.faults is None else FaultyGateway(*parts, plan=options.faults)
         asyncio.run(gateway.serve(listening, lambda: _announce(gateway)))
@@ -97,11 +97,11 @@ def _address(listening: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _extras(template: Path, stack: Stack, address: str) -> Extras:
-    """This project's own additions, for its own template only. They may import what its functions' layers hold."""
+def _extras(template: Path, address: str) -> Extras:
+    """This project's own additions, for its own template only. They may import what its functions share."""
     if template.resolve() != _REPOSITORY / "template.yaml":
         return Extras()
-    sys.path += {str(layer) for function in stack.functions.values() for layer in function.layers}
+    sys.path.append(str(_REPOSITORY / "layers" / "relay"))
     extras = importlib.import_module("infra.local.relay").extras(address)
     if not isinstance(extras, Extras):
         raise TypeError("infra.local.relay.extras gives Extras")

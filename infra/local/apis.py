@@ -22,8 +22,20 @@ class Authorizer:
 
 
 @dataclass(frozen=True)
+class ResponseTemplates:
+    """An IntegrationResponse. `key`: `$default`, or a pattern of statuses between slashes."""
+
+    key: str
+    template_selection: str
+    templates: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Integration:
-    """`function`: an ARN. `templates`: mapping templates by key, for an integration that is no proxy."""
+    """`function`: an ARN, or empty for a MOCK, which API Gateway answers by itself with one of `answers`.
+
+    `templates`: mapping templates by key, for an integration that is no proxy.
+    """
 
     function: str
     proxy: bool
@@ -32,6 +44,7 @@ class Integration:
     templates: Mapping[str, str] = field(default_factory=dict)
     passthrough: str = "WHEN_NO_MATCH"
     timeout_s: float | None = None
+    answers: tuple[ResponseTemplates, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,35 +106,47 @@ def apis(deployment: Deployment) -> Iterator[Api]:
 def _routes(deployment: Deployment, api: str, properties: Mapping[str, Any]) -> Iterator[Route]:
     yield from _openapi_routes(properties.get("Body") or {})
     integrations = dict(deployment.of_type("AWS::ApiGatewayV2::Integration"))
+    responses = list(deployment.of_type("AWS::ApiGatewayV2::IntegrationResponse"))
     authorizers = dict(deployment.of_type("AWS::ApiGatewayV2::Authorizer"))
     answered = {answer["RouteId"] for _, answer in deployment.of_type("AWS::ApiGatewayV2::RouteResponse")}
     for logical_id, route in deployment.of_type("AWS::ApiGatewayV2::Route"):
         if route["ApiId"] == api:
             authorizer = authorizers.get(route.get("AuthorizerId", ""))
+            target = route["Target"].removeprefix("integrations/")
+            answers = tuple(_answer(response) for _, response in responses if response["IntegrationId"] == target)
             yield Route(
                 key=route["RouteKey"],
-                integration=_integration(logical_id, integrations[route["Target"].removeprefix("integrations/")]),
+                integration=_integration(logical_id, integrations[target], answers),
                 authorizer=_authorizer(logical_id, authorizer) if authorizer else None,
                 replies=logical_id in answered,
             )
 
 
-def _integration(logical_id: str, properties: Mapping[str, Any]) -> Integration:
+def _answer(properties: Mapping[str, Any]) -> ResponseTemplates:
+    return ResponseTemplates(
+        key=properties["IntegrationResponseKey"],
+        template_selection=properties.get("TemplateSelectionExpression", ""),
+        templates=properties.get("ResponseTemplates", {}),
+    )
+
+
+def _integration(logical_id: str, properties: Mapping[str, Any], answers: tuple[ResponseTemplates, ...]) -> Integration:
     kind = properties["IntegrationType"]
-    if kind not in ("AWS", "AWS_PROXY"):
+    if kind not in ("AWS", "AWS_PROXY", "MOCK"):
         raise TemplateError(f"{logical_id}: an integration of type {kind} is not served.")
     if properties.get("PayloadFormatVersion") == "1.0" and "/" in properties.get("RouteKey", ""):
         raise TemplateError(f"{logical_id}: payload format 1.0 is not served.")
     timeout_ms = properties.get("TimeoutInMillis")
     headers = properties.get("RequestParameters", {})
     return Integration(
-        function=_called(logical_id, properties["IntegrationUri"]),
+        function="" if kind == "MOCK" else _called(logical_id, properties["IntegrationUri"]),
         proxy=kind == "AWS_PROXY",
         event=headers.get("integration.request.header.X-Amz-Invocation-Type") == "'Event'",
         template_selection=properties.get("TemplateSelectionExpression", ""),
         templates=properties.get("RequestTemplates", {}),
         passthrough=properties.get("PassthroughBehavior", Integration.passthrough),
         timeout_s=None if timeout_ms is None else float(timeout_ms) / 1000,
+        answers=answers,
     )
 
 

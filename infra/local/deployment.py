@@ -35,6 +35,7 @@ class Deployment:
         self.children: dict[str, Deployment] = {}
         parameters = templates.parameter_values(self.template, given, name)
         self._resolver = Resolver(self.template, parameters, self)
+        self._resolver.obey(self.template.get("Rules") or {})
         self.resources = {
             logical_id: resource
             for logical_id, resource in self.template["Resources"].items()

@@ -26,6 +26,8 @@ class Extras:
 
     `environment`: variables for every function, stronger than the template's.
 
+    `parameters`: what the template's parameters are, given those of the command line.
+
     `banner`: lines printed before `Ready: ...`.
 
     `prepare`: awaited once, when the template's data resources exist and before the first request.
@@ -36,6 +38,7 @@ class Extras:
     routes: Sequence[BaseRoute] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    parameters: Callable[[Mapping[str, str]], Mapping[str, str]] = dict
     banner: Sequence[str] = ()
     prepare: Callable[[Stack, Services], Awaitable[None]] = _nothing
     end: Callable[[], Awaitable[None]] = _no_end

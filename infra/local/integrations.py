@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from infra.local import log, mapping
-from infra.local.apis import Integration
+from infra.local.apis import Integration, ResponseTemplates
 from infra.local.environments import Outcome, Throttled
 from infra.local.invoke import FunctionMissing, Invoker
 
@@ -64,6 +65,32 @@ def _value(outcome: Outcome) -> Any:
     return json.loads(outcome.payload or b"null")
 
 
+def mocked(integration: Integration, event: Mapping[str, Any], stage_variables: Mapping[str, str]) -> str:
+    """Give what API Gateway answers by itself; empty if nothing fits. Raises IntegrationFailed.
+
+    Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-integration-responses.html
+    """
+    asked = json.loads(request_of(integration, event, stage_variables))
+    status = asked.get("statusCode") if isinstance(asked, dict) else None
+    if not isinstance(status, int):
+        log.notice("statusCode should be an integer which defined in request template")  # its own words
+        raise IntegrationFailed("mock integration")
+    found = sorted((answer for answer in integration.answers if _covers(answer.key, status)), key=_is_catch_all)
+    if not found:
+        raise IntegrationFailed("no integration response for this status")
+    selected = found[0].template_selection.replace("${integration.response.statuscode}", str(status)).replace("\\", "")
+    template = found[0].templates.get(selected)
+    return "" if template is None else _rendered(template, "{}", event, stage_variables).decode()
+
+
+def _covers(key: str, status: int) -> bool:
+    return key == "$default" or bool(re.fullmatch(key.strip("/"), str(status)))
+
+
+def _is_catch_all(answer: ResponseTemplates) -> bool:
+    return answer.key == "$default"
+
+
 def request_of(integration: Integration, event: Mapping[str, Any], stage_variables: Mapping[str, str]) -> bytes:
     """Give what the integration sends for an event. Raises IntegrationFailed if it cannot be made."""
     if integration.proxy:
@@ -74,6 +101,10 @@ def request_of(integration: Integration, event: Mapping[str, Any], stage_variabl
         if not _passes_through(integration):
             raise IntegrationFailed("no mapping template for this message, and no passthrough")
         return body.encode()
+    return _rendered(template, body, event, stage_variables)
+
+
+def _rendered(template: str, body: str, event: Mapping[str, Any], stage_variables: Mapping[str, str]) -> bytes:
     try:
         return mapping.render(template, body, event["requestContext"], stage_variables)
     except mapping.MappingError as error:

@@ -67,6 +67,18 @@ class Resolver:
             raise TemplateError(f"Condition {name!r} is not declared.")
         return self._test(self._conditions[name])
 
+    def obey(self, rules: Mapping[str, Any]) -> None:
+        """Raises TemplateError with the sentence of an assertion that does not hold.
+
+        Source: the rules section of CloudFormation's user guide.
+        """
+        for rule in rules.values():
+            if "RuleCondition" in rule and not self._test(rule["RuleCondition"]):
+                continue
+            for assertion in rule["Assertions"]:
+                if not self._test(assertion["Assert"]):
+                    raise TemplateError(assertion.get("AssertDescription", f"A rule does not hold: {assertion}"))
+
     def _call(self, name: str, argument: Any) -> Any:
         if name not in self._functions:
             raise TemplateError(f"{name} is not supported by the local gateway.")

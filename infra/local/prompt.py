@@ -1,4 +1,8 @@
-"""What a request to the Messages API asks: whether it is valid, and what its prompt costs."""
+"""What a request to the Messages API asks: whether it is valid, and what its prompt costs.
+
+Sources of the rules: https://platform.claude.com/docs/en/api/errors and api/messages, agents-and-tools/tool-use/
+server-tools, build-with-claude/preserved-thinking, the SDK's types of parameters; sentences as they were seen in public.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,13 +12,34 @@ from typing import Any
 from infra.local.script import output_tokens
 
 WITHDRAWN = ("temperature", "top_p", "top_k")
+CACHE_MARKS = 4
+FIELDS = {
+    "text": {"type", "text", "citations", "cache_control"},
+    "image": {"type", "source", "cache_control"},
+    "document": {"type", "source", "title", "context", "citations", "cache_control"},
+    "thinking": {"type", "thinking", "signature"},
+    "redacted_thinking": {"type", "data"},
+    "tool_use": {"type", "id", "name", "input", "caller", "cache_control"},
+    "tool_result": {"type", "tool_use_id", "content", "is_error", "cache_control"},
+    "server_tool_use": {"type", "id", "name", "input", "caller", "cache_control"},
+    "web_search_tool_result": {"type", "tool_use_id", "content", "caller", "cache_control"},
+}
+"""The blocks that a request may have, as far as they are played here."""
 
 
 def fault_in(body: object) -> str | None:
     """The first thing that the service would refuse, in its own words where they are known; None if valid."""
     if not isinstance(body, dict):
         return "The request body is not valid JSON: expected an object"
-    checks: tuple[Callable[[dict[str, Any]], str | None], ...] = (_field_fault, _turn_fault, _content_fault)
+    checks: tuple[Callable[[dict[str, Any]], str | None], ...] = (
+        _field_fault,
+        _turn_fault,
+        _content_fault,
+        _block_fault,
+        _search_fault,
+        _thinking_fault,
+        _cache_fault,
+    )
     return next((fault for check in checks if (fault := check(body))), None)
 
 
@@ -56,6 +81,68 @@ def _content_fault(body: dict[str, Any]) -> str | None:
         if not all(text.strip() for text in texts):
             return f"messages.{position}: text content blocks must contain non-whitespace text"
     return None
+
+
+def _block_fault(body: dict[str, Any]) -> str | None:
+    for place, role, block in _placed(body):
+        kind = block.get("type")
+        if kind not in FIELDS:
+            return f"{place}: Input tag {kind!r} found using 'type' does not match any of the expected tags"
+        if extra := sorted(block.keys() - FIELDS[kind]):
+            return f"{place}.{kind}.{extra[0]}: Extra inputs are not permitted"
+        if role == "user" and kind == "text" and block.get("citations"):
+            return f"{place}.text.citations: not supported in user messages by this version of the API"
+        if role == "assistant" and kind in ("document", "image"):
+            return f"{place}: {kind} blocks are not supported in assistant messages by this version of the API"
+        if kind in ("tool_use", "server_tool_use") and not isinstance(block.get("input"), dict):
+            return f"{place}.{kind}.input: Input should be a valid dictionary"
+    return None
+
+
+def _search_fault(body: dict[str, Any]) -> str | None:
+    """Pairs go by id, in their order; only the last turn, if it is the assistant's, may wait for a result."""
+    waiting: dict[str, str] = {}
+    known: set[str] = set()
+    for place, _, block in _placed(body):
+        if block["type"] in ("tool_use", "server_tool_use"):
+            if block["id"] in known:
+                return f"{place}: `tool_use` ids must be unique"
+            known.add(block["id"])
+            waiting[block["id"]] = block["name"]
+        elif block["type"].endswith("tool_result") and waiting.pop(block["tool_use_id"], None) is None:
+            return f"{place}: unexpected `tool_use_id` found in `{block['type']}` blocks: {block['tool_use_id']}"
+    if waiting and body["messages"][-1]["role"] == "user":
+        use, name = next(iter(waiting.items()))
+        return f"`{name}` tool use with id `{use}` was found without a corresponding `{name}_tool_result` block"
+    return None
+
+
+def _thinking_fault(body: dict[str, Any]) -> str | None:
+    """As strictly as the models since 2026-08-31: thoughts of an earlier turn are bound to all that was before."""
+    *earlier, last = body["messages"]
+    for place, message in enumerate(earlier):
+        for at, block in enumerate(_blocks(message["content"])):
+            if block["type"] in ("thinking", "redacted_thinking"):
+                return (
+                    f"messages.{place}.content.{at}: Invalid `signature` in `thinking` block. "
+                    "The block is bound to a different conversation."
+                )
+    for block in _blocks(last["content"]):
+        if block["type"] == "thinking" and not block.get("signature"):
+            return f"messages.{len(earlier)}: thinking.signature: Field required"
+    return None
+
+
+def _cache_fault(body: dict[str, Any]) -> str | None:
+    marks = sum("cache_control" in block for _, _, block in _placed(body)) + ("cache_control" in body)
+    return f"A maximum of {CACHE_MARKS} blocks with cache_control may be provided." if marks > CACHE_MARKS else None
+
+
+def _placed(body: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every block of the messages, with its place as the service names it, and whose it is."""
+    for number, message in enumerate(body["messages"]):
+        for at, block in enumerate(_blocks(message["content"])):
+            yield f"messages.{number}.content.{at}", message["role"], block
 
 
 class PromptCache:

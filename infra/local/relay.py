@@ -32,6 +32,8 @@ PUSHES = "/pushes"
 """Where the push services are that phones are told by here."""
 APPLE, GOOGLE = "local/apns", "local/fcm"
 DEVELOPER = "developer"
+PROMPTS = {"ClaudePrompt": "CLAUDE_PROMPT", "CodexPrompt": "CODEX_PROMPT"}
+"""The variable of the shell with the text, by the parameter that names where it is kept; functions call it the same."""
 
 
 def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
@@ -40,7 +42,8 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
     real = variables.get("ANTHROPIC_API_KEY")
     base_url = variables.get("ANTHROPIC_BASE_URL") if real else f"http://{address}{SCRIPT}"
     port = address.rpartition(":")[2]
-    environment = {"ALLOWED_ORIGINS": f"http://{address},http://localhost:{port},http://127.0.0.1:{port}"}
+    own_origins = [f"http://{address}", f"http://localhost:{port}", f"http://127.0.0.1:{port}"]
+    environment: dict[str, str] = {}
     if not real:  # the script knows a riddle to think about
         environment |= {"CLAUDE_THINKING": "true", "CLAUDE_WEB_SEARCHES": "1"}
     if base_url:
@@ -50,6 +53,12 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
     environment |= {"FCM_SECRET": GOOGLE, "FCM_URL": pushes}
 
     told = PushServices()
+
+    def parameters(given: Mapping[str, str]) -> Mapping[str, str]:
+        """The BuilderOS app may come, and the playground, beside whoever else is let in."""
+        origins = ",".join([*filter(None, [given.get("AllowedOrigins")]), *own_origins])
+        prompts = {name: f"/local/{name}" for name, variable in PROMPTS.items() if variables.get(variable)}
+        return {"FirstFrameAuth": "true", **prompts, **given, "AllowedOrigins": origins}
 
     async def prepare(stack: Stack, services: Services) -> None:
         table = stack.outputs["TableName"]
@@ -62,11 +71,15 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
         for secret, variable in (("BRIDGEHUB_SECRET", "BRIDGEHUB_TOKEN"), ("OPENAI_SECRET", "OPENAI_API_KEY")):
             if value := variables.get(variable):
                 secrets.create_secret(Name=message[secret], SecretString=value)
+        for variable in PROMPTS.values():
+            if message[variable] and (value := variables.get(variable)):
+                services.client("ssm").put_parameter(Name=message[variable], Value=value, Type="String")
 
     return Extras(
         routes=_routes(key, told, demonstrates=not real),
         paths=EDGE,
         environment=environment,
+        parameters=parameters,
         banner=_banner(address, key, base_url, demonstrates=not real),
         prepare=prepare,
         end=told.end,

@@ -14,6 +14,7 @@ from infra.local.intrinsics import TemplateError
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 _LOCAL = "s3://local/"
+_LONGEST = 4096
 _CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
 
 
@@ -67,9 +68,31 @@ def _parameter(name: str, declaration: Mapping[str, Any], given: Mapping[str, st
     value = given.get(name, declaration.get("Default"))
     if value is None:
         raise TemplateError(f"Parameter {name} has no default: give --parameter {name}=...")
-    if re.fullmatch(r"CommaDelimitedList|List<.*>", declaration.get("Type", "String")):
-        return [item.strip() for item in str(value).split(",")]
-    return str(value)
+    is_list = re.fullmatch(r"CommaDelimitedList|List<.*>", declaration.get("Type", "String"))
+    items = [item.strip() for item in str(value).split(",")] if is_list else [str(value)]
+    if not all(_satisfies(declaration, item) for item in items):
+        wanted = declaration.get("ConstraintDescription", "must satisfy what the template says of it.")
+        raise TemplateError(f"Parameter {name} {wanted} It is {str(value)!r}.")
+    return items if is_list else items[0]
+
+
+def _satisfies(declaration: Mapping[str, Any], value: str) -> bool:
+    """Whether CloudFormation takes the value. Source: the parameters section of its user guide."""
+    if "AllowedValues" in declaration and value not in map(str, declaration["AllowedValues"]):
+        return False
+    if "AllowedPattern" in declaration and not re.fullmatch(declaration["AllowedPattern"], value):
+        return False
+    if not int(declaration.get("MinLength", 0)) <= len(value) <= int(declaration.get("MaxLength", _LONGEST)):
+        return False
+    return declaration.get("Type") != "Number" or _is_between(declaration, value)
+
+
+def _is_between(declaration: Mapping[str, Any], value: str) -> bool:
+    try:
+        number = float(value)
+    except ValueError:
+        return False
+    return float(declaration.get("MinValue", "-inf")) <= number <= float(declaration.get("MaxValue", "inf"))
 
 
 def _pseudo_parameters(stack: str) -> dict[str, Any]:

@@ -195,6 +195,8 @@ class WebSockets:
         self, integration: Integration, socket: events.Socket, event: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Give the function's answer. Raises IntegrationFailed, IntegrationTimedOut."""
+        if not integration.function:
+            return {"body": integrations.mocked(integration, event, socket.stage_variables)}
         payload = integrations.request_of(integration, event, socket.stage_variables)
         if integration.event:
             integrations.send(self._invoker, integration.function, payload)

@@ -32,14 +32,16 @@
 
 import { isCurrent, missing, newReply, place, prove } from "./assembly.js";
 
-export const FRAME_BYTES = 32 * 1024;
+export const FRAME_BYTES = 31 * 1024;
 
 const UNSENT = { code: "too_large", content: "This message is not for the socket.", retryable: false };
 const BROKE_OFF = { code: "interrupted", content: "The answer broke off here.", retryable: true };
 const HANDSHAKE_MS = 10_000;
 const PONG_MS = 10_000;
 const ANSWER_MS = 20_000;
-const HEARTBEAT_S = 30;
+const HEARTBEAT_S = 480;
+/** While a reply is awaited, a socket that is dead must not go unnoticed for longer. */
+const WATCHFUL_MS = 30_000;
 // API Gateway closes every connection after 2 hours. A reply that is being written may use up the difference.
 const RENEW_MS = 115 * 60_000;
 const LIFETIME_MS = 119 * 60_000;
@@ -303,7 +305,14 @@ export class ChatRelayClient extends EventTarget {
     this.#clear("pong");
     this.#emit("lag", { ms: performance.now() - this.#pingedAt });
     this.#pingedAt = null;
-    this.#after("ping", this.#heartbeatMs, () => this.#ping());
+    this.#after("ping", WATCHFUL_MS, () => this.#beat(WATCHFUL_MS));
+  }
+
+  /** The server's heartbeat is for those who wait for nothing. `quietMs` is how long ago the last `pong` came. */
+  #beat(quietMs) {
+    const awaits = [...this.exchanges.values()].some(isOpen);
+    if (awaits || quietMs >= this.#heartbeatMs) this.#ping();
+    else this.#after("ping", WATCHFUL_MS, () => this.#beat(quietMs + WATCHFUL_MS));
   }
 
   #renew() {

@@ -5,6 +5,7 @@ conversation for ever, and so would the refusal.
 """
 
 import base64
+import codecs
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,11 +27,6 @@ POSTED_LIMIT_BYTES = 4_500_000
 IMAGE_LIMIT_BYTES = 5 * 1024 * 1024 * 3 // 4
 """The model's service takes 5 MB of image, and counts them in base64."""
 TEXT_LIMIT_BYTES = 256 * 1024
-PICTURES_LIMIT = 20
-"""With more pictures in a request the model's service wants each to be small."""
-REQUEST_LIMIT_BYTES = 20 * 1024 * 1024
-"""The model's service takes 32 MB of request, in base64."""
-
 IMAGES = {
     "image/jpeg": re.compile(rb"\xff\xd8\xff"),
     "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
@@ -38,6 +34,11 @@ IMAGES = {
     "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
 }
 PDF = "application/pdf"
+PDF_HEADER = re.compile(rb"%PDF-\d")
+PDF_LINE = re.compile(rb"(^|\r|\n|\xef\xbb\xbf)%PDF-\d")
+"""In a file that could be a text, which may speak of PDFs."""
+PDF_HEADER_WITHIN = 1024
+"""Readers want the header in the first so many bytes, not at the first. PDF Reference 1.7, appendix H, 3.4.1."""
 TEXT = "text/plain"
 READABLE = (
     f"only JPEG, PNG, GIF and WebP pictures, PDFs, and UTF-8 texts of at most {TEXT_LIMIT_BYTES // 1024} KB can be read"
@@ -80,6 +81,19 @@ class Loaded:
 
     attachment: Attachment
     content: bytes | None
+
+
+@dataclass(frozen=True)
+class FileRoom:
+    """What one request to a model has room for of files: how many pictures, and bytes.
+
+    With more than 20 pictures in a request Anthropic's service wants each to be small, and it takes 32 MB of request,
+    in base64. `pdfs_count` says whether a PDF counts as a picture.
+    """
+
+    pictures: int = 20
+    pdfs_count: bool = False
+    size: int = 20 * 1024 * 1024
 
 
 def file_id(url: str) -> str | None:
@@ -132,12 +146,12 @@ def identified(file: str, filename: str, size: int, beginning: bytes) -> Attachm
     return Attachment(file, filename, mime_type, size)
 
 
-def affordable(attachments: Iterable[Attachment]) -> list[Attachment]:
-    """The first of them, as far as one request has room. Nobody gains from a smaller one behind."""
-    left, pictures, found = REQUEST_LIMIT_BYTES, PICTURES_LIMIT, []
+def affordable(attachments: Iterable[Attachment], room: FileRoom) -> list[Attachment]:
+    """The first of them, as far as one request has `room`. Nobody gains from a smaller one behind."""
+    left, pictures, found = room.size, room.pictures, []
     for attachment in attachments:
         left -= attachment.size
-        pictures -= attachment.mime_type in IMAGES
+        pictures -= attachment.mime_type in IMAGES or (room.pdfs_count and attachment.mime_type == PDF)
         if left < 0 or pictures < 0:
             break
         found.append(attachment)
@@ -175,15 +189,16 @@ def _mime_type(beginning: bytes) -> str | None:
     for mime_type, sign in IMAGES.items():
         if sign.match(beginning):
             return mime_type
-    if beginning.startswith(b"%PDF-"):
+    reads_as_text = _reads_as_text(beginning)
+    if (PDF_LINE if reads_as_text else PDF_HEADER).search(beginning[:PDF_HEADER_WITHIN]):
         return PDF
-    return TEXT if _is_text(beginning) else None
+    return TEXT if reads_as_text and 0 < len(beginning) <= TEXT_LIMIT_BYTES else None
 
 
-def _is_text(beginning: bytes) -> bool:
-    if len(beginning) > TEXT_LIMIT_BYTES or b"\0" in beginning:
-        return False
+def _reads_as_text(beginning: bytes) -> bool:
+    """Whether it is UTF-8, of which the last character may be cut."""
     try:
-        return bool(beginning.decode())
+        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) <= TEXT_LIMIT_BYTES)
     except UnicodeDecodeError:
         return False
+    return b"\0" not in beginning

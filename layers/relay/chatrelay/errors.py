@@ -3,6 +3,7 @@
 RelayError
 ├── ClientError          the sender can do something about it
 │   ├── InvalidMessage       names the field and the limit
+│   │   ├── NoSuchAddress        a path that leads nowhere
 │   │   ├── NoSuchAgent          this deployment does not have it
 │   │   └── NoDevice             a registration without the two things it is about
 │   ├── Unauthorized         no credentials, or wrong ones
@@ -11,7 +12,10 @@ RelayError
 ├── ReplyError           the reply ended, and not well
 │   ├── Overloaded           the model's service is busy
 │   ├── Upstream             the model's service failed or cut the stream
+│   ├── Denied               the model's service refuses this deployment, which its operator alone can mend
 │   ├── Refused              the model declined
+│   │   └── Unaccepted           its service does not take this request
+│   ├── TooLong              the same, because the request is too long
 │   └── Interrupted          the worker died or ran out of time
 ├── Duplicate            this message id was accepted before
 ├── Superseded           a reply has ended already, or another worker writes it now
@@ -31,6 +35,8 @@ RelayError
 The text of an error is a sentence for a person; nothing is ever chosen by it.
 """
 
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar
 
 
@@ -68,6 +74,14 @@ class InvalidMessage(ClientError):
         self.field = field
 
 
+class NoSuchAddress(InvalidMessage):
+    """A path that leads nowhere."""
+
+    def __init__(self) -> None:
+        ClientError.__init__(self, "There is nothing at this address.")
+        self.field = "path"
+
+
 class NoSuchAgent(InvalidMessage):
     """An agent that the protocol knows and this deployment does not have."""
 
@@ -102,22 +116,82 @@ class TooLarge(ClientError):
     code = "too_large"
 
 
+class Reason(StrEnum):
+    """Why a reply failed, for whoever runs the relay: a dimension of a metric, so there are few, and they are fixed."""
+
+    BUSY = "busy"
+    FAILED = "failed"
+    CUT_OFF = "cut_off"
+    UNREACHABLE = "unreachable"
+    OUT_OF_GRAMMAR = "out_of_grammar"
+    KEY = "key"
+    PERMISSION = "permission"
+    ACCOUNT = "account"
+    MODEL = "model"
+    SETTINGS = "settings"
+    DECLINED = "declined"
+    UNACCEPTED = "unaccepted"
+    TOO_LONG = "too_long"
+    DIED = "died"
+    TIME = "time"
+    FILES = "files"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a model's service said of its failure, as far as it said anything; for the log, never for clients."""
+
+    status: int | None = None
+    type: str = ""
+    sentence: str = ""
+    request_id: str = ""
+
+
 class ReplyError(Told):
-    """A reply ended without being complete. What was written of it is kept."""
+    """A reply ended without being complete. What was written of it is kept.
+
+    `reason` is for the operator's metric, `said` for the log.
+    """
 
     retryable = True
+    reason: Reason
+
+    def __init__(
+        self,
+        sentence: str,
+        *,
+        retry_after_s: float | None = None,
+        reason: Reason | None = None,
+        said: Said | None = None,
+    ) -> None:
+        super().__init__(sentence, retry_after_s=retry_after_s)
+        self.reason = reason or type(self).reason
+        self.said = said or Said()
 
 
 class Overloaded(ReplyError):
     """The model's service is busy."""
 
     code = "overloaded"
+    reason = Reason.BUSY
 
 
 class Upstream(ReplyError):
     """The model's service failed, or cut its stream."""
 
     code = "upstream"
+    reason = Reason.FAILED
+
+
+class Denied(ReplyError):
+    """The model's service refuses this deployment: its key, its account, its model or its settings.
+
+    The same message may be answered once the operator has mended that, and not before.
+    """
+
+    code = "upstream"
+    retryable = False
+    reason = Reason.SETTINGS
 
 
 class Refused(ReplyError):
@@ -125,12 +199,35 @@ class Refused(ReplyError):
 
     code = "refused"
     retryable = False
+    reason = Reason.DECLINED
+
+
+class Unaccepted(Refused):
+    """The model's service does not take the request as it is; another one may do."""
+
+    reason = Reason.UNACCEPTED
+
+
+class TooLong(ReplyError):
+    """The model's service takes no request of that length.
+
+    `fits` is about which part of it would have been taken, below 1; 0 if not even the last message alone.
+    """
+
+    code = TooLarge.code
+    retryable = False
+    reason = Reason.TOO_LONG
+
+    def __init__(self, sentence: str, *, fits: float, said: Said | None = None) -> None:
+        super().__init__(sentence, said=said)
+        self.fits = fits
 
 
 class Interrupted(ReplyError):
     """The worker that wrote the reply died or ran out of time."""
 
     code = "interrupted"
+    reason = Reason.DIED
 
 
 class Internal(Told):

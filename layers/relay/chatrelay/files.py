@@ -14,8 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chatrelay import attachments
 from chatrelay.attachments import Attachment, Loaded
-from chatrelay.errors import Forbidden, Interrupted, Unavailable
-from chatrelay.history import Turn
+from chatrelay.errors import Forbidden, Interrupted, Reason, Unavailable
+from chatrelay.history import Room, Turn
 from chatrelay.protocol import Send
 
 if TYPE_CHECKING:
@@ -101,12 +101,12 @@ class Files:
         found = tuple(self._identified(user, attachment.id) for attachment in send.attachments)
         return replace(send, attachments=found)
 
-    def load(self, user: str, turns: Sequence[Turn]) -> Sequence[Turn]:
-        """`turns` with the contents of their files, the latest first as far as a request has room.
+    def load(self, user: str, turns: Sequence[Turn], room: Room) -> Sequence[Turn]:
+        """`turns` with the contents of their files, the latest first as far as a request has `room`.
 
         Raises ``Interrupted`` if they cannot be read at the moment; one that is gone is no reason.
         """
-        wanted = attachments.affordable(each for turn in reversed(turns) for each in turn.attachments)
+        wanted = attachments.affordable((each for turn in reversed(turns) for each in turn.attachments), room.files)
         with ThreadPoolExecutor(CONCURRENT_READS, "file") as reading:
             contents = dict(zip(wanted, reading.map(partial(self._content, user), wanted), strict=True))
         return [
@@ -136,7 +136,8 @@ class Files:
         except self._client.exceptions.NoSuchKey:
             return None
         except (BotoCoreError, ClientError) as problem:
-            raise Interrupted("An attached file could not be read. Send the message again.") from problem
+            sentence = "An attached file could not be read. Send the message again."
+            raise Interrupted(sentence, reason=Reason.FILES) from problem
 
 
 @contextmanager

@@ -1,21 +1,19 @@
-"""What a model is told of a conversation. Pure.
+"""How much of a conversation a model is told. Pure.
 
-The history is append-only and verbatim: the model's service caches the longest beginning it has seen before, and
-checks the signatures of its own earlier thoughts. So it is cut rarely and by much, always at a user's turn.
+The history is append-only: the model's service caches the longest beginning that it has seen before. So it is cut
+rarely and by much, always at a user's turn.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from chatrelay.attachments import Attachment, Block, Loaded, as_text, block
-
-Message = dict[str, Any]
+from chatrelay.attachments import Attachment, Block, FileRoom, Loaded
 
 BYTES_PER_TOKEN = 3
 """Cautious: English has about four, other scripts fewer."""
 CUT_TO = 0.5
 """A conversation that is over its budget is cut to this part of it, so the next cut is many turns away."""
+UNTOLD = ("thinking", "redacted_thinking")
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,8 @@ class Turn:
     """A user's message and what was answered.
 
     `blocks` are the reply's content blocks exactly as the model wrote them, or none if it wrote nothing. `tokens`
-    counts both, as recorded by the model's service where it said so. `files` are the `attachments`, once loaded.
+    counts both, as recorded by the model's service where it said so. `files` are the `attachments`, once loaded. One
+    that is `plain` is told as nothing but text, because a service has refused it otherwise.
     """
 
     key: str
@@ -32,6 +31,31 @@ class Turn:
     tokens: int = 0
     attachments: tuple[Attachment, ...] = ()
     files: tuple[Loaded, ...] = ()
+    plain: bool = False
+
+    @property
+    def is_rich(self) -> bool:
+        """A model that knows content blocks is told more of it than text."""
+        return not self.plain and bool(self.attachments or any(map(_is_rich, self.blocks)))
+
+
+@dataclass(frozen=True)
+class Room:
+    """What one request to a model has room for: `tokens` of conversation, and files."""
+
+    tokens: int
+    files: FileRoom = field(default_factory=FileRoom)
+
+
+@dataclass(frozen=True)
+class Amended:
+    """What a model's service took of a conversation that it had refused as it was; later requests need ask no more.
+
+    The turns before the one of key `first` are told no more, those up to the one of key `plain_through` as text.
+    """
+
+    first: str
+    plain_through: str = ""
 
 
 def estimate_tokens(text: str) -> int:
@@ -49,45 +73,16 @@ def window(turns: Sequence[Turn], budget_tokens: int) -> Sequence[Turn]:
     return turns[kept:]
 
 
-def messages(turns: Sequence[Turn]) -> list[Message]:
-    """`turns` as the model's service takes them: user and assistant by turns, beginning and ending with the user.
-
-    Turns that were never answered are joined to the user's next one. Blank texts are left out: a model may write one,
-    and its service refuses every request that contains it.
-    """
-    found: list[Message] = []
-    for turn in turns:
-        asked = _asked(turn)
-        if found and found[-1]["role"] == "user":
-            found[-1]["content"] += asked
-        else:
-            found.append({"role": "user", "content": asked})
-        if answered := [block for block in turn.blocks if not _is_blank(block)]:
-            found.append({"role": "assistant", "content": answered})
-    return found
+def shortened(turns: Sequence[Turn], fits: float) -> Sequence[Turn]:
+    """`turns` cut as ``window`` does, when a service has said that about the part `fits` of them, below 1, would do."""
+    return window(turns, int(sum(turn.tokens for turn in turns) * fits))
 
 
-def spoken(turns: Sequence[Turn]) -> list[Message]:
-    """`turns` as ``[{"role", "content"}]`` with nothing but text, for models that know no content blocks."""
-    found: list[Message] = []
-    for turn in turns:
-        found.append({"role": "user", "content": told(turn)})
-        answered = "".join(block["text"] for block in turn.blocks if block["type"] == "text")
-        if answered.strip():
-            found.append({"role": "assistant", "content": answered})
-    return found
+def plain(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """`turns`, the earlier ones as nothing but text."""
+    *earlier, last = turns
+    return [*(replace(turn, plain=True) if turn.is_rich else turn for turn in earlier), last]
 
 
-def told(turn: Turn) -> str:
-    """What the user said, with the files that came with it, as nothing but text."""
-    return "\n\n".join([*map(as_text, turn.files), *([turn.content] if turn.content.strip() or not turn.files else [])])
-
-
-def _asked(turn: Turn) -> list[Block]:
-    said = {"type": "text", "text": turn.content}
-    files = [block(file) for file in turn.files]
-    return files if files and _is_blank(said) else [*files, said]
-
-
-def _is_blank(block: Block) -> bool:
-    return block["type"] == "text" and not block["text"].strip()
+def _is_rich(block: Block) -> bool:
+    return block["type"] not in ("text", *UNTOLD) or bool(block.get("citations"))

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 
 from chatrelay.protocol import SUBPROTOCOL
+from chatrelay.text import pasted
 
 KEY_PREFIX = "crk_"
 BEARER = "bearer "
@@ -26,15 +27,16 @@ def credential(headers: Mapping[str, str]) -> str | None:
 
     In this order: ``Authorization``, ``X-API-Key``, and the subprotocol ``bearer.<base64url>`` for browsers, which
     cannot set headers on a WebSocket. A subprotocol that is no base64url is an empty credential: present, and wrong.
+    Wherever it stands, it is taken as ``pasted``.
     """
     if authorization := headers.get("authorization"):
         scheme = authorization[: len(BEARER)].lower()
-        return authorization[len(BEARER) :].strip() if scheme == BEARER else authorization
+        return pasted(authorization[len(BEARER) :] if scheme == BEARER else authorization)
     if key := headers.get("x-api-key"):
-        return key
+        return pasted(key)
     for offer in subprotocols(headers):
         if offer.startswith("bearer."):
-            return _base64url(offer.removeprefix("bearer."))
+            return pasted(_base64url(offer.removeprefix("bearer.")))
     return None
 
 

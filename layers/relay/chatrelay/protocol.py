@@ -18,15 +18,16 @@ from typing import Any
 from chatrelay.attachments import ATTACHMENTS_LIMIT, Attachment, file_id
 from chatrelay.errors import InvalidMessage, Told, TooLarge
 from chatrelay.reply import Aside
-from chatrelay.text import fitting, whole
+from chatrelay.text import beginning, fitting, whole
 
 VERSION = 1
 SUBPROTOCOL = "chatrelay.v1"
-FRAME_LIMIT_BYTES = 32 * 1024
-"""API Gateway closes a socket over a longer frame; it is metered in steps of this size, too."""
+FRAME_LIMIT_BYTES = 31 * 1024
+"""API Gateway closes a socket over a frame of more than 32 KB, or perhaps of as many; it meters by that size."""
 CONTENT_LIMIT_BYTES = 300_000
 """A message has to fit into one item of DynamoDB."""
-HEARTBEAT_S = 30
+HEARTBEAT_S = 480
+"""How rarely a client that waits for nothing may ping: API Gateway closes a socket that was idle for 10 minutes."""
 ID_LIMIT = 64
 CONVERSATION_LIMIT = 128
 DEVICE_LIMIT = 128
@@ -58,11 +59,6 @@ class Hello:
 
     conversation: str | None
     device: str | None = None
-
-
-@dataclass(frozen=True)
-class Ping:
-    """``{"action":"ping"}``: asks for ``pong``."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ class Configuration:
     """The ``builderos`` app's ``{"working_directory": …}``: asks for ``ready`` once more."""
 
 
-Question = Hello | Ping | Resume | Cancel | Acknowledge | Configuration
+Question = Hello | Resume | Cancel | Acknowledge | Configuration
 Inbound = Send | Question
 
 
@@ -126,16 +122,16 @@ def parse_posted(body: str | None, *, conversation: str, agent: str) -> Send:
     return _send({**json_object(body), "conversation": conversation}, agent)
 
 
-def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str) -> Inbound:
+def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str, own_conversation: str) -> Inbound:
     """One frame as the client sent it.
 
-    `agent` is the connection's default; `message_id` stands in for the id that the ``builderos`` app does not send.
-    Raises ``InvalidMessage``.
+    `agent` is the connection's default; `message_id` stands in for the id that the ``builderos`` app does not send, and
+    `own_conversation`, which is the connection's, for one that it leaves out. Raises ``InvalidMessage``.
     """
     frame = json_object(body)
     action = frame.get("action")
     if action is None and dialect is Dialect.BUILDEROS:
-        return _builderos(frame, agent, message_id)
+        return _builderos(frame, agent, message_id, own_conversation)
     match action:
         case "send":
             return _send(frame, agent)
@@ -147,8 +143,6 @@ def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str) ->
             return Cancel(_name(frame, "reply", ID_LIMIT))
         case "ack":
             return Acknowledge(_name(frame, "reply", ID_LIMIT), _offset(frame))
-        case "ping":
-            return Ping()
         case _:
             raise InvalidMessage("action", "must be one of ack, cancel, hello, ping, resume, send")
 
@@ -158,7 +152,7 @@ def _send(frame: dict[str, Any], agent: str) -> Send:
         id=_name(frame, "id", ID_LIMIT),
         conversation=_name(frame, "conversation", CONVERSATION_LIMIT),
         content=_content(frame),
-        agent=_agent(agent if frame.get("agent") is None else frame["agent"]),
+        agent=_agent(frame, "agent", agent),
         attachments=_attachments(frame),
     )
 
@@ -167,18 +161,17 @@ def _resume(frame: dict[str, Any]) -> Resume:
     reply, conversation = _optional(frame, "reply", ID_LIMIT), _optional(frame, "conversation", CONVERSATION_LIMIT)
     if reply is None and conversation is None:
         raise InvalidMessage("reply", "is missing, and so is conversation")
-    return Resume(reply, conversation, _offset({"offset": 0, **frame}))
+    return Resume(reply, conversation, 0 if frame.get("offset") is None else _offset(frame))
 
 
-def _builderos(frame: dict[str, Any], agent: str, message_id: str) -> Inbound:
+def _builderos(frame: dict[str, Any], agent: str, message_id: str, own_conversation: str) -> Inbound:
     if "working_directory" in frame and "content" not in frame:
         return Configuration()
-    chat_type = frame.get("chat_type", agent)
     return Send(
         id=message_id,
-        conversation=_name(frame, "session_id", CONVERSATION_LIMIT),
+        conversation=_optional(frame, "session_id", CONVERSATION_LIMIT) or own_conversation,
         content=_content(frame),
-        agent=_agent("claude" if chat_type == "jarvis" else chat_type, "chat_type"),
+        agent="claude" if frame.get("chat_type") == "jarvis" else _agent(frame, "chat_type", agent),
         attachments=_attachments(frame),
     )
 
@@ -195,9 +188,9 @@ def json_object(body: str | None) -> dict[str, Any]:
 
 
 def _string(frame: dict[str, Any], name: str) -> str:
-    if name not in frame:
+    value = frame.get(name)
+    if value is None:
         raise InvalidMessage(name, "is missing")
-    value = frame[name]
     if not isinstance(value, str):
         raise InvalidMessage(name, "must be a string")
     return whole(value)
@@ -213,11 +206,12 @@ def _name(frame: dict[str, Any], name: str, limit: int) -> str:
 
 
 def _optional(frame: dict[str, Any], name: str, limit: int) -> str | None:
-    return None if frame.get(name) is None else _name(frame, name, limit)
+    """What may be left out may be null or empty as well."""
+    return None if frame.get(name) in (None, "") else _name(frame, name, limit)
 
 
 def _content(frame: dict[str, Any]) -> str:
-    content = _string(frame, "content")
+    content = "" if frame.get("content") is None and frame.get("attachments") else _string(frame, "content")
     if not content.strip() and not frame.get("attachments"):
         raise InvalidMessage("content", "must not be empty")
     if (length := len(content.encode())) > CONTENT_LIMIT_BYTES:
@@ -243,18 +237,19 @@ def _attachment(named: Any) -> Attachment:
 
 
 def _offset(frame: dict[str, Any]) -> int:
-    if "offset" not in frame:
+    offset = frame.get("offset")
+    if offset is None:
         raise InvalidMessage("offset", "is missing")
-    offset = frame["offset"]
     if not isinstance(offset, int) or isinstance(offset, bool) or not 0 <= offset <= OFFSET_LIMIT:
         raise InvalidMessage("offset", f"must be a whole number from 0 to {OFFSET_LIMIT}")
     return offset
 
 
-def _agent(value: Any, field_name: str = "agent") -> str:
-    if value not in AGENTS:
-        raise InvalidMessage(field_name, f"must be one of {', '.join(AGENTS)}")
-    return str(value)
+def _agent(frame: dict[str, Any], name: str, default: str) -> str:
+    value = frame.get(name)
+    if value not in (*AGENTS, None, ""):
+        raise InvalidMessage(name, f"must be one of {', '.join(AGENTS)}")
+    return str(value or default)
 
 
 # --- out --------------------------------------------------------------------------------------------------------
@@ -329,10 +324,10 @@ def user(origin: Origin, message_id: str, content: str, attachments: Sequence[At
     fields: dict[str, Any] = {"id": message_id, **origin.fields()}
     if attachments:
         fields["attachments"] = [described(attachment) for attachment in attachments]
-    beginning = fitting(content, _room_bytes(Outbound("user", "", {**fields, "truncated": True})))
-    if len(beginning) < len(content):
+    shown = beginning(content, len(fitting(content, _room_bytes(Outbound("user", "", {**fields, "truncated": True})))))
+    if len(shown) < len(content):
         fields["truncated"] = True
-    return Outbound("user", beginning, fields)
+    return Outbound("user", shown, fields)
 
 
 def described(attachment: Attachment) -> dict[str, Any]:
@@ -383,11 +378,6 @@ def error(problem: Told, *, message_id: str | None = None, origin: Origin | None
 def resumed(origin: Origin, message_id: str, offset: int) -> Outbound:
     """The text from `offset` on follows, of the reply to the message of that id."""
     return Outbound("resumed", "", {"id": message_id, "offset": offset, **origin.fields()})
-
-
-def pong() -> Outbound:
-    """The answer to ``ping``."""
-    return Outbound("pong")
 
 
 def claimed_id(body: str | None) -> str | None:

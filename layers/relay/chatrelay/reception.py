@@ -16,7 +16,6 @@ from chatrelay.protocol import (
     Hello,
     Inbound,
     Outbound,
-    Ping,
     Question,
     Resume,
     Send,
@@ -26,8 +25,10 @@ from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.conversations import Conversations
 from chatrelay.store.keys import Keys
 from chatrelay.store.place import Place
+from chatrelay.text import pasted
 
 KEY_LIMIT = 256
+WRONG_FIRST_FRAME = protocol.error(Unauthorized("The first frame must be the API key."))
 
 
 @dataclass(frozen=True)
@@ -169,21 +170,24 @@ class Reception:
                 self._resumption.acknowledge(user, connection.device, asked)
             case Configuration():
                 self._greet(connection, user)
-            case Ping():
-                self._post(connection.id, protocol.pong())
 
     def _first_frame(self, connection: Connection, frame: Frame) -> None:
-        """Authenticates a pending connection by its key, which is the whole frame."""
-        if frame.body.lstrip().startswith("{"):
-            raise Unauthorized("The first frame must be the API key.")
-        user = self._keys.user_of(frame.body) if len(frame.body) <= KEY_LIMIT else None
+        """Authenticates a pending connection by its key, which is the whole frame. Anything else closes it."""
+        key = pasted(frame.body)
+        is_json = key.startswith("{")
+        user = self._keys.user_of(key) if not is_json and len(key) <= KEY_LIMIT else None
         if user is None:
-            self._gateway.deliver(connection.id, protocol.INVALID_API_KEY.encode())
-            self._gateway.close(connection.id)
+            self._turn_away(connection, _encoded(WRONG_FIRST_FRAME) if is_json else protocol.INVALID_API_KEY.encode())
             return
         self._connections.authenticate(connection, user)
         self._gateway.deliver(connection.id, protocol.AUTHENTICATED.encode())
         self._greet(connection, user)
+
+    def _turn_away(self, connection: Connection, answer: bytes) -> None:
+        """One answer, however many wrong frames came at once."""
+        if self._connections.close(connection.id):
+            self._gateway.deliver(connection.id, answer)
+            self._gateway.close(connection.id)
 
     def _greet(self, connection: Connection, user: str, conversation: str | None = None) -> None:
         active = conversation and self._resumption.active(Place(user, conversation))
@@ -191,9 +195,18 @@ class Reception:
         self._post(connection.id, ready)
 
     def _post(self, connection_id: str, frame: Outbound) -> None:
-        self._gateway.deliver(connection_id, frame.encode(datetime.now(UTC)))
+        self._gateway.deliver(connection_id, _encoded(frame))
+
+
+def _encoded(frame: Outbound) -> bytes:
+    return frame.encode(datetime.now(UTC))
 
 
 def _parse(connection: Connection, frame: Frame) -> Inbound:
-    message_id = f"{frame.connection_id}{frame.message_id}"
-    return protocol.parse(frame.body, dialect=connection.dialect, agent=connection.agent, message_id=message_id)
+    return protocol.parse(
+        frame.body,
+        dialect=connection.dialect,
+        agent=connection.agent,
+        message_id=f"{frame.connection_id}{frame.message_id}",
+        own_conversation=frame.connection_id,
+    )

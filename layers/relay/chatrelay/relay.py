@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from chatrelay import endings, protocol
-from chatrelay.agents import Agent, plain
+from chatrelay.agents import Agent, plain, refusals
 from chatrelay.audience import Audience
 from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING, Cursor
 from chatrelay.errors import (
@@ -20,15 +20,18 @@ from chatrelay.errors import (
     NoSuchAgent,
     NotDelivered,
     PostError,
+    Reason,
     Refused,
     ReplyError,
+    Said,
+    SettingError,
     Superseded,
     Unavailable,
     Upstream,
 )
 from chatrelay.files import Files
 from chatrelay.gateway import CONCURRENT_POSTS, Gateway
-from chatrelay.history import Turn
+from chatrelay.history import Amended, Turn
 from chatrelay.protocol import Dialect, Outbound
 from chatrelay.reception import Message
 from chatrelay.reply import Aside, Ending, Reply, Status
@@ -38,6 +41,7 @@ from chatrelay.store.conversations import Accepted, Conversations
 from chatrelay.store.leases import EXPIRES_S, HEARTBEAT_S, Leases, Signals
 from chatrelay.store.place import Place
 from chatrelay.store.replies import Replies, Whereabouts
+from chatrelay.telemetry import Telemetry
 from chatrelay.workers import Bell, Workers
 
 PACING = {Dialect.RELAY: RELAY_PACING, Dialect.BUILDEROS: BUILDEROS_PACING}
@@ -109,11 +113,12 @@ class Relay:
         gateway: Gateway,
         workers: Workers,
         bell: Bell,
+        telemetry: Telemetry,
         files: Callable[[], Files],
-        agents: Mapping[str, Agent],
-        history_tokens: int,
+        agents: Mapping[str, Callable[[], Agent]],
     ) -> None:
-        # The client of S3 is built for the first file: most messages have none.
+        # The client of S3 is built for the first file: most messages have none. An agent is built for its first
+        # message: one that is not set up right takes no other down.
         # Threads of their own, so that posts that hang cannot keep a heartbeat waiting.
         self._posting = ThreadPoolExecutor(CONCURRENT_POSTS, "post")
         self._connections = connections
@@ -124,9 +129,9 @@ class Relay:
         self._gateway = gateway
         self._workers = workers
         self._bell = bell
+        self._telemetry = telemetry
         self._files = files
         self._agents = agents
-        self._history_tokens = history_tokens
 
     async def answer(self, message: Message, shift: Shift) -> AsyncIterator[Outcome]:
         """Accepts `message` and writes its reply, or whatever comes before it and after it in the conversation.
@@ -156,15 +161,19 @@ class Relay:
         async for outcome in self.go_on(accepted.place, shift):
             yield outcome
 
-    async def go_on(self, place: Place, shift: Shift) -> AsyncIterator[Outcome]:
-        """Writes the replies to the messages that wait in a conversation, one by one. Raises ``Superseded``."""
-        while (accepted := await asyncio.to_thread(self._next, place, shift)) is not None:
+    async def go_on(self, place: Place, shift: Shift, *, is_fresh: bool = False) -> AsyncIterator[Outcome]:
+        """Writes the replies to the messages that wait in a conversation, one by one. Raises ``Superseded``.
+
+        A worker that `is_fresh`, called for just this, takes the first one however little time it has.
+        """
+        while (accepted := await asyncio.to_thread(self._next, place, shift, is_fresh=is_fresh)) is not None:
+            is_fresh = False
             yield await self._write_reply(accepted, shift)
 
-    def _next(self, place: Place, shift: Shift) -> Accepted | None:
+    def _next(self, place: Place, shift: Shift, *, is_fresh: bool) -> Accepted | None:
         """The message whose turn it is. None if none waits, another worker has it, or a new one should."""
         self._resumption.bury(place)
-        if shift.left_s > FRESH_WORKER_S:
+        if is_fresh or shift.left_s > FRESH_WORKER_S:
             return self._conversations.take_next(place, shift.worker)
         self._resumption.settle(place)
         return None
@@ -224,9 +233,12 @@ class Relay:
         return {viewer.connection_id for viewer in viewers if viewer.dialect is Dialect.BUILDEROS}
 
     async def _forget_gone(self, audience: Audience, accepted: Accepted) -> None:
+        """Whoever is said to be gone and is not hears a close, and connects again."""
         for connection_id, outbox in audience.outboxes.items():
             if outbox.closed:
                 await asyncio.to_thread(self._connections.gone, accepted.place, connection_id)
+                with suppress(PostError):
+                    await asyncio.to_thread(self._gateway.close, connection_id)
 
     async def _post(self, connection_id: str, frame: bytes) -> None:
         await asyncio.get_running_loop().run_in_executor(self._posting, self._gateway.post, connection_id, frame)
@@ -254,27 +266,32 @@ class Relay:
                 stop.result()
                 return endings.cancel(accepted.origin, reply)
             if not copying.done():
-                return endings.break_off(accepted.origin, reply, Interrupted("The answer took longer than it may."))
+                out_of_time = Interrupted("The answer took longer than it may.", reason=Reason.TIME)
+                return self._break_off(accepted, reply, out_of_time)
             return endings.complete(accepted.origin, reply, copying.result())
         except ReplyError as problem:
-            return endings.break_off(accepted.origin, reply, problem)
+            return self._break_off(accepted, reply, problem)
         finally:
             copying.cancel()
             await asyncio.gather(copying, return_exceptions=True)
 
+    def _break_off(self, accepted: Accepted, reply: Reply, problem: ReplyError) -> Outbound:
+        self._telemetry.reply_failed(reply.id, problem)
+        return endings.break_off(accepted.origin, reply, problem)
+
     async def _copy(self, accepted: Accepted, reply: Reply, audience: Audience) -> Ending:
-        agent = self._agents.get(accepted.send.agent)
-        if agent is None:  # this deployment has lost the agent since it was accepted
-            raise Refused(str(NoSuchAgent(accepted.send.agent)))
+        agent = self._agent(accepted.send.agent)
         turns: Sequence[Turn]
-        turns = await asyncio.to_thread(self._conversations.history, accepted, self._history_tokens)
+        turns = await asyncio.to_thread(self._conversations.history, accepted, agent.room.tokens)
         if any(turn.attachments for turn in turns):
-            turns = await asyncio.to_thread(self._files().load, accepted.place.user, turns)
+            turns = await asyncio.to_thread(self._files().load, accepted.place.user, turns, agent.room)
         async with aclosing(agent.answer(accepted.place.session, turns)) as events:
             async for event in events:
                 if isinstance(event, Ending):
                     return event
-                if isinstance(event, Aside):
+                if isinstance(event, Amended):
+                    await self._amend(accepted, event)
+                elif isinstance(event, Aside):
                     audience.tell(event)
                 else:
                     reply.append(event[: LONGEST - len(reply.text)])
@@ -282,6 +299,20 @@ class Relay:
                     if len(reply.text) == LONGEST:
                         return plain.ending(reply.text, plain.End("max_tokens", "", {}))
         raise Upstream("The model's answer has no end.")
+
+    def _agent(self, name: str) -> Agent:
+        """Raises ``Refused`` if this deployment has lost the agent since a message was accepted, ``Denied``."""
+        if name not in self._agents:
+            raise Refused(str(NoSuchAgent(name)))
+        try:
+            return self._agents[name]()
+        except SettingError as problem:
+            said = Said(type=type(problem).__name__, sentence=str(problem))
+            raise refusals.denied(name.capitalize(), Reason.SETTINGS, said) from problem
+
+    async def _amend(self, accepted: Accepted, amended: Amended) -> None:
+        with suppress(Unavailable):  # then the next message is asked for as this one was
+            await asyncio.to_thread(self._conversations.amend, accepted.place, amended)
 
     @asynccontextmanager
     async def _listening(

@@ -1,5 +1,6 @@
 """Takes up a reply again that a client has lost sight of, stops one, and buries one whose worker is dead."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -10,19 +11,23 @@ from chatrelay import endings, protocol
 from chatrelay.coalesce import Cursor
 from chatrelay.errors import Conflict, Forbidden, Interrupted, PostError, Superseded, Unavailable
 from chatrelay.gateway import CONCURRENT_POSTS, Gateway
-from chatrelay.protocol import Acknowledge, Cancel, Outbound, Resume
+from chatrelay.protocol import Acknowledge, Cancel, Origin, Outbound, Resume
 from chatrelay.reply import Reply
 from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.conversations import Conversations, StoredReply
 from chatrelay.store.leases import Lease, Leases
 from chatrelay.store.place import Place
 from chatrelay.store.replies import Replies, Whereabouts
+from chatrelay.telemetry import Telemetry
 from chatrelay.workers import Bell, Workers
 
 CANCEL_TRIES = 5
 TELL_S = 3.0
 """How long a farewell to all is waited for. Who cannot be reached by then has to ask again."""
 DIED = "The answer broke off. Send the message again."
+NOBODY = "Nobody could answer this. Send the message again later."
+PAUSES_S = (1.0, 2.0, 4.0, 8.0)
+"""Before each call after the first that has failed. Lambda stops functions that call each other 16 times in a row."""
 
 
 class Resumption:
@@ -37,7 +42,11 @@ class Resumption:
         gateway: Gateway,
         workers: Workers,
         bell: Bell,
+        telemetry: Telemetry,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._telemetry = telemetry
+        self._pause = pause
         self._connections = connections
         self._conversations = conversations
         self._leases = leases
@@ -91,24 +100,48 @@ class Resumption:
 
     # --- after deaths ---
 
-    def settle(self, place: Place, dead_worker: str | None = None) -> Lease:
+    def settle(self, place: Place, dead_worker: str | None = None, attempt: int = 0) -> Lease:
         """The conversation's lease, after the dead are buried and somebody is called for those who wait.
 
         A writer counts as dead after a long silence; at once if it is the invocation `dead_worker`. Raises
-        ``Unavailable``: nobody could be called, and whoever looks next will call again.
+        ``Unavailable``: nobody could be called, and whoever looks next will call again. `attempt` counts the calls in a
+        row that have failed.
         """
         with self._burying(place, dead_worker) as lease:
             if lease.queued and lease.writer is None:
-                self._workers.go_on(place)
+                self._workers.go_on(place, attempt)
         return lease
 
-    def bury(self, place: Place) -> None:
+    def after_failure(self, place: Place, worker: str, attempt: int) -> None:
+        """The invocation `worker` has failed, after `attempt` calls in a row that had failed: another one is called.
+
+        Later each time, and not for ever: then those who wait are told that nobody answers. Raises ``Unavailable``.
+        """
+        if attempt == 0:
+            self.settle(place, worker, 1)
+            return
+        self.bury(place, worker)
+        if attempt > len(PAUSES_S):
+            self._give_up(place)
+            return
+        self._pause(PAUSES_S[attempt - 1])
+        self.settle(place, attempt=attempt + 1)
+
+    def bury(self, place: Place, dead_worker: str | None = None) -> None:
         """Ends the conversation's reply with what its worker has left, if that is dead.
 
         A burial that breaks off is repeated by the next one who looks.
         """
-        with self._burying(place):
+        with self._burying(place, dead_worker):
             pass
+
+    def _give_up(self, place: Place) -> None:
+        """All that wait are ended, as long as nobody has come to answer them."""
+        for where in self._conversations.waiting(place):
+            problem = Interrupted(NOBODY)
+            if not self._withdraw(where, partial(endings.break_off, problem=problem)):
+                return
+            self._telemetry.reply_failed(where.reply, problem)
 
     @contextmanager
     def _burying(self, place: Place, dead_worker: str | None = None) -> Iterator[Lease]:
@@ -158,19 +191,22 @@ class Resumption:
         stored = self._conversations.stored(where)
         if stored is None or stored.last is not None:
             return False
-        reply = Reply(where.reply)
+        reply, problem = Reply(where.reply), Interrupted(DIED)
         reply.append(self._replies.journaled(where.reply))
-        died = partial(endings.break_off, problem=Interrupted(DIED))
+        died = partial(endings.break_off, problem=problem)
         last = (endings.cancel if cancelled else died)(stored.origin, reply)
-        return self._conversations.interrupt(where, reply, last)
+        interrupted = self._conversations.interrupt(where, reply, last)
+        if interrupted and not cancelled:
+            self._telemetry.reply_failed(where.reply, problem)
+        return interrupted
 
-    def _withdraw(self, where: Whereabouts) -> bool:
+    def _withdraw(self, where: Whereabouts, end: Callable[[Origin, Reply], Outbound] = endings.cancel) -> bool:
         """A reply that waits is ended. False if its turn has come meanwhile."""
         stored = self._conversations.stored(where)
         if stored is None or stored.origin.reply != where.reply or not stored.waits:
             return True
         reply = Reply(where.reply)
-        last = endings.cancel(stored.origin, reply)
+        last = end(stored.origin, reply)
         withdrawn = self._conversations.withdraw(where, reply, last)
         if withdrawn:
             self._tell_all(where.place, stored, last, {})

@@ -1,9 +1,16 @@
 """The environment of a function, read once and typed."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chatrelay.errors import SettingError
+from chatrelay.text import pasted
+
+WHOLE = re.compile(r"[0-9]{1,9}")
+PORT = "6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5]?[0-9]{1,4}"
+URL = re.compile(rf"https?://[A-Za-z0-9_-]{{1,63}}(\.[A-Za-z0-9_-]{{1,63}})*(:({PORT}))?(/[A-Za-z0-9._~/-]*)?")
+"""Of a service: a name or an IPv4 address, without a query and without credentials. template.yaml has the same."""
 
 
 class Environment:
@@ -13,25 +20,27 @@ class Environment:
         self._variables = variables
 
     def text(self, name: str) -> str:
-        """The variable, which may be empty but must be there."""
+        """The variable, which may be empty but must be there, as ``pasted``."""
         try:
-            return self._variables[name]
+            return pasted(self._variables[name])
         except KeyError:
             raise SettingError(f"the environment variable {name} is missing") from None
 
-    def number(self, name: str) -> int:
-        """The variable as a positive whole number."""
+    def number(self, name: str, least: int = 1) -> int:
+        """The variable as a whole number that is not below `least`."""
         text = self.text(name)
-        if not text.isdecimal() or int(text) == 0:
-            raise SettingError(f"the environment variable {name} must be a positive whole number, is {text!r}")
+        if not WHOLE.fullmatch(text) or int(text) < least:
+            raise SettingError(f"the environment variable {name} must be a whole number from {least} on, is {text!r}")
         return int(text)
 
-    def count(self, name: str) -> int:
-        """The variable as a whole number, which may be zero."""
+    def url(self, name: str) -> str:
+        """The variable as the address of a service."""
         text = self.text(name)
-        if not text.isdecimal():
-            raise SettingError(f"the environment variable {name} must be a whole number, is {text!r}")
-        return int(text)
+        if not URL.fullmatch(text):
+            raise SettingError(
+                f"the environment variable {name} must be an address that begins with https://, is {text!r}"
+            )
+        return text
 
     def flag(self, name: str) -> bool:
         """The variable as ``true`` or ``false``."""
@@ -42,7 +51,7 @@ class Environment:
 
     def names(self, name: str) -> frozenset[str]:
         """The variable as a list with commas; empty if the variable is."""
-        return frozenset(part.strip() for part in self.text(name).split(",") if part.strip())
+        return frozenset(part for part in map(pasted, self.text(name).split(",")) if part)
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,8 @@ class Claude:
     """What a deployment chooses for Claude.
 
     `read_timeout_s` is the longest silence between two bytes of a stream; `fallback_model` answers when `model` is
-    overloaded, or is empty; `web_searches` is how often the model may search for one answer.
+    overloaded, or is empty; `web_searches` is how often the model may search for one answer; `prompt` names what it is
+    told before every conversation, or is empty.
     """
 
     bedrock: bool
@@ -73,7 +83,7 @@ class Claude:
     thinking: bool
     web_searches: int
     max_tokens: int
-    system: str
+    prompt: str
     read_timeout_s: int
     history_tokens: int
 
@@ -86,9 +96,9 @@ class Claude:
             model=environment.text("CLAUDE_MODEL"),
             fallback_model=environment.text("CLAUDE_FALLBACK_MODEL"),
             thinking=environment.flag("CLAUDE_THINKING"),
-            web_searches=environment.count("CLAUDE_WEB_SEARCHES"),
+            web_searches=environment.number("CLAUDE_WEB_SEARCHES", least=0),
             max_tokens=environment.number("CLAUDE_MAX_TOKENS"),
-            system=environment.text("CLAUDE_SYSTEM"),
+            prompt=environment.text("CLAUDE_PROMPT"),
             read_timeout_s=environment.number("CLAUDE_READ_TIMEOUT"),
             history_tokens=environment.number("CLAUDE_HISTORY_TOKENS"),
         )
@@ -136,7 +146,7 @@ class BridgeHub:
     def read(cls, environment: Environment) -> "BridgeHub":
         """From ``BRIDGEHUB_URL``, ``BRIDGEHUB_SECRET`` and ``BRIDGEHUB_WORKING_DIRECTORY``."""
         return cls(
-            base_url=environment.text("BRIDGEHUB_URL"),
+            base_url=environment.url("BRIDGEHUB_URL"),
             secret=environment.text("BRIDGEHUB_SECRET"),
             working_directory=environment.text("BRIDGEHUB_WORKING_DIRECTORY"),
         )
@@ -144,23 +154,26 @@ class BridgeHub:
 
 @dataclass(frozen=True)
 class OpenAI:
-    """What a deployment without BridgeHub chooses for Codex. `base_url` ends in ``/v1``, as for OpenAI's own SDKs."""
+    """What a deployment without BridgeHub chooses for Codex.
+
+    `base_url` ends in ``/v1``, as for OpenAI's own SDKs; `prompt` as for ``Claude``.
+    """
 
     base_url: str
     secret: str
     model: str
     max_tokens: int
-    system: str
+    prompt: str
     read_timeout_s: int
 
     @classmethod
     def read(cls, environment: Environment) -> "OpenAI":
         """From ``OPENAI_BASE_URL``, ``OPENAI_SECRET``, ``CODEX_MODEL`` and so on."""
         return cls(
-            base_url=environment.text("OPENAI_BASE_URL"),
+            base_url=environment.url("OPENAI_BASE_URL"),
             secret=environment.text("OPENAI_SECRET"),
             model=environment.text("CODEX_MODEL"),
             max_tokens=environment.number("CODEX_MAX_TOKENS"),
-            system=environment.text("CODEX_SYSTEM"),
+            prompt=environment.text("CODEX_PROMPT"),
             read_timeout_s=environment.number("CODEX_READ_TIMEOUT"),
         )

@@ -4,7 +4,10 @@ UTF-16 is what ``String.length`` in JavaScript and Kotlin and ``utf16.count`` in
 """
 
 import json
+from itertools import takewhile
 
+FURTHER = 64
+"""How many characters behind a cut say what it cuts: no emoji has more."""
 HIGH_SURROGATES = ("\ud800", "\udbff")
 
 
@@ -38,9 +41,27 @@ def fitting(text: str, limit_bytes: int) -> str:
     return text[:shortest]
 
 
+def pasted(text: str) -> str:
+    """`text` without what copying, a terminal or an editor leaves around it: white space and a byte order mark.
+
+    For keys, lists and names that people paste: none of them begins or ends with any.
+    """
+    return text.strip().strip("\ufeff").strip()
+
+
 def whole(text: str) -> str:
     """`text` with every surrogate pair joined, and U+FFFD for a half that is alone."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def beginning(text: str, length: int) -> str:
+    """The first `length` characters of `text`, without one that this would cut: a grapheme cluster of UAX #29."""
+    if len(text) <= length:
+        return text
+    import regex  # takes a while, and most texts are short
+
+    ends = (found.end() for found in regex.finditer(r"\X", text[: length + FURTHER]))
+    return text[: max(takewhile(lambda end: end <= length, ends), default=length)]
 
 
 class SurrogateJoiner:

@@ -1,8 +1,11 @@
 """The only place that builds clients: each on first use, once for an execution environment."""
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from aws_lambda_powertools import Logger
 
 from chatrelay.files import Files
 from chatrelay.gateway import Gateway
@@ -21,16 +24,22 @@ from chatrelay.store.leases import Leases
 from chatrelay.store.pushes import Pushes
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import Table
+from chatrelay.telemetry import Telemetry
 from chatrelay.workers import Bell, Workers
 
 if TYPE_CHECKING:
     from chatrelay.agents import Agent
     from chatrelay.notifier import Notifier
+    from chatrelay.parameters import Prompt
     from chatrelay.relay import Relay
 
 
 class Wiring:
     """What a function is made of. Building one reads and opens nothing."""
+
+    @cached_property
+    def telemetry(self) -> Telemetry:
+        return Telemetry(Logger())
 
     @cached_property
     def environment(self) -> Environment:
@@ -56,6 +65,11 @@ class Wiring:
     def archive(self) -> Archive:
         return Archive(self._table, self.leases, self.replies)
 
+    @property
+    def websocket_url(self) -> str:
+        """Where clients connect: both of API Gateway's addresses for one stage differ in nothing but the scheme."""
+        return "ws" + self.environment.text("MANAGEMENT_ENDPOINT").removeprefix("http")
+
     @cached_property
     def gateway(self) -> Gateway:
         return Gateway.connect(self.environment.text("MANAGEMENT_ENDPOINT"))
@@ -67,7 +81,14 @@ class Wiring:
     @cached_property
     def resumption(self) -> Resumption:
         return Resumption(
-            self.connections, self.conversations, self.leases, self.replies, self.gateway, self.workers, self.bell
+            self.connections,
+            self.conversations,
+            self.leases,
+            self.replies,
+            self.gateway,
+            self.workers,
+            self.bell,
+            self.telemetry,
         )
 
     @cached_property
@@ -89,18 +110,9 @@ class Wiring:
 
     @cached_property
     def relay(self) -> "Relay":
-        # The SDK takes a second to import: only the function that talks to a model may pay for it.
-        from chatrelay.agents import claude
         from chatrelay.relay import Relay
-        from chatrelay.secret import Secret
 
-        settings = Claude.read(self.environment)
-        agents: dict[str, Agent] = {
-            "claude": claude.Claude(claude.bedrock(settings.read_timeout_s), None, settings)
-            if settings.bedrock
-            else claude.Claude(claude.client(settings.read_timeout_s), Secret(settings.secret), settings),
-            **self._codex(),
-        }
+        made: dict[str, Callable[[], Agent]] = {"claude": lambda: self._claude, "codex": lambda: self._codex}
         return Relay(
             self.connections,
             self.conversations,
@@ -110,27 +122,42 @@ class Wiring:
             self.gateway,
             self.workers,
             self.bell,
+            self.telemetry,
             lambda: self.files,
-            agents,
-            settings.history_tokens,
+            {name: made[name] for name in self.agents},
         )
 
-    def _codex(self) -> "dict[str, Agent]":
-        """The agent ``codex``, if this deployment has one."""
-        from chatrelay.secret import Secret
+    @cached_property
+    def _claude(self) -> "Agent":
+        # The SDK takes a second to import: only the function that talks to a model may pay for it.
+        from chatrelay.agents import claude
+        from chatrelay.agents.mending import Mending
+        from chatrelay.parameters import Key
 
-        match self.environment.text("CODEX_BACKEND"):
-            case "bridgehub":
-                from chatrelay.agents import codex
+        settings = Claude.read(self.environment)
+        client = (claude.bedrock if settings.bedrock else claude.client)(settings.read_timeout_s)
+        key = None if settings.bedrock else Key(settings.secret)
+        return Mending(claude.Claude(client, key, self._prompt(settings.prompt), settings))
 
-                hub = BridgeHub.read(self.environment)
-                return {"codex": codex.Codex(codex.client(hub.base_url), Secret(hub.secret), hub)}
-            case "openai":
-                from chatrelay.agents import openai
+    @cached_property
+    def _codex(self) -> "Agent":
+        from chatrelay.agents import codex, openai
+        from chatrelay.agents.mending import Mending
+        from chatrelay.parameters import Key
 
-                at = OpenAI.read(self.environment)
-                return {"codex": openai.OpenAI(openai.client(at.base_url, at.read_timeout_s), Secret(at.secret), at)}
-        return {}
+        if self.environment.text("CODEX_BACKEND") == "openai":
+            at = OpenAI.read(self.environment)
+            client = openai.client(at.base_url, at.read_timeout_s)
+            agent: Agent = openai.OpenAI(client, Key(at.secret), self._prompt(at.prompt), at)
+        else:
+            hub = BridgeHub.read(self.environment)
+            agent = codex.Codex(codex.client(hub.base_url), Key(hub.secret), hub)
+        return Mending(agent, reads_text_only=True)
+
+    def _prompt(self, name: str) -> "Prompt | None":
+        from chatrelay.parameters import Prompt
+
+        return Prompt(name) if name else None
 
     @cached_property
     def workers(self) -> Workers:
@@ -147,10 +174,10 @@ class Wiring:
     @cached_property
     def notifier(self) -> "Notifier":
         from chatrelay.notifier import Notifier
+        from chatrelay.parameters import Secret
         from chatrelay.push.apns import Account, Apns
         from chatrelay.push.fcm import Fcm
         from chatrelay.push.line import Line
-        from chatrelay.secret import Secret
 
         settings = Push.read(self.environment)
         line = Line()

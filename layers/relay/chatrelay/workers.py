@@ -43,9 +43,16 @@ class Workers(Invoked):
         """A cold start begins now, not at the first message. Raises ``Unavailable``."""
         self._invoke({"warm": True})
 
-    def go_on(self, place: Place) -> None:
-        """Somebody answers what waits in the conversation. One too many does no harm. Raises ``Unavailable``."""
-        self._invoke({"continue": {"user": place.user, "conversation": place.conversation}})
+    def go_on(self, place: Place, attempt: int = 0) -> None:
+        """Somebody answers what waits in the conversation. One too many does no harm. Raises ``Unavailable``.
+
+        `attempt` counts the calls in a row that have failed before this one.
+        """
+        self._invoke({"continue": {"user": place.user, "conversation": place.conversation}, "attempt": attempt})
+
+    def hand_on(self, event: dict[str, Any]) -> None:
+        """The message in API Gateway's `event` is answered. Raises ``Unavailable``."""
+        self._invoke(event)
 
 
 class Bell(Invoked):

@@ -3,26 +3,31 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
-from chatrelay.history import Turn
+from chatrelay.history import Amended, Room, Turn
 from chatrelay.reply import Aside, Ending
 
 
 class Agent(Protocol):
     """Answers conversations."""
 
-    def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending]:
+    @property
+    def room(self) -> Room:
+        """How much of a conversation one request to the model may have."""
+        ...
+
+    def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending | Amended]:
         """The answer to the last of `turns`: texts and asides as they are written, then one ``Ending``.
 
         `conversation` is its name, for a model that remembers conversations by itself. Neither text nor aside ever
-        splits a surrogate pair. Raises ``ReplyError`` when the answer breaks off; the texts until then stand.
-        Cancelling the iteration stops the model at once.
+        splits a surrogate pair. Raises ``ReplyError`` when the answer breaks off; the texts until then stand. Only
+        ``Mending`` gives ``Amended``. Cancelling the iteration stops the model at once.
         """
         ...
 
 
-class SecretKey(Protocol):
-    """Where the API key of a model's service is kept."""
+class KeptText(Protocol):
+    """Where an operator keeps a text for an agent: the key of its service, what it is told before conversations."""
 
     async def __call__(self, *, renew: bool = False) -> str:
-        """The key; `renew` reads it anew, because the last one was refused."""
+        """The text; `renew` reads it anew, because the last one was refused. Raises ``ReplyError``."""
         ...

@@ -6,9 +6,10 @@ from typing import Any
 
 import httpx
 
-from chatrelay.agents import SecretKey
+from chatrelay.agents import KeptText
 
 CONNECT_S = 5.0
+UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout)
 IDLE_S = 5.0
 """A function is frozen between two events: the other side may have closed a connection that was idle for longer."""
 
@@ -21,7 +22,7 @@ def client(base_url: str, read_timeout_s: float) -> httpx.AsyncClient:
 
 @asynccontextmanager
 async def posted(
-    client: httpx.AsyncClient, secret_key: SecretKey, path: str, body: dict[str, Any]
+    client: httpx.AsyncClient, secret_key: KeptText, path: str, body: dict[str, Any]
 ) -> AsyncIterator[httpx.Response]:
     """The answer, whatever its status, of which nothing is read yet. Leaving the block closes the connection at once.
 

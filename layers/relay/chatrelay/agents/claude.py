@@ -1,50 +1,47 @@
 """Claude, over Anthropic's Messages API, at Anthropic or at Amazon Bedrock.
 
-Grammar of a stream: https://docs.claude.com/en/docs/build-with-claude/streaming. A stream that ends without
-``message_stop`` raises nothing in the SDK, and an error in mid-stream arrives as a status error with status 200: both
-are told apart here, at one line each.
+The SDK signs, retries, and takes apart what both services send; its events are used raw, see ``Accumulator``. A stream
+that ends without ``message_stop`` raises nothing in the SDK, and an error in mid-stream arrives as a status error with
+status 200: both are told apart here, at one line each.
 """
 
-import json
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any
 
 import anthropic
 import httpx2
-from anthropic import AsyncAnthropic, AsyncAnthropicBedrock, omit
-from anthropic.lib.streaming import AsyncMessageStream, ParsedMessageStreamEvent
-from anthropic.types import Message
+from anthropic import AsyncAnthropic, AsyncAnthropicBedrock, AsyncStream
 from botocore.eventstream import ParserError
 from botocore.exceptions import BotoCoreError
 
-from chatrelay.agents import SecretKey
+from chatrelay.agents import KeptText, refusals, requests
+from chatrelay.agents.accumulator import USAGE, Accumulator
+from chatrelay.agents.refusals import ANTHROPIC, Refusal
 from chatrelay.agents.retry_after import retry_after_s
-from chatrelay.errors import Overloaded, Refused, ReplyError, Upstream
-from chatrelay.history import Turn, messages
+from chatrelay.attachments import FileRoom
+from chatrelay.errors import Overloaded, Reason, Refused, Upstream
+from chatrelay.history import Room, Turn
 from chatrelay.reply import Aside, Ending
 from chatrelay.settings import Claude as Settings
-from chatrelay.text import SurrogateJoiner, whole
+from chatrelay.text import SurrogateJoiner
 
 LONGEST_WAIT_S = 5.0
 """A person who waits is told of a longer `retry-after` than this instead of waiting for it."""
 CONTINUATIONS = 5
 """How often a paused turn is taken up again before its answer ends as it is."""
 
-OUT_OF_GRAMMAR = (ValueError, LookupError, AttributeError, AssertionError)
-"""What the SDK (measured: 2.12) raises for a stream that breaks its own grammar: no JSON, no such block, no usage."""
+OUT_OF_GRAMMAR = (ValueError, LookupError, AttributeError, AssertionError, TypeError, RecursionError)
+"""What the SDK (measured: 2.12) and ``Accumulator`` raise for a stream that breaks its own grammar."""
 
-BROKEN = (anthropic.APIError, httpx2.HTTPError, BotoCoreError, ParserError)
+BROKEN = (anthropic.AnthropicError, httpx2.HTTPError, BotoCoreError, ParserError)
 """A stream or a connection that failed. The last two: no credentials for Bedrock, no event stream of AWS's."""
 
-BUSY = ("overloaded_error", "rate_limit_error", "throttlingException", "serviceUnavailableException")
-"""Types of errors; the last two are Bedrock's, in mid-stream."""
-
-CACHED = {"type": "ephemeral"}
 WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+BEDROCK_FILES = FileRoom(pdfs_count=True, size=14 * 1024 * 1024)
+"""Bedrock takes 20 MB of request, in base64."""
 
-USAGE = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def client(read_timeout_s: float) -> AsyncAnthropic:
@@ -62,7 +59,7 @@ def _timeout(read_timeout_s: float) -> httpx2.Timeout:
 
 
 def _transport() -> httpx2.AsyncClient:
-    return anthropic.DefaultAsyncHttpxClient(event_hooks={"response": [_no_long_waits]})
+    return anthropic.DefaultAsyncHttpxClient(event_hooks={"response": [_no_long_waits, _no_mark]})
 
 
 async def _no_long_waits(response: httpx2.Response) -> None:
@@ -76,15 +73,52 @@ async def _no_long_waits(response: httpx2.Response) -> None:
         response.headers["x-should-retry"] = "false"
 
 
+async def _no_mark(response: httpx2.Response) -> None:
+    """A byte order mark may stand at the beginning of an event stream (WHATWG HTML 9.2.6), and the SDK reads on."""
+    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - of an asynchronous client
+    response.stream = _WithoutMark(response.stream)
+
+
+class _WithoutMark(httpx2.AsyncByteStream):
+    """`stream` without the byte order mark at its beginning."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        beginning: bytes | None = b""
+        async for chunk in self._stream:
+            if beginning is None:
+                yield chunk
+            elif not BYTE_ORDER_MARK.startswith(beginning := beginning + chunk):
+                yield beginning.removeprefix(BYTE_ORDER_MARK)
+                beginning = None
+        if beginning:
+            yield beginning
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
 class Claude:
     """The agent ``claude``. Without a `secret_key` the client knows by itself how to sign its requests."""
 
     def __init__(
-        self, client: AsyncAnthropic | AsyncAnthropicBedrock, secret_key: SecretKey | None, settings: Settings
+        self,
+        client: AsyncAnthropic | AsyncAnthropicBedrock,
+        secret_key: KeptText | None,
+        prompt: KeptText | None,
+        settings: Settings,
     ) -> None:
         self._client = client
         self._secret_key = secret_key
+        self._prompt = prompt
         self._settings = settings
+        self._is_bedrock = isinstance(client, AsyncAnthropicBedrock)
+
+    @property
+    def room(self) -> Room:
+        return Room(self._settings.history_tokens, BEDROCK_FILES if self._is_bedrock else FileRoom())
 
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending]:  # noqa: ARG002
         """See ``Agent``. If the model is overloaded before its first text, the fallback model answers instead."""
@@ -104,160 +138,92 @@ class Claude:
 
     async def _answer(self, model: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending]:
         """The answer of `model`. A turn that it pauses is taken up again, and is one answer all the same."""
-        asked = messages(turns)
-        telling = _Telling()
-        parts: list[Message] = []
-        with _failures_as_ours(has_files=bool(turns[-1].attachments)):
+        body = await self._body(model, turns)
+        texts, thoughts = SurrogateJoiner(), SurrogateJoiner()
+        parts: list[Accumulator] = []
+        with _failures_as_ours():
             while not parts or (parts[-1].stop_reason == "pause_turn" and len(parts) <= CONTINUATIONS):
-                stopped, stop_reason = False, None
-                async with await self._open(model, asked, _paused(parts)) as stream:
-                    async for event in stream:
-                        stopped = stopped or event.type == "message_stop"
-                        stop_reason = _stop_reason(event) or stop_reason
-                        if told := telling.feed(event):
-                            yield told
-                if not stopped:
-                    raise Upstream("The model's service cut its answer off.")
-                parts.append(stream.current_message_snapshot.model_copy(update={"stop_reason": stop_reason}))
-        if rest := telling.flush():
-            yield rest
-        yield _ending(parts)
+                asked = {**body, "messages": body["messages"] + requests.paused(_blocks(parts))}
+                part = Accumulator(texts, thoughts)
+                try:
+                    async with await self._open(asked) as stream:
+                        async for event in stream:
+                            if told := part.feed(event):
+                                yield told
+                except (anthropic.BadRequestError, anthropic.ContentTooLargeError):
+                    if not parts:
+                        raise
+                    break  # what the model has paused is not taken up: it ends as it is
+                if not part.stopped:
+                    raise Upstream("The model's service cut its answer off.", reason=Reason.CUT_OFF)
+                parts.append(part)
+            if rest := texts.flush():
+                yield rest
+            yield _ending(parts)
 
-    async def _open(
-        self, model: str, asked: list[dict[str, Any]], paused: list[dict[str, Any]]
-    ) -> AsyncMessageStream[None]:
+    async def _open(self, body: dict[str, Any]) -> AsyncStream[object]:
         """A stream that has begun. A key that is refused is read anew, once: it may have been rotated."""
         if self._secret_key is None or isinstance(self._client, AsyncAnthropicBedrock):
-            # Bedrock takes no mark for the cache on the request as a whole.
-            return await self._request(self._client, model, _marked(asked) + paused, {})
-        whole_request = {"cache_control": CACHED}
+            return await self._post(self._client, body)
         try:
-            client = self._client.with_options(api_key=await self._secret_key())
-            return await self._request(client, model, asked + paused, whole_request)
+            return await self._post(self._client.with_options(api_key=await self._secret_key()), body)
         except anthropic.AuthenticationError:
-            client = self._client.with_options(api_key=await self._secret_key(renew=True))
-            return await self._request(client, model, asked + paused, whole_request)
+            return await self._post(self._client.with_options(api_key=await self._secret_key(renew=True)), body)
 
-    async def _request(
-        self,
-        client: AsyncAnthropic | AsyncAnthropicBedrock,
-        model: str,
-        asked: list[dict[str, Any]],
-        options: dict[str, Any],
-    ) -> AsyncMessageStream[None]:
-        settings = self._settings
-        tools = [{**WEB_SEARCH, "max_uses": settings.web_searches}]
-        return await client.messages.stream(
-            model=model,
-            max_tokens=settings.max_tokens,
-            system=settings.system or omit,
-            messages=asked,  # type: ignore[arg-type]  # the SDK's typed dictionaries, kept verbatim as JSON
-            # What a model shows of its thoughts by itself depends on the model.
-            thinking={"type": "adaptive", "display": "summarized"} if settings.thinking else omit,
-            tools=tools if settings.web_searches else omit,  # type: ignore[arg-type]  # as above
-            **options,
-        ).__aenter__()
+    async def _post(self, client: AsyncAnthropic | AsyncAnthropicBedrock, body: dict[str, Any]) -> AsyncStream[object]:
+        return await client.post("/v1/messages", body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object])
+
+    async def _body(self, model: str, turns: Sequence[Turn]) -> dict[str, Any]:
+        settings, system = self._settings, await self._prompt() if self._prompt else ""
+        asked = requests.messages(turns, searches=not self._is_bedrock)
+        body: dict[str, Any] = {"model": model, "max_tokens": settings.max_tokens, "stream": True}
+        if self._is_bedrock:
+            body |= {**requests.BEDROCK_VERSION, "messages": requests.marked(asked)}
+        else:
+            body |= {"cache_control": requests.CACHED, "messages": asked}
+        if system.strip():
+            body["system"] = system
+        if settings.thinking:  # what a model shows of its thoughts by itself depends on the model
+            body["thinking"] = {"type": "adaptive", "display": "summarized"}
+        if settings.web_searches and not self._is_bedrock:
+            body["tools"] = [{**WEB_SEARCH, "max_uses": settings.web_searches}]
+        return body
 
 
-class _Telling:
-    """Events of a stream as texts and asides, with the surrogate pairs joined that the stream has cut in half."""
-
-    def __init__(self) -> None:
-        self._texts = SurrogateJoiner()
-        self._thoughts = SurrogateJoiner()
-
-    def feed(self, event: "ParsedMessageStreamEvent[None]") -> str | Aside | None:
-        """What an event has to tell, if anything."""
-        if text := self._texts.feed(_text(event)):
-            return text
-        if thought := self._thoughts.feed(event.thinking if event.type == "thinking" else ""):
-            return Aside("thinking", thought)
-        if event.type == "content_block_stop" and (used := _tool(event.content_block.to_dict(mode="json"))):
-            return Aside("tool", whole(used))
-        return None
-
-    def flush(self) -> str:
-        """The rest of the text."""
-        return self._texts.flush()
+def _blocks(parts: Sequence[Accumulator]) -> list[dict[str, Any]]:
+    return [block for part in parts for block in part.blocks]
 
 
-def _tool(block: dict[str, Any]) -> str:
-    """What the model did with a tool of the service's, as a sentence for a person; empty for other blocks."""
-    match block:
-        case {"type": "server_tool_use", "input": {"query": str(query)}}:
-            return f"Searching the web: {query}"
-        case {"type": "web_search_tool_result", "content": list(pages)}:
-            return "\n".join(["Found:", *(f"{page['title']} {page['url']}" for page in pages)])
-        case {"type": "web_search_tool_result"}:
-            return "The search failed."
-    return ""
-
-
-def _marked(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`asked` with a mark for the cache on its last block, which is a user's."""
-    *before, last = asked
-    *blocks, end = last["content"]
-    return [*before, {**last, "content": [*blocks, {**end, "cache_control": CACHED}]}]
-
-
-def _text(event: "ParsedMessageStreamEvent[None]") -> str:
-    """The next text in an event, if it has any: a block may begin with some."""
-    if event.type == "text":
-        return event.text
-    if event.type == "content_block_start" and event.content_block.type == "text":
-        return event.content_block.text
-    return ""
-
-
-def _stop_reason(event: "ParsedMessageStreamEvent[None]") -> str | None:
-    """Why the model stops, if this event says so. There may be several that could, and the SDK keeps the last one's."""
-    return event.delta.stop_reason if event.type == "message_delta" else None
-
-
-def _paused(parts: Sequence[Message]) -> list[dict[str, Any]]:
-    """What a paused answer has so far, as the turn that the model is to take up again."""
-    blocks = _blocks(parts)
-    return [{"role": "assistant", "content": blocks}] if blocks else []
-
-
-def _blocks(parts: Sequence[Message]) -> list[dict[str, Any]]:
-    """As they came, but for surrogate pairs cut in half by the stream: half of one cannot be sent or stored."""
-    blocks = [block.to_dict(mode="json") for part in parts for block in part.content]
-    joined: list[dict[str, Any]] = json.loads(whole(json.dumps(blocks, ensure_ascii=False)))
-    return joined
-
-
-def _ending(parts: Sequence[Message]) -> Ending:
+def _ending(parts: Sequence[Accumulator]) -> Ending:
     last = parts[-1]
     if last.stop_reason == "refusal":
         raise Refused("Claude declined to answer this.")
-    usage: Counter[str] = Counter()
-    for part in parts:
-        usage.update({name: getattr(part.usage, name) or 0 for name in USAGE})
-    return Ending(last.stop_reason or "unknown", last.model, dict(usage), _blocks(parts))
+    usage = {name: sum(part.usage.get(name, 0) for part in parts) for name in USAGE}
+    return Ending(last.stop_reason or "unknown", last.model, usage, _blocks(parts))
 
 
 @contextmanager
-def _failures_as_ours(*, has_files: bool) -> Iterator[None]:
-    """A file that the service does not take refuses its message, which so is no part of the next request."""
+def _failures_as_ours() -> Iterator[None]:
     try:
         yield
     except anthropic.APIStatusError as problem:
-        if has_files and problem.status_code in (400, 413):
-            raise Refused("Claude did not take the message with what is attached to it.") from problem
-        raise _told(problem) from problem
+        raise refusals.meaning("Claude", ANTHROPIC, _refusal(problem)) from problem
+    except anthropic.APIConnectionError as problem:
+        raise Upstream("The model's service cannot be reached.", reason=Reason.UNREACHABLE) from problem
     except BROKEN as problem:
-        raise Upstream("The model's service broke off.") from problem
+        raise Upstream("The model's service broke off.", reason=Reason.CUT_OFF) from problem
     except OUT_OF_GRAMMAR as problem:
-        raise Upstream("The model's service sent something that is no answer.") from problem
+        sentence = "The model's service sent something that is no answer."
+        raise Upstream(sentence, reason=Reason.OUT_OF_GRAMMAR) from problem
 
 
-def _told(problem: anthropic.APIStatusError) -> ReplyError:
-    """Branches on the error's type: in mid-stream the status is 200 whatever went wrong.
-
-    Before the stream the status says it too, also where a proxy answers for the service in words of its own.
-    """
-    if problem.type in BUSY or problem.status_code in (429, 503, 529):
-        wait_s = retry_after_s(problem.response.headers)
-        return Overloaded("Claude is very busy at the moment.", retry_after_s=wait_s)
-    return Upstream("The model's service could not answer.")
+def _refusal(problem: anthropic.APIStatusError) -> Refusal:
+    """In mid-stream the status is 200 whatever went wrong. Before it, Bedrock says in headers what it means."""
+    headers, body = problem.response.headers, problem.body
+    said = refusals.said(
+        problem.status_code,
+        problem.type or headers.get("x-amzn-errortype", "").partition(":")[0],
+        problem.api_message or (body.get("message") if isinstance(body, dict) else None),
+        problem.request_id or headers.get("x-amzn-requestid"),
+    )
+    return Refusal(said, problem.error_code or "", retry_after_s=retry_after_s(headers))

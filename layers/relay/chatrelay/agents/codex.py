@@ -6,19 +6,21 @@ as they are written, pings in between, and at last ``end`` or ``error``. Without
 
 import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
 import httpx
 
-from chatrelay.agents import SecretKey, bearer
-from chatrelay.agents.plain import End, answered
+from chatrelay.agents import KeptText, bearer, refusals
+from chatrelay.agents.plain import ROOM, End, answered
+from chatrelay.agents.requests import Message, spoken, told
 from chatrelay.agents.retry_after import retry_after_s
-from chatrelay.errors import Overloaded, Refused, Upstream
-from chatrelay.history import Message, Turn, spoken, told
+from chatrelay.agents.usage import counted
+from chatrelay.errors import Overloaded, Reason, ReplyError, Upstream
+from chatrelay.history import Room, Turn
 from chatrelay.reply import Ending
 from chatrelay.settings import BridgeHub as Settings
-from chatrelay.text import json_bytes, whole
+from chatrelay.text import beginning, json_bytes, whole
 
 SILENCE_S = 30.0
 """Three of the sidecar's pings: when none of them has come, its machine is asleep or cut off."""
@@ -30,7 +32,7 @@ SENTENCE_CHARS = 300
 """An error's sentence is for a person and goes out in one frame, however much BridgeHub has to say."""
 
 BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
-UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout)
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 OUT_OF_GRAMMAR = (ValueError, RecursionError)
 """What a line raises that is no JSON, or not what the sidecar may send."""
 
@@ -45,7 +47,9 @@ def client(base_url: str, read_timeout_s: float = SILENCE_S) -> httpx.AsyncClien
 class Codex:
     """The agent ``codex``, on the machine of its user."""
 
-    def __init__(self, client: httpx.AsyncClient, token: SecretKey, settings: Settings) -> None:
+    room: Room = ROOM
+
+    def __init__(self, client: httpx.AsyncClient, token: KeptText, settings: Settings) -> None:
         self._client = client
         self._token = token
         self._settings = settings
@@ -103,53 +107,72 @@ def _request(message: str, session_id: str, directory: str, history: Sequence[Me
 
 
 def _must_be_accepted(response: httpx.Response) -> None:
+    if response.status_code != httpx.codes.OK:
+        raise _refusal(response)
+
+
+def _refusal(response: httpx.Response) -> ReplyError:
+    """What the sidecar means. As much of the history as fits is in the request already: see ``_fitting``."""
+    said = refusals.said(response.status_code, None, None, None)
     if response.status_code in BUSY:
         wait_s = retry_after_s(response.headers)
-        raise Overloaded("Codex is busy with other messages at the moment.", retry_after_s=wait_s)
-    if response.status_code == httpx.codes.UNAUTHORIZED:
-        raise Upstream("BridgeHub does not know the relay's token.")
+        return Overloaded("Codex is busy with other messages at the moment.", retry_after_s=wait_s, said=said)
     if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
-        raise Refused("This message is too long for Codex.")
-    if response.status_code != httpx.codes.OK:
-        raise Upstream("BridgeHub did not take the message.")
+        return refusals.too_long("Codex", 0, said)
+    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        return refusals.denied("BridgeHub", Reason.KEY, said)
+    if httpx.codes.is_client_error(response.status_code):
+        return refusals.denied("BridgeHub", Reason.SETTINGS, said)
+    return Upstream("BridgeHub did not take the message.", said=said)
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[str | End]:
-    """Texts, empty ones for what is none, and the end. Raises ``ValueError`` for what is no such answer."""
-    rest = b""
+    """Texts, empty ones for what is none, and the end. Raises ``ValueError`` for what is no such answer.
+
+    A line may end in CR LF, and an empty one may come at any time to keep the connection alive: ndjson-spec 1.0.0. Some
+    send a byte order mark (RFC 8259 8.1 lets readers ignore it), and leave the last line without an end.
+    """
+    is_first, rest = True, b""
     async for chunk in response.aiter_bytes():
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            yield _event(line)
+            yield _event(line.removeprefix(BYTE_ORDER_MARK) if is_first else line)
+            is_first = False
         if len(rest) > LINE_BYTES:
             raise ValueError("a line without an end")
+    with suppress(*OUT_OF_GRAMMAR):  # else it was cut in half
+        yield _event(rest)
 
 
 def _event(line: bytes) -> str | End:
+    if not line.strip():
+        return ""
     match json.loads(line):
-        case {"type": "text", "text": str(text)}:
-            return text
+        case {"type": "text", **more}:
+            return _text(more.get("text"))
         case {"type": "end", **more}:
-            return End("end_turn", "codex", _usage(more.get("usage")))
-        case {"type": "error", "message": str(sentence)}:
-            raise Upstream(whole(sentence)[:SENTENCE_CHARS])
-        case {"type": str(other)} if other not in ("text", "error"):
+            return End("end_turn", "codex", counted(more.get("usage"), *USAGE))
+        case {"type": "error", **more}:
+            sentence = _text(more.get("message")).strip() or "Codex could not answer."
+            raise Upstream(beginning(whole(sentence), SENTENCE_CHARS))
+        case {"type": str()}:
             return ""  # a ping, or an event of a later version
     raise ValueError("no event of the sidecar")
 
 
-def _usage(told: object) -> dict[str, int]:
-    counts = told if isinstance(told, dict) else {}
-    return {name: counts[name] for name in USAGE if isinstance(counts.get(name), int)}
+def _text(value: object) -> str:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("no text")
+    return value or ""
 
 
 @contextmanager
 def _failures_as_ours() -> Iterator[None]:
     try:
         yield
-    except UNREACHABLE as problem:
-        raise Upstream("BridgeHub cannot be reached. Is its machine awake?") from problem
+    except bearer.UNREACHABLE as problem:
+        raise Upstream("BridgeHub cannot be reached. Is its machine awake?", reason=Reason.UNREACHABLE) from problem
     except httpx.HTTPError as problem:
-        raise Upstream("BridgeHub broke off.") from problem
+        raise Upstream("BridgeHub broke off.", reason=Reason.CUT_OFF) from problem
     except OUT_OF_GRAMMAR as problem:
-        raise Upstream("BridgeHub sent something that is no answer.") from problem
+        raise Upstream("BridgeHub sent something that is no answer.", reason=Reason.OUT_OF_GRAMMAR) from problem

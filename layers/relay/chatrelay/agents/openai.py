@@ -5,27 +5,26 @@ Grammar of a stream: https://platform.openai.com/docs/api-reference/responses-st
 """
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any
 
 import httpx
 from httpx_sse import EventSource
 
-from chatrelay.agents import SecretKey, bearer
-from chatrelay.agents.plain import End, answered
+from chatrelay.agents import KeptText, bearer, refusals
+from chatrelay.agents.plain import ROOM, End, answered
+from chatrelay.agents.refusals import OPENAI, Refusal
+from chatrelay.agents.requests import spoken
 from chatrelay.agents.retry_after import retry_after_s
-from chatrelay.errors import Overloaded, Refused, ReplyError, Upstream
-from chatrelay.history import Turn, spoken
+from chatrelay.agents.usage import counted
+from chatrelay.errors import Reason, Refused, ReplyError, Upstream
+from chatrelay.history import Room, Turn
 from chatrelay.reply import Ending
 from chatrelay.settings import OpenAI as Settings
 
-BUSY = ("rate_limit_exceeded", "server_is_overloaded", "slow_down")
-BUSY_STATUS = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
-NO_CREDIT = "insufficient_quota"
-"""It comes with the status of a rate limit, but no waiting helps."""
-DECLINED = ("invalid_prompt", "bio_policy", "misalignment_policy_violation")
-
+DONE = "[DONE]"
+"""No part of the grammar, but what some services end a stream with."""
 OUT_OF_GRAMMAR = (ValueError, RecursionError)
 """What an event raises that is no JSON, or lacks what it must have."""
 
@@ -38,22 +37,28 @@ def client(base_url: str, read_timeout_s: float) -> httpx.AsyncClient:
 class OpenAI:
     """The agent ``codex``, at OpenAI."""
 
-    def __init__(self, client: httpx.AsyncClient, secret_key: SecretKey, settings: Settings) -> None:
+    room: Room = ROOM
+
+    def __init__(
+        self, client: httpx.AsyncClient, secret_key: KeptText, prompt: KeptText | None, settings: Settings
+    ) -> None:
         self._client = client
         self._secret_key = secret_key
+        self._prompt = prompt
         self._settings = settings
 
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:  # noqa: ARG002
         """See ``Agent``."""
+        asked = await self._request(turns)
         with _failures_as_ours():
-            async with bearer.posted(self._client, self._secret_key, "/responses", self._request(turns)) as response:
+            async with bearer.posted(self._client, self._secret_key, "/responses", asked) as response:
                 await _must_be_accepted(response)
                 async with aclosing(answered(_events(response))) as events:
                     async for event in events:
                         yield event
 
-    def _request(self, turns: Sequence[Turn]) -> dict[str, Any]:
-        settings = self._settings
+    async def _request(self, turns: Sequence[Turn]) -> dict[str, Any]:
+        settings, instructions = self._settings, await self._prompt() if self._prompt else ""
         request = {
             "model": settings.model,
             "input": spoken(turns),
@@ -61,13 +66,12 @@ class OpenAI:
             "stream": True,
             "store": False,
         }
-        return {**request, "instructions": settings.system} if settings.system else request
+        return {**request, "instructions": instructions} if instructions.strip() else request
 
 
 async def _must_be_accepted(response: httpx.Response) -> None:
     if response.status_code != httpx.codes.OK:
-        code = _code(_parsed(await response.aread()))
-        raise _trouble(code, response.status_code, retry_after_s(response.headers))
+        raise _trouble(_parsed(await response.aread()), response)
 
 
 def _parsed(body: bytes) -> object:
@@ -79,79 +83,95 @@ def _parsed(body: bytes) -> object:
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[str | End]:
-    """Texts, empty ones for what is none, and the end."""
+    """Texts, empty ones for what is none, and the end.
+
+    An event stream is UTF-8 whatever the headers say, may begin with a byte order mark, and an event without data is
+    none: WHATWG HTML 9.2.5 and 9.2.6. A media type may be written in capitals: RFC 9110 8.3.1.
+    """
+    response.encoding = "utf-8-sig"
+    response.headers["content-type"] = response.headers.get("content-type", "").lower()
     async with aclosing(EventSource(response).aiter_sse()) as events:
         async for event in events:
-            yield _event(json.loads(event.data))
+            if event.data and not event.data.startswith(DONE):
+                yield _event(json.loads(event.data), response)
 
 
-def _event(event: object) -> str | End:
+def _event(event: object, response: httpx.Response) -> str | End:
     match event:
-        case {"type": "response.output_text.delta", "delta": str(text)}:
-            return text
+        case {"type": "response.output_text.delta", **more}:
+            return _text(more.get("delta"))
         case {"type": "response.refusal.delta" | "response.refusal.done"}:
             raise Refused("Codex declined to answer this.")
-        case {"type": "response.completed", "response": {} as response}:
-            return _end("end_turn", response)
-        case {"type": "response.incomplete", "response": {"incomplete_details": {"reason": reason}} as response}:
-            return _incomplete(reason, response)
+        case {"type": "response.completed", **more}:
+            return _end("end_turn", more.get("response"))
+        case {"type": "response.incomplete", **more}:
+            return _incomplete(more.get("response"))
         case {"type": "response.failed" | "error"}:
-            raise _trouble(_code(event))
-        case {"type": str(other)} if other != "response.output_text.delta":
+            raise _trouble(event, response)
+        case {"type": str()}:
             return ""  # an event of another kind of output, or of a later version
     raise ValueError("no event of the service")
 
 
-def _incomplete(reason: object, response: dict[str, Any]) -> End:
+def _text(delta: object) -> str:
+    if delta is not None and not isinstance(delta, str):
+        raise ValueError("delta is no text")
+    return delta or ""
+
+
+def _incomplete(response: object) -> End:
     """An answer that stops at its limit has ended in order, as Claude's does."""
-    if reason == "max_output_tokens":
-        return _end("max_tokens", response)
-    if reason == "content_filter":
-        raise Refused("Codex declined to answer this.")
+    match response:
+        case {"incomplete_details": {"reason": "max_output_tokens"}}:
+            return _end("max_tokens", response)
+        case {"incomplete_details": {"reason": "content_filter"}}:
+            raise Refused("Codex declined to answer this.")
     raise Upstream("The model's service could not finish its answer.")
 
 
-def _end(stop_reason: str, response: dict[str, Any]) -> End:
-    return End(stop_reason, str(response.get("model", "codex")), _usage(response.get("usage")))
+def _end(stop_reason: str, response: object) -> End:
+    told = response if isinstance(response, dict) else {}
+    model = told.get("model")
+    return End(stop_reason, model if isinstance(model, str) else "codex", _usage(told.get("usage")))
 
 
 def _usage(told: object) -> dict[str, int]:
     """In Claude's terms: what was read from the cache is no part of ``input_tokens``."""
+    counts = counted(told, "input_tokens", "output_tokens")
+    if counts.keys() != {"input_tokens", "output_tokens"}:
+        return {}
+    details = told.get("input_tokens_details") if isinstance(told, dict) else None
+    known = counted(details, "cached_tokens").get("cached_tokens", 0)
+    return {**counts, "input_tokens": max(counts["input_tokens"] - known, 0), "cache_read_input_tokens": known}
+
+
+def _trouble(told: object, response: httpx.Response) -> ReplyError:
+    """The error is an object wherever it is: in an HTTP answer, in an event, in the response that failed."""
+    error: Mapping[Any, Any] = {}
     match told:
-        case {
-            "input_tokens": int(read),
-            "output_tokens": int(written),
-            "input_tokens_details": {"cached_tokens": int(known)},
-        }:
-            return {"input_tokens": read - known, "output_tokens": written, "cache_read_input_tokens": known}
-        case {"input_tokens": int(read), "output_tokens": int(written)}:
-            return {"input_tokens": read, "output_tokens": written, "cache_read_input_tokens": 0}
-    return {}
+        case {"response": {"error": {} as found}} | {"error": {} as found} | ({"code": _} as found):
+            error = found if isinstance(found, Mapping) else {}
+    return refusals.meaning("Codex", OPENAI, _refusal(error, response))
 
 
-def _code(failure: object) -> object:
-    """An error's code, wherever it is: in an HTTP answer, in an event, in the response that failed."""
-    match failure:
-        case {"response": {"error": {"code": code}}} | {"error": {"code": code}} | {"code": code}:
-            return code
-    return None
-
-
-def _trouble(code: object, status: int = httpx.codes.OK, wait_s: float | None = None) -> ReplyError:
-    if code == NO_CREDIT:
-        return Upstream("The relay's account with the model's service is used up.")
-    if code in DECLINED:
-        return Refused("Codex declined to answer this.")
-    if code in BUSY or status in BUSY_STATUS:
-        return Overloaded("Codex is very busy at the moment.", retry_after_s=wait_s)
-    return Upstream("The model's service could not answer.")
+def _refusal(error: Mapping[Any, Any], response: httpx.Response) -> Refusal:
+    """The sentence of a 401 has a part of the key in it."""
+    status, headers = response.status_code, response.headers
+    sentence = None if status == httpx.codes.UNAUTHORIZED else error.get("message")
+    code, field = (value if isinstance(value, str) else "" for value in (error.get("code"), error.get("param")))
+    kind = None if error.get("type") == "error" else error.get("type")
+    said = refusals.said(status, kind, sentence, headers.get("x-request-id"))
+    return Refusal(said, code, field, retry_after_s(headers))
 
 
 @contextmanager
 def _failures_as_ours() -> Iterator[None]:
     try:
         yield
+    except bearer.UNREACHABLE as problem:
+        raise Upstream("The model's service cannot be reached.", reason=Reason.UNREACHABLE) from problem
     except httpx.HTTPError as problem:
-        raise Upstream("The model's service broke off.") from problem
+        raise Upstream("The model's service broke off.", reason=Reason.CUT_OFF) from problem
     except OUT_OF_GRAMMAR as problem:
-        raise Upstream("The model's service sent something that is no answer.") from problem
+        sentence = "The model's service sent something that is no answer."
+        raise Upstream(sentence, reason=Reason.OUT_OF_GRAMMAR) from problem

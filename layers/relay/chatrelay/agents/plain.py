@@ -4,10 +4,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from chatrelay.errors import Upstream
-from chatrelay.history import estimate_tokens
+from chatrelay.errors import Reason, Upstream
+from chatrelay.history import Room, estimate_tokens
 from chatrelay.reply import Ending
 from chatrelay.text import SurrogateJoiner
+
+ROOM = Room(tokens=100_000)
+"""Of models that are told nothing but text, and that no setting knows better."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ async def answered(deltas: AsyncGenerator[str | End]) -> AsyncGenerator[str | En
             if isinstance(delta, End):
                 yield ending("".join(texts), delta)
                 return
-    raise Upstream("The model's service cut its answer off.")
+    raise Upstream("The model's service cut its answer off.", reason=Reason.CUT_OFF)
 
 
 def ending(text: str, end: End) -> Ending:

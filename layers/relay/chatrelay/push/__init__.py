@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from chatrelay.text import fitting
+from chatrelay.text import beginning, fitting
 
 PAYLOAD_LIMIT_BYTES = 4096
 """Of both services. https://developer.apple.com/documentation/usernotifications/generating-a-remote-notification"""
@@ -172,8 +172,8 @@ def _fitted(notification: Notification, build: Callable[[Notification, str], Pay
 
 def _preview(text: str, room_bytes: int) -> str:
     """The beginning of `text`: at most `room_bytes` in a JSON string before the dots that say there is more."""
-    beginning = fitting(text[:PREVIEW_LENGTH], room_bytes)
-    return beginning if len(beginning) == len(text) else beginning + ELLIPSIS
+    shown = beginning(text, len(fitting(text[:PREVIEW_LENGTH], room_bytes)))
+    return shown if len(shown) == len(text) else shown + ELLIPSIS
 
 
 def _encoded(payload: Payload) -> bytes:

@@ -66,17 +66,18 @@ class Connections:
         self._table.update(pk, "CONNECTION", "SET user_id = :user", {":user": user}, condition=KNOWN)
         return replace(connection, user=user)
 
-    def close(self, connection_id: str) -> None:
-        """The connection is no more. Twice does no harm."""
+    def close(self, connection_id: str) -> bool:
+        """The connection is no more. Twice does no harm; of several at once, one gets True."""
         pk = f"CONNECTION#{connection_id}"
         if (known := self._table.get(pk, "CONNECTION")) is None:
-            return
+            return False
         self._table.put({**known, "sk": "FORMER", "expires_at": int(self._clock()) + FORMER_S})
         item = self._table.delete(pk, "CONNECTION")
         if item is not None:
             connection = _connection(item)
             self._count(connection, -1)
             self._look_away(connection)
+        return item is not None
 
     def former(self, connection_id: str) -> Connection | None:
         """A connection that has closed not long ago, as it was: what it said may come after that. None otherwise."""

@@ -8,14 +8,15 @@ from itertools import groupby
 from uuid import uuid4
 
 from chatrelay.attachments import Attachment
-from chatrelay.errors import Conflict, Duplicate, Refused, Superseded
-from chatrelay.history import Turn, estimate_tokens, window
+from chatrelay.errors import Conflict, Duplicate, Refused, Superseded, TooLong
+from chatrelay.history import Amended, Turn, estimate_tokens, window
 from chatrelay.protocol import Origin, Outbound, Send
 from chatrelay.reply import Ending, Reply, Status
 from chatrelay.store.leases import Lease, Leases, Writer
 from chatrelay.store.place import Place
 from chatrelay.store.replies import Replies, Whereabouts
 from chatrelay.store.table import KNOWN, NEW, Delete, Item, Put, Table, Update, Write, passing_troubles
+from chatrelay.text import beginning
 
 WAITING = 0
 """The epoch of a reply that nobody writes yet: the first fence is 1."""
@@ -29,6 +30,8 @@ WRITE_END = (
 UNENDED = "(reply_status = :streaming OR (last_frame = :last AND sha256 = :sha256))"
 """Or this very end is stored already, and comes again because its answer was lost."""
 UNWRITTEN = {"blocks": "[]", "blocks_of": "", "tokens": 0}
+NOT_TAKEN = (Refused.code, TooLong.code)
+"""How a reply has ended whose message no model is told again."""
 BROKEN = (Status.FAILED.value, Status.INTERRUPTED.value)
 
 
@@ -208,6 +211,12 @@ class Conversations:
             if not refused:
                 return begun
 
+    def waiting(self, place: Place) -> list[Whereabouts]:
+        """The replies that wait, in their order."""
+        turns = [item["sk"].removeprefix("QUEUE#") for item in self._table.query(place.pk, "QUEUE#", "QUEUE#~")]
+        owed = ((turn, self._table.get(place.pk, f"TURN#{turn}#2")) for turn in turns)
+        return [Whereabouts(item["reply"], place, turn) for turn, item in owed if item is not None]
+
     def _waiting(self, place: Place, turn: str, seen: Lease) -> Accepted | None:
         items = list(self._table.query(place.pk, f"TURN#{turn}#1", f"TURN#{turn}#2"))
         if len(items) != len(("said", "owed")):
@@ -234,12 +243,22 @@ class Conversations:
         pk = accepted.place.pk
         header = self._table.get(pk, "CONVERSATION") or {}
         begin = min(header.get("window_from", ""), accepted.turn)  # a later turn may have cut the window already
-        turns = _turns(self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#1"))
+        turns = _turns(
+            self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#1"), header.get("plain_through", "")
+        )
         kept = window(turns, budget_tokens)
         if len(kept) < len(turns):
             cut = {":turn": kept[0].key}
             self._table.update(pk, "CONVERSATION", "SET window_from = :turn", cut, condition=KNOWN)
         return list(kept)
+
+    def amend(self, place: Place, amended: Amended) -> None:
+        """The history is told so from now on. Raises ``Unavailable``."""
+        changes = {":first": amended.first, ":through": amended.plain_through}
+        with passing_troubles():
+            self._table.update(
+                place.pk, "CONVERSATION", "SET window_from = :first, plain_through = :through", changes, condition=KNOWN
+            )
 
     # --- out ---
 
@@ -379,19 +398,21 @@ def turn_key(item: Item) -> str:
     return "#".join(item["sk"].split("#")[1:3])
 
 
-def _turns(items: Iterable[Item]) -> list[Turn]:
+def _turns(items: Iterable[Item], plain_through: str) -> list[Turn]:
     """Turns from their items: the message, then its reply in one item or more.
 
     A query may see half of a turn that is being stored at the same moment. A message without a reply is not answered
-    yet; a reply without its message is left out. So is a turn that the model declined: it would decline the next, too.
+    yet; a reply without its message is left out. So is a turn that the model or its service did not take: it would not
+    take the next request with it, either.
     """
     parts = ((key, list(of_turn)) for key, of_turn in groupby(items, turn_key))
-    answerable = ((key, of_turn) for key, of_turn in parts if not any(map(_is_refusal, of_turn)))
-    return [_turn(key, *of_turn) for key, of_turn in answerable if "content" in of_turn[0]]
+    answerable = ((key, of_turn) for key, of_turn in parts if not any(map(_was_not_taken, of_turn)))
+    turns = (_turn(key, *of_turn) for key, of_turn in answerable if "content" in of_turn[0])
+    return [replace(turn, plain=turn.key <= plain_through) for turn in turns]
 
 
-def _is_refusal(item: Item) -> bool:
-    return "last_frame" in item and Outbound.from_json(item["last_frame"]).fields.get("code") == Refused.code
+def _was_not_taken(item: Item) -> bool:
+    return "last_frame" in item and Outbound.from_json(item["last_frame"]).fields.get("code") in NOT_TAKEN
 
 
 def _turn(key: str, said: Item, *answered: Item) -> Turn:
@@ -410,4 +431,4 @@ def stored_attachments(said: Item) -> tuple[Attachment, ...]:
 def _title(send: Send) -> str:
     """Of a conversation that begins with this message."""
     names = ", ".join(attachment.filename for attachment in send.attachments)
-    return (send.content.strip() or names)[:TITLE_LENGTH]
+    return beginning(send.content.strip() or names, TITLE_LENGTH)

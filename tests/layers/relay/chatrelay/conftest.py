@@ -1,12 +1,14 @@
 import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import boto3
 import pytest
+from aws_lambda_powertools import Logger
 from hypothesis import HealthCheck, settings
 
 from chatrelay.files import Files
@@ -18,6 +20,7 @@ from chatrelay.store.conversations import Conversations
 from chatrelay.store.leases import Leases
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import Table
+from chatrelay.telemetry import Telemetry
 from chatrelay.workers import Bell, Workers
 from infra.local import services, template
 from infra.local.model import serving_in_thread
@@ -116,6 +119,25 @@ def files(aws: Services) -> Files:
 
 
 @pytest.fixture
+def log() -> StringIO:
+    """What the operator hears: a line of JSON each."""
+    return StringIO()
+
+
+@pytest.fixture
+def telemetry(log: StringIO, monkeypatch: pytest.MonkeyPatch) -> Telemetry:
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "stack")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ChatRelay")
+    return Telemetry(Logger(service=f"test-{next(NUMBERS)}", stream=log))
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    """What would have been slept."""
+    return []
+
+
+@pytest.fixture
 def workers(sockets: Sockets) -> Workers:
     return Workers(boto3.client("lambda", endpoint_url=sockets.url), "message")
 
@@ -126,8 +148,20 @@ def bell(sockets: Sockets) -> Bell:
 
 
 @pytest.fixture
-def resumption(store: Store, gateway: Gateway, workers: Workers, bell: Bell) -> Resumption:
-    return Resumption(store.connections, store.conversations, store.leases, store.replies, gateway, workers, bell)
+def resumption(
+    store: Store, gateway: Gateway, workers: Workers, bell: Bell, telemetry: Telemetry, pauses: list[float]
+) -> Resumption:
+    return Resumption(
+        store.connections,
+        store.conversations,
+        store.leases,
+        store.replies,
+        gateway,
+        workers,
+        bell,
+        telemetry,
+        pauses.append,
+    )
 
 
 @pytest.fixture

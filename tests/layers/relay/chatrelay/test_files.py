@@ -6,13 +6,14 @@ import boto3
 import httpx
 import pytest
 
-from chatrelay.attachments import IMAGE_LIMIT_BYTES, PICTURES_LIMIT, REQUEST_LIMIT_BYTES, Attachment
+from chatrelay.attachments import IMAGE_LIMIT_BYTES, Attachment
 from chatrelay.errors import Forbidden, Interrupted, InvalidMessage, TooLarge, Unavailable
 from chatrelay.files import Files
-from chatrelay.history import Turn
+from chatrelay.history import Room, Turn
 from chatrelay.protocol import Send
 from infra.local.services import CREDENTIALS, Services
 
+ROOM = Room(tokens=1000)
 PNG = b"\x89PNG\r\n\x1a\n" + b"picture"
 NAMES = [
     "photo.png",
@@ -40,7 +41,7 @@ def kept(files: Files, content: bytes = PNG, filename: str = "photo.png") -> Att
 
 
 def loaded(files: Files, *attachments: Attachment, user: str = "alice") -> list[bytes | None]:
-    (turn,) = files.load(user, [Turn("1", "look", attachments=attachments)])
+    (turn,) = files.load(user, [Turn("1", "look", attachments=attachments)], ROOM)
     return [file.content for file in turn.files]
 
 
@@ -123,17 +124,17 @@ def test_a_file_that_is_gone_is_gone_and_the_others_are_not(files: Files) -> Non
 
 def test_the_latest_files_are_loaded_as_far_as_a_request_has_room(files: Files) -> None:
     old, new = kept(files), kept(files, b"new", "new.txt")
-    large = Attachment("0" * 32, "large.pdf", "application/pdf", REQUEST_LIMIT_BYTES - 3)
+    large = Attachment("0" * 32, "large.pdf", "application/pdf", ROOM.files.size - 3)
     turns = [Turn(str(number), "look", attachments=(each,)) for number, each in enumerate((old, large, new))]
 
-    assert [turn.files[0].content for turn in files.load("alice", turns)] == [None, None, b"new"]
+    assert [turn.files[0].content for turn in files.load("alice", turns, ROOM)] == [None, None, b"new"]
 
 
 def test_the_latest_pictures_are_loaded_as_many_as_a_request_may_have(files: Files) -> None:
-    pictures = [kept(files) for _ in range(PICTURES_LIMIT + 1)]
+    pictures = [kept(files) for _ in range(21)]
     turns = [Turn(str(number), "look", attachments=(each,)) for number, each in enumerate(pictures)]
 
-    assert [turn.files[0].content for turn in files.load("alice", turns)] == [None] + [PNG] * PICTURES_LIMIT
+    assert [turn.files[0].content for turn in files.load("alice", turns, ROOM)] == [None] + [PNG] * 20
 
 
 def test_a_service_that_cannot_be_asked_is_no_missing_file(files: Files) -> None:

@@ -11,8 +11,13 @@ MODULES = sorted(
     for path in RELAY.glob("chatrelay/**/*.py")
 )
 PURE = [
+    "agents.accumulator",
+    "agents.mending",
     "agents.plain",
+    "agents.refusals",
+    "agents.requests",
     "agents.retry_after",
+    "agents.usage",
     "attachments",
     "coalesce",
     "endings",
@@ -26,6 +31,8 @@ PURE = [
     "text",
     "uploads",
 ]
+BY_THE_STANDARD_LIBRARY = {"uploads": "socket"}
+"""What `email` imports, and nobody here uses."""
 
 QUIETLY = """
 import importlib, sys
@@ -77,7 +84,7 @@ def test_a_pure_module_imports_no_client(module: str) -> None:
 
     ran = python(f"import chatrelay.{module}, sys; print(*sorted({heavy} & sys.modules.keys()))", path=[RELAY])
 
-    assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "", "")
+    assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, BY_THE_STANDARD_LIBRARY.get(module, ""), "")
 
 
 def test_importing_the_package_opens_and_reads_nothing() -> None:

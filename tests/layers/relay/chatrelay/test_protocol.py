@@ -11,18 +11,18 @@ from chatrelay import protocol
 from chatrelay.attachments import Attachment
 from chatrelay.coalesce import Cursor
 from chatrelay.errors import Forbidden, Internal, InvalidMessage, Overloaded, Refused, Told, TooLarge, Unauthorized
-from chatrelay.protocol import FRAME_LIMIT_BYTES, Configuration, Dialect, Hello, Inbound, Origin, Outbound, Ping, Send
+from chatrelay.protocol import FRAME_LIMIT_BYTES, Configuration, Dialect, Hello, Inbound, Origin, Outbound, Resume, Send
 
 NOW = datetime(2026, 11, 23, 7, 0, 0, 123456, tzinfo=UTC)
 ORIGIN = Origin("talk", "reply-1", 1)
 
 
 def relay(body: str | None, agent: str = "claude") -> Inbound:
-    return protocol.parse(body, dialect=Dialect.RELAY, agent=agent, message_id="given")
+    return protocol.parse(body, dialect=Dialect.RELAY, agent=agent, message_id="given", own_conversation="c1=")
 
 
 def builderos(body: str | None, agent: str = "claude") -> Inbound:
-    return protocol.parse(body, dialect=Dialect.BUILDEROS, agent=agent, message_id="given")
+    return protocol.parse(body, dialect=Dialect.BUILDEROS, agent=agent, message_id="given", own_conversation="c1=")
 
 
 FILE = "0123456789abcdef0123456789abcdef"
@@ -56,7 +56,12 @@ def sent(**changes: Any) -> str:
         ('{"action":"hello"}', Hello(None)),
         ('{"action":"hello","conversation":null}', Hello(None)),
         ('{"action":"hello","conversation":"talk"}', Hello("talk")),
-        (' {"action":"ping"}\n', Ping()),
+        (' {"action":"hello","conversation":"","device":""}\n', Hello(None)),
+        (sent(agent=None), Send("m1", "talk", "hi", "claude")),
+        (sent(agent=""), Send("m1", "talk", "hi", "claude")),
+        (sent(content=None, attachments=[ANOTHER]), Send("m1", "talk", "", "claude", (Attachment(FILE),))),
+        ('{"action":"resume","reply":"r","offset":null}', Resume("r", None, 0)),
+        ('{"action":"resume","reply":"","conversation":"talk"}', Resume(None, "talk", 0)),
     ],
     ids=[
         "send",
@@ -75,7 +80,12 @@ def sent(**changes: Any) -> str:
         "hello",
         "hello without a conversation",
         "hello to a conversation",
-        "ping",
+        "hello with nothing",
+        "no agent",
+        "an empty agent",
+        "no words",
+        "an offset of null",
+        "an empty reply",
     ],
 )
 def test_a_frame_becomes_what_it_means(body: str, parsed: Inbound) -> None:
@@ -138,9 +148,10 @@ def test_the_connection_chooses_the_agent_that_a_frame_does_not_name() -> None:
         (sent(agent="gpt"), "agent"),
         (sent(agent=[]), "agent"),
         (sent(agent={}), "agent"),
-        (sent(agent=""), "agent"),
         ('{"action":"hello","conversation":7}', "conversation"),
-        ('{"action":"hello","conversation":""}', "conversation"),
+        ('{"action":"hello","conversation":" "}', "conversation"),
+        ('{"action":"ack","reply":"r","offset":null}', "offset"),
+        ('{"action":"resume","reply":null,"conversation":""}', "reply"),
     ],
     ids=lambda value: (value or "nothing")[:60],
 )
@@ -200,7 +211,11 @@ def test_any_object_is_a_frame_or_an_invalid_message(frame: dict[str, Any]) -> N
         ('{"content":"hi","session_id":"s","id":"mine"}', Send("given", "s", "hi", "claude")),
         ('{"content":"hi","session_id":"s","working_directory":"/"}', Send("given", "s", "hi", "claude")),
         (sent(), Send("m1", "talk", "hi", "claude")),
-        ('{"action":"ping"}', Ping()),
+        ('{"content":"hi","session_id":"s","chat_type":null}', Send("given", "s", "hi", "claude")),
+        ('{"content":"hi","session_id":"s","chat_type":""}', Send("given", "s", "hi", "claude")),
+        ('{"content":"hi"}', Send("given", "c1=", "hi", "claude")),
+        ('{"content":"hi","session_id":null}', Send("given", "c1=", "hi", "claude")),
+        ('{"content":"hi","session_id":""}', Send("given", "c1=", "hi", "claude")),
     ],
     ids=[
         "configuration",
@@ -211,7 +226,11 @@ def test_any_object_is_a_frame_or_an_invalid_message(frame: dict[str, Any]) -> N
         "an id of its own",
         "content goes first",
         "version 1 all the same",
-        "ping",
+        "null chat type",
+        "empty chat type",
+        "no session",
+        "null session",
+        "empty session",
     ],
 )
 def test_the_builderos_app_is_understood(body: str, parsed: Inbound) -> None:
@@ -222,8 +241,8 @@ def test_the_builderos_app_is_understood(body: str, parsed: Inbound) -> None:
     ("body", "field"),
     [
         ("crk_key", "frame"),
-        ("{}", "session_id"),
-        ('{"content":"hi"}', "session_id"),
+        ("{}", "content"),
+        ('{"content":"hi","session_id":7}', "session_id"),
         ('{"session_id":"s"}', "content"),
         ('{"content":"hi","session_id":"s","chat_type":"gpt"}', "chat_type"),
         ('{"content":"hi","session_id":"s","chat_type":["codex"]}', "chat_type"),
@@ -275,7 +294,6 @@ def test_the_claimed_id_is_one_that_could_be_answered(body: str | None, claimed:
         protocol.message(ORIGIN, 0, "😀"),
         protocol.complete(ORIGIN, length=2, sha256="00", stop_reason="end_turn", model="m", usage={"input_tokens": 1}),
         protocol.error(Overloaded("Busy.", retry_after_s=3.5), origin=ORIGIN),
-        protocol.pong(),
     ],
     ids=lambda frame: frame.type,
 )
@@ -289,7 +307,7 @@ def test_every_frame_has_what_the_builderos_app_demands(frame: Outbound) -> None
 def test_a_timestamp_is_in_utc() -> None:
     there = datetime(2026, 11, 23, 12, 30, tzinfo=timezone(timedelta(hours=5, minutes=30)))
 
-    assert json.loads(protocol.pong().encode(there))["timestamp"] == "2026-11-23T07:00:00+00:00"
+    assert json.loads(protocol.typing(ORIGIN, "m1").encode(there))["timestamp"] == "2026-11-23T07:00:00+00:00"
 
 
 def test_ready_has_the_limits_and_never_names_a_working_directory() -> None:
@@ -304,8 +322,8 @@ def test_ready_has_the_limits_and_never_names_a_working_directory() -> None:
         "agent": "codex",
         "conversation": "talk",
         "protocol": 1,
-        "heartbeat": 30,
-        "limits": {"frame_bytes": 32768, "content_bytes": 300000, "id": 64, "conversation": 128, "attachments": 10},
+        "heartbeat": 480,
+        "limits": {"frame_bytes": 31744, "content_bytes": 300000, "id": 64, "conversation": 128, "attachments": 10},
     }
 
 

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -104,18 +105,10 @@ def test_a_message_by_http_for_which_nobody_can_be_called_is_kept(desk: Desk) ->
     desk.sockets.forbids = False
     reply = desk.reception.keep("alice", send, 2)
 
-    assert desk.sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}}]
+    assert desk.sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}, "attempt": 0}]
     taken = desk.store.conversations.take_next(Place("alice", "talk"), "worker-1")
     assert taken is not None
     assert taken.origin.reply == reply
-
-
-def test_ping_is_answered_pong(desk: Desk) -> None:
-    desk.connect()
-
-    desk.receive('{"action":"ping"}')
-
-    assert [each["type"] for each in desk.frames] == ["pong"]
 
 
 @pytest.mark.parametrize(
@@ -125,9 +118,10 @@ def test_ping_is_answered_pong(desk: Desk) -> None:
         ('{"action":"shout"}', "action: must be one of ack, cancel, hello, ping, resume, send", None),
         ('{"action":"send","id":"m1","conversation":"talk"}', "content: is missing", "m1"),
         ('{"action":"send","id":7,"conversation":"talk","content":"x"}', "id: must be a string", None),
+        ('{"action":"ping"}', "action: must be one of ack, cancel, hello, ping, resume, send", None),
         ("[" * 30_000, "frame: must be JSON", None),
     ],
-    ids=["no json", "no such action", "a field is missing", "a wrong type", "deep"],
+    ids=["no json", "no such action", "a field is missing", "a wrong type", "a ping by a wrong route", "deep"],
 )
 def test_a_frame_that_is_wrong_is_refused_and_the_socket_stays(
     desk: Desk, body: str, sentence: str, about: str | None
@@ -141,15 +135,17 @@ def test_a_frame_that_is_wrong_is_refused_and_the_socket_stays(
     ]
     assert (desk.frames[0]["content"], desk.frames[0].get("id")) == (sentence, about)
     assert desk.sockets.closed == []
-    assert desk.receive('{"action":"ping"}') is None
-    assert desk.frames[1]["type"] == "pong"
+    assert desk.receive('{"action":"hello"}') is None
+    assert desk.frames[1]["type"] == "ready"
 
 
-def test_the_builderos_app_authenticates_by_its_bare_first_frame(desk: Desk) -> None:
+@pytest.mark.parametrize("frame", [KEY, f"{KEY}\n", f" {KEY}\r\n", f"\ufeff{KEY} "])
+def test_the_builderos_app_authenticates_by_its_bare_first_frame(desk: Desk, frame: str) -> None:
+    """People paste keys, with what a terminal puts around them."""
     desk.keys.add(KEY, "bob")
     desk.connect(user=None)
 
-    assert desk.receive(KEY) is None
+    assert desk.receive(frame) is None
 
     assert desk.texts[0] == "authenticated"
     assert [json.loads(text)["type"] for text in desk.texts[1:]] == ["ready"]
@@ -159,7 +155,7 @@ def test_the_builderos_app_authenticates_by_its_bare_first_frame(desk: Desk) -> 
 
 
 @pytest.mark.parametrize(
-    "key", ["crk_wrong", "", " ", "x" * 257, "x" * 32_000, "😀\x00", "null", '"crk_secret"', "crk_secret\n"]
+    "key", ["crk_wrong", "", " ", "x" * 257, "x" * 32_000, "😀\x00", "null", '"crk_secret"', "crk_ secret"]
 )
 def test_a_wrong_key_is_told_as_the_app_expects_and_the_socket_closed(desk: Desk, key: str) -> None:
     desk.keys.add(KEY, "bob")
@@ -197,6 +193,19 @@ def test_nothing_but_a_key_is_taken_from_a_pending_connection(desk: Desk, body: 
     assert [(each["type"], each["code"], each["retryable"]) for each in desk.frames] == [
         ("error", "unauthorized", False)
     ]
+    assert desk.sockets.closed == ["c1="]
+    assert desk.connections.get("c1=") is None
+
+
+@pytest.mark.parametrize("body", ['{"action":"send"}', "crk_wrong"])
+def test_many_wrong_frames_at_once_are_one_answer_and_one_close(desk: Desk, body: str) -> None:
+    desk.connect(user=None)
+
+    with ThreadPoolExecutor(8) as burst:
+        assert list(burst.map(desk.receive, [body] * 40)) == [None] * 40
+
+    assert len(desk.texts) == 1
+    assert "c1=" in desk.sockets.closed
 
 
 def test_the_apps_configuration_is_answered_ready_again(desk: Desk) -> None:
@@ -215,6 +224,17 @@ def test_the_apps_messages_get_an_id_of_the_connection_and_the_message(desk: Des
 
     assert message is not None
     assert (message.user, message.send) == ("bob", Send("c1=m=", "tab-1", "hi", "claude"))
+
+
+@pytest.mark.parametrize("more", ["", ',"session_id":null', ',"session_id":""'])
+def test_a_message_of_no_session_has_a_conversation_of_its_connection(desk: Desk, more: str) -> None:
+    """Older clients name none, and two of them do not share one."""
+    desk.connect_app()
+
+    message = desk.receive(f'{{"content":"hi"{more},"chat_type":null}}')
+
+    assert message is not None
+    assert (message.send.conversation, message.send.agent) == ("c1=", "claude")
 
 
 def test_an_error_is_told_to_the_app_in_its_three_strings(desk: Desk) -> None:
@@ -242,19 +262,19 @@ def test_a_socket_that_we_were_told_is_gone_and_that_speaks_is_closed(desk: Desk
     desk.connect()
     desk.connections.gone(Place("alice", "talk"), "c1=")
 
-    desk.receive('{"action": "ping"}')
+    desk.receive('{"action": "hello"}')
 
     assert desk.sockets.closed == ["c1="]
 
 
 def test_a_frame_of_a_connection_that_is_closed_is_dropped(desk: Desk) -> None:
-    assert desk.receive('{"action":"ping"}') is None
-    assert desk.reception.message(frame('{"action":"ping"}')) is None
+    assert desk.receive('{"action":"hello"}') is None
+    assert desk.reception.message(frame('{"action":"hello"}')) is None
 
     assert desk.sockets.posts == {}
 
 
-@pytest.mark.parametrize("body", ['{"action":"ping"}', "not json"], ids=["an answer", "a refusal"])
+@pytest.mark.parametrize("body", ['{"action":"hello"}', "not json"], ids=["an answer", "a refusal"])
 def test_a_client_that_has_left_is_forgotten(desk: Desk, body: str) -> None:
     desk.connect()
     desk.sockets.refusals["c1="] = [410]
@@ -292,7 +312,7 @@ def test_a_problem_is_told_with_the_id_of_the_message(desk: Desk) -> None:
 
 def test_looking_for_a_message_answers_nothing(desk: Desk) -> None:
     desk.connect()
-    bodies = ['{"action":"send","id":"m1","conversation":"talk","content":"hi"}', '{"action":"ping"}', "not json"]
+    bodies = ['{"action":"send","id":"m1","conversation":"talk","content":"hi"}', '{"action":"hello"}', "not json"]
 
     found = [desk.reception.message(frame(body)) for body in bodies]
 

@@ -1,7 +1,9 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
+from io import StringIO
 from itertools import pairwise
 from typing import Any
 
@@ -9,12 +11,13 @@ import pytest
 import pytest_asyncio
 from anthropic import AsyncAnthropic
 
-from chatrelay.agents import claude
+from chatrelay.agents import Agent, claude
 from chatrelay.agents.claude import Claude
-from chatrelay.errors import Duplicate, NoSuchAgent, Superseded
+from chatrelay.agents.mending import Mending
+from chatrelay.errors import Duplicate, NoSuchAgent, SettingError, Superseded
 from chatrelay.files import Files
 from chatrelay.gateway import Gateway
-from chatrelay.history import Turn
+from chatrelay.history import Room, Turn
 from chatrelay.protocol import Dialect, Send
 from chatrelay.reception import Message
 from chatrelay.relay import LONGEST, Outcome, Relay, Shift
@@ -25,9 +28,21 @@ from chatrelay.store.connections import Connection
 from chatrelay.store.leases import EXPIRES_S
 from chatrelay.store.place import Place
 from chatrelay.store.table import Item, Table
+from chatrelay.telemetry import Telemetry
 from chatrelay.workers import Bell, Workers
 from infra.local.model import ScriptedModel, serving_in_thread
-from infra.local.script import Script, answer, cut_after, fail_after, partial, refuse, stall_after
+from infra.local.script import (
+    Script,
+    answer,
+    blocks,
+    cut_after,
+    fail_after,
+    partial,
+    refuse,
+    search_block,
+    stall_after,
+    text_block,
+)
 from tests.layers.relay.chatrelay.conftest import Store
 from tests.layers.relay.chatrelay.doubles import Address, Clocked, Sockets, assembled
 
@@ -41,9 +56,9 @@ SETTINGS = Settings(
     thinking=False,
     web_searches=0,
     max_tokens=4096,
-    system="",
+    prompt="",
     read_timeout_s=60,
-    history_tokens=100_000,
+    history_tokens=1000,
 )
 LONG = 900.0
 APP = Connection("c1=", "claude", Dialect.BUILDEROS, 1, "alice")
@@ -57,11 +72,12 @@ async def secret_key(*, renew: bool = False) -> str:
 
 
 class Model:
-    """What the model plays for every request, and when it wrote the end of its text."""
+    """What the model plays for every request, unless it `refuses` it, and when it wrote the end of its text."""
 
     def __init__(self) -> None:
         self.script = answer("Good 早上 🌅 morning")
-        self.scripted = ScriptedModel(lambda _: self.script)
+        self.refuses: Callable[[dict[str, Any]], Script | None] = lambda _: None
+        self.scripted = ScriptedModel(lambda body: self.refuses(body) or self.script)
         self.clocked = Clocked(self.scripted, json.dumps(LAST_MARK).strip('"').encode())
 
 
@@ -98,22 +114,16 @@ class Answering:
         workers: Workers,
         bell: Bell,
         files: Files,
+        telemetry: Telemetry,
         agent: Any,
     ) -> None:
         self._store = store
-        self.relay = Relay(
-            store.connections,
-            store.conversations,
-            store.leases,
-            store.replies,
-            resumption,
-            gateway,
-            workers,
-            bell,
-            lambda: files,
-            {"claude": agent},
-            history_tokens=1000,
-        )
+        self._parts = (resumption, gateway, workers, bell, telemetry, lambda: files)
+        self.relay = self.built({"claude": lambda: Mending(agent)})
+
+    def built(self, agents: Mapping[str, Callable[[], Agent]]) -> Relay:
+        store = self._store
+        return Relay(store.connections, store.conversations, store.leases, store.replies, *self._parts, agents)
 
     async def answer(self, message: Message, worker: str, time_left_s: float) -> Outcome:
         """The outcome of the first reply that the invocation writes."""
@@ -125,6 +135,14 @@ class Answering:
 
 
 @pytest.fixture
+def patient(relay: Answering, client: AsyncAnthropic) -> Answering:
+    """The same for long conversations."""
+    agent = Mending(Claude(client, secret_key, None, replace(SETTINGS, history_tokens=1_000_000)))
+    relay.relay = relay.built({"claude": lambda: agent})
+    return relay
+
+
+@pytest.fixture
 def relay(
     store: Store,
     resumption: Resumption,
@@ -132,9 +150,12 @@ def relay(
     workers: Workers,
     bell: Bell,
     files: Files,
+    telemetry: Telemetry,
     client: AsyncAnthropic,
 ) -> Answering:
-    return Answering(store, resumption, gateway, workers, bell, files, Claude(client, secret_key, SETTINGS))
+    return Answering(
+        store, resumption, gateway, workers, bell, files, telemetry, Claude(client, secret_key, None, SETTINGS)
+    )
 
 
 def said(
@@ -225,7 +246,8 @@ async def test_a_conversation_never_grows_over_its_budget(relay: Answering, mode
     ("script", "told", "kept", "status"),
     [
         (refuse(529, headers={"retry-after": "30"}), ("overloaded", True), "", "failed"),
-        (refuse(413), ("upstream", True), "", "interrupted"),
+        (refuse(413), ("too_large", False), "", "failed"),
+        (refuse(401), ("upstream", False), "", "failed"),
         (fail_after("So far"), ("overloaded", True), "So far", "interrupted"),
         (fail_after("So far", "api_error"), ("upstream", True), "So far", "interrupted"),
         (cut_after("So far 🌅"), ("upstream", True), "So far 🌅", "interrupted"),
@@ -237,6 +259,7 @@ async def test_a_conversation_never_grows_over_its_budget(relay: Answering, mode
     ids=[
         "busy",
         "refused request",
+        "refused key",
         "busy in mid-stream",
         "failure in mid-stream",
         "cut",
@@ -266,6 +289,134 @@ async def test_a_reply_that_breaks_off_keeps_what_was_written_and_says_so(
     assert "complete" not in [frame["type"] for frame in frames]
     assert (stored(table)["reply_status"], outcome.status.value) == (status, status)
     assert "".join(block["text"] for block in json.loads(stored(table)["blocks"])) == kept
+
+
+async def ask(relay: Answering, sockets: Sockets, *contents: str) -> list[str]:
+    """How each message ends: the code of its error, or `complete`."""
+    for number, content in enumerate(contents):
+        await relay.answer(said(content, f"{content[:9]}-{number}", received_ms=len(sockets.posts["c1="])), "w", LONG)
+    ends = [frame for frame in sockets.frames("c1=") if frame["type"] in ("complete", "error")]
+    return [end.get("code", "complete") for end in ends[-len(contents) :]]
+
+
+def too_long(body: dict[str, Any]) -> Script | None:
+    """As a service whose limit is 60,000 characters."""
+    if len(str(body["messages"])) < 60_000:
+        return None
+    return refuse(400, message="prompt is too long: 260001 tokens > 200000 maximum")
+
+
+async def test_a_conversation_that_grows_over_the_models_limit_goes_on(
+    patient: Answering, sockets: Sockets, model: Model
+) -> None:
+    """https://github.com/boldsoftware/exe.dev/issues/62"""
+    model.refuses = too_long
+
+    assert await ask(patient, sockets, *["x" * 25_000] * 5, "short", "short2") == ["complete"] * 7
+
+    assert len(model.scripted.requests) == 7 + 2, "what was too long once is not tried with every message"
+
+
+async def test_a_message_that_is_too_long_for_the_model_is_told_so_and_not_sent_again(
+    patient: Answering, sockets: Sockets, model: Model, log: StringIO
+) -> None:
+    model.refuses = too_long
+
+    assert await ask(patient, sockets, "Hello", "x" * 70_000, "short") == ["complete", "too_large", "complete"]
+
+    (error,) = [frame for frame in sockets.frames("c1=") if frame["type"] == "error"]
+    assert (error["retryable"], error["content"]) == (False, "This message is too long for Claude.")
+    assert "xxx" not in str(model.scripted.requests[-1].body)
+    assert "Hello" in str(model.scripted.requests[-1].body)
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert line["service_said"]["sentence"] == "prompt is too long: 260001 tokens > 200000 maximum"
+
+
+async def test_a_message_that_the_service_does_not_take_is_refused_and_not_sent_again(
+    patient: Answering, sockets: Sockets, model: Model
+) -> None:
+    """https://github.com/getappmap/appmap-js/issues/2006"""
+
+    def filtered(body: dict[str, Any]) -> Script | None:
+        blocked = "unpassable" in str(body["messages"])
+        return refuse(400, message="Output blocked by content filtering policy") if blocked else None
+
+    model.refuses = filtered
+
+    ends = await ask(patient, sockets, "hello", "unpassable", "next", "next2")
+
+    assert ends == ["complete", "refused", "complete", "complete"]
+    (error,) = [frame for frame in sockets.frames("c1=") if frame["type"] == "error"]
+    assert error["retryable"] is False
+    assert [message["content"][0]["text"] for message in model.scripted.requests[-1].body["messages"][::2]] == [
+        "hello",
+        "next",
+        "next2",
+    ]
+
+
+async def test_a_history_that_the_service_does_not_take_is_told_as_text_from_then_on(
+    patient: Answering, sockets: Sockets, model: Model
+) -> None:
+    cited = {"type": "web_search_result_location", "url": "u", "title": None, "encrypted_index": "a", "cited_text": "b"}
+    model.script = blocks(*text_block(0, "It rains.", cited))
+    model.refuses = lambda body: refuse(400) if "citations" in str(body["messages"]) else None
+
+    assert await ask(patient, sockets, "rain?") == ["complete"]
+    model.script = answer("Yes.")
+    assert await ask(patient, sockets, "sure?", "really?") == ["complete", "complete"]
+
+    assert len(model.scripted.requests) == 3 + 1
+    assert "It rains." in str(model.scripted.requests[-1].body)
+
+
+async def test_an_answer_that_ends_in_a_search_does_not_end_its_conversation(
+    patient: Answering, sockets: Sockets, model: Model
+) -> None:
+    """https://github.com/open-gsd/gsd-pi/issues/1330"""
+    model.script = blocks(*text_block(0, "Looking"), *search_block(1, "srvtoolu_A", "rain"), stop_reason="max_tokens")
+
+    assert await ask(patient, sockets, "first", "second", "third") == ["complete"] * 3
+
+    assert len(model.scripted.requests) == 3
+    assert str(model.scripted.requests[-1].body).count("Looking") == 2
+
+
+async def test_an_agent_that_is_not_set_up_right_takes_no_other_down(
+    relay: Answering, sockets: Sockets, log: StringIO
+) -> None:
+    def misbuilt() -> Agent:
+        raise SettingError("the environment variable BRIDGEHUB_URL must be an address")
+
+    claude = relay.relay._agents["claude"]  # noqa: SLF001 - what the fixture has built
+    relay.relay = relay.built({"claude": claude, "codex": misbuilt})
+    await relay.answer(said("Hello", "m1", agent="codex"), "w", LONG)
+    await relay.answer(said("Hello", "m2", received_ms=2), "w", LONG)
+
+    error, complete = (frame for frame in sockets.frames("c1=") if frame["type"] in ("error", "complete"))
+    assert (error["code"], error["retryable"]) == ("upstream", False)
+    assert error["content"] == "Codex is not set up right in this relay. Only whoever runs the relay can mend that."
+    assert "BRIDGEHUB_URL" in log.getvalue(), "the operator is told what is wrong"
+    assert complete["length"] == 18
+
+
+async def test_a_reply_that_fails_is_one_line_and_one_metric_without_its_text(
+    relay: Answering, model: Model, log: StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.script = refuse(404, message="model: claude-sonnet-5")
+
+    await relay.answer(said("a secret question"), "w", LONG)
+
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert (line["message"], line["reason"], line["code"]) == ("reply failed", "model", "upstream")
+    heard = line["service_said"]
+    assert (heard["status"], heard["type"], heard["sentence"]) == (404, "not_found_error", "model: claude-sonnet-5")
+    assert heard["request_id"].startswith("req_")
+    assert line["exception_name"] == "NotFoundError"
+    assert "secret" not in log.getvalue()
+    (metric,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (metric["RepliesFailed"], metric["service"], metric["reason"]) == ([1.0], "stack", "model")
+    assert metric["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "ChatRelay"
 
 
 async def test_a_reply_longer_than_can_be_kept_is_ended_in_order(
@@ -418,6 +569,8 @@ async def test_one_relay_answers_several_conversations_at_once(
 class Endless:
     """An agent that forgets to say how it ended."""
 
+    room = Room(1000)
+
     async def answer(self, conversation: str, turns: Any) -> AsyncIterator[str]:
         assert conversation == "alice/talk"
         assert isinstance(turns[-1], Turn)
@@ -425,9 +578,16 @@ class Endless:
 
 
 async def test_an_agent_without_an_ending_is_upstreams_failure(
-    store: Store, resumption: Resumption, gateway: Gateway, workers: Workers, bell: Bell, files: Files, sockets: Sockets
+    store: Store,
+    resumption: Resumption,
+    gateway: Gateway,
+    workers: Workers,
+    bell: Bell,
+    files: Files,
+    telemetry: Telemetry,
+    sockets: Sockets,
 ) -> None:
-    relay = Answering(store, resumption, gateway, workers, bell, files, Endless())
+    relay = Answering(store, resumption, gateway, workers, bell, files, telemetry, Endless())
 
     await relay.answer(said(), "worker-1", LONG)
 
@@ -546,7 +706,7 @@ async def test_who_waits_behind_a_slow_reader_gets_another_worker(
     outcomes = [outcome async for outcome in relay.relay.go_on(TALK, Shift.of("worker-1", LONG))]
 
     assert [outcome.readers_left for outcome in outcomes] == [0, 0]
-    assert sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}}]
+    assert sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}, "attempt": 0}]
     frames = sockets.frames("slow=")
     called = sockets.order[: sockets.order.index("message")].count("slow=")
     assert called < len([frame for frame in frames if frame["reply"] == frames[0]["reply"]])
@@ -592,6 +752,19 @@ async def test_a_worker_that_dies_while_it_tells_the_end_still_has_the_lease(
     assert all(held)
 
 
+async def test_a_worker_that_was_called_for_it_takes_the_first_however_little_time_it_has(
+    relay: Answering, store: Store, sockets: Sockets
+) -> None:
+    """Or functions of little time would call each other for ever."""
+    for number in (1, 2):
+        store.conversations.accept("alice", Send(f"m{number}", "talk", "Waits", "claude"), number)
+
+    outcomes = [outcome async for outcome in relay.relay.go_on(TALK, Shift.of("w", 40.0), is_fresh=True)]
+
+    assert [outcome.status for outcome in outcomes] == [Status.COMPLETE]
+    assert sockets.order.count("message") == 1, "the second is left to another worker"
+
+
 async def test_a_worker_with_little_time_left_calls_a_new_one(
     relay: Answering, store: Store, sockets: Sockets, model: Model
 ) -> None:
@@ -599,7 +772,7 @@ async def test_a_worker_with_little_time_left_calls_a_new_one(
 
     assert await relay.outcomes(said(received_ms=2), "worker-1", 200.0) == []
 
-    assert sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}}]
+    assert sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}, "attempt": 0}]
     assert model.scripted.requests == []
 
 

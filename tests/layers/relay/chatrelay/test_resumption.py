@@ -1,4 +1,6 @@
+import json
 from dataclasses import dataclass
+from io import StringIO
 
 import pytest
 
@@ -10,7 +12,7 @@ from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.leases import EXPIRES_S, Signals
 from chatrelay.store.place import Place
-from chatrelay.store.replies import Replies
+from chatrelay.store.replies import Replies, Whereabouts
 from tests.layers.relay.chatrelay.conftest import Store
 from tests.layers.relay.chatrelay.doubles import Sockets
 
@@ -272,7 +274,54 @@ def test_who_waits_behind_the_dead_is_answered(scene: Scene) -> None:
 
     scene.resumption.settle(TALK, dead_worker="worker-1")
 
-    assert scene.sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}}]
+    assert scene.sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}, "attempt": 0}]
+
+
+def test_a_worker_that_fails_again_and_again_is_called_again_later_each_time_and_not_for_ever(
+    scene: Scene, pauses: list[float]
+) -> None:
+    """As `failed` does, with what `message` was called with."""
+    scene.store.connections.view(connection("v="), "talk")
+    waiting = [wait(scene), wait(scene, 3)]
+    scene.resumption.after_failure(TALK, "worker-1", 0)
+    for call in range(1, 20):
+        if len(scene.sockets.invoked) < call:
+            break
+        scene.resumption.after_failure(TALK, f"worker-{call + 1}", scene.sockets.invoked[-1]["attempt"])
+
+    assert [event["attempt"] for event in scene.sockets.invoked] == [1, 2, 3, 4, 5]
+    assert pauses == [1, 2, 4, 8]
+    died, *given_up = scene.sockets.frames("v=")
+    assert (died["reply"], died["code"]) == (scene.reply, "interrupted")
+    assert [frame["reply"] for frame in given_up] == [each.origin.reply for each in waiting]
+    assert {(frame["code"], frame["retryable"]) for frame in given_up} == {("interrupted", True)}
+    lease = scene.store.leases.look(TALK)
+    assert (lease.queued, lease.writer) == (0, None)
+    assert scene.store.conversations.accept("alice", waiting[0].send, 9, worker="w").origin.epoch == 3
+
+
+def test_nobody_gives_up_what_a_worker_has_come_to(scene: Scene) -> None:
+    waiting = wait(scene)
+    scene.resumption.bury(TALK, "worker-1")
+    scene.store.conversations.take_next(TALK, "worker-2")
+
+    scene.resumption.after_failure(TALK, "worker-9", 5)
+
+    stored = scene.store.conversations.stored(Whereabouts(waiting.origin.reply, TALK, waiting.turn))
+    assert stored is not None
+    assert stored.last is None
+
+
+def test_a_reply_that_is_buried_is_a_line_and_a_metric(
+    scene: Scene, log: StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        scene.resumption.settle(TALK, dead_worker="worker-1")
+
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert (line["reason"], line["reply"]) == ("died", scene.reply)
+    (metric,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (metric["RepliesFailed"], metric["reason"]) == ([1.0], "died")
 
 
 def test_who_waits_is_answered_before_anybody_is_told_of_the_dead(scene: Scene) -> None:

@@ -13,7 +13,7 @@ CLAUDE = {
     "CLAUDE_THINKING": "true",
     "CLAUDE_WEB_SEARCHES": "0",
     "CLAUDE_MAX_TOKENS": "4096",
-    "CLAUDE_SYSTEM": "",
+    "CLAUDE_PROMPT": "",
     "CLAUDE_READ_TIMEOUT": "60",
     "CLAUDE_HISTORY_TOKENS": "100000",
 }
@@ -27,7 +27,7 @@ OPENAI = {
     "OPENAI_SECRET": "relay/openai",
     "CODEX_MODEL": "gpt-5",
     "CODEX_MAX_TOKENS": "4096",
-    "CODEX_SYSTEM": "",
+    "CODEX_PROMPT": "",
     "CODEX_READ_TIMEOUT": "60",
 }
 
@@ -41,7 +41,7 @@ def test_the_settings_of_claude_are_typed() -> None:
         thinking=True,
         web_searches=0,
         max_tokens=4096,
-        system="",
+        prompt="",
         read_timeout_s=60,
         history_tokens=100_000,
     )
@@ -72,19 +72,44 @@ def test_a_missing_variable_is_named(
         read(Environment(present))
 
 
-@pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "1e3", "many", " 5", "²"])
-def test_a_number_must_be_a_positive_whole_one(value: str) -> None:
-    with pytest.raises(SettingError, match="CLAUDE_MAX_TOKENS must be a positive whole number"):
+@pytest.mark.parametrize("value", ["", "0", "-1", "1.5", "1e3", "many", "1 5", "²", "9" * 5000])
+def test_a_number_must_be_a_whole_one(value: str) -> None:
+    with pytest.raises(SettingError, match="CLAUDE_MAX_TOKENS must be a whole number from 1 on"):
         Claude.read(Environment({**CLAUDE, "CLAUDE_MAX_TOKENS": value}))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "bridge.example",
+        "ftp://bridge.example",
+        "http://[::1",
+        "https://bridge.example:99999",
+        "https://bridge.example:",
+        "https://alice:secret@bridge.example",
+        "https://bridge.example/?q=1",
+        "https://bridge..example",
+        "https://bridge.example/ a",
+    ],
+)
+def test_an_address_must_be_one_that_can_be_asked(value: str) -> None:
+    with pytest.raises(SettingError, match="BRIDGEHUB_URL must be an address"):
+        BridgeHub.read(Environment({**BRIDGEHUB, "BRIDGEHUB_URL": value}))
+
+
+@pytest.mark.parametrize("value", ["claude-sonnet-5\n", " claude-sonnet-5", "\ufeffclaude-sonnet-5\r\n"])
+def test_a_variable_is_taken_as_it_was_meant_when_it_was_pasted(value: str) -> None:
+    assert Claude.read(Environment({**CLAUDE, "CLAUDE_MODEL": value})).model == "claude-sonnet-5"
 
 
 @pytest.mark.parametrize("value", ["", "-1", "1.5", "many"])
 def test_a_count_must_be_a_whole_number(value: str) -> None:
-    with pytest.raises(SettingError, match="CLAUDE_WEB_SEARCHES must be a whole number"):
+    with pytest.raises(SettingError, match="CLAUDE_WEB_SEARCHES must be a whole number from 0 on"):
         Claude.read(Environment({**CLAUDE, "CLAUDE_WEB_SEARCHES": value}))
 
 
-@pytest.mark.parametrize("value", ["", "True", "1", "yes", "false "])
+@pytest.mark.parametrize("value", ["", "True", "1", "yes", "fal se"])
 def test_a_flag_must_be_true_or_false(value: str) -> None:
     with pytest.raises(SettingError, match="FIRST_FRAME_AUTH must be true or false"):
         Handshake.read(Environment({"FIRST_FRAME_AUTH": value, "ALLOWED_ORIGINS": ""}))

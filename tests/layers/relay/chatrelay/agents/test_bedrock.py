@@ -5,6 +5,7 @@ import json
 import struct
 import zlib
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from starlette.routing import Route
 
 from chatrelay.agents import claude
 from chatrelay.agents.claude import Claude
-from chatrelay.errors import Overloaded, ReplyError, Upstream
+from chatrelay.errors import Denied, Overloaded, ReplyError, Said, Unaccepted, Upstream
 from chatrelay.history import Turn
 from chatrelay.reply import Aside, Ending
 from chatrelay.settings import Claude as Settings
@@ -30,7 +31,7 @@ SETTINGS = Settings(
     thinking=True,
     web_searches=0,
     max_tokens=4096,
-    system="",
+    prompt="",
     read_timeout_s=60,
     history_tokens=100_000,
 )
@@ -95,7 +96,7 @@ async def bedrock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bedrock]:
 
 async def read(told: list[str | Aside | Ending]) -> None:
     async with claude.bedrock(read_timeout_s=5) as client:
-        async for event in Claude(client, None, SETTINGS).answer("talk", ASKED):
+        async for event in Claude(client, None, None, SETTINGS).answer("talk", ASKED):
             told.append(event)  # noqa: PERF401 - what came before an error stays
 
 
@@ -146,11 +147,42 @@ async def test_a_stream_that_breaks_off_is_told_after_what_was_written(
     assert "".join(text for text in told if isinstance(text, str)) == "So far"
 
 
-@pytest.mark.parametrize(("status", "error"), [(429, Overloaded), (503, Overloaded), (403, Upstream)])
-async def test_a_request_that_is_refused_is_told(bedrock: Bedrock, status: int, error: type[ReplyError]) -> None:
-    bedrock.refusal = JSONResponse({"message": "no"}, status, {"retry-after": "30"})
+@pytest.mark.parametrize(
+    ("status", "kind", "error"),
+    [
+        (429, "ThrottlingException", Overloaded),
+        (503, "ServiceUnavailableException", Overloaded),
+        (403, "AccessDeniedException", Denied),
+        (400, "ServiceQuotaExceededException", Overloaded),
+        (400, "ValidationException", Unaccepted),
+    ],
+)
+async def test_a_request_that_is_refused_is_told(
+    bedrock: Bedrock, status: int, kind: str, error: type[ReplyError]
+) -> None:
+    """Bedrock says in headers what it means."""
+    headers = {"retry-after": "30", "x-amzn-errortype": f"{kind}:http://aws.example/", "x-amzn-requestid": "r-1"}
+    bedrock.refusal = JSONResponse({"message": "no"}, status, headers)
 
-    with pytest.raises(error):
+    with pytest.raises(error) as refusal:
         await read([])
 
-    assert len(bedrock.requests) == 1
+    assert (refusal.value.said, len(bedrock.requests)) == (Said(status, kind, "no", "r-1"), 1)
+
+
+async def test_a_request_has_nothing_that_only_anthropic_takes(bedrock: Bedrock) -> None:
+    """Its version is one that every model there knows, and there is no web search."""
+    bedrock.parts = chunks(answer("Yes"))
+    search: list[dict[str, Any]] = [
+        {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}},
+        {"type": "web_search_tool_result", "tool_use_id": "s1", "content": []},
+        {"type": "text", "text": "It rains.", "citations": [{"type": "web_search_result_location"}]},
+    ]
+    async with claude.bedrock(read_timeout_s=5) as client:
+        agent = Claude(client, None, None, replace(SETTINGS, web_searches=3))
+        _ = [event async for event in agent.answer("talk", [Turn("1", "Rain?", search), Turn("2", "Sure?")])]
+
+    body = bedrock.requests[0][2]
+    assert (body["anthropic_version"], "tools" in body) == ("bedrock-2023-05-31", False)
+    assert body["messages"][1]["content"] == [{"type": "text", "text": "It rains."}]
+    assert agent.room.files.size * 4 / 3 < 20_000_000

@@ -14,10 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chatrelay.agents import claude
+from chatrelay.agents import KeptText, claude
 from chatrelay.agents.claude import Claude
-from chatrelay.attachments import Attachment
-from chatrelay.errors import Overloaded, Refused, ReplyError, Upstream
+from chatrelay.errors import Denied, Overloaded, Reason, Refused, ReplyError, Said, TooLong, Unaccepted, Upstream
 from chatrelay.history import Turn
 from chatrelay.reply import Aside, Ending
 from chatrelay.settings import Claude as Settings
@@ -51,7 +50,7 @@ SETTINGS = Settings(
     thinking=False,
     web_searches=0,
     max_tokens=4096,
-    system="Be kind.",
+    prompt="/relay/prompt",
     read_timeout_s=60,
     history_tokens=100_000,
 )
@@ -62,6 +61,14 @@ SOON = {"retry-after": "0.01"}
 STOP = Send({"type": "message_stop"})
 
 
+async def be_kind(*, renew: bool = False) -> str:
+    return "Be kinder." if renew else "Be kind."
+
+
+async def blank(*, renew: bool = False) -> str:
+    return "" if renew else " \n"
+
+
 class Stage:
     """Claude in front of a model that plays `scripts`, the last one for ever."""
 
@@ -70,7 +77,7 @@ class Stage:
         self.secret = Secret()
         self.texts: list[str] = []
         self.told: list[str | Aside] = []
-        self.agent = Claude(client, self.secret, SETTINGS)
+        self.agent = Claude(client, self.secret, be_kind, SETTINGS)
         self.model = ScriptedModel(lambda _: self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0])
 
     @property
@@ -278,7 +285,6 @@ async def test_usage_is_cumulative_and_what_it_omits_stays(stage: Stage) -> None
         (cut_after("So far"), "So far"),
         (stall_after("So far"), "So far"),
         (fail_after("So far", "api_error"), "So far"),
-        (fail_after("So far", "invalid_request_error"), "So far"),
         (Script((STOP,)), ""),
         (said("So far") + Script((block_delta(9, {"type": "text_delta", "text": "?"}),)), "So far"),
         (said("So far") + Script((Send({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}),)), "So far"),
@@ -290,7 +296,6 @@ async def test_usage_is_cumulative_and_what_it_omits_stays(stage: Stage) -> None
         "a cut connection",
         "silence",
         "an api_error in mid-stream",
-        "another error in mid-stream",
         "message_stop alone",
         "a delta of no block",
         "a message_delta without usage",
@@ -314,12 +319,34 @@ async def test_an_overload_in_mid_stream_is_told_as_one(stage: Stage, kind: str)
     assert (stage.text, len(stage.requests)) == ("So far", 1)
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 413])
-async def test_a_request_that_is_refused_for_good_is_not_repeated(stage: Stage, status: int) -> None:
-    with pytest.raises(Upstream):
-        await stage.play(refuse(status))
+@pytest.mark.parametrize(
+    ("script", "error", "reason", "kept"),
+    [
+        (refuse(400), Unaccepted, Reason.UNACCEPTED, ""),
+        (refuse(403), Denied, Reason.PERMISSION, ""),
+        (refuse(404), Denied, Reason.MODEL, ""),
+        (refuse(413), TooLong, Reason.TOO_LONG, ""),
+        (fail_after("So far", "invalid_request_error"), Unaccepted, Reason.UNACCEPTED, "So far"),
+    ],
+    ids=["400", "403", "404", "413", "in mid-stream"],
+)
+async def test_a_request_that_is_refused_for_good_is_not_repeated(
+    stage: Stage, script: Script, error: type[ReplyError], reason: Reason, kept: str
+) -> None:
+    with pytest.raises(error) as refusal:
+        await stage.play(script)
 
-    assert len(stage.requests) == 1
+    assert (refusal.value.reason, refusal.value.retryable) == (reason, False)
+    assert (stage.text, len(stage.requests)) == (kept, 1)
+
+
+async def test_what_the_service_said_is_there_for_the_log(stage: Stage) -> None:
+    with pytest.raises(Denied) as refusal:
+        await stage.play(refuse(404, message="model: claude-sonnet-5"))
+
+    request_id = refusal.value.said.request_id
+    assert refusal.value.said == Said(404, "not_found_error", "model: claude-sonnet-5", request_id)
+    assert request_id.startswith("req_")
 
 
 @pytest.mark.parametrize(
@@ -368,14 +395,15 @@ async def test_a_key_that_is_refused_is_read_anew_once(stage: Stage) -> None:
     assert [request.headers["authorization"] for request in stage.requests] == ["Bearer key-0", "Bearer key-1"]
 
 
-async def test_a_key_that_is_refused_twice_is_upstreams_failure(stage: Stage) -> None:
-    with pytest.raises(Upstream):
+async def test_a_key_that_is_refused_twice_is_the_operators_to_mend(stage: Stage) -> None:
+    with pytest.raises(Denied) as refusal:
         await stage.play(refuse(401))
 
+    assert (refusal.value.reason, refusal.value.retryable) == (Reason.KEY, False)
     assert (stage.secret.renewals, len(stage.requests)) == ([False, True], 2)
 
 
-async def test_a_request_carries_what_the_deployment_chose_and_the_history_verbatim(stage: Stage) -> None:
+async def test_a_request_carries_what_the_deployment_chose_and_the_conversation(stage: Stage) -> None:
     thought = {"type": "thinking", "thinking": "", "signature": "c2ln"}
     turns = [Turn("1", "Hi", [thought, text("Hello 早上")]), Turn("2", "and?")]
 
@@ -390,14 +418,17 @@ async def test_a_request_carries_what_the_deployment_chose_and_the_history_verba
         "cache_control": {"type": "ephemeral"},
         "messages": [
             {"role": "user", "content": [text("Hi")]},
-            {"role": "assistant", "content": [thought, text("Hello 早上")]},
+            {"role": "assistant", "content": [text("Hello 早上")]},
             {"role": "user", "content": [text("and?")]},
         ],
     }
 
 
-async def test_an_empty_system_prompt_is_left_out(stage: Stage, client: AsyncAnthropic) -> None:
-    stage.agent = Claude(client, stage.secret, replace(SETTINGS, system=""))
+@pytest.mark.parametrize("prompt", [None, blank])
+async def test_an_empty_system_prompt_is_left_out(
+    stage: Stage, client: AsyncAnthropic, prompt: KeptText | None
+) -> None:
+    stage.agent = Claude(client, stage.secret, prompt, SETTINGS)
 
     await stage.play(answer("Yes"))
 
@@ -455,7 +486,7 @@ async def test_a_service_that_is_not_there_is_upstreams_failure(monkeypatch: pyt
     monkeypatch.setenv("ANTHROPIC_BASE_URL", f"http://127.0.0.1:{port}")
     async with claude.client(read_timeout_s=1) as client:
         with pytest.raises(Upstream):
-            await anext(Claude(client, Secret(), SETTINGS).answer("talk", ASKED))
+            await anext(Claude(client, Secret(), None, SETTINGS).answer("talk", ASKED))
 
 
 STARTED = (
@@ -490,7 +521,7 @@ async def test_what_is_not_the_services_own_answer_is_no_crash(
 
 
 def chosen(stage: Stage, client: AsyncAnthropic, **changes: Any) -> Claude:
-    return Claude(client, stage.secret, replace(SETTINGS, **changes))
+    return Claude(client, stage.secret, be_kind, replace(SETTINGS, **changes))
 
 
 async def test_thinking_and_web_search_are_asked_for_if_the_deployment_wants_them(
@@ -597,7 +628,7 @@ async def test_no_other_model_takes_over_after_the_first_text_or_for_another_fai
 
     with pytest.raises(Overloaded):
         await stage.play(fail_after("So far"), answer("Hello"))
-    with pytest.raises(Upstream):
+    with pytest.raises(Unaccepted):
         await stage.play(refuse(400), answer("Hello"))
 
     assert (stage.text, len(stage.requests)) == ("So far", 2)
@@ -612,15 +643,33 @@ async def test_a_fallback_model_that_is_overloaded_too_is_told(stage: Stage, cli
     assert len(stage.requests) == 2
 
 
-@pytest.mark.parametrize("status", [400, 413])
-async def test_a_file_that_the_service_does_not_take_refuses_its_message_and_no_later_one(
-    stage: Stage, status: int
-) -> None:
-    """A refused turn is left out of what the model is told next."""
-    picture = Attachment("0" * 32, "broken.png", "image/png", 5)
-    with pytest.raises(Refused):
-        await stage.play(refuse(status, "invalid_request_error"), turns=[Turn("1", "look", attachments=(picture,))])
+async def test_a_paused_turn_that_is_not_taken_up_ends_as_it_is(stage: Stage) -> None:
+    ending = await stage.play(answer("Let me see.", stop_reason="pause_turn"), refuse(400))
 
-    later = [Turn("1", "look", [text("Nice.")], attachments=(picture,)), Turn("2", "and?")]
-    with pytest.raises(Upstream):
-        await stage.play(refuse(status, "invalid_request_error"), turns=later)
+    assert (stage.text, ending.stop_reason, len(stage.requests)) == ("Let me see.", "pause_turn", 2)
+
+
+@pytest.mark.parametrize("reason", ["max_tokens", "pause_turn", "model_context_window_exceeded"])
+async def test_an_answer_that_ends_in_a_search_does_not_end_its_conversation(
+    stage: Stage, client: AsyncAnthropic, reason: str
+) -> None:
+    stage.agent = chosen(stage, client, web_searches=3)
+    looking = blocks(*text_block(0, "Looking"), *search_block(1, "srvtoolu_A", "rain"), stop_reason=reason)
+
+    first = await stage.play(looking)
+    await stage.play(answer("Yes"), turns=[Turn("1", "first", first.blocks), Turn("2", "second")])
+
+    told = stage.requests[-1].body["messages"]
+    assert (told[1]["content"][0], first.stop_reason) == (text("Looking"), reason)
+    assert stage.texts[-1] == "Yes"
+
+
+async def test_an_answer_that_its_limit_cuts_in_a_search_is_kept_as_far_as_it_goes(stage: Stage) -> None:
+    cut = search_block(1, "srvtoolu_A", "rain")[:2]
+
+    ending = await stage.play(blocks(*text_block(0, "Looking"), *cut, stop_reason="max_tokens"))
+
+    assert ending.blocks == [
+        text("Looking"),
+        {"type": "server_tool_use", "id": "srvtoolu_A", "name": "web_search", "input": {}},
+    ]

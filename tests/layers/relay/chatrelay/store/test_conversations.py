@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from chatrelay.agents.requests import messages
 from chatrelay.attachments import Attachment
 from chatrelay.errors import Conflict, Duplicate, Superseded, Upstream
-from chatrelay.history import messages
 from chatrelay.protocol import Outbound, Send
 from chatrelay.relay import LONGEST
 from chatrelay.reply import Ending, Reply

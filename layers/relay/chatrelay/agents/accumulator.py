@@ -1,0 +1,146 @@
+"""A message of Anthropic's stream as it grows: its events in, texts and asides out, its blocks at the end. Pure.
+
+Grammar: https://platform.claude.com/docs/en/build-with-claude/streaming. An event may come at any time that has no
+meaning here, and any field may be null or absent, which then says nothing. Everything else raises ``ValueError``.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from chatrelay.agents.usage import counted
+from chatrelay.attachments import Block
+from chatrelay.reply import Aside
+from chatrelay.text import SurrogateJoiner, whole
+
+USAGE = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+NAMES = ("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_stop")
+GROWING = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "input_json_delta": "partial_json",
+}
+"""What a delta of each type adds to, as both the delta and its block call it. Others are of a later version."""
+
+
+class Accumulator:
+    """One message. `texts` and `thoughts` join surrogate pairs that the stream cuts, over all messages of an answer."""
+
+    def __init__(self, texts: SurrogateJoiner, thoughts: SurrogateJoiner) -> None:
+        self.started = False
+        self.stopped = False
+        self.stop_reason: str | None = None
+        self.model = ""
+        self.usage: dict[str, int] = {}
+        self._blocks: dict[int, Block] = {}
+        self._texts = texts
+        self._thoughts = thoughts
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The content blocks as they came, but for halves of surrogate pairs, which can be neither sent nor stored."""
+        written = [{name: value for name, value in block.items() if name != "partial_json"} for block in self._in_order]
+        joined: list[Block] = json.loads(whole(json.dumps(written, ensure_ascii=False)))
+        return joined
+
+    @property
+    def _in_order(self) -> Iterator[Block]:
+        return (self._blocks[index] for index in sorted(self._blocks))
+
+    def feed(self, event: object) -> str | Aside | None:
+        """What `event` has to tell, if anything. Raises ``ValueError`` for what no message of the service has."""
+        match event:
+            case {"type": "message_start", "message": {} as message}:
+                self.started = True
+                self.model = _text(message, "model")
+                self._count(message)
+            case {"type": str(kind)} if not self.started and kind in NAMES:
+                raise ValueError("a message that has not started")
+            case {"type": "content_block_start", "index": int(index), "content_block": {"type": str()} as block}:
+                return self._begin(index, block)
+            case {"type": "content_block_delta", "index": int(index), "delta": {} as delta} if index in self._blocks:
+                return self._grow(self._blocks[index], delta)
+            case {"type": "content_block_stop", "index": int(index)} if index in self._blocks:
+                return self._finish(self._blocks[index])
+            case {"type": "message_delta", **more}:
+                self._conclude(more)
+            case {"type": "message_stop"}:
+                self.stopped = True
+            case {"type": str(kind)} if kind in NAMES:
+                raise ValueError("an event that lacks what it must have")
+            case {"type": str()}:
+                pass  # a ping, or an event of a later version
+            case _:
+                raise ValueError("no event of the service")
+        return None
+
+    def _begin(self, index: int, block: Block) -> str | Aside | None:
+        kind = block["type"]
+        self._blocks[index] = {**block, kind: _text(block, kind)} if kind in ("text", "thinking") else dict(block)
+        return self._tell(kind, block)
+
+    def _grow(self, block: Block, delta: dict[str, Any]) -> str | Aside | None:
+        kind = delta.get("type")
+        if kind == "citations_delta" and isinstance(delta.get("citation"), dict):
+            block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
+        if not isinstance(kind, str) or kind not in GROWING:
+            return None
+        name = GROWING[kind]
+        block[name] = _text(block, name) + _text(delta, name)
+        return self._tell(name, delta)
+
+    def _tell(self, name: str, grown: dict[str, Any]) -> str | Aside | None:
+        """The next of a text or a thought, in a delta or at the beginning of a block."""
+        if name == "text":
+            return self._texts.feed(_text(grown, name)) or None
+        if name == "thinking" and (thought := self._thoughts.feed(_text(grown, name))):
+            return Aside("thinking", thought)
+        return None
+
+    def _finish(self, block: Block) -> Aside | None:
+        if "partial_json" in block:
+            with suppress(ValueError, RecursionError):  # one that is cut off at the model's limit is no input
+                block["input"] = json.loads(block["partial_json"])
+        used = _use(block)
+        return Aside("tool", whole(used)) if used else None
+
+    def _conclude(self, more: Mapping[Any, Any]) -> None:
+        """There may be several that could, and the last one that says why the model stops is right."""
+        if isinstance(delta := more.get("delta"), dict):
+            self.stop_reason = _text(delta, "stop_reason") or self.stop_reason
+        self._count(more)
+
+    def _count(self, told: Mapping[Any, Any]) -> None:
+        """Usage is cumulative, and what is left out stays as it was."""
+        self.usage |= counted(told.get("usage"), *USAGE)
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    """A text, empty if it is null or absent."""
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name} is no text")
+    return value or ""
+
+
+def _use(block: Block) -> str:
+    """What the model did with a tool of the service's, as a sentence for a person; empty for other blocks."""
+    match block:
+        case {"type": "server_tool_use", "input": {"query": str(query)}}:
+            return f"Searching the web: {query}"
+        case {"type": "web_search_tool_result", "content": [*pages]}:
+            return "\n".join(["Found:", *filter(None, map(_page, pages))])
+        case {"type": "web_search_tool_result"}:
+            return "The search failed."
+    return ""
+
+
+def _page(page: object) -> str:
+    match page:
+        case {"title": str(title), "url": str(url)}:
+            return f"{title} {url}"
+        case {"url": str(url)}:
+            return url
+    return ""

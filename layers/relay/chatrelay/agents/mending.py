@@ -1,0 +1,61 @@
+"""Asks again, with less of the conversation, when a service does not take it: no refusal ends a conversation. Pure."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from chatrelay.agents import Agent
+from chatrelay.errors import TooLong, Unaccepted
+from chatrelay.history import Amended, Room, Turn, plain, shortened
+from chatrelay.reply import Aside, Ending
+
+
+class Mending:
+    """`agent`, asked twice more at most: with a history that is shorter or plain, then with the last message alone.
+
+    If its service does not take that either, it is the message that is refused. One that `reads_text_only` is told
+    every history plain.
+    """
+
+    def __init__(self, agent: Agent, *, reads_text_only: bool = False) -> None:
+        self._agent = agent
+        self._reads_text_only = reads_text_only
+
+    @property
+    def room(self) -> Room:
+        return self._agent.room
+
+    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending | Amended]:
+        """See ``Agent``. Where less was taken than `turns`, ``Amended`` comes first."""
+        asked, easier, has_text = turns, None, False
+        while True:
+            is_taken = asked is turns
+            try:
+                async with aclosing(self._agent.answer(conversation, asked)) as events:
+                    async for event in events:
+                        if not is_taken:
+                            yield _amended(asked)
+                        is_taken, has_text = True, has_text or isinstance(event, str)
+                        yield event
+                return
+            except (TooLong, Unaccepted) as refusal:
+                easier = self._easier(turns, refusal) if easier is None else easier
+                if has_text or not easier:
+                    raise
+                asked = easier.pop(0)
+
+    def _easier(self, turns: Sequence[Turn], refusal: TooLong | Unaccepted) -> list[Sequence[Turn]]:
+        """What may be taken instead of `turns`, the best first."""
+        if isinstance(refusal, Unaccepted):
+            tries = [turns if self._reads_text_only else plain(turns), turns[-1:]]
+        else:
+            tries = [shortened(turns, refusal.fits), turns[-1:]] if refusal.fits else []
+        found = [list(turns)]
+        for less in map(list, tries):
+            if less not in found:
+                found.append(less)
+        return list(found[1:])
+
+
+def _amended(asked: Sequence[Turn]) -> Amended:
+    plain_through = max((turn.key for turn in asked if turn.plain), default="")
+    return Amended(asked[0].key, plain_through)

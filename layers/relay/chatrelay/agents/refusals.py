@@ -1,0 +1,198 @@
+"""What a service means that refuses a request, or ends an answer with an error: what would mend it. Pure.
+
+| what mends it                 | here                          | what the user can do                         |
+|-------------------------------|-------------------------------|----------------------------------------------|
+| waiting                       | ``Overloaded``, ``Upstream``  | send it again                                |
+| a shorter or another request  | ``TooLong``, ``Unaccepted``   | nothing: it is made at once, see ``mending`` |
+| another message               | the same, if that fails, too  | change it                                    |
+| the operator                  | ``Denied``                    | wait for the operator                        |
+
+The documented type and code decide. But Anthropic and Bedrock have one type for every invalid request, with all but
+the first meaning, and OpenAI has one code for a limit that passes and for one that does not. There the sentence
+decides. One that is not known means a request that another may mend: a sentence that has changed costs a request, and
+no conversation.
+
+Sources, as of 2026-11-27: https://platform.claude.com/docs/en/api/errors, types/shared of SDK 2.12; the errors of
+InvokeModelWithResponseStream in Bedrock's reference; https://developers.openai.com/api/docs/guides/error-codes and
+ResponseError of openai-python 3.57. Sentences that no page has are from public reports.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chatrelay.errors import Denied, Overloaded, Reason, ReplyError, Said, TooLong, Unaccepted, Upstream
+
+SENTENCE_LENGTH = 500
+MOST_FITS = 0.9
+"""What part of a request may fit that is too long, whatever the numbers say that came with it."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a service said. `field` is the part of the request that it names, if it does."""
+
+    said: Said
+    code: str = ""
+    field: str = ""
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Refusals whose code, type (in small letters) or status is one of `when`, and whose words are these."""
+
+    when: set[str | int]
+    means: Reason
+    sentence: re.Pattern[str] = re.compile("")
+    field: re.Pattern[str] = re.compile("")
+
+    def reads(self, refusal: Refusal) -> re.Match[str] | None:
+        """What the sentence of `refusal` says, if it is one of these."""
+        said = refusal.said
+        is_one = self.when & {refusal.code, said.type.lower(), said.status or 0}
+        return self.sentence.search(said.sentence) if is_one and self.field.match(refusal.field) else None
+
+
+def sentence(*beginnings: str) -> re.Pattern[str]:
+    """One that has one of these words in it."""
+    return re.compile("|".join(beginnings), re.IGNORECASE)
+
+
+INVALID: set[str | int] = {"invalid_request_error", "validationexception", 400, 422}
+
+ANTHROPIC = (
+    Row(
+        {
+            "cmek_key_disabled",
+            "cmek_key_network_blocked",
+            "contract_spend_limit_reached",
+            "enforced_spend_limit_reached",
+            "linked_organization_billing_unavailable",
+            "linked_organization_spend_limit_reached",
+            "organization_on_hold",
+            "organization_type_not_supported",
+        },
+        Reason.ACCOUNT,
+    ),
+    Row({"throttlingexception", 429}, Reason.ACCOUNT, sentence("tokens per day", "reached your API usage limits")),
+    Row({"overloaded_error", "rate_limit_error", 429, 503, 529}, Reason.BUSY),
+    Row(
+        {
+            "modelnotreadyexception",
+            "servicequotaexceededexception",
+            "serviceunavailableexception",
+            "throttlingexception",
+        },
+        Reason.BUSY,
+    ),
+    Row({"authentication_error", 401}, Reason.KEY),
+    Row({"billing_error", 402}, Reason.ACCOUNT),
+    Row({"permission_error", "accessdeniedexception", 403}, Reason.PERMISSION),
+    Row({"not_found_error", "resourcenotfoundexception", 404}, Reason.MODEL),
+    Row(INVALID, Reason.TOO_LONG, sentence(r"prompt is too long: (?P<has>\d{1,9}) tokens > (?P<most>\d{1,9})")),
+    Row(
+        INVALID,
+        Reason.TOO_LONG,
+        sentence(r"exceed context limit: (?P<has>\d{1,9}) \+ (?P<out>\d{1,9}) > (?P<most>\d{1,9})"),
+    ),
+    Row(INVALID, Reason.TOO_LONG, sentence("prompt is too long", "input is too long")),
+    Row({"request_too_large", "request_body_too_large_after_decoding", 413}, Reason.TOO_LONG),
+    Row(
+        INVALID,
+        Reason.ACCOUNT,
+        sentence("credit balance is too low", "reached your specified", "organization has been disabled"),
+    ),
+    Row(INVALID, Reason.MODEL, sentence("on-demand throughput isn", "model identifier is invalid")),
+    Row(
+        INVALID,
+        Reason.SETTINGS,
+        # The field of the request that the sentence begins with, and what the services say of models.
+        sentence(
+            r"^\W?(max_tokens|model|system|thinking|tools?|tool_choice|output_config|anthropic)\b",
+            "adaptive thinking is not supported",
+            "does not support tool types",
+        ),
+    ),
+    Row(INVALID, Reason.UNACCEPTED),
+)
+"""Of Anthropic, and of Bedrock, whose types end in "exception". The first that fits."""
+
+OPENAI = (
+    Row(
+        {
+            "credit_balance_exhausted",
+            "insufficient_quota",
+            "organization_spend_limit_exceeded",
+            "organization_usage_limit_exceeded",
+            "project_spend_limit_exceeded",
+            "usage_not_included",
+        },
+        Reason.ACCOUNT,
+    ),
+    Row({"context_length_exceeded", "string_above_max_length", 413}, Reason.TOO_LONG),
+    Row(
+        {"rate_limit_exceeded"},
+        Reason.TOO_LONG,
+        sentence(r"^request too large.*Limit (?P<most>\d{1,9}), Requested (?P<has>\d{1,9})", "^request too large"),
+    ),
+    Row({"bio_policy", "cyber_policy", "invalid_prompt", "misalignment_policy_violation"}, Reason.UNACCEPTED),
+    Row({"rate_limit_exceeded", "server_is_overloaded", "slow_down", 429, 503}, Reason.BUSY),
+    Row({"invalid_api_key", 401}, Reason.KEY),
+    Row({"model_not_found", 404}, Reason.MODEL),
+    Row({"data_residency_mismatch", "unsupported_country_region_territory", 403}, Reason.PERMISSION),
+    Row(INVALID, Reason.SETTINGS, field=re.compile("(?!input)[a-z]")),
+    Row(INVALID, Reason.UNACCEPTED),
+)
+"""Of OpenAI's Responses API. The first that fits."""
+
+DENIED = {
+    Reason.KEY: "{agent} does not accept the relay's key.",
+    Reason.PERMISSION: "The relay may not ask {agent}.",
+    Reason.ACCOUNT: "The relay's account with {agent}'s service is used up or closed.",
+    Reason.MODEL: "{agent}'s service does not have the model that the relay asks for.",
+    Reason.SETTINGS: "{agent} is not set up right in this relay.",
+}
+
+
+def meaning(agent: str, rows: Sequence[Row], refusal: Refusal) -> ReplyError:
+    """What a `refusal` of the service behind `agent` means; what no row knows may pass."""
+    for row in rows:
+        if (read := row.reads(refusal)) is not None:
+            return _error(agent, row.means, refusal, read)
+    return Upstream("The model's service could not answer.", said=refusal.said)
+
+
+def said(status: int, kind: object, sentence: object, request_id: object) -> Said:
+    """What a service said, of which any part may be null or of another type. A sentence may be of any length."""
+    kind, sentence, request_id = (each if isinstance(each, str) else "" for each in (kind, sentence, request_id))
+    return Said(status, kind, sentence[:SENTENCE_LENGTH], request_id)
+
+
+def denied(agent: str, reason: Reason, said: Said | None = None) -> Denied:
+    """The deployment is refused, for one of the reasons in ``DENIED``."""
+    sentence = f"{DENIED[reason].format(agent=agent)} Only whoever runs the relay can mend that."
+    return Denied(sentence, reason=reason, said=said)
+
+
+def too_long(agent: str, fits: float, said: Said) -> TooLong:
+    """The request is too long, of which about the part `fits` would have been taken."""
+    return TooLong(f"This message is too long for {agent}.", fits=min(fits, MOST_FITS), said=said)
+
+
+def _error(agent: str, means: Reason, refusal: Refusal, read: re.Match[str]) -> ReplyError:
+    match means:
+        case Reason.BUSY:
+            sentence = f"{agent} is very busy at the moment."
+            return Overloaded(sentence, retry_after_s=refusal.retry_after_s, said=refusal.said)
+        case Reason.TOO_LONG:
+            return too_long(agent, _fits(read.groupdict()), refusal.said)
+        case Reason.UNACCEPTED:
+            return Unaccepted(f"{agent} does not take this message. Change it, or leave it out.", said=refusal.said)
+    return denied(agent, means, refusal.said)
+
+
+def _fits(numbers: dict[str, str]) -> float:
+    """The part of a request that fits; half of it, where its service does not say."""
+    has, out, most = (int(numbers.get(name) or 0) for name in ("has", "out", "most"))
+    return max(most - out, 1) / has if has and most else 0.5
