@@ -1,7 +1,7 @@
 """What a request to the Messages API asks: whether it is valid, and what its prompt costs.
 
 Sources of the rules: https://platform.claude.com/docs/en/api/errors and api/messages, agents-and-tools/tool-use/
-server-tools, build-with-claude/preserved-thinking, the SDK's types of parameters; sentences as they were seen in public.
+server-tools, build-with-claude/preserved-thinking, the SDK's types of parameters; sentences as they were seen.
 """
 
 import json

@@ -1,7 +1,9 @@
 """What is wrong gets an answer that names it, and harms nothing else."""
 
 import json
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -28,7 +30,7 @@ BAD_FRAMES = {
     "empty content": (json.dumps({**SEND, "content": ""}), "content: must not be empty"),
     "blank content": (json.dumps({**SEND, "content": " \n"}), "content: must not be empty"),
     "content that is a number": (json.dumps({**SEND, "content": 7}), "content: must be a string"),
-    "content that is null": (json.dumps({**SEND, "content": None}), "content: must be a string"),
+    "content that is null": (json.dumps({**SEND, "content": None}), "content: is missing"),
     "no id": (without("id"), "id: is missing"),
     "an id too long": (json.dumps({**SEND, "id": "x" * 65}), "id: must have at most 64 characters, has 65"),
     "no conversation": (without("conversation"), "conversation: is missing"),
@@ -123,12 +125,34 @@ async def test_no_key_at_all_gets_401_where_the_first_frame_may_not_bring_it(
     assert refused.value.response.status_code == 401
 
 
-@pytest.mark.parametrize("frame", [json.dumps(SEND), '{"action": "hello"}', '{"action": "ping"}', "{}"])
-async def test_a_frame_before_authentication_is_unauthorized(relay: Relay, frame: str) -> None:
+@pytest.mark.parametrize("frame", [json.dumps(SEND), '{"action": "hello"}', "{}", "crk_wrong"])
+async def test_a_burst_of_frames_before_authentication_is_one_answer_and_a_close(relay: Relay, frame: str) -> None:
+    """And none of them starts the function that answers."""
+    before = runs(relay, "local-message")
     async with Phone.connected(relay.websocket) as phone:
-        await phone.say(frame)
-        error = await phone.hear()
-    assert (error["type"], error["code"]) == ("error", "unauthorized")
+        with suppress(ConnectionClosed):
+            for _ in range(100):
+                await phone.say(frame)
+        heard = [text async for text in phone.socket]
+    assert phone.socket.close_code == 1000
+    (answer,) = heard
+    assert answer == "error:invalid_api_key" or json.loads(answer)["code"] == "unauthorized"
+    assert runs(relay, "local-message") == before
+
+
+async def test_a_ping_is_answered_by_the_gateway_whoever_asks(relay: Relay) -> None:
+    """Its timestamp is API Gateway's; that of a function would have been a date."""
+    async with Phone.connected(relay.websocket, relay.key) as phone, Phone.connected(relay.websocket) as stranger:
+        for each in (phone, stranger):
+            await each.say({"action": "ping"})
+        pongs = [await each.hear() for each in (phone, stranger)]
+    assert [(pong["type"], pong["content"]) for pong in pongs] == [("pong", "")] * 2
+    assert all(abs(int(pong["timestamp"]) / 1000 - time.time()) < 60 for pong in pongs)
+
+
+def runs(relay: Relay, function: str) -> int:
+    """How often a function has answered an event."""
+    return sum(f"λ        {function} " in line for line in relay.log)
 
 
 async def test_a_page_from_elsewhere_gets_403(relay: Relay) -> None:
@@ -172,7 +196,7 @@ async def test_a_failure_of_ours_is_told_with_a_number_to_find_it_by(start_relay
         for process in psutil.Process(broken.process.pid).children():
             if "infra.local.moto_server" in process.cmdline():
                 process.kill()
-        await phone.say({"action": "ping"})
+        await phone.say({"action": "hello"})
         error = await phone.hear()
     assert (error["type"], error["code"], error["retryable"]) == ("error", "internal", True)
     assert "Traceback" not in error["content"]

@@ -12,7 +12,7 @@ import pytest
 
 from chatrelay.agents import codex as adapter
 from chatrelay.agents.codex import REQUEST_BYTES, Codex
-from chatrelay.errors import Overloaded, Upstream
+from chatrelay.errors import Denied, Overloaded, Upstream
 from chatrelay.history import Turn
 from chatrelay.reply import Ending
 from chatrelay.settings import BridgeHub as Settings
@@ -185,7 +185,7 @@ async def test_a_token_that_was_rotated_is_read_anew(bridgehub: Sidecar, tmp_pat
 
 @needs_node
 async def test_a_wrong_token_is_told(bridgehub: Sidecar, tmp_path: Path) -> None:
-    with pytest.raises(Upstream, match="does not know the relay's token"):
+    with pytest.raises(Denied, match="BridgeHub does not accept the relay's key"):
         await whole(ask(bridgehub, "say hello", tmp_path, secret=Secret("old", "wrong")))
 
 

@@ -298,18 +298,45 @@ async def test_an_invalid_request_is_refused(stage: Stage, changes: dict[str, An
     assert caught.value.body["error"] == {"type": "invalid_request_error", "message": message}
 
 
-async def test_thinking_of_an_earlier_turn_may_be_empty(stage: Stage) -> None:
-    earlier = [
-        {"type": "thinking", "thinking": "", "signature": "c2NyaXB0ZWQ="},
-        {"type": "text", "text": "Good morning to you."},
-    ]
-    turns = [
-        *PROMPT["messages"],
-        {"role": "assistant", "content": earlier},
-        {"role": "user", "content": "And good night"},
-    ]
+async def test_thinking_of_a_turn_that_is_taken_up_again_may_be_empty(stage: Stage) -> None:
+    thought = {"type": "thinking", "thinking": "", "signature": "c2NyaXB0ZWQ="}
+    begun = [thought, {"type": "text", "text": "Good morning to you."}]
+    turns = [*PROMPT["messages"], {"role": "assistant", "content": begun}]
 
     assert text_of(await stage.events(messages=turns)) == "Good morning to you."
+
+
+TEXT = {"type": "text", "text": "So."}
+USE = {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}
+FOUND = {"type": "web_search_tool_result", "tool_use_id": "s1", "content": []}
+THOUGHT = {"type": "thinking", "thinking": "Hm", "signature": "c2ln"}
+
+
+@pytest.mark.parametrize(
+    ("role", "blocks", "sentence"),
+    [
+        ("assistant", [TEXT, USE], "`web_search` tool use with id `s1` was found without a corresponding"),
+        ("assistant", [FOUND], "unexpected `tool_use_id` found in `web_search_tool_result` blocks: s1"),
+        ("assistant", [USE, FOUND, USE, FOUND], "`tool_use` ids must be unique"),
+        ("assistant", [{**USE, "input": None}, FOUND], "input: Input should be a valid dictionary"),
+        ("assistant", [THOUGHT, TEXT], "Invalid `signature` in `thinking` block"),
+        ("assistant", [{**TEXT, "parsed_output": None}], "text.parsed_output: Extra inputs are not permitted"),
+        ("assistant", [{"type": "brand_new"}], "Input tag 'brand_new' found using 'type'"),
+        ("assistant", [{"type": "document", "source": {}}], "document blocks are not supported in assistant messages"),
+        ("user", [{**TEXT, "citations": [{}]}], "citations: not supported in user messages"),
+        ("user", [{**TEXT, "cache_control": {"type": "ephemeral"}}] * 5, "A maximum of 4 blocks with cache_control"),
+    ],
+)
+async def test_what_the_service_refuses_of_a_history_is_refused_in_its_words(
+    stage: Stage, role: str, blocks: list[dict[str, Any]], sentence: str
+) -> None:
+    history = [*PROMPT["messages"], {"role": "assistant", "content": blocks if role == "assistant" else [TEXT]}]
+    asked = {"role": "user", "content": blocks if role == "user" else "And?"}
+
+    with pytest.raises(anthropic.BadRequestError) as refusal:
+        await stage.events(messages=[*history, asked])
+
+    assert sentence in str(refusal.value)
 
 
 async def test_a_prefix_seen_before_is_read_from_the_cache(stage: Stage) -> None:
