@@ -14,6 +14,22 @@ from tests.conftest import Relay
 from tests.infra.bridgehub.sidecars import BRIDGEHUB, TOKEN, starting
 
 
+@pytest.fixture(scope="session")
+def gateway_relay(start_relay: Callable[..., Relay]) -> Relay:
+    """In which API Gateway itself calls the function that answers: no socket is open without a key."""
+    chosen = ("FirstFrameAuth=false", "MessageInvocation=gateway", "ClaudeReadTimeout=2")
+    options = [word for each in chosen for word in ("--parameter", each)]
+    return start_relay(*options, "--limit", "max_environments=3")
+
+
+@pytest.fixture(params=["function", "gateway"])
+def each_way(request: pytest.FixtureRequest) -> Relay:
+    """A deployment with each value of ``MessageInvocation``; its model has been asked nothing yet."""
+    chosen: Relay = request.getfixturevalue("gateway_relay" if request.param == "gateway" else "relay")
+    chosen.model.requests.clear()
+    return chosen
+
+
 @pytest.fixture(scope="module")
 def worker(relay: Relay) -> dict[str, str]:
     """The environment of a function that runs."""

@@ -1,4 +1,4 @@
-"""A message goes in, the reply streams out: through the real functions, in processes of their own."""
+"""A message goes in, the reply streams out: through the real functions, by each way to the one that answers."""
 
 import asyncio
 import hashlib
@@ -25,10 +25,10 @@ from tests.end_to_end.phone import Phone, assembled, proves, trimmed
 MIXED = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t, line\nfeed, \' and </script>. '
 
 
-async def test_a_reply_streams_in_pieces_and_proves_itself(relay: Relay, conversation: str) -> None:
+async def test_a_reply_streams_in_pieces_and_proves_itself(each_way: Relay, conversation: str) -> None:
     text = MIXED * 20
-    relay.plays("stream", answer(text, delta_chars=7, pause_s=0.005))
-    async with Phone.connected(relay.websocket, relay.key) as phone:
+    each_way.plays("stream", answer(text, delta_chars=7, pause_s=0.005))
+    async with Phone.connected(each_way.websocket, each_way.key) as phone:
         typing, *messages, complete = await phone.ask("stream", id="m1", conversation=conversation)
     assert (typing["type"], typing["id"], typing["conversation"]) == ("typing", "m1", conversation)
     assert {frame["type"] for frame in messages} == {"message"}
@@ -41,10 +41,10 @@ async def test_a_reply_streams_in_pieces_and_proves_itself(relay: Relay, convers
     assert {frame["epoch"] for frame in [*messages, complete]} == {typing["epoch"]}
 
 
-async def test_a_hundred_kilobytes_arrive_exactly_in_frames_under_the_limit(relay: Relay, conversation: str) -> None:
+async def test_a_hundred_kilobytes_arrive_exactly_in_frames_under_the_limit(each_way: Relay, conversation: str) -> None:
     text = MIXED * 1300
-    relay.plays("long", answer(text, delta_chars=400))
-    async with Phone.connected(relay.websocket, relay.key) as phone:
+    each_way.plays("long", answer(text, delta_chars=400))
+    async with Phone.connected(each_way.websocket, each_way.key) as phone:
         frames = await phone.ask("long", id="m1", conversation=conversation)
     assert len(text.encode()) > 100_000
     assert assembled(frames) == text
@@ -52,21 +52,21 @@ async def test_a_hundred_kilobytes_arrive_exactly_in_frames_under_the_limit(rela
     assert 30 * 1024 < max(phone.sizes_bytes) <= 32 * 1024
 
 
-async def test_typing_comes_before_the_model_has_said_anything(relay: Relay, conversation: str) -> None:
-    relay.plays("slow", answer("At last.", first_s=1.8))
-    async with Phone.connected(relay.websocket, relay.key) as phone:
+async def test_typing_comes_before_the_model_has_said_anything(each_way: Relay, conversation: str) -> None:
+    each_way.plays("slow", answer("At last.", first_s=1.8))
+    async with Phone.connected(each_way.websocket, each_way.key) as phone:
         await phone.ask("slow", id="m1", conversation=conversation)
     assert [frame["type"] for frame in phone.frames] == ["typing", "message", "complete"]
     assert phone.arrived_s[1] - phone.arrived_s[0] > 0.5, "of the 1.8 s that the model kept silent"
 
 
-async def test_a_conversation_is_remembered_as_it_was_written(relay: Relay, conversation: str) -> None:
-    relay.plays("My name is Ada.", answer("Hello, Ada! 👋", thinking="A name."))
-    async with Phone.connected(relay.websocket, relay.key) as phone:
+async def test_a_conversation_is_remembered_as_it_was_written(each_way: Relay, conversation: str) -> None:
+    each_way.plays("My name is Ada.", answer("Hello, Ada! 👋", thinking="A name."))
+    async with Phone.connected(each_way.websocket, each_way.key) as phone:
         await phone.ask("My name is Ada.", id="m1", conversation=conversation)
         await phone.ask("What is my name?", id="m2", conversation=conversation)
         await phone.ask("What is my name?", id="m3", conversation=f"{conversation}, another")
-    with_history, without = relay.requests_for("What is my name?")[-2:]
+    with_history, without = each_way.requests_for("What is my name?")[-2:]
     (said,) = with_history.body["messages"][1]["content"]  # its thoughts are kept, and stay here
     assert [message["role"] for message in with_history.body["messages"]] == ["user", "assistant", "user"]
     assert said == {"type": "text", "text": "Hello, Ada! 👋"}
@@ -110,33 +110,36 @@ async def test_thinking_and_tools_are_heard_before_the_text_and_remembered(relay
     assert said == {"type": "text", "text": "It rains.", "citations": [citation]}
 
 
-async def test_the_same_id_twice_is_answered_once(relay: Relay, conversation: str) -> None:
-    async with Phone.connected(relay.websocket, relay.key) as phone:
+async def test_the_same_id_twice_is_answered_once(each_way: Relay, conversation: str) -> None:
+    async with Phone.connected(each_way.websocket, each_way.key) as phone:
         first = await phone.ask("only once", id="m1", conversation=conversation)
         again = await phone.ask("only once", id="m1", conversation=conversation)
-    assert len(relay.requests_for("only once")) == 1
+    assert len(each_way.requests_for("only once")) == 1
     assert [frame["type"] for frame in again] == ["resumed", "message", "complete"]
     assert (assembled(again), again[-1]["reply"]) == (assembled(first), first[-1]["reply"])
 
 
-async def test_the_same_id_from_two_devices_at_once_is_one_reply_on_both(relay: Relay, conversation: str) -> None:
-    relay.plays("together", answer("One reply for both. " * 20, delta_chars=9, pause_s=0.02))
-    async with Phone.connected(relay.websocket, relay.key) as one, Phone.connected(relay.websocket, relay.key) as two:
+async def test_the_same_id_from_two_devices_at_once_is_one_reply_on_both(each_way: Relay, conversation: str) -> None:
+    each_way.plays("together", answer("One reply for both. " * 20, delta_chars=9, pause_s=0.02))
+    async with (
+        Phone.connected(each_way.websocket, each_way.key) as one,
+        Phone.connected(each_way.websocket, each_way.key) as two,
+    ):
         heard = await asyncio.gather(
             one.ask("together", id="m1", conversation=conversation),
             two.ask("together", id="m1", conversation=conversation),
         )
-    assert len(relay.requests_for("together")) == 1
+    assert len(each_way.requests_for("together")) == 1
     assert len({frames[-1]["reply"] for frames in heard}) == 1
     assert all(trimmed(frames) == "One reply for both. " * 20 for frames in heard)
 
 
-async def test_all_devices_that_show_a_conversation_see_it(relay: Relay, conversation: str) -> None:
-    relay.plays("see", answer("Everybody sees this. " * 10, delta_chars=9, pause_s=0.02))
+async def test_all_devices_that_show_a_conversation_see_it(each_way: Relay, conversation: str) -> None:
+    each_way.plays("see", answer("Everybody sees this. " * 10, delta_chars=9, pause_s=0.02))
     async with (
-        Phone.connected(relay.websocket, relay.key) as sender,
-        Phone.connected(relay.websocket, relay.key) as other,
-        Phone.connected(relay.websocket, relay.key) as elsewhere,
+        Phone.connected(each_way.websocket, each_way.key) as sender,
+        Phone.connected(each_way.websocket, each_way.key) as other,
+        Phone.connected(each_way.websocket, each_way.key) as elsewhere,
     ):
         await other.say({"action": "hello", "conversation": conversation})
         await elsewhere.say({"action": "hello", "conversation": f"{conversation}, another"})
@@ -151,10 +154,10 @@ async def test_all_devices_that_show_a_conversation_see_it(relay: Relay, convers
     assert "user" not in [frame["type"] for frame in sent]
 
 
-async def test_a_device_that_is_gone_touches_no_other(relay: Relay, conversation: str) -> None:
-    relay.plays("one leaves", answer("Who is still there? " * 20, delta_chars=9, pause_s=0.02))
-    async with Phone.connected(relay.websocket, relay.key) as sender:
-        async with Phone.connected(relay.websocket, relay.key) as other:
+async def test_a_device_that_is_gone_touches_no_other(each_way: Relay, conversation: str) -> None:
+    each_way.plays("one leaves", answer("Who is still there? " * 20, delta_chars=9, pause_s=0.02))
+    async with Phone.connected(each_way.websocket, each_way.key) as sender:
+        async with Phone.connected(each_way.websocket, each_way.key) as other:
             await other.say({"action": "hello", "conversation": conversation})
             await other.hear()
             await sender.say({"action": "send", "id": "m1", "conversation": conversation, "content": "one leaves"})
@@ -164,10 +167,10 @@ async def test_a_device_that_is_gone_touches_no_other(relay: Relay, conversation
     assert assembled(frames) == "Who is still there? " * 20
 
 
-async def test_a_broken_reply_may_be_asked_for_again_by_the_same_id(relay: Relay, conversation: str) -> None:
+async def test_a_broken_reply_may_be_asked_for_again_by_the_same_id(each_way: Relay, conversation: str) -> None:
     tries = iter([cut_after("Half of it"), answer("All of it.")])
-    relay.plays("try twice", lambda _: next(tries))
-    async with Phone.connected(relay.websocket, relay.key) as phone:
+    each_way.plays("try twice", lambda _: next(tries))
+    async with Phone.connected(each_way.websocket, each_way.key) as phone:
         broken = await phone.ask("try twice", id="m1", conversation=conversation)
         whole = await phone.ask("try twice", id="m1", conversation=conversation)
         await phone.ask("and then?", id="m2", conversation=conversation)
@@ -175,20 +178,20 @@ async def test_a_broken_reply_may_be_asked_for_again_by_the_same_id(relay: Relay
     assert (whole[-1]["type"], assembled(whole)) == ("complete", "All of it.")
     assert whole[0]["reply"] != broken[0]["reply"]
     assert whole[0]["epoch"] == broken[0]["epoch"] + 1
-    retried, later = (relay.requests_for(text)[-1].body["messages"] for text in ("try twice", "and then?"))
+    retried, later = (each_way.requests_for(text)[-1].body["messages"] for text in ("try twice", "and then?"))
     assert [turn["content"][0]["text"] for turn in retried] == ["try twice"]
     assert [turn["content"][0]["text"] for turn in later] == ["try twice", "All of it.", "and then?"]
 
 
-async def test_a_reader_that_leaves_does_not_stop_the_reply(relay: Relay, conversation: str) -> None:
-    relay.plays("leave", answer("Still here. " * 20, pause_s=0.05))
-    async with Phone.connected(relay.websocket, relay.key) as phone:
+async def test_a_reader_that_leaves_does_not_stop_the_reply(each_way: Relay, conversation: str) -> None:
+    each_way.plays("leave", answer("Still here. " * 20, pause_s=0.05))
+    async with Phone.connected(each_way.websocket, each_way.key) as phone:
         await phone.say({"action": "send", "id": "m1", "conversation": conversation, "content": "leave"})
         await phone.hear_until(lambda frame: frame["type"] == "message")
-    async with Phone.connected(relay.websocket, relay.key) as phone:
+    async with Phone.connected(each_way.websocket, each_way.key) as phone:
         for attempt in range(40):
             await phone.ask("so?", id=f"m{attempt + 2}", conversation=conversation)
-            history = relay.requests_for("so?")[-1].body["messages"]
+            history = each_way.requests_for("so?")[-1].body["messages"]
             if any(message["role"] == "assistant" and "Still" in str(message) for message in history):
                 break
     assert history[1]["content"][0]["text"] == "Still here. " * 20
@@ -244,21 +247,21 @@ async def test_the_wait_that_the_model_asks_for_is_handed_on(relay: Relay, conve
     assert len(relay.requests_for("busy")) == 1
 
 
-async def test_a_paused_turn_is_one_answer(relay: Relay, conversation: str) -> None:
+async def test_a_paused_turn_is_one_answer(each_way: Relay, conversation: str) -> None:
     pauses = iter([answer("First, ", stop_reason="pause_turn"), answer("second.")])
-    relay.plays("pause", lambda _: next(pauses))
-    async with Phone.connected(relay.websocket, relay.key) as phone:
+    each_way.plays("pause", lambda _: next(pauses))
+    async with Phone.connected(each_way.websocket, each_way.key) as phone:
         frames = await phone.ask("pause", id="m1", conversation=conversation)
     assert assembled(frames) == "First, second."
     assert frames[-1]["sha256"] == hashlib.sha256(b"First, second.").hexdigest()
 
 
-async def test_two_connections_do_not_hear_each_other(relay: Relay, conversation: str) -> None:
-    relay.plays("one", answer("1" * 50, pause_s=0.01))
-    relay.plays("two", answer("2" * 50, pause_s=0.01))
+async def test_two_connections_do_not_hear_each_other(each_way: Relay, conversation: str) -> None:
+    each_way.plays("one", answer("1" * 50, pause_s=0.01))
+    each_way.plays("two", answer("2" * 50, pause_s=0.01))
     async with (
-        Phone.connected(relay.websocket, relay.key) as first,
-        Phone.connected(relay.websocket, relay.key) as other,
+        Phone.connected(each_way.websocket, each_way.key) as first,
+        Phone.connected(each_way.websocket, each_way.key) as other,
     ):
         await first.say({"action": "send", "id": "a", "conversation": f"{conversation} 1", "content": "one"})
         await other.say({"action": "send", "id": "b", "conversation": f"{conversation} 2", "content": "two"})

@@ -21,6 +21,8 @@ MOMENTS = ("before", "after")
 FROZEN = {"seconds": [16.5, 19.5]}
 """Longer than a worker may be silent."""
 ALL_DAY_S = 86_400
+MOST_CALLS = 8
+"""The wake-up call of a connection, the first call for a message, and six that are made when that has failed."""
 STRAY_S = 1.0
 """For what a worker still says when it has let go of its model."""
 
@@ -78,6 +80,28 @@ async def a_worker_dies_when_its_reader_has_left(stage: Stage) -> None:
     _judge_broken(stage, message, told)
     if trimmed(told) != written:
         stage.flaws.append("what was there at the last heartbeat is not there later")
+    talk.sender()
+    talk.reader()
+    await stage.play()
+
+
+async def no_worker_can_start(stage: Stage) -> None:
+    """Each dies at its first call. Nobody calls for ever: whoever waits is told, and is answered when workers live."""
+    stage.replies_may_break = True
+    talk = stage.talk()
+    (message,) = talk.messages
+    await stage.faults(workers=[{"do": "kill_at_call", **WORKER, "moment": "before"}])
+    log, began = talk.relay.log, len(talk.relay.log)
+    async with Phone.connected(talk.relay.websocket, talk.relay.key) as phone:
+        await phone.say({"action": "hello", "conversation": talk.conversation})
+        await phone.hear()
+        await talk.post(message)
+        told = json.loads(await asyncio.wait_for(phone.socket.recv(), stage.patience_s))
+    if (told["type"], told.get("code"), told.get("retryable")) != ("error", "interrupted", True):
+        stage.flaws.append(f"told {told}")
+    if (runs := sum("λ        local-message " in line for line in log[began:])) > MOST_CALLS:
+        stage.flaws.append(f"{runs} workers were called for one message")
+    await stage.faults()
     talk.sender()
     talk.reader()
     await stage.play()

@@ -221,6 +221,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     deaths.a_worker_is_killed_at_any_call,
     deaths.a_worker_is_killed_at_any_event_of_the_model,
     deaths.a_worker_dies_when_its_reader_has_left,
+    deaths.no_worker_can_start,
     deaths.the_deadline_comes_in_mid_reply,
     deaths.silent_workers_are_taken_for_dead,
     dynamodb_is_throttled,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
 from typing import Any, TypeVar
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -21,7 +22,8 @@ P = TypeVar("P")
 PATIENCE_S = 45.0
 """Far beyond what any scenario takes: who has no end by then will never have one."""
 ENVIRONMENTS = 3
-GATEWAY = ("--faults", "{}", "--limit", f"max_environments={ENVIRONMENTS}")
+GATEWAY = ("--faults", "{}", "--limit", f"max_environments={ENVIRONMENTS}", "--parameter", "FirstFrameAuth=false")
+"""As it is deployed by default: API Gateway itself calls the function that answers."""
 WORDS = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t, line\nfeed und ein Wort. '
 
 
@@ -95,6 +97,13 @@ class Talk:
         reader = Reader(*self._device(frozenset(message.id for message in self.messages)))
         self.devices.append(reader)
         return reader
+
+    async def post(self, message: Message) -> None:
+        """Sends it by HTTP."""
+        url = f"http://{self.relay.address}/api/conversations/{quote(self.conversation, safe='')}/messages"
+        said = {"id": message.id, "content": message.prompt}
+        async with httpx.AsyncClient(headers={"X-API-Key": self.relay.key}, timeout=PATIENCE_S) as http:
+            (await http.post(url, json=said)).raise_for_status()
 
     def requests(self) -> list[tuple[Message, Any]]:
         """What the model was asked, in the order in which it was."""

@@ -22,7 +22,7 @@ from jwt.algorithms import ECAlgorithm
 from jwt.api_jws import PyJWS
 from jwt.utils import der_to_raw_signature
 
-from chatrelay.errors import Unanswered
+from chatrelay.errors import Denied, Unanswered
 from chatrelay.push import (
     KEPT_S,
     Dead,
@@ -45,11 +45,13 @@ HOSTS = {
 }
 SPAN_S = 40 * 60
 EXPIRED = "ExpiredProviderToken"
-NOT_HERE = {"BadDeviceToken", "DeviceTokenNotForTopic"}
+OF_ANOTHER_APP = "DeviceTokenNotForTopic"
+"""The token is known, and our bundle ID is not that of its app: ours may be the one that is wrong."""
+NOT_HERE = {"BadDeviceToken", OF_ANOTHER_APP}
 """What an environment answers to a token of the other one."""
 PASSING = {"IdleTimeout"}
 """What is no fault of the request, though its status is 400."""
-OUR_TOPIC = {"BadTopic", "MissingTopic", "TopicDisallowed"}
+OUR_TOPIC = {"BadTopic", "MissingTopic", "TopicDisallowed", OF_ANOTHER_APP}
 NO_KEY = (TypeError, ValueError, UnsupportedAlgorithm)
 """What `cryptography` raises for a text that is no key, or not one for this."""
 
@@ -85,6 +87,8 @@ class Apns:
         """See ``Service``. A token that the device's environment does not know is tried once in the other one."""
         try:
             key = signing_key(await self._key())
+        except Denied as problem:
+            return Misconfigured(f"the key for APNs cannot be read: {problem.said.type} {problem.said.sentence}")
         except NO_KEY as problem:
             return Misconfigured(f"the key for APNs is none: {type(problem).__name__}")
         try:
@@ -95,10 +99,12 @@ class Apns:
     async def _send(self, key: ec.EllipticCurvePrivateKey, device: Device, notification: Notification) -> Verdict:
         asked_s = self._clock()
         environment = device.environment
-        answer = await self._ask(key, environment, device.token, notification)
-        if _reason(answer) in NOT_HERE:
+        answer = first = await self._ask(key, environment, device.token, notification)
+        if _reason(first) in NOT_HERE:
             environment = environment.other
             answer = await self._ask(key, environment, device.token, notification)
+        if _reason(answer) in NOT_HERE and _reason(first) == OF_ANOTHER_APP:
+            answer = first  # no token that one environment knows is dead
         return meaning(answer, environment, asked_s)
 
     async def _ask(
@@ -135,7 +141,7 @@ def meaning(answer: Answer, environment: Environment, asked_s: float) -> Verdict
     reason = _reason(answer)
     if answer.is_good:
         return Delivered(environment)
-    if answer.status == httpx.codes.GONE or reason in NOT_HERE:
+    if answer.status == httpx.codes.GONE or reason in NOT_HERE - OUR_TOPIC:
         timestamp_ms = answer.body.get("timestamp")
         return Dead(timestamp_ms if isinstance(timestamp_ms, int) else int(asked_s * 1000))
     if answer.is_passing or reason in PASSING:

@@ -19,7 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from chatrelay.errors import Unanswered
+from chatrelay.errors import Denied, Unanswered
 from chatrelay.push import (
     Dead,
     Delivered,
@@ -92,6 +92,8 @@ class Fcm:
         """See ``Service``."""
         try:
             account = ServiceAccount.parse(await self._account())
+        except Denied as problem:
+            return Misconfigured(f"the account for FCM cannot be read: {problem.said.type} {problem.said.sentence}")
         except NO_ACCOUNT as problem:
             return Misconfigured(f"the account for FCM is none: {type(problem).__name__}")
         try:

@@ -9,7 +9,7 @@ import httpx
 import jwt
 import pytest
 
-from chatrelay.errors import Upstream
+from chatrelay.errors import Denied, Said, Upstream
 from chatrelay.push import (
     Dead,
     Delivered,
@@ -211,13 +211,40 @@ async def test_a_token_may_be_the_other_environments(
     assert [request.path for request in service.requests] == paths
 
 
-@pytest.mark.parametrize("reason", ["BadDeviceToken", "DeviceTokenNotForTopic"])
-async def test_a_token_that_neither_knows_is_dead(apns: Apns, service: PushService, reason: str) -> None:
-    service.replies[PRODUCTION] = [refusal(400, reason)]
-    service.replies[SANDBOX] = [refusal(400, "BadDeviceToken")]
+async def test_a_token_that_neither_knows_is_dead(apns: Apns, service: PushService) -> None:
+    for environment in (PRODUCTION, SANDBOX):
+        service.replies[environment] = [refusal(400, "BadDeviceToken")]
 
     assert await apns.send(PHONE, HELLO) == Dead(NOW_MS)
     assert [request.path for request in service.requests] == [PRODUCTION, SANDBOX]
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        ("DeviceTokenNotForTopic", "DeviceTokenNotForTopic"),
+        ("DeviceTokenNotForTopic", "BadDeviceToken"),
+        ("BadDeviceToken", "DeviceTokenNotForTopic"),
+    ],
+)
+async def test_a_token_of_another_app_may_be_our_own_bundle_id_that_is_wrong(
+    apns: Apns, service: PushService, reasons: tuple[str, str]
+) -> None:
+    """The phone is kept, and the operator told. https://github.com/rails/action_push_native/issues/4"""
+    for environment, reason in zip((PRODUCTION, SANDBOX), reasons, strict=True):
+        service.replies[environment] = [refusal(400, reason)]
+
+    assert await apns.send(PHONE, HELLO) == Misconfigured("DeviceTokenNotForTopic")
+    assert [request.path for request in service.requests] == [PRODUCTION, SANDBOX]
+
+
+async def test_a_key_that_cannot_be_read_is_ours_to_mend(line: Line) -> None:
+    async def denied() -> str:
+        raise Denied("No key.", said=Said(type="ResourceNotFoundException", sentence="relay/apns"))
+
+    assert await Apns(line, denied, ACCOUNT).send(PHONE, HELLO) == Misconfigured(
+        "the key for APNs cannot be read: ResourceNotFoundException relay/apns"
+    )
 
 
 @pytest.mark.parametrize(
