@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from infra.bridgehub.clis import Cli, Command, Failed, TooLong, parse
-from infra.bridgehub.running import running, written
+from infra.bridgehub.running import Running, running
 
 REQUEST_BYTES = 1024 * 1024
 PING_S = 10.0
@@ -94,23 +94,32 @@ class Answers:
 
     async def _run(self, command: Command, send: Send) -> dict[str, int]:
         """Sends the texts as the command line writes them, and gives what it used. Raises ``Failed``."""
-        name, reader = self._cli.name, self._cli.reader()
+        name = self._cli.name
         try:
-            async with asyncio.timeout(self._time_limit_s), running(command) as process:
-                async for line in written(process):
-                    logger.debug("%r", line)
-                    if text := reader.read(line):
-                        await _say(send, {"type": "text", "text": text})
-                code = process.returncode if process.returncode is not None else await process.wait()
+            # The time limit is the answer's: leaving has its own.
+            async with running(command) as call, asyncio.timeout(self._time_limit_s):
+                return await self._read(call, send)
         except TimeoutError as problem:
             raise Failed(f"{name} took longer than {self._time_limit_s:g} seconds.") from problem
         except OSError as problem:
             raise Failed(f"{name} cannot be started: {problem.strerror}.") from problem
         except ValueError as problem:
             raise Failed(f"{name} wrote a line that does not end.") from problem
-        if code != 0:
-            raise Failed(f"{name} ended with exit code {code}.")
-        return reader.end()
+
+    async def _read(self, call: Running, send: Send) -> dict[str, int]:
+        reader = self._cli.reader()
+        async for line in call.lines():
+            logger.debug("%r", line)
+            if text := reader.read(line):
+                await _say(send, {"type": "text", "text": text})
+            if self._cli.answers_once and reader.used is not None:
+                return reader.used
+        code = await call.process.wait()
+        if code == 0 and reader.used is not None:
+            return reader.used
+        end = f"{self._cli.name} ended " + ("without an answer" if code == 0 else f"with exit code {code}")
+        said = await call.last_words()
+        raise Failed(f"{end}: {said}" if said else f"{end}.")
 
 
 async def _say(send: Send, event: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The command lines behind the sidecar: how each is called, and which of its lines are the answer. Pure."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,12 @@ PARAGRAPH = "\n\n"
 ARGUMENT_BYTES = 128 * 1024 - 1
 """Linux takes no longer argument. Source: execve(2), MAX_ARG_STRLEN."""
 NO_JSON = (ValueError, RecursionError)
+
+WORDS = 300
+"""Characters of a command line's last words: enough for a sentence, no page of a log."""
+COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+ASIDE = re.compile(r"\s|Node\.js v|note: run with")
+"""Begins a line that follows the reason: of a stack, or Node's and Rust's last ones."""
 
 
 class Failed(Exception):
@@ -65,12 +72,13 @@ class Command:
 class Reader(Protocol):
     """Finds the answer in the lines of one call's standard output."""
 
-    def read(self, line: bytes) -> str:
-        """The next text, if `line` has any: everything else is log. Raises ``Failed``."""
+    @property
+    def used(self) -> dict[str, int] | None:
+        """The tokens, as far as they are known. None as long as there is no complete answer."""
         ...
 
-    def end(self) -> dict[str, int]:
-        """What was used, as far as it is known, after the last line. Raises ``Failed`` if there was no answer."""
+    def read(self, line: bytes) -> str:
+        """The next text, if `line` has any: everything else is log. Raises ``Failed``."""
         ...
 
 
@@ -79,6 +87,11 @@ class Cli(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def answers_once(self) -> bool:
+        """Whether a complete answer is the end, whatever the process does after it."""
+        ...
 
     def command(self, asked: Asked) -> Command:
         """What is run to answer. Raises ``TooLong``."""
@@ -93,6 +106,7 @@ class BridgeHub:
 
     script: Path
     name: ClassVar[str] = "BridgeHub"
+    answers_once: ClassVar[bool] = False
 
     def command(self, asked: Asked) -> Command:
         if len(asked.raw.encode()) > ARGUMENT_BYTES:
@@ -107,19 +121,14 @@ class PayloadReader:
     """Reads what BridgeHub prints: the payload is on a line of its own, whole, among lines of log."""
 
     def __init__(self) -> None:
-        self._answered = False
+        self.used: dict[str, int] | None = None
 
     def read(self, line: bytes) -> str:
         if not line.startswith(PREFIX):
             return ""
         text = _output(line.removeprefix(PREFIX))
-        text, self._answered = PARAGRAPH + text if self._answered else text, True
+        text, self.used = text if self.used is None else PARAGRAPH + text, {}
         return text
-
-    def end(self) -> dict[str, int]:
-        if not self._answered:
-            raise Failed("BridgeHub ended without an answer.")
-        return {}
 
 
 def _output(payload: bytes) -> str:
@@ -139,11 +148,18 @@ class Codex:
 
     program: str
     name: ClassVar[str] = "Codex"
+    answers_once: ClassVar[bool] = True
 
     def command(self, asked: Asked) -> Command:
-        """The prompt goes in by standard input: an argument has a limit."""
+        """The prompt goes in by standard input: an argument has a limit.
+
+        Codex asks before it works outside of a repository. The directory is the operator's choice, and nobody is there
+        to answer.
+        """
         prompt = PARAGRAPH.join([*(f"{title}:\n{content}" for title, content in asked.context), asked.message])
-        return Command([self.program, "exec", "--json", "--cd", asked.directory, "-"], prompt.encode())
+        return Command(
+            [self.program, "exec", "--json", "--skip-git-repo-check", "--cd", asked.directory, "-"], prompt.encode()
+        )
 
     def reader(self) -> "EventReader":
         return EventReader()
@@ -153,27 +169,22 @@ class EventReader:
     """Reads the events of ``codex exec --json``, one a line. Source: exec_events.rs in github.com/openai/codex.
 
     A message comes whole when it is complete, or before that as its beginning. An ``error`` may be a connection that is
-    tried again: only ``turn.failed`` is the end.
+    tried again: only ``turn.completed`` and ``turn.failed`` are the end.
     """
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
-        self._usage: dict[str, int] | None = None
+        self.used: dict[str, int] | None = None
 
     def read(self, line: bytes) -> str:
         match _parsed(line):
             case {"type": str(), "item": {"type": "agent_message", "id": str(item), "text": str(text)}}:
                 return self._beyond(item, text)
             case {"type": "turn.completed", **more}:
-                self._usage = _usage(more.get("usage"))
+                self.used = _usage(more.get("usage"))
             case {"type": "turn.failed", "error": {"message": str(reason)}}:
                 raise Failed(f"Codex could not answer: {reason}")
         return ""
-
-    def end(self) -> dict[str, int]:
-        if self._usage is None:
-            raise Failed("Codex ended without an answer.")
-        return self._usage
 
     def _beyond(self, item: str, text: str) -> str:
         """What of the message `item` was not read before."""
@@ -183,6 +194,13 @@ class EventReader:
             new = PARAGRAPH + new
         self._texts[item] = text
         return new
+
+
+def last_words(stderr: bytes) -> str:
+    """The reason that the end of a process's standard error gives, on one line; empty if there is none."""
+    lines = COLOUR.sub("", stderr.decode(errors="replace")).splitlines()
+    reason = next((line for line in reversed(lines) if line and not ASIDE.match(line)), "")
+    return "".join(character if character.isprintable() else " " for character in reason).strip()[:WORDS]
 
 
 def _usage(told: object) -> dict[str, int]:

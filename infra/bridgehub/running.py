@@ -1,6 +1,7 @@
 """Processes that are gone, with everything they have started, when they are not needed any more."""
 
 import asyncio
+import logging
 import os
 import signal
 import tempfile
@@ -8,56 +9,92 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from infra.bridgehub.clis import Command
+from infra.bridgehub.clis import Command, last_words
 
 LINE_BYTES = 16 * 1024 * 1024
 """No answer is longer than this; many are longer than the 64 KB that a stream reader takes by itself."""
+STDERR_BYTES = 8 * 1024
+"""So much of the end of its standard error is kept."""
 LOOK_S = 1.0
 """After so long a silence, whether the process is still there."""
 GRACE_S = 2.0
-"""How long a process has, once it is told to end."""
+"""How long a process has to leave by itself, and then again, once it is told to end."""
+
+logger = logging.getLogger("infra.bridgehub")
+
+
+class Running:
+    """A process that runs, and what it writes."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self._stderr = b""
+        self._heard = asyncio.create_task(self._hear())
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """The lines that it writes until its end. What it has started may hold the pipe open for longer.
+
+        Raises ``ValueError`` for a line that is longer than ``LINE_BYTES``.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    line = await self.process.stdout.readline()  # type: ignore[union-attr]  # it is a pipe
+            except TimeoutError:
+                if self.process.returncode is not None:
+                    return
+                continue
+            if not line:
+                return
+            yield line
+
+    async def last_words(self) -> str:
+        """What it said last on its standard error, once it has ended; empty if nothing."""
+        await asyncio.wait({self._heard}, timeout=LOOK_S)
+        return last_words(self._stderr)
+
+    async def leave(self) -> None:
+        """Lets it leave by itself, for a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                await self.process.wait()
+
+    async def end(self) -> None:
+        """Ends it and all that it has started; without grace when the task is cancelled again meanwhile."""
+        try:
+            self._signal(signal.SIGTERM)
+            await self.leave()
+        finally:
+            self._signal(signal.SIGKILL)
+            self._heard.cancel()
+
+    async def _hear(self) -> None:
+        while heard := await self.process.stderr.read(STDERR_BYTES):  # type: ignore[union-attr]  # it is a pipe
+            logger.debug("%r", heard)
+            self._stderr = (self._stderr + heard)[-STDERR_BYTES:]
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(
+            ProcessLookupError, PermissionError
+        ):  # macOS forbids it when all of the group that is left is dead
+            os.killpg(self.process.pid, number)
 
 
 @asynccontextmanager
-async def running(command: Command) -> AsyncIterator[Process]:
-    """The command, in a process group of its own that ends with the block. Raises ``OSError`` if it cannot start."""
+async def running(command: Command) -> AsyncIterator[Running]:
+    """The command, in a process group of its own that ends with the block. Raises ``OSError`` if it cannot start.
+
+    After a block that ends in order, it has a while to leave by itself.
+    """
     with tempfile.TemporaryFile() as stdin:
         stdin.write(command.stdin)
         stdin.seek(0)
         process = await asyncio.create_subprocess_exec(
-            *command.arguments, stdin=stdin, stdout=PIPE, limit=LINE_BYTES, process_group=0
+            *command.arguments, stdin=stdin, stdout=PIPE, stderr=PIPE, limit=LINE_BYTES, process_group=0
         )
+    call = Running(process)
     try:
-        yield process
+        yield call
+        await call.leave()
     finally:
-        await _end(process)
-
-
-async def written(process: Process) -> AsyncIterator[bytes]:
-    """The lines that it writes until its end. What it has started may hold the pipe open for longer."""
-    while True:
-        try:
-            line = await asyncio.wait_for(process.stdout.readline(), LOOK_S)  # type: ignore[union-attr]  # it is a pipe
-        except TimeoutError:
-            if process.returncode is not None:
-                return
-            continue
-        if not line:
-            return
-        yield line
-
-
-async def _end(process: Process) -> None:
-    """Also when the task is cancelled again meanwhile: then without grace."""
-    try:
-        _signal(process, signal.SIGTERM)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
-                await process.wait()
-    finally:
-        _signal(process, signal.SIGKILL)
-
-
-def _signal(process: Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # macOS forbids it when all that is left of the group is dead
-        os.killpg(process.pid, number)
+        await call.end()

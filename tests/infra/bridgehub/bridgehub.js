@@ -40,6 +40,11 @@ const scenes = {
   deep: () => process.stdout.write(`JARVIS_PAYLOAD=${"[".repeat(100_000)}\n`),
   exit: () => process.exit(3),
   answerAndExit: () => (answer("So far"), process.exit(3)),
+  throw: () => {
+    throw new Error("no session");
+  },
+  complain: () => (process.stderr.write(`${rest.join(" ")}`), process.exit(1)),
+  mutter: () => process.stderr.write("nothing to say\n\n  at all\n"),
   die: () => (process.stdout.write('JARVIS_PAYLOAD={"ok":true,"da'), process.kill(process.pid, "SIGKILL")),
   noisy: () => {
     for (let line = 0; line < 50_000; line++) log("x".repeat(100));

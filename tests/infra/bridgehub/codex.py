@@ -1,7 +1,10 @@
 """Prints what `codex exec --json` prints. The last word of the prompt names the scene."""
 
 import json
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,8 @@ def complete() -> None:
     say("turn.completed", usage=usage)
 
 
-command, output, change, directory, prompt_from = sys.argv[1:]
-assert (command, output, change, prompt_from) == ("exec", "--json", "--cd", "-")
+command, output, unchecked, change, directory, prompt_from = sys.argv[1:]
+assert (command, output, unchecked, change, prompt_from) == ("exec", "--json", "--skip-git-repo-check", "--cd", "-")
 prompt = sys.stdin.read()
 
 say("thread.started", thread_id="0199a213")
@@ -55,5 +58,13 @@ match prompt.split()[-1]:
         message("So far")
         say("turn.failed", error={"message": "You have hit your usage limit."})
         sys.exit(1)
+    case "stay":
+        child = subprocess.Popen(["sleep", "600"])  # noqa: S607
+        Path(directory, "pids").write_text(f"{os.getpid()} {child.pid}\n")
+        message("hi")
+        complete()
+        time.sleep(600)
+    case "complain":
+        sys.exit("\x1b[31mNot logged in.\x1b[0m Run `codex login`.")
     case "stop":
         message("So far")

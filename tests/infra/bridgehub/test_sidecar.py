@@ -117,9 +117,16 @@ async def test_a_request_is_handed_on_to_the_letter(bridgehub: Sidecar, tmp_path
         ("answerAndExit", [text("So far"), failure("BridgeHub ended with exit code 3.")]),
         ("die", [failure("BridgeHub gave something that is no answer.")]),
         ("endless", [failure("BridgeHub wrote a line that does not end.")]),
-        ("noSuchScene", [failure("BridgeHub ended with exit code 1.")]),
+        ("noSuchScene", [failure("BridgeHub ended with exit code 1: TypeError: scenes[scene] is not a function")]),
+        ("throw", [failure("BridgeHub ended with exit code 1: Error: no session")]),
+        ("mutter", [failure("BridgeHub ended without an answer: nothing to say")]),
+        ("complain " + "x" * 9000, [failure("BridgeHub ended with exit code 1: " + "x" * 300)]),
+        (
+            "complain Not\a \x1b[1;31mlogged\x1b[0m in\r\n",
+            [failure("BridgeHub ended with exit code 1: Not  logged in")],
+        ),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
 async def test_a_failure_is_the_last_event(bridgehub: Sidecar, message: str, told: list[dict[str, Any]]) -> None:
     assert events(await bridgehub.ask(message)) == told
@@ -303,15 +310,26 @@ async def test_codex_is_told_everything_by_its_standard_input(codex: Sidecar, tm
         ("work", ["Done."], "end"),
         ("fail", ["So far"], "Codex could not answer: You have hit your usage limit."),
         ("stop", ["So far"], "Codex ended without an answer."),
+        ("complain", [], "Codex ended with exit code 1: Not logged in. Run `codex login`."),
         ("noSuchScene", [], "Codex ended without an answer."),
     ],
-    ids=["grow", "work", "fail", "stop", "nothing"],
+    ids=["grow", "work", "fail", "stop", "complain", "nothing"],
 )
 async def test_codexs_messages_are_the_answer(codex: Sidecar, message: str, texts: list[str], last: str) -> None:
     *said, ended = events(await codex.ask(message))
 
     assert said == [text(content) for content in texts]
     assert ended.get("message", ended["type"]) == last
+
+
+async def test_codex_may_stay_after_its_turn(codex: Sidecar, tmp_path: Path) -> None:
+    """The answer is over with the turn, whose end the events say; what is left of the call is ended."""
+    async with asyncio.timeout(20):
+        said, ended = events(await codex.ask("stay", tmp_path))
+
+    assert (said, ended["type"]) == (text("hi"), "end")
+    assert ended["usage"]["output_tokens"] == 7
+    await gone(await stayers(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,7 @@ def read(reader: Reader, stream: bytes) -> Iterator[dict[str, int]]:
     try:
         for line in stream.split(b"\n"):
             json.dumps(reader.read(line))
-        yield reader.end()
+        if reader.used is not None:
+            yield reader.used
     except Failed as problem:
         json.dumps(str(problem))
