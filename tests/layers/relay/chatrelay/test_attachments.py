@@ -88,7 +88,11 @@ def test_the_longest_key_is_one_that_s3_takes() -> None:
         (b"GIF89a", "image/gif"),
         (WEBP, "image/webp"),
         (b"%PDF-1.7", "application/pdf"),
+        (b"\n%PDF-1.4\n%\xe2\xe3\xcf\xd3", "application/pdf"),
+        (b"\xef\xbb\xbf%PDF-1.4", "application/pdf"),
+        (b"\xff" * 1016 + b"%PDF-1.4", "application/pdf"),
         (b"<html>", "text/plain"),
+        (b"A file that begins with %PDF-1.4 is a PDF.", "text/plain"),
         ("漢字 😀".encode(), "text/plain"),
         (b"x" * TEXT_LIMIT_BYTES, "text/plain"),
     ],
@@ -98,14 +102,23 @@ def test_the_bytes_say_what_a_file_is(beginning: bytes, mime_type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "beginning", [b"", b"PK\x03\x04\xff", b"a\0b", b"\xe6\xbc", b"x" * (TEXT_LIMIT_BYTES + 1), b"RIFF" * 3 + b"\xff"]
+    "beginning",
+    [
+        b"",
+        b"PK\x03\x04\xff",
+        b"a\0b",
+        b"\xe6\xbc",
+        b"x" * (TEXT_LIMIT_BYTES + 1),
+        b"RIFF" * 3 + b"\xff",
+        b"\xff" * 1025 + b"%PDF-1",
+    ],
 )
 def test_what_is_neither_is_refused_with_its_name(beginning: bytes) -> None:
     with pytest.raises(InvalidMessage, match=r"holiday\.heic: only JPEG"):
         identified(ID, "holiday.heic", 9, beginning)
 
 
-@pytest.mark.parametrize(("beginning", "limit"), [(JPEG, 3_932_160), (b"%PDF-", 10_485_760)], ids=["JPEG", "PDF"])
+@pytest.mark.parametrize(("beginning", "limit"), [(JPEG, 3_932_160), (b"%PDF-1", 10_485_760)], ids=["JPEG", "PDF"])
 def test_a_file_has_the_size_that_the_model_s_service_takes(beginning: bytes, limit: int) -> None:
     assert identified(ID, "a", limit, beginning).size == limit
     with pytest.raises(TooLarge):

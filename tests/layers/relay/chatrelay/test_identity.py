@@ -1,3 +1,5 @@
+from base64 import urlsafe_b64encode
+
 import pytest
 
 from chatrelay.identity import (
@@ -42,6 +44,23 @@ from chatrelay.identity import (
 )
 def test_the_first_credential_that_is_present_counts(headers: dict[str, str], found: str | None) -> None:
     assert credential(headers) == found
+
+
+@pytest.mark.parametrize("around", [" ", "\n", "\r\n", "\t ", "\ufeff"])
+@pytest.mark.parametrize("carrier", ["authorization", "bearer", "x-api-key", "subprotocol"])
+def test_a_pasted_key_is_the_key_whatever_carries_it(carrier: str, around: str) -> None:
+    """No key has white space in it, and people paste."""
+    key = f"{around}crk_1{around}"
+    headers = {
+        "authorization": {"authorization": key},
+        "bearer": {"authorization": f"Bearer {key}"},
+        "x-api-key": {"x-api-key": key},
+        "subprotocol": {
+            "sec-websocket-protocol": f"chatrelay.v1, bearer.{urlsafe_b64encode(key.encode()).decode().rstrip('=')}"
+        },
+    }
+
+    assert credential(headers[carrier]) == "crk_1"
 
 
 @pytest.mark.parametrize(

@@ -404,6 +404,14 @@ def test_a_message_too_long_for_a_frame_is_told_as_far_as_it_fits(content: str) 
     assert told.fields["truncated"]
 
 
+def test_a_message_too_long_for_a_frame_is_cut_between_characters() -> None:
+    family = "👩\u200d👩\u200d👧"
+
+    told = protocol.user(Origin("talk", "reply", 1), "m1", family * 3_000)
+
+    assert told.content == family * (len(told.content) // len(family))
+
+
 def test_a_message_that_fits_is_told_whole() -> None:
     told = protocol.user(Origin("talk", "reply", 1), "m1", "x" * 30_000)
     assert (len(told.content), "truncated" in told.fields) == (30_000, False)

@@ -2,11 +2,23 @@ import json
 from itertools import pairwise
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatrelay.text import SurrogateJoiner, fitting, json_bytes, utf16_length, whole
+from chatrelay.text import SurrogateJoiner, beginning, fitting, json_bytes, pasted, utf16_length, whole
 
+CHARACTERS = {
+    "flag": "\U0001f1e9\U0001f1ea",
+    "family": "👩\u200d👩\u200d👧",
+    "skin tone": "👍\U0001f3fd",
+    "keycap": "1\ufe0f\u20e3",
+    "accent": "e\u0301",
+    "hangul": "\u1112\u1161\u11ab",
+    "devanagari": "न\u093f",
+    "line end": "\r\n",
+}
+"""That a person sees as one, and that are several code points."""
 ANY_UNITS = st.text(st.characters(exclude_categories=()))
 AWKWARD = st.text(st.sampled_from('aé漢😀👩\u200d\u0301"\\/\n\x00\x7f\u2028\ufeff\ufffd'))
 
@@ -52,6 +64,36 @@ def test_the_fitting_part_is_as_long_as_it_can_be(text: str, limit: int) -> None
     assert len(json.dumps(part, ensure_ascii=False).encode()) - 2 <= limit
     following = text[: len(part) + 1]
     assert following == part or len(json.dumps(following, ensure_ascii=False).encode()) - 2 > limit
+
+
+@pytest.mark.parametrize("character", CHARACTERS.values(), ids=CHARACTERS)
+def test_a_beginning_ends_between_what_people_see_as_characters(character: str) -> None:
+    text = "x" * 9 + character + "and more"
+
+    cut = [beginning(text, length) for length in range(9, 11 + len(character))]
+
+    assert cut == ["x" * 9] * len(character) + ["x" * 9 + character, "x" * 9 + character + "a"]
+
+
+@given(st.lists(st.sampled_from([*CHARACTERS.values(), "a", "漢", "😀", "\U0001f1eb"])), st.integers(0, 60))
+def test_a_beginning_is_the_longest_that_cuts_no_character(parts: list[str], length: int) -> None:
+    text = "".join(parts)
+    ends = [found.end() for found in regex.finditer(r"\X", text)]
+
+    part = beginning(text, length)
+
+    assert text.startswith(part)
+    assert len(part) == max((end for end in ends if end <= length), default=min(length, len(text)))
+
+
+def test_a_character_that_is_longer_than_the_whole_beginning_is_cut() -> None:
+    assert beginning("a" + "\u0301" * 100, 10) == "a" + "\u0301" * 9
+    assert beginning("ab" + "\u0301" * 100, 10) == "a"
+
+
+@pytest.mark.parametrize("around", ["", " ", "\n", "\r\n", "\t", "\ufeff", "\ufeff \u00a0\n"])
+def test_what_copying_leaves_around_a_text_is_no_part_of_it(around: str) -> None:
+    assert pasted(around + "sk test" + around) == "sk test"
 
 
 @pytest.mark.parametrize(

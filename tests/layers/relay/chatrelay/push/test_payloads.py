@@ -34,6 +34,9 @@ def at_google(notification: Notification) -> tuple[Any, str]:
         ("早" * 1000, "早" * 100 + "..."),
         ("🌅" * 101, "🌅" * 100 + "..."),
         ('"\\\n' * 100, '"\\\n' * 33 + '"...'),
+        ("x" * 99 + "\U0001f1e9\U0001f1ea and more", "x" * 99 + "..."),
+        ("x" * 99 + "e\u0301 and more", "x" * 99 + "..."),
+        ("x" * 98 + "\U0001f1e9\U0001f1ea and more", "x" * 98 + "\U0001f1e9\U0001f1ea..."),
     ],
 )
 def test_a_preview_is_the_first_hundred_characters(text: str, preview: str) -> None:
