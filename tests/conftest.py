@@ -78,7 +78,7 @@ def deployments() -> Iterator[Callable[..., Relay]]:
     with serving_in_thread(model) as base_url:
 
         def start(*arguments: str, **variables: str) -> Relay:
-            shell = {"ANTHROPIC_API_KEY": "sk-test", "ANTHROPIC_BASE_URL": base_url, "CHATRELAY_DEV_KEY": KEY}
+            shell = {"ANTHROPIC_API_KEY": "sk-test\n", "ANTHROPIC_BASE_URL": base_url, "CHATRELAY_DEV_KEY": KEY}
             process, address, log = _start(arguments, {**os.environ, **shell, **variables})
             running.append(Relay(address, process, model, playbook, log))
             return running[-1]

@@ -164,6 +164,28 @@ async def test_what_is_no_key_is_a_wrong_key(relay: Relay, key: str) -> None:
         assert await socket.recv() == "error:invalid_api_key"
 
 
+@pytest.mark.parametrize("around", ["\n", "\r\n", " "])
+async def test_a_pasted_key_is_the_key(relay: Relay, around: str) -> None:
+    async with connect(f"ws://{relay.address}/api/claude/ws") as socket:
+        await socket.send(f"{relay.key}{around}")
+        assert await socket.recv() == "authenticated"
+
+
+async def test_older_clients_name_no_session_and_share_none(relay: Relay) -> None:
+    conversations = set()
+    for more in ({}, {"session_id": None, "chat_type": None}, {"session_id": ""}):
+        async with connect(f"ws://{relay.address}/api/claude/ws") as socket:
+            await socket.send(relay.key)
+            assert await socket.recv() == "authenticated"
+            await socket.send(json.dumps({"content": "Hello", **more}))
+            kinds: list[str] = []
+            while not kinds or kinds[-1] not in ("complete", "error"):
+                kinds.append((frame := json.loads(await socket.recv()))["type"])
+                conversations.add(frame.get("conversation"))
+        assert kinds[-1] == "complete"
+    assert len(conversations - {None}) == 3
+
+
 async def test_no_frame_of_the_handshake_names_a_working_directory(relay: Relay) -> None:
     async with connect(f"ws://{relay.address}/api/claude/ws") as socket:
         await socket.send(relay.key)

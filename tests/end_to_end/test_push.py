@@ -1,7 +1,9 @@
 """A reply is told to its user's phones: from the app's registration to what the push service gets."""
 
 import asyncio
+from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -118,12 +120,14 @@ async def test_a_phone_is_who_registered_it_last_and_reached_by_its_latest_token
         await call(relay, "DELETE", f"/api/notifications/{device}", key)
 
 
-async def test_a_device_that_is_removed_is_told_no_more(relay: Relay, conversation: str) -> None:
-    gone, stays = "d1" * 32, "d2" * 32
-    await register(relay, "gone", gone)
+@pytest.mark.parametrize("device", ["gone", "tester’s iPhone — 2/3", '"#?\\`%2F 🌅'])
+async def test_a_device_that_is_removed_is_told_no_more(relay: Relay, conversation: str, device: str) -> None:
+    """Whatever it is called: phones have the names that their owners gave them."""
+    gone, stays = (sha256(f"{token} {device}".encode()).hexdigest() for token in ("gone", "stays"))
+    await register(relay, device, gone)
     await register(relay, "stays", stays)
     for _ in range(2):
-        assert (await call(relay, "DELETE", "/api/notifications/gone")).json()["success"]
+        assert (await call(relay, "DELETE", f"/api/notifications/{quote(device, safe='')}")).json()["success"]
     async with Phone.connected(relay.websocket, relay.key) as phone:
         await phone.ask("hello", id="m1", conversation=conversation)
     assert len(await pushes_to(relay, stays)) == 1
