@@ -83,3 +83,58 @@ def test_parameter_without_a_value_is_named() -> None:
 def test_value_without_a_parameter_is_named() -> None:
     with pytest.raises(TemplateError, match="Nmae"):
         parameter_values(_TEMPLATE, {"Nmae": "x"}, "stack")
+
+
+@pytest.mark.parametrize(
+    ("declaration", "taken", "refused"),
+    [
+        ("AllowedValues: [a, 1, true]", ["a", "1"], ["b", "", "A"]),
+        ("AllowedPattern: '[a-z]{1,3}'", ["a", "abc"], ["", "abcd", "a1", "a\n"]),
+        ("{MinLength: 2, MaxLength: 3}", ["ab", "abc"], ["a", "abcd", ""]),
+        ("{Type: Number, MinValue: 1, MaxValue: '9'}", ["1", "1.5", "1e0", "9"], ["0", "10", "many", ""]),
+        ("{Type: CommaDelimitedList, AllowedValues: [a, b]}", ["a", "a, b"], ["a,c"]),
+        ("{}", ["", "x" * 4096], ["x" * 4097]),
+    ],
+)
+def test_a_value_that_its_parameter_does_not_take_is_refused_with_what_it_takes(
+    declaration: str, taken: list[str], refused: list[str]
+) -> None:
+    """As CloudFormation does before it makes anything: a pattern is the whole value's."""
+    words = {"ConstraintDescription": "must be better."}
+    template = {"Parameters": {"P": {"Type": "String", **yaml_parse(declaration), **words}}}
+
+    for value in taken:
+        assert parameter_values(template, {"P": value}, "stack")["P"] in (value, value.split(", "))
+    for value in refused:
+        with pytest.raises(TemplateError, match=r"^Parameter P must be better\. It is "):
+            parameter_values(template, {"P": value}, "stack")
+
+
+_RULES = yaml_parse("""
+Pair:
+  RuleCondition: !Equals [!Ref Name, chat]
+  Assertions:
+    - {Assert: !Not [!Equals [!Ref Other, ""]], AssertDescription: chat needs another.}
+Always:
+  Assertions:
+    - {Assert: !Not [!Equals [!Ref Name, nobody]], AssertDescription: nobody is no name.}
+""")
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "sentence"),
+    [
+        ("chat", "x", None),
+        ("talk", "", None),
+        ("chat", "", "chat needs another."),
+        ("nobody", "x", "nobody is no name."),
+    ],
+)
+def test_rules_refuse_what_does_not_go_together(name: str, other: str, sentence: str | None) -> None:
+    resolver = Resolver({}, {"Name": name, "Other": other}, Named())
+
+    if sentence is None:
+        resolver.obey(_RULES)
+    else:
+        with pytest.raises(TemplateError, match=sentence):
+            resolver.obey(_RULES)

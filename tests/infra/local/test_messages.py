@@ -48,6 +48,31 @@ async def test_client_cannot_select_the_gateways_own_routes(gateway: Serving, ro
         assert await error_of(client) == "Forbidden"
 
 
+async def test_mock_answers_without_a_function(gateway: Serving) -> None:
+    async with connect(gateway.websocket("plain")) as client:
+        await client.send("{}")
+        identifier = json.loads(await client.recv())["connectionId"]
+        await client.send(act("mock"))
+        answer = json.loads(await client.recv())
+        assert (answer["mocked"], answer["connectionId"]) == (True, identifier)
+        assert abs(answer["at"] / 1000 - time.time()) < 60
+    handled = [record["event"].get("requestContext", {}).get("routeKey") for record in gateway.records()]
+    assert "mock" not in handled
+
+
+async def test_mock_without_a_route_response_answers_nothing(gateway: Serving) -> None:
+    async with connect(gateway.websocket("plain")) as client:
+        await client.send(act("mute"))
+        assert await nothing_arrives(client)
+
+
+async def test_mock_whose_request_names_no_status_is_an_internal_server_error(gateway: Serving) -> None:
+    async with connect(gateway.websocket("plain")) as client:
+        await client.send(act("nonsense"))
+        assert await error_of(client) == "Internal server error"
+    assert gateway.logged("statusCode should be an integer which defined in request template")
+
+
 async def test_route_reaches_a_function_that_has_a_name_of_its_own(gateway: Serving) -> None:
     async with connect(gateway.websocket("plain")) as client:
         await client.send("{}")

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 NEWER = """
 Transform: AWS::Serverless-2016-10-31
 Resources:
@@ -12,11 +14,38 @@ Resources:
 """
 
 
+STRICT = """
+Parameters:
+  Tokens: {Type: String, Default: "1", AllowedPattern: "[0-9]+", ConstraintDescription: must be a whole number.}
+Rules:
+  NotTooMany:
+    Assertions: [{Assert: !Not [!Equals [!Ref Tokens, "7"]], AssertDescription: Seven is too many.}]
+Resources: {}
+"""
+
+
+def serve(template: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "infra.local", "--port", "0", "--template", str(template), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [("1.5", "Parameter Tokens must be a whole number. It is '1.5'."), ("7", "Seven is too many.")],
+)
+def test_a_value_that_the_template_does_not_take_is_refused_before_anything_starts(
+    tmp_path: Path, value: str, sentence: str
+) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text(STRICT)
+    refused = serve(template, "--parameter", f"Tokens={value}")
+    assert (refused.returncode, refused.stderr) == (1, f"infra.local: {sentence}\n")
+
+
 def test_a_type_that_the_translator_does_not_know_is_named(tmp_path: Path) -> None:
     template = tmp_path / "template.yaml"
     template.write_text(NEWER)
-    command = [sys.executable, "-m", "infra.local", "--port", "0", "--template", str(template)]
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    refused = serve(template)
     assert refused.returncode == 1
     assert refused.stderr == (
         "infra.local: template.yaml: Dream: this SAM translator does not know AWS::Serverless::Dream\n"
