@@ -104,7 +104,7 @@ def relay(start_relay: Callable[..., Relay]) -> Relay:
         "--parameter",
         "ClaudeReadTimeout=2",
         "--parameter",
-        "AllowedOrigins=https://chat.example",
+        "AllowedOrigins=https://chat.example,https://second.example",
         "--limit",
         "max_environments=3",
     )

@@ -162,8 +162,9 @@ async def test_a_page_from_elsewhere_gets_403(relay: Relay) -> None:
     assert refused.value.response.status_code == 403
 
 
-async def test_a_page_of_ours_brings_its_key_as_a_subprotocol(relay: Relay) -> None:
-    async with Phone.browser(relay.websocket, relay.key, f"http://{relay.address}") as phone:
+@pytest.mark.parametrize("origin", ["http://{address}", "https://chat.example", "https://second.example"])
+async def test_a_page_of_ours_brings_its_key_as_a_subprotocol(relay: Relay, origin: str) -> None:
+    async with Phone.browser(relay.websocket, relay.key, origin.format(address=relay.address)) as phone:
         assert phone.socket.subprotocol == "chatrelay.v1"
         await phone.say({"action": "hello", "conversation": "c"})
         ready = await phone.hear()

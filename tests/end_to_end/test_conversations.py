@@ -224,12 +224,12 @@ def test_an_unknown_cursor_is_told(relay: Relay, cursor: str) -> None:
     assert call(relay, "GET", f"/api/conversations?cursor={cursor}") == told
 
 
-@pytest.mark.parametrize("origin", ["https://chat.example", "https://evil.example"])
+@pytest.mark.parametrize("origin", ["https://chat.example", "https://second.example", "https://evil.example"])
 def test_the_pages_that_may_connect_may_call(relay: Relay, origin: str) -> None:
     asks = {"Origin": origin, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
     with httpx.Client(base_url=f"http://{relay.address}", timeout=30) as client:
         asked = client.options("/api/conversations", headers=asks)
         called = client.get("/api/conversations", headers={"Origin": origin, "X-API-Key": relay.key})
-    allowed = origin if origin == "https://chat.example" else None
+    allowed = None if origin == "https://evil.example" else origin
     assert [answer.headers.get("access-control-allow-origin") for answer in (asked, called)] == [allowed] * 2
     assert not allowed or "x-api-key" in asked.headers["access-control-allow-headers"]

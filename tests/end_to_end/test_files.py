@@ -93,6 +93,15 @@ def test_an_upload_is_had_again_at_its_url(http: httpx.Client) -> None:
     assert file.headers["content-disposition"].endswith("''..%2F..%2FGr%C3%BC%C3%9Fe%20%E6%97%A9%E4%B8%8A.png")
 
 
+def test_a_url_names_the_address_that_was_asked(http: httpx.Client) -> None:
+    """Behind CloudFront that is CloudFront's, of which API Gateway knows only what infra/edge.yaml tells it."""
+    posted = {"files": {"file": ("a.png", PNG, "image/png")}, "headers": {"x-forwarded-host": "app.example"}}
+
+    url = http.post("/api/files/upload", **posted).raise_for_status().json()["url"]  # type: ignore[arg-type]
+
+    assert url.partition("://")[2].startswith("app.example/api/files/")
+
+
 def test_the_way_to_the_storage_leads_nowhere_else(relay: Relay) -> None:
     target = f"/s3%2F@{relay.address}/page/config.json?X-Amz-Signature=1"
     answer = httpx.get(f"http://{relay.address}{target}")

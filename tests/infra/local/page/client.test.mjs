@@ -160,6 +160,36 @@ test("a ping without a pong means that the socket is dead", () => {
   assert.equal(client.state, "reconnecting");
 });
 
+/** How many pings went out while so much time passed, each of them answered. */
+function pings(forMs) {
+  const before = socket().sent.length;
+  for (let passed = 0; passed < forMs; passed += 1_000) {
+    mock.timers.tick(1_000);
+    if (socket().sent.at(-1)?.action === "ping") socket().says({ type: "pong", content: "" });
+  }
+  return socket().sent.slice(before).filter(({ action }) => action === "ping").length;
+}
+
+test("whoever waits for nothing pings as rarely as the server says", () => {
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", heartbeat: 480 });
+  socket().says({ type: "pong", content: "" });
+  assert.equal(pings(479_000), 0);
+  assert.equal(pings(481_000), 2);
+});
+
+test("whoever waits for a reply looks after the socket", () => {
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", heartbeat: 480 });
+  socket().says({ type: "pong", content: "" });
+  mock.timers.tick(60_000);
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  assert.equal(pings(90_000), 3);
+  socket().says(ofReply({ type: "complete", length: 0, sha256: "" }));
+  assert.ok(pings(400_000) <= 1);
+});
+
 test("a wake does not wait for the time that is set", () => {
   greeted();
   socket().happen("close", { code: 1006 });

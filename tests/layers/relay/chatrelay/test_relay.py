@@ -727,6 +727,17 @@ async def test_the_app_never_gets_two_replies_at_once(relay: Answering, store: S
     assert sockets.invoked == [], "another worker would have begun before the app had all"
 
 
+async def test_a_living_socket_that_is_said_to_be_gone_is_closed(relay: Answering, sockets: Sockets) -> None:
+    """Its client hears the close, and connects again; a ping, which API Gateway answers, would tell it nothing."""
+    refusals = iter([[410]])
+    sockets.on_post = lambda: sockets.refusals.update({"c1=": next(refusals, [])})
+
+    outcome = await relay.answer(said(), "worker-1", LONG)
+
+    assert (outcome.status, outcome.readers_left) == (Status.COMPLETE, 1)
+    assert sockets.closed == ["c1="]
+
+
 async def test_readers_who_are_slower_than_the_function_may_be_are_given_up(
     relay: Answering, store: Store, sockets: Sockets
 ) -> None:

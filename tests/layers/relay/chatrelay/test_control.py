@@ -1,0 +1,77 @@
+"""``functions/control`` as API Gateway calls it: small frames are answered, and messages handed on."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from chatrelay.protocol import Dialect
+from chatrelay.store.connections import Connection
+from tests.layers.relay.chatrelay.conftest import CONTEXT, Store
+from tests.layers.relay.chatrelay.doubles import Sockets
+
+SEND = '{"action":"send","id":"m1","conversation":"talk","content":"it\'s \\u2028 😀"}'
+
+
+def event(body: str, route: str = "send") -> dict[str, Any]:
+    """As a proxy integration gives it."""
+    context = {"connectionId": "c1=", "messageId": "m=", "requestTimeEpoch": 1_700_000_000_123, "routeKey": route}
+    return {"requestContext": context, "body": body, "isBase64Encoded": False}
+
+
+@pytest.fixture
+def function(
+    store: Store, sockets: Sockets, load_function: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> ModuleType:
+    """With a connection of alice's."""
+    store.connections.open(Connection("c1=", "claude", Dialect.RELAY, 1_700_000_000, "alice"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", sockets.url)
+    return load_function(
+        "control", MANAGEMENT_ENDPOINT=sockets.url, MESSAGE_FUNCTION="message", NOTIFY_FUNCTION="notify"
+    )
+
+
+@pytest.mark.parametrize("route", ["send", "$default"])
+def test_a_message_is_handed_on_as_it_came(function: ModuleType, sockets: Sockets, route: str) -> None:
+    given = event(SEND, route)
+
+    assert function.handler(given, CONTEXT) == {"statusCode": 200}
+
+    assert sockets.invoked == [given]
+    assert sockets.texts("c1=") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        ('{"action":"hello"}', "ready"),
+        ('{"action":"send"}', "error"),
+        ("not json", "error"),
+        ('{"action":"resume","reply":"none"}', "error"),
+    ],
+)
+def test_everything_else_is_answered_here(function: ModuleType, sockets: Sockets, body: str, answer: str) -> None:
+    assert function.handler(event(body), CONTEXT) == {"statusCode": 200}
+
+    assert [frame["type"] for frame in sockets.frames("c1=")] == [answer]
+    assert sockets.invoked == []
+
+
+def test_nobody_without_a_key_starts_the_large_function(function: ModuleType, store: Store, sockets: Sockets) -> None:
+    store.connections.open(Connection("c1=", "claude", Dialect.BUILDEROS, 1_700_000_000, None))
+
+    function.handler(event(SEND), CONTEXT)
+
+    assert (sockets.invoked, sockets.closed) == ([], ["c1="])
+
+
+def test_a_message_that_cannot_be_handed_on_is_told_as_one_to_send_again(
+    function: ModuleType, sockets: Sockets
+) -> None:
+    sockets.forbids = True
+
+    assert function.handler(event(SEND), CONTEXT) == {"statusCode": 200}
+
+    (told,) = sockets.frames("c1=")
+    assert (told["type"], told["code"], told["retryable"]) == ("error", "internal", True)
