@@ -4,27 +4,27 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-
 from chatrelay.identity import new_key
 from chatrelay.store.keys import Keys
 from chatrelay.store.table import Table
+from infra import stack
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Does what the command line says; 1 if it could not."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.do(Keys(Table.connect(options.table or _table_of(options.stack))), options))
-    except (BotoCoreError, ClientError, ValueError, LookupError) as problem:
-        print(f"infra.keys: {problem}", file=sys.stderr)
+        deployed = stack.chosen(options)
+        table = Table(deployed.session.resource("dynamodb").meta.client, options.table or deployed.output("TableName"))
+        return int(options.do(Keys(table), options))
+    except stack.PROBLEMS as problem:
+        print(f"infra.keys: {stack.told(problem)}", file=sys.stderr)
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.keys", description=__doc__)
-    parser.add_argument("--stack", default="chat-relay", help="the deployed stack (default: %(default)s)")
+    stack.add_options(parser)
     parser.add_argument("--table", help="the table itself, instead of the stack's")
     commands = parser.add_subparsers(required=True, metavar="create | list | revoke")
     create = commands.add_parser("create", help="make a key for a user and print it, this once")
@@ -38,14 +38,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _table_of(stack: str) -> str:
-    stacks = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
-    if "TableName" not in outputs:
-        raise LookupError(f"the stack {stack} has no output TableName")
-    return outputs["TableName"]
-
-
 def _create(keys: Keys, options: argparse.Namespace) -> int:
     key = new_key()
     keys.add(key, options.user, options.label)
@@ -54,8 +46,8 @@ def _create(keys: Keys, options: argparse.Namespace) -> int:
 
 
 def _list(keys: Keys, _: argparse.Namespace) -> int:
-    for key in sorted(keys.all(), key=lambda key: key.created_at):
-        made = datetime.fromtimestamp(key.created_at, UTC).date()
+    for key in keys.all():
+        made = datetime.fromtimestamp(key.created_at_ms / 1000, UTC).date()
         print(f"{key.id}  {made}  {key.user}  {key.label}".rstrip())
     return 0
 

@@ -23,5 +23,5 @@
 
 ``<turn>`` is the time at which API Gateway received the message, in milliseconds, and the reply's id: the order of
 the keys is the order of the conversation. The index ``by_owner`` (``owner_id``, ``updated_at``) has a user's
-conversations. ``expires_at`` (TTL) is in seconds since 1970.
+conversations, and all API keys. ``expires_at`` (TTL) is in seconds since 1970.
 """

@@ -9,16 +9,19 @@ from chatrelay.identity import key_hash
 from chatrelay.store.table import Item, Table
 
 USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+OWNER = "#KEYS"
+"""Whose all keys are in the index ``by_owner``: no user's name."""
+PAGE = 100
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of an API key: the beginning of its hash as a name, whose it is, and when it was made."""
+    """What is known of an API key: the beginning of its hash as a name, whose it is, and when it was made (ms)."""
 
     id: str
     user: str
     label: str
-    created_at: int
+    created_at_ms: int
 
 
 class Keys:
@@ -31,7 +34,7 @@ class Keys:
         """Makes `key` a credential of `user`. Raises ``ValueError`` for a name that could not be part of a key."""
         if not USER.fullmatch(user):
             raise ValueError(f"user: must be 1 to 64 of the characters A-Z a-z 0-9 . _ @ -, is {user!r}")
-        item = {"user_id": user, "label": label, "created_at": int(time.time())}
+        item = {"user_id": user, "label": label, "owner_id": OWNER, "updated_at": int(time.time() * 1000)}
         self._table.put({"pk": f"KEY#{key_hash(key)}", "sk": "KEY", **item})
 
     def user_of(self, key: str) -> str | None:
@@ -40,18 +43,23 @@ class Keys:
         return None if item is None else str(item["user_id"])
 
     def all(self) -> Iterator[Key]:
-        """Every key. Reads the whole table: for the operator's command, not for a request."""
-        for item in self._table.scan("KEY"):
-            yield _key(item)
+        """Every key, the latest first. One that was made this second may be missing."""
+        return map(_key, self._items())
 
     def revoke(self, key_id: str) -> int:
         """Removes the keys whose hash begins with `key_id`; how many there were."""
-        doomed = [item for item in self._table.scan("KEY") if _key(item).id == key_id]
+        doomed = [item for item in self._items() if _key(item).id == key_id]
         for item in doomed:
             self._table.delete(item["pk"], item["sk"])
         return len(doomed)
 
+    def _items(self) -> Iterator[Item]:
+        after: Item | None = None
+        while page := self._table.owned_by(OWNER, PAGE, after):
+            yield from page
+            after = {name: page[-1][name] for name in ("pk", "sk", "updated_at")}
+
 
 def _key(item: Item) -> Key:
     name = item["pk"].removeprefix("KEY#")[:12]
-    return Key(name, item["user_id"], item["label"], int(item["created_at"]))
+    return Key(name, item["user_id"], item["label"], int(item["updated_at"]))

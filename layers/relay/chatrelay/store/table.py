@@ -248,14 +248,6 @@ class Table:
 
         return _again_after_conflicts(attempt)
 
-    def scan(self, sk: str) -> Iterator[Item]:
-        """Every item whose sort key is `sk`. Reads the whole table."""
-        pages = self.client.get_paginator("scan").paginate(
-            TableName=self.name, FilterExpression="sk = :sk", ExpressionAttributeValues={":sk": sk}
-        )
-        for page in pages:
-            yield from page["Items"]
-
 
 @contextmanager
 def passing_troubles() -> Iterator[None]:

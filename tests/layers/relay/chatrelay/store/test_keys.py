@@ -4,7 +4,7 @@ import pytest
 
 from chatrelay.protocol import Dialect
 from chatrelay.store.connections import Connection, Connections
-from chatrelay.store.keys import Keys
+from chatrelay.store.keys import PAGE, Keys
 from chatrelay.store.table import Table
 
 
@@ -29,7 +29,8 @@ def test_what_is_not_quite_a_key_is_nobodys(keys: Keys, key: str) -> None:
 
 def test_a_keys_hash_is_no_key(keys: Keys, table: Table) -> None:
     keys.add("crk_alice", "alice")
-    digest = str(next(iter(table.scan("KEY")))["pk"]).removeprefix("KEY#")
+    (item,) = table.client.scan(TableName=table.name)["Items"]
+    digest = str(item["pk"]).removeprefix("KEY#")
 
     assert keys.user_of(digest) is None
 
@@ -50,14 +51,26 @@ def test_a_user_may_have_several_keys(keys: Keys) -> None:
 
 
 def test_the_list_says_when_a_key_was_made(keys: Keys) -> None:
-    before = int(time.time())
+    before_ms = int(time.time() * 1000)
     keys.add("crk_1", "alice")
 
-    assert [before <= key.created_at <= time.time() for key in keys.all()] == [True]
+    assert [before_ms <= key.created_at_ms <= time.time() * 1000 for key in keys.all()] == [True]
+
+
+def test_the_list_is_whole_and_the_latest_comes_first(keys: Keys) -> None:
+    many = PAGE + 20
+    for number in range(many):
+        keys.add(f"crk_{number}", "alice", str(number))
+
+    made = list(keys.all())
+
+    assert {key.label for key in made} == {str(number) for number in range(many)}
+    assert [key.created_at_ms for key in made] == sorted((key.created_at_ms for key in made), reverse=True)
 
 
 def test_the_list_has_keys_only(keys: Keys, table: Table) -> None:
     Connections(table).open(Connection("a=", "claude", Dialect.RELAY, 1, "alice"))
+    table.put({"pk": "CONVERSATION#KEYS#a", "sk": "CONVERSATION", "owner_id": "KEYS", "updated_at": 1})
 
     assert list(keys.all()) == []
 
