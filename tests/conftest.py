@@ -41,9 +41,10 @@ def asked(body: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Relay:
-    """The running deployment. `address` is ``host:port``."""
+    """The running deployment. `address` is ``host:port``, `model_url` where its model is."""
 
     address: str
+    model_url: str
     process: subprocess.Popen[str]
     model: ScriptedModel
     playbook: Playbook
@@ -70,17 +71,20 @@ class Relay:
 
 @contextmanager
 def deployments() -> Iterator[Callable[..., Relay]]:
-    """Starts deployments, with arguments of the gateway and variables of the shell; all end with the block."""
+    """Starts deployments of what is `at` a folder, with arguments of the gateway and variables of the shell.
+
+    All end with the block.
+    """
     running: list[Relay] = []
     playbook = Playbook()
     model = ScriptedModel(playbook.choose)
 
     with serving_in_thread(model) as base_url:
 
-        def start(*arguments: str, **variables: str) -> Relay:
+        def start(*arguments: str, at: Path = REPOSITORY, **variables: str) -> Relay:
             shell = {"ANTHROPIC_API_KEY": "sk-test\n", "ANTHROPIC_BASE_URL": base_url, "CHATRELAY_DEV_KEY": KEY}
-            process, address, log = _start(arguments, {**os.environ, **shell, **variables})
-            running.append(Relay(address, process, model, playbook, log))
+            process, address, log = _start(at, arguments, {**os.environ, **shell, **variables})
+            running.append(Relay(address, base_url, process, model, playbook, log))
             return running[-1]
 
         yield start
@@ -110,10 +114,12 @@ def relay(start_relay: Callable[..., Relay]) -> Relay:
     )
 
 
-def _start(arguments: tuple[str, ...], variables: dict[str, str]) -> tuple[subprocess.Popen[str], str, list[str]]:
+def _start(
+    at: Path, arguments: tuple[str, ...], variables: dict[str, str]
+) -> tuple[subprocess.Popen[str], str, list[str]]:
     command = [sys.executable, "-m", "infra.local", "--port", "0", *arguments]
     process = subprocess.Popen(  # noqa: S603
-        command, cwd=REPOSITORY, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=at, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     log: list[str] = []
     ready: queue.Queue[str] = queue.Queue()

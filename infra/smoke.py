@@ -1,0 +1,363 @@
+"""Walks through a deployment and says what is wrong: ``python -m infra.smoke URL``, with a key in CHATRELAY_KEY.
+
+It talks as a phone does, a few short messages in a conversation of its own that it deletes; the model's service asks
+some cents for them.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+Frame = dict[str, Any]
+
+KEY = "CHATRELAY_KEY"
+PATIENCE_S = 15.0
+HANDSHAKE_S = 30.0
+"""API Gateway itself gives a function 29 s."""
+MODEL_FACTOR = 4
+"""A model that thinks is silent for longer than a function."""
+ENDS = ("complete", "error")
+OK_ONLY = "Answer with the word ok and nothing else. "
+SHORT = "Answer in one sentence of ten to twenty words: what is a relay?"
+LONG = "Count from 1 to 400 in digits, one number a line, and write nothing else."
+BODIES = {
+    "an apostrophe": "it's",
+    "a backslash before an apostrophe": "it\\'s \\\\' \\",
+    "an emoji": "👩‍👩‍👧‍👦 🇩🇪",
+    "the line separator U+2028": "a\u2028b\u2029c",
+    "quotes, a tab and a line end": '"quoted"\t</script>\r\n',
+}
+"""What a template that makes JSON of a message may break."""
+
+WHERE = "Give the output HttpUrl of the stack, or AppUrl where CloudFront is in front."
+LOGS = "The stack's log group has the exception."
+NEEDS_FUNCTION = "Deploy with MessageInvocation=function: this account needs the small function that hands messages on."
+
+
+class Wrong(Exception):
+    """A sentence for the operator: what does not work, and what to do."""
+
+
+@dataclass
+class Socket:
+    """One connection, and how long it waits for a frame."""
+
+    connection: ClientConnection
+    patience_s: float
+    sizes_bytes: list[int] = field(default_factory=list)
+
+    async def say(self, **frame: Any) -> None:
+        with _open():
+            await self.connection.send(json.dumps(frame, ensure_ascii=False))
+
+    async def hear(self, patience_s: float | None = None) -> Frame | None:
+        """The next frame; None if none comes in time."""
+        try:
+            with _open():
+                async with asyncio.timeout(patience_s or self.patience_s):
+                    text = await self.connection.recv(decode=False)
+        except TimeoutError:
+            return None
+        self.sizes_bytes.append(len(text))
+        frame: Frame = json.loads(text)
+        return frame
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of one. `text` is what a client shows, `first_s` the wait for it."""
+
+    id: str
+    text: str
+    end: Frame
+    first_s: float
+
+
+class Walk:
+    """The stations, in the order in which they stand on each other. Each raises ``Wrong``."""
+
+    def __init__(self, url: str, key: str, agent: str, patience_s: float, say: Callable[[str], None]) -> None:
+        self._http = httpx.AsyncClient(base_url=url, timeout=patience_s)
+        self._key = {"X-API-Key": key}
+        self._authorization = {"Authorization": f"Bearer {key}"}
+        self._agent = agent
+        self._patience_s = patience_s
+        self._say = say
+        self._limit_bytes = 0
+        self._conversation = f"smoke-{uuid.uuid4().hex[:12]}"
+        self._at = f"/api/conversations/{self._conversation}"
+
+    async def all(self) -> None:
+        async with self._http:
+            await self._health()
+            websocket = await self._status()
+            try:
+                async with self._connected(websocket) as socket:
+                    await self._greeting(socket)
+                    await self._pong(socket)
+                    reply = await self._reply(socket)
+                async with self._connected(websocket) as socket:
+                    await self._greeting(socket)
+                    await self._resume(socket, reply)
+                    await self._cancel(socket)
+                    await self._bodies(socket)
+                    async with self._connected(websocket) as other:
+                        await self._longest(socket, other)
+            finally:
+                await self._http.delete(self._at, headers=self._key)
+
+    # --- the HTTP API ---
+
+    async def _health(self) -> None:
+        health = await self._get("/api/health")
+        if health.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise Wrong(f"The function behind the HTTP API fails with status {health.status_code}. {LOGS}")
+        if _object(health).get("status") != "ok":
+            raise Wrong(f"What answers at {health.url} is not Chat Relay (status {health.status_code}). {WHERE}")
+        self._say(f"health: version {_object(health)['version']}")
+
+    async def _status(self) -> str:
+        """Where the WebSocket API is."""
+        status = await self._get("/api/status")
+        if status.status_code == httpx.codes.UNAUTHORIZED:
+            raise Wrong(f"The key in {KEY} is none of this deployment's. Make one: python -m infra.keys create <user>")
+        websocket = _object(status).get("websocket")
+        if not isinstance(websocket, str):
+            raise Wrong(
+                "The deployment does not say where its WebSocket is. Deploy this version of the template first."
+            )
+        self._say(f"key: taken; the WebSocket is {websocket}")
+        return websocket
+
+    async def _get(self, path: str) -> httpx.Response:
+        try:
+            return await self._http.get(path, headers=self._key)
+        except httpx.HTTPError as problem:
+            reason = str(problem) or type(problem).__name__
+            raise Wrong(f"Nothing answers at {self._http.base_url.join(path)}: {reason}. {WHERE}") from problem
+
+    # --- the WebSocket API ---
+
+    @asynccontextmanager
+    async def _connected(self, url: str) -> AsyncIterator[Socket]:
+        asked = f"{url}?agent={self._agent}"
+        try:
+            connection = await connect(
+                asked,
+                additional_headers=self._authorization,
+                open_timeout=HANDSHAKE_S,
+                ping_interval=None,
+                max_size=None,
+            )
+        except InvalidStatus as refusal:
+            status = refusal.response.status_code
+            raise Wrong(
+                f"The WebSocket API refuses a handshake with status {status}, and the HTTP API takes the same key. "
+                f"AuthorizerFunction or ConnectFunction fails. {LOGS}"
+            ) from refusal
+        except (OSError, TimeoutError, WebSocketException) as problem:
+            reason = str(problem) or type(problem).__name__
+            raise Wrong(f"Nothing answers at {url}: {reason}. Is the stack deployed to its end?") from problem
+        async with connection:
+            yield Socket(connection, self._patience_s)
+
+    async def _greeting(self, socket: Socket) -> None:
+        await socket.say(action="hello", conversation=self._conversation)
+        ready = await socket.hear()
+        if ready is None:
+            raise Wrong(
+                "A handshake is taken and `hello` is never answered: the functions cannot post to the socket. "
+                f"Look for PostToConnection, and for PostPolicy and MANAGEMENT_ENDPOINT. {LOGS}"
+            )
+        if ready.get("type") != "ready":
+            raise Wrong(f"`hello` is answered by {_shown(ready)}: ControlFunction fails. {LOGS}")
+        self._limit_bytes = int(ready["limits"]["frame_bytes"])
+        self._say(f"handshake: ready as {ready['user']}")
+
+    async def _pong(self, socket: Socket) -> None:
+        await socket.say(action="ping")
+        pong = await socket.hear()
+        if pong is None or pong.get("type") != "pong":
+            raise Wrong(f"`ping` is answered by {_shown(pong)} and not by `pong`: PingRoute answers nothing by itself.")
+        self._say("ping: answered by API Gateway")
+
+    async def _reply(self, socket: Socket) -> Reply:
+        """One reply over the socket. Where none comes, another way says which part does not work."""
+        await self._send(socket, "reply", SHORT)
+        first = await socket.hear()
+        if first is None and await self._is_answered_by_http(socket):
+            raise Wrong(f"API Gateway takes messages, and none of them reaches `message`. {NEEDS_FUNCTION}")
+        if first is None:
+            raise Wrong(
+                "Messages are taken and nobody answers: `message` is throttled or fails before it can say so. "
+                "Look at its throttles (a new account runs ten functions at once; ask AWS for 1,000) and errors. "
+                + LOGS
+            )
+        if "type" not in first:  # API Gateway's own words
+            raise Wrong(f"API Gateway answers a message with {_shown(first)}. {NEEDS_FUNCTION}")
+        reply = await self._heard(socket, first)
+        self._say(f"reply: {len(reply.text)} characters, the first after {reply.first_s:.1f} s, proved by their hash")
+        return reply
+
+    async def _is_answered_by_http(self, socket: Socket) -> bool:
+        """Whether ``message`` works when it is a function that calls it, and not API Gateway."""
+        posted = await self._http.post(
+            f"{self._at}/messages", headers=self._key, json={"id": "http", "content": SHORT, "agent": self._agent}
+        )
+        return posted.status_code == httpx.codes.ACCEPTED and await socket.hear() is not None
+
+    async def _resume(self, socket: Socket, reply: Reply) -> None:
+        offset = _utf16_length(reply.text) // 2
+        await socket.say(action="resume", reply=reply.id, offset=offset)
+        rest = await self._text_until_end(socket, await socket.hear(), since=offset)
+        if rest is None or rest.text != _from(reply.text, offset):
+            raise Wrong(f"A resume from offset {offset} does not bring the rest of the reply. {LOGS}")
+        self._say(f"resume: the rest from offset {offset} on, over another socket")
+
+    async def _cancel(self, socket: Socket) -> None:
+        await self._send(socket, "cancel", LONG)
+        frame = typing = await socket.hear()
+        while frame is not None and frame.get("type") not in ("message", *ENDS):
+            frame = await socket.hear(MODEL_FACTOR * self._patience_s)
+        if typing is None or frame is None or frame["type"] != "message":
+            raise Wrong(f"A second message is answered by {_shown(frame)}. {LOGS}")
+        began_s = time.monotonic()
+        await socket.say(action="cancel", reply=typing["reply"])
+        ended = await self._text_until_end(socket, frame)
+        if ended is None or ended.end.get("stop_reason") != "cancelled":
+            raise Wrong(f"A cancelled reply ends with {_shown(ended.end if ended else None)}. {LOGS}")
+        self._say(f"cancel: heard after {time.monotonic() - began_s:.1f} s")
+
+    async def _bodies(self, socket: Socket) -> None:
+        for number, (what, body) in enumerate(BODIES.items()):
+            await self._body(socket, f"body-{number}", what, OK_ONLY + body)
+
+    async def _longest(self, socket: Socket, other: Socket) -> None:
+        """A frame as long as frames may be, in and out: another device of the user's is told the message."""
+        await self._greeting(other)
+        frame = {"action": "send", "id": "longest", "conversation": self._conversation, "agent": self._agent}
+        room_bytes = self._limit_bytes - len(json.dumps({**frame, "content": OK_ONLY}))
+        await self._body(socket, "longest", f"{self._limit_bytes} bytes", OK_ONLY + "x" * room_bytes)
+        told: Frame | None = {}
+        while told is not None and told.get("type") != "user":
+            told = await other.hear()
+        if told is None:
+            raise Wrong(f"Another device is not told a message of {self._limit_bytes} bytes. {LOGS}")
+        self._say(f"devices: another one is told it in a frame of {max(other.sizes_bytes)} bytes")
+
+    async def _body(self, socket: Socket, message: str, what: str, content: str) -> None:
+        """One message that is kept as it was sent."""
+        await self._send(socket, message, content)
+        first = await socket.hear()
+        if first is None or "type" not in first:
+            raise Wrong(f"A message with {what} is answered by {_shown(first)}. {NEEDS_FUNCTION}")
+        await self._heard(socket, first)
+        page = _object(await self._get(f"{self._at}/messages"))
+        kept = {turn["id"]: turn["content"] for turn in page.get("turns", [])}.get(message)
+        if kept != content:
+            raise Wrong(f"A message with {what} is kept as {kept!r:.80}. {NEEDS_FUNCTION}")
+        self._say(f"body: {what}")
+
+    async def _send(self, socket: Socket, message: str, content: str) -> None:
+        await socket.say(action="send", id=message, conversation=self._conversation, content=content, agent=self._agent)
+
+    async def _heard(self, socket: Socket, first: Frame) -> Reply:
+        """A reply that comes to its end and proves itself."""
+        reply = await self._text_until_end(socket, first)
+        if reply is None:
+            raise Wrong(f"A reply has begun and does not end: the model is silent. {LOGS}")
+        if reply.end["type"] == "error":
+            raise Wrong(
+                f"The reply fails with {reply.end['code']}: {reply.end['content']} The log's line "
+                '"a reply failed" has the service\'s own words and its request id.'
+            )
+        if reply.end["sha256"] != hashlib.sha256(reply.text.encode()).hexdigest():
+            raise Wrong("Frames of a reply are lost on the way: its text is not what its hash says. " + LOGS)
+        return reply
+
+    async def _text_until_end(self, socket: Socket, frame: Frame | None, since: int = 0) -> Reply | None:
+        """What comes from offset `since` on until the reply's end; None if it does not end."""
+        began_s = first_s = time.monotonic()
+        text = reply = ""
+        while frame is not None:
+            reply = frame.get("reply") or reply
+            if frame.get("type") in ENDS:
+                return Reply(reply, text, frame, first_s - began_s)
+            if frame.get("type") == "message":
+                first_s = first_s if text else time.monotonic()
+                if frame["offset"] != since + _utf16_length(text):
+                    raise Wrong(f"Frames of a reply are lost on the way, before offset {frame['offset']}. {LOGS}")
+                text += frame["content"]
+            frame = await socket.hear(MODEL_FACTOR * self._patience_s)
+        return None
+
+
+@contextmanager
+def _open() -> Iterator[None]:
+    """For what needs a connection. Raises ``Wrong`` if it is closed."""
+    try:
+        yield
+    except ConnectionClosed as closed:
+        code = closed.rcvd.code if closed.rcvd else 1006
+        raise Wrong(f"The WebSocket was closed with code {code}. {LOGS}") from closed
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    """An answer's JSON object; empty if it is none."""
+    try:
+        told = answer.json()
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _shown(frame: Frame | None) -> str:
+    return "silence" if frame is None else json.dumps(frame)[:200]
+
+
+def _utf16_length(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+def _from(text: str, offset: int) -> str:
+    return text.encode("utf-16-le")[2 * offset :].decode("utf-16-le")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 if everything works, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m infra.smoke", description=__doc__)
+    parser.add_argument("url", help="the stack's output HttpUrl, or AppUrl")
+    parser.add_argument("--agent", default="claude", choices=["claude", "codex"], help="(default: %(default)s)")
+    parser.add_argument(
+        "--patience-s", type=float, default=PATIENCE_S, help="how long to wait for a frame (default: %(default)g)"
+    )
+    options = parser.parse_args(arguments)
+    key = os.environ.get(KEY, "").strip()
+    if not key:
+        print(f"infra.smoke: there is no key in {KEY}: {KEY}=crk_… make smoke URL=…", file=sys.stderr)
+        return 1
+    walk = Walk(options.url.rstrip("/"), key, options.agent, options.patience_s, lambda line: print(f"ok  {line}"))
+    try:
+        asyncio.run(walk.all())
+    except Wrong as wrong:
+        print(f"NOT OK  {wrong}")
+        return 1
+    print("Everything works. MessageInvocation can stay as it is.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

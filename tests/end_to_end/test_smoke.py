@@ -1,0 +1,236 @@
+"""`make smoke` against deployments that work, and with a fault put in for every sentence that it can say."""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from infra import smoke
+from infra.local.script import Script, answer, refuse, stall_after
+from tests.conftest import REPOSITORY, Relay
+
+REPLY = answer("A relay hands on what it is given, so that it goes further than one could carry it. 🏃", pause_s=0.05)
+ENDLESS = answer("1\n2\n3\n" * 400, pause_s=0.05)
+MESSAGE, USER, CANCELLED = ('"type":"message"', '"type":"user"', '"stop_reason":"cancelled"')
+
+
+def walk(url: str, key: str | None, patience_s: float = 15) -> "subprocess.CompletedProcess[str]":
+    """Runs the command, as `make smoke` does."""
+    shell = {**os.environ, **({smoke.KEY: key} if key is not None else {})}
+    command = [sys.executable, "-m", "infra.smoke", url, "--patience-s", str(patience_s)]
+    return subprocess.run(command, cwd=REPOSITORY, env=shell, capture_output=True, text=True, check=False)  # noqa: S603
+
+
+def plays(relay: Relay, reply: Script = REPLY, endless: Script = ENDLESS) -> None:
+    """The model's part."""
+    relay.plays(smoke.SHORT, reply)
+    relay.plays(smoke.LONG, endless)
+
+
+async def test_a_deployment_that_works_is_walked_through(each_way: Relay) -> None:
+    plays(each_way)
+
+    walked = await asyncio.to_thread(walk, f"http://{each_way.address}/", f" {each_way.key}\n")
+
+    assert (walked.returncode, walked.stderr) == (0, "")
+    *stations, last = walked.stdout.splitlines()
+    kinds = [re.sub(r"^ok  (\w+):.*", r"\1", station) for station in stations]
+    assert list(dict.fromkeys(kinds)) == [
+        *("health", "key", "handshake", "ping", "reply", "resume", "cancel", "body", "devices")
+    ]
+    assert kinds.count("body") == len(smoke.BODIES) + 1
+    assert "in a frame of 31744 bytes" in stations[-1]
+    assert last == "Everything works. MessageInvocation can stay as it is."
+    async with httpx.AsyncClient(headers={"X-API-Key": each_way.key}) as client:
+        left = (await client.get(f"http://{each_way.address}/api/conversations")).json()["conversations"]
+    assert not [each for each in left if each["id"].startswith("smoke-")]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault, and what is said of it. `plan` is the gateway's."""
+
+    says: str
+    plan: dict[str, Any] = field(default_factory=dict)
+    reply: Script = REPLY
+    endless: Script = ENDLESS
+    key: str | None = "right"
+    url: str = "http://{relay}"
+
+
+AT_ONCE = {
+    "no key": Case("there is no key in CHATRELAY_KEY", key=""),
+    "a wrong key": Case("The key in CHATRELAY_KEY is none of this deployment's.", key="crk_wrong"),
+    "nobody there": Case("Nothing answers at http://127.0.0.1:9/api/health: ", url="http://127.0.0.1:9"),
+    "no address": Case("Nothing answers at https://nowhere.invalid/api/health: ", url="https://nowhere.invalid"),
+    "another address": Case("is not Chat Relay (status 404). Give the output HttpUrl", url="http://{relay}/v2"),
+    "another server": Case("is not Chat Relay (status 405). Give the output HttpUrl", url="{model}/v1/messages?"),
+    "the service refuses": Case("The reply fails with upstream: ", reply=refuse(401)),
+    "the model refuses the second": Case('A second message is answered by {"type": "error"', endless=refuse(401)),
+}
+
+
+@pytest.mark.parametrize("case", AT_ONCE.values(), ids=AT_ONCE)
+async def test_what_is_wrong_is_said(gateway_relay: Relay, case: Case) -> None:
+    await says(gateway_relay, case, 15)
+
+
+async def says(relay: Relay, case: Case, patience_s: float) -> None:
+    plays(relay, case.reply, case.endless)
+    url = case.url.format(relay=relay.address, model=relay.model_url)
+    walked = await asyncio.to_thread(walk, url, relay.key if case.key == "right" else case.key, patience_s)
+
+    assert walked.returncode == 1
+    *_, last = (walked.stdout + walked.stderr).splitlines()
+    assert case.says in last
+    assert last.startswith(("NOT OK  ", "infra.smoke: "))
+
+
+# --- what takes long: `make nightly` ---
+
+FAULTS = {
+    "the api": Case(
+        "The function behind the HTTP API fails with status 50",
+        plan={"calls": [{"do": "throttle", "function": "ApiFunction"}]},
+    ),
+    "the handshake": Case(
+        "The WebSocket API refuses a handshake with status 50",
+        plan={"calls": [{"do": "throttle", "function": "ConnectFunction"}]},
+    ),
+    "the socket": Case(
+        "The WebSocket was closed with code 1001.", plan={"sockets": [{"do": "close", "posts": 1, "code": 1001}]}
+    ),
+    "posts": Case("A handshake is taken and `hello` is never answered", plan={"posts": [{"do": "drop"}]}),
+    "events": Case(
+        "Messages are taken and nobody answers: `message` is throttled",
+        plan={"events": [{"do": "delay", "function": "message", "seconds": 60}]},
+    ),
+    "a frame": Case(
+        "Frames of a reply are lost on the way, before offset",
+        plan={"posts": [{"do": "drop", "contains": MESSAGE, "nth": 1}]},
+    ),
+    "the last frame": Case(
+        "Frames of a reply are lost on the way: its text is not what its hash says.",
+        plan={"posts": [{"do": "drop", "contains": [MESSAGE, "🏃"]}]},
+    ),
+    "a silent model": Case("A reply has begun and does not end: the model is silent.", reply=stall_after("Hm")),
+    "a resume": Case(
+        "A resume from offset", plan={"posts": [{"do": "drop", "contains": MESSAGE, "connection": 2}]}
+    ),
+    "a cancel": Case(
+        "A cancelled reply ends with silence", plan={"posts": [{"do": "drop", "contains": CANCELLED}]}
+    ),
+    "a cancel too late": Case('A cancelled reply ends with {"type": "complete"', endless=answer("1")),
+    "a device": Case(
+        "Another device is not told a message of 31744 bytes.", plan={"posts": [{"do": "drop", "contains": USER}]}
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def faulty(start_relay: Callable[..., Relay]) -> Relay:
+    """A deployment whose faults are changed at run time."""
+    return start_relay("--faults", "{}", "--parameter", "FirstFrameAuth=false", "--limit", "max_environments=3")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("case", FAULTS.values(), ids=FAULTS)
+async def test_a_fault_is_named(faulty: Relay, case: Case) -> None:
+    async with httpx.AsyncClient(base_url=f"http://{faulty.address}", timeout=30) as client:
+        await client.get("/api/health")  # the function is warm
+        (await client.post("/_faults", json=case.plan)).raise_for_status()
+        try:
+            await says(faulty, case, 5)
+        finally:
+            await client.delete("/_faults")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A deployment in which `file` says something else, and what is said of it."""
+
+    says: str
+    file: str
+    old: str
+    new: str
+
+
+ESCAPED = '$util.escapeJavaScript($input.body).replaceAll("\\\\\'","\'")'
+CHANGES = {
+    "an older one": Change(
+        "The deployment does not say where its WebSocket is.",
+        "functions/api/app.py",
+        '"websocket": wiring.websocket_url, ',
+        "",
+    ),
+    "half a stack": Change(
+        "Nothing answers at ws://127.0.0.1:9/v1: ",
+        "functions/api/app.py",
+        "wiring.websocket_url",
+        '"ws://127.0.0.1:9/v1"',
+    ),
+    "the small function": Change(
+        "`hello` is answered by {", "functions/control/app.py", "    frame = Frame.from", "    frame = Frames.from"
+    ),
+    "the ping": Change(
+        "`ping` is answered by silence and not by `pong`: PingRoute",
+        "template.yaml",
+        "RouteId: !Ref PingRoute\n",
+        "RouteId: !Ref SendRoute\n",
+    ),
+    "a header that is refused": Change(
+        'API Gateway answers a message with {"message": "Internal server error"',
+        "template.yaml",
+        "/functions/${Function}/invocations\n        - {Function: !GetAtt MessageFunction.Arn}",
+        "/functions/${Function}-gone/invocations\n        - {Function: !GetAtt MessageFunction.Arn}",
+    ),
+    "a header that is passed over": Change(
+        "API Gateway takes messages, and none of them reaches `message`. Deploy with MessageInvocation=function",
+        "template.yaml",
+        "/functions/${Function}/invocations\n        - {Function: !GetAtt MessageFunction.Arn}",
+        "/functions/${Function}/invocations\n        - {Function: !GetAtt NotifyFunction.Arn}",
+    ),
+    "an apostrophe": Change(
+        "A message with an apostrophe is answered by {",
+        "template.yaml",
+        ESCAPED,
+        "$util.escapeJavaScript($input.body)",
+    ),
+    "a separator": Change(
+        "A message with the line separator U+2028 is kept as",
+        "template.yaml",
+        ESCAPED,
+        ESCAPED + '.replaceAll("u2028","u0020")',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+async def test_a_deployment_that_is_wrong_is_named(
+    start_relay: Callable[..., Relay], tmp_path: Path, change: Change
+) -> None:
+    wrong = await asyncio.to_thread(changed, change, tmp_path)
+
+    await says(start_relay("--parameter", "FirstFrameAuth=false", at=wrong), Case(change.says), 15)
+
+
+def changed(change: Change, folder: Path) -> Path:
+    """A copy of what is deployed, in `folder`."""
+    for part in ("functions", "infra", "layers"):
+        shutil.copytree(REPOSITORY / part, folder / part)
+    shutil.copy(REPOSITORY / "template.yaml", folder)
+    file = folder / change.file
+    written = file.read_text()
+    assert change.old in written
+    file.write_text(written.replace(change.old, change.new))
+    return folder
