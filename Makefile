@@ -10,7 +10,7 @@ LOCKS = layers/dependencies/requirements.txt infra/local/requirements.txt
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
-.PHONY: help run install test scenarios check lint types templates lock clean
+.PHONY: help run install smoke test scenarios nightly layers check lint types templates lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -21,11 +21,27 @@ run: .venv/run  ## Start everything here: playground, WebSocket, HTTP (PORT, CHA
 
 install: .venv/run  ## Install into .venv what `make run` and the operator's commands need
 
+smoke: .venv/run  ## Walk through a deployment and say what is wrong (URL, CHATRELAY_KEY)
+	@$(BIN)/python -m infra.smoke $(or $(URL),$(error the address of the HTTP API is missing: CHATRELAY_KEY=crk_… make smoke URL=https://…))
+
 test: .venv/test  ## Run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 scenarios: .venv/test  ## Let everything go wrong that may, and count what is lost (SEED, REPEAT)
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat $(REPEAT)
+
+nightly: .venv/test layers  ## Run what takes long: layers that start, faulty deployments, ten times the fuzz, all scenarios
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m nightly
+	RECORDINGS=100000 $(BIN)/python -m pytest -n 2 --timeout 1800 tests/layers/relay/chatrelay/agents/test_fuzz.py
+	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat 3
+	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat 3 --invocation function
+
+# Built for this machine, so that a Python of its own can start what Lambda's will.
+layers: .venv-sam/done
+	rm -rf .nightly && mkdir -p .nightly/dependencies .nightly/relay
+	$(MAKE) -s -C layers/dependencies build-DependenciesLayer PLATFORM=$$(uname -m) ARTIFACTS_DIR=$(CURDIR)/.nightly/dependencies
+	$(MAKE) -s -C layers/relay build-RelayLayer ARTIFACTS_DIR=$(CURDIR)/.nightly/relay
+	.venv-sam/bin/python tests/sam/packed.py .nightly/dependencies .nightly/relay --start python3.13
 
 check: lint types templates  ## Run the linters, the type checker and the template checks
 
@@ -37,12 +53,12 @@ types: .venv/test
 	$(BIN)/mypy
 
 templates: .venv/test .venv-sam/done
-	$(BIN)/cfn-lint infra/storage.yaml infra/edge.yaml
+	$(BIN)/cfn-lint infra/storage.yaml infra/edge.yaml infra/alarms.yaml
 	.venv-sam/bin/sam validate
 	.venv-sam/bin/sam validate --lint
 	.venv-sam/bin/sam build
-	test -f .aws-sam/build/RelayLayer/python/chatrelay/__pycache__/relay.cpython-313.pyc
-	test -f .aws-sam/build/DependenciesLayer/python/anthropic/__pycache__/_client.cpython-313.pyc
+	.venv-sam/bin/python tests/sam/packed.py .aws-sam/build/RelayLayer .aws-sam/build/DependenciesLayer
+	.venv-sam/bin/python tests/sam/guided.py .venv-sam/bin/sam
 
 lock: .venv/test  ## Resolve every requirements.in anew
 	for at in layers/dependencies infra/local infra/bridgehub tests; do \
@@ -51,7 +67,7 @@ lock: .venv/test  ## Resolve every requirements.in anew
 	done
 
 clean:  ## Remove what was built
-	rm -rf .venv .venv-sam .aws-sam .mypy_cache .ruff_cache .pytest_cache $(DYNAMODB_LOCAL)/node_modules
+	rm -rf .venv .venv-sam .aws-sam .nightly .mypy_cache .ruff_cache .pytest_cache $(DYNAMODB_LOCAL)/node_modules
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Chat Relay needs Python 3.11 or newer, this is " + sys.version)'

@@ -13,7 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,12 +117,13 @@ class Walk:
                     async with self._connected(websocket) as other:
                         await self._longest(socket, other)
             finally:
-                await self._http.delete(self._at, headers=self._key)
+                with suppress(httpx.HTTPError):
+                    await self._http.delete(self._at, headers=self._key)
 
     # --- the HTTP API ---
 
     async def _health(self) -> None:
-        health = await self._get("/api/health")
+        health = await self._asked("GET", "/api/health")
         if health.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise Wrong(f"The function behind the HTTP API fails with status {health.status_code}. {LOGS}")
         if _object(health).get("status") != "ok":
@@ -131,7 +132,7 @@ class Walk:
 
     async def _status(self) -> str:
         """Where the WebSocket API is."""
-        status = await self._get("/api/status")
+        status = await self._asked("GET", "/api/status", headers=self._key)
         if status.status_code == httpx.codes.UNAUTHORIZED:
             raise Wrong(f"The key in {KEY} is none of this deployment's. Make one: python -m infra.keys create <user>")
         websocket = _object(status).get("websocket")
@@ -142,9 +143,9 @@ class Walk:
         self._say(f"key: taken; the WebSocket is {websocket}")
         return websocket
 
-    async def _get(self, path: str) -> httpx.Response:
+    async def _asked(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            return await self._http.get(path, headers=self._key)
+            return await self._http.request(method, path, **request)
         except httpx.HTTPError as problem:
             reason = str(problem) or type(problem).__name__
             raise Wrong(f"Nothing answers at {self._http.base_url.join(path)}: {reason}. {WHERE}") from problem
@@ -214,9 +215,8 @@ class Walk:
 
     async def _is_answered_by_http(self, socket: Socket) -> bool:
         """Whether ``message`` works when it is a function that calls it, and not API Gateway."""
-        posted = await self._http.post(
-            f"{self._at}/messages", headers=self._key, json={"id": "http", "content": SHORT, "agent": self._agent}
-        )
+        message = {"id": "http", "content": SHORT, "agent": self._agent}
+        posted = await self._asked("POST", f"{self._at}/messages", headers=self._key, json=message)
         return posted.status_code == httpx.codes.ACCEPTED and await socket.hear() is not None
 
     async def _resume(self, socket: Socket, reply: Reply) -> None:
@@ -265,7 +265,7 @@ class Walk:
         if first is None or "type" not in first:
             raise Wrong(f"A message with {what} is answered by {_shown(first)}. {NEEDS_FUNCTION}")
         await self._heard(socket, first)
-        page = _object(await self._get(f"{self._at}/messages"))
+        page = _object(await self._asked("GET", f"{self._at}/messages", headers=self._key))
         kept = {turn["id"]: turn["content"] for turn in page.get("turns", [])}.get(message)
         if kept != content:
             raise Wrong(f"A message with {what} is kept as {kept!r:.80}. {NEEDS_FUNCTION}")
@@ -349,9 +349,12 @@ def main(arguments: list[str] | None = None) -> int:
     if not key:
         print(f"infra.smoke: there is no key in {KEY}: {KEY}=crk_… make smoke URL=…", file=sys.stderr)
         return 1
-    walk = Walk(options.url.rstrip("/"), key, options.agent, options.patience_s, lambda line: print(f"ok  {line}"))
     try:
+        walk = Walk(options.url, key, options.agent, options.patience_s, lambda line: print(f"ok  {line}", flush=True))
         asyncio.run(walk.all())
+    except httpx.InvalidURL as problem:
+        print(f"NOT OK  {options.url} is no address: {problem}. {WHERE}")
+        return 1
     except Wrong as wrong:
         print(f"NOT OK  {wrong}")
         return 1

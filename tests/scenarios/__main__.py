@@ -22,11 +22,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first run; each further run takes the next")
     parser.add_argument("--repeat", type=int, default=1, help="how often each scenario runs")
     parser.add_argument("--scale", type=float, default=1.0, help="how much of the heavy scenarios is played")
+    parser.add_argument(
+        "--invocation",
+        choices=["gateway", "function"],
+        default="gateway",
+        help="who calls the function that answers (default: %(default)s, as it is deployed)",
+    )
     parser.add_argument("words", nargs="*", help="only scenarios whose name has one of these words")
     options = parser.parse_args()
     chosen = [each for each in SCENARIOS if not options.words or any(word in name_of(each) for word in options.words)]
     with deployments() as start:
-        relay = start(*GATEWAY)
+        relay = start(*GATEWAY, "--parameter", f"MessageInvocation={options.invocation}")
         print(_line("scenario", "runs", "faults", "lost", "doubled", "out of order", "worst resume", "took"))
         seeds = range(options.seed, options.seed + options.repeat)
         rows = [_play(each, relay, seeds, options.scale) for each in chosen]

@@ -1,10 +1,11 @@
-"""Ten thousand recordings of each service, mutated: an answer, or an error of our own tree, and nothing else.
+"""Recordings of each service, mutated ten thousand times: an answer, or an error of our own tree, and nothing else.
 
 The real SDK and the real readers, over transports that play the recordings.
 """
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing
 from random import Random
@@ -31,7 +32,8 @@ from infra.local.script import Script, Send, blocks, found_block, search_block, 
 from tests.layers.relay.chatrelay.agents.mutations import Event, as_line, as_sse, chunked, mutated
 from tests.layers.relay.chatrelay.doubles import Secret
 
-RECORDINGS = 10_000
+RECORDINGS = int(os.environ.get("RECORDINGS", "10000"))
+"""Of each service: `make nightly` plays more."""
 ASKED = [Turn("1", "Does it rain?")]
 PAGE = {"type": "web_search_result", "title": "Weather", "url": "https://w.example/", "encrypted_content": "ZW5j"}
 CITED = {"type": "web_search_result_location", "url": "https://w.example/", "title": None}
