@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from infra.local.script import answer
 from tests.conftest import Relay
 from tests.end_to_end.phone import Phone, assembled
+from tests.infra.bridgehub.sidecars import eventually
 
 SEND = {"action": "send", "id": "m1", "conversation": "c", "content": "hello"}
 
@@ -125,7 +126,7 @@ async def test_no_key_at_all_gets_401_where_the_first_frame_may_not_bring_it(
     assert refused.value.response.status_code == 401
 
 
-@pytest.mark.parametrize("frame", [json.dumps(SEND), '{"action": "hello"}', "{}", "crk_wrong"])
+@pytest.mark.parametrize("frame", [json.dumps(SEND), "crk_wrong"])
 async def test_a_burst_of_frames_before_authentication_is_one_answer_and_a_close(relay: Relay, frame: str) -> None:
     """And none of them starts the function that answers."""
     before = runs(relay, "local-message")
@@ -211,6 +212,6 @@ async def test_neither_keys_nor_texts_are_logged(start_relay: Callable[..., Rela
         await phone.ask("a secret between us", id="m1", conversation="c")
         await phone.say('{"action": "send", "content": "another secret"}')
         await phone.hear()
+    await eventually(lambda: any("reply ended" in line for line in chatty.log))
     log = "\n".join(line for line in chatty.log if not line.startswith("Development API key"))
-    assert "reply ended" in log
     assert not [word for word in ("secret", chatty.key, "sk-test") if word in log]

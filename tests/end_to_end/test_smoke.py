@@ -1,12 +1,9 @@
 """`make smoke` against deployments that work, and with a fault put in for every sentence that it can say."""
 
 import asyncio
-import os
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +20,29 @@ ENDLESS = answer("1\n2\n3\n" * 400, pause_s=0.05)
 MESSAGE, USER, CANCELLED = ('"type":"message"', '"type":"user"', '"stop_reason":"cancelled"')
 
 
-def walk(url: str, key: str | None, patience_s: float = 15) -> "subprocess.CompletedProcess[str]":
-    """Runs the command, as `make smoke` does."""
-    shell = {**os.environ, **({smoke.KEY: key} if key is not None else {})}
-    command = [sys.executable, "-m", "infra.smoke", url, "--patience-s", str(patience_s)]
-    return subprocess.run(command, cwd=REPOSITORY, env=shell, capture_output=True, text=True, check=False)  # noqa: S603
+@dataclass(frozen=True)
+class Walked:
+    """What came of the command."""
+
+    code: int
+    lines: list[str]
+
+
+Walk = Callable[..., Awaitable[Walked]]
+
+
+@pytest.fixture
+def walk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Walk:
+    """Calls the command as `make smoke` does, with the key in the environment."""
+
+    async def call(url: str, key: str | None, patience_s: float = 15) -> Walked:
+        capsys.readouterr()
+        monkeypatch.setenv(smoke.KEY, key or "")
+        code = await asyncio.to_thread(smoke.main, [url, "--patience-s", str(patience_s)])
+        told = capsys.readouterr()
+        return Walked(code, (told.out + told.err).splitlines())
+
+    return call
 
 
 def plays(relay: Relay, reply: Script = REPLY, endless: Script = ENDLESS) -> None:
@@ -36,13 +51,13 @@ def plays(relay: Relay, reply: Script = REPLY, endless: Script = ENDLESS) -> Non
     relay.plays(smoke.LONG, endless)
 
 
-async def test_a_deployment_that_works_is_walked_through(each_way: Relay) -> None:
-    plays(each_way)
+async def test_a_deployment_that_works_is_walked_through(walk: Walk, relay: Relay) -> None:
+    plays(relay)
 
-    walked = await asyncio.to_thread(walk, f"http://{each_way.address}/", f" {each_way.key}\n")
+    walked = await walk(f"http://{relay.address}/", f" {relay.key}\n")
 
-    assert (walked.returncode, walked.stderr) == (0, "")
-    *stations, last = walked.stdout.splitlines()
+    assert walked.code == 0
+    *stations, last = walked.lines
     kinds = [re.sub(r"^ok  (\w+):.*", r"\1", station) for station in stations]
     assert list(dict.fromkeys(kinds)) == [
         *("health", "key", "handshake", "ping", "reply", "resume", "cancel", "body", "devices")
@@ -50,8 +65,8 @@ async def test_a_deployment_that_works_is_walked_through(each_way: Relay) -> Non
     assert kinds.count("body") == len(smoke.BODIES) + 1
     assert "in a frame of 31744 bytes" in stations[-1]
     assert last == "Everything works. MessageInvocation can stay as it is."
-    async with httpx.AsyncClient(headers={"X-API-Key": each_way.key}) as client:
-        left = (await client.get(f"http://{each_way.address}/api/conversations")).json()["conversations"]
+    async with httpx.AsyncClient(headers={"X-API-Key": relay.key}) as client:
+        left = (await client.get(f"http://{relay.address}/api/conversations")).json()["conversations"]
     assert not [each for each in left if each["id"].startswith("smoke-")]
 
 
@@ -82,18 +97,17 @@ AT_ONCE = {
 
 
 @pytest.mark.parametrize("case", AT_ONCE.values(), ids=AT_ONCE)
-async def test_what_is_wrong_is_said(gateway_relay: Relay, case: Case) -> None:
-    await says(gateway_relay, case, 15)
+async def test_what_is_wrong_is_said(walk: Walk, relay: Relay, case: Case) -> None:
+    await says(walk, relay, case, 15)
 
 
-async def says(relay: Relay, case: Case, patience_s: float) -> None:
+async def says(walk: Walk, relay: Relay, case: Case, patience_s: float) -> None:
     plays(relay, case.reply, case.endless)
     url = case.url.format(relay=relay.address, model=relay.model_url)
-    walked = await asyncio.to_thread(walk, url, relay.key if case.key == "right" else case.key, patience_s)
+    walked = await walk(url, relay.key if case.key == "right" else case.key, patience_s)
 
-    assert walked.returncode == 1
-    *_, last = (walked.stdout + walked.stderr).splitlines()
-    assert case.says in last
+    last = walked.lines[-1]
+    assert (walked.code, case.says in last) == (1, True), last
     assert last.startswith(("NOT OK  ", "infra.smoke: "))
 
 
@@ -145,13 +159,20 @@ def faulty(start_relay: Callable[..., Relay]) -> Relay:
 
 
 @pytest.mark.nightly
+async def test_a_deployment_that_works_by_the_other_way_is_walked_through(walk: Walk, faulty: Relay) -> None:
+    plays(faulty)
+
+    assert (await walk(f"http://{faulty.address}", faulty.key)).code == 0
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize("case", FAULTS.values(), ids=FAULTS)
-async def test_a_fault_is_named(faulty: Relay, case: Case) -> None:
+async def test_a_fault_is_named(walk: Walk, faulty: Relay, case: Case) -> None:
     async with httpx.AsyncClient(base_url=f"http://{faulty.address}", timeout=30) as client:
         await client.get("/api/health")  # the function is warm
         (await client.post("/_faults", json=case.plan)).raise_for_status()
         try:
-            await says(faulty, case, 5)
+            await says(walk, faulty, case, 5)
         finally:
             await client.delete("/_faults")
 
@@ -219,11 +240,11 @@ CHANGES = {
 @pytest.mark.nightly
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 async def test_a_deployment_that_is_wrong_is_named(
-    start_relay: Callable[..., Relay], tmp_path: Path, change: Change
+    walk: Walk, start_relay: Callable[..., Relay], tmp_path: Path, change: Change
 ) -> None:
     wrong = await asyncio.to_thread(changed, change, tmp_path)
 
-    await says(start_relay("--parameter", "FirstFrameAuth=false", at=wrong), Case(change.says), 15)
+    await says(walk, start_relay("--parameter", "FirstFrameAuth=false", at=wrong), Case(change.says), 15)
 
 
 def changed(change: Change, folder: Path) -> Path:

@@ -1,12 +1,15 @@
 """Which stack the operator's commands mean: as `sam deploy` would, by the same file."""
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import NoCredentialsError, NoRegionError
 
 from infra import stack
+from tests.conftest import REPOSITORY
 
 GUIDED = """
 version = 0.1
@@ -80,3 +83,13 @@ def test_our_own_file_names_the_stack_that_the_commands_mean() -> None:
 )
 def test_a_problem_says_what_mends_it(problem: Exception, cure: str) -> None:
     assert cure in stack.told(problem)
+
+
+@pytest.mark.parametrize("command", ["keys", "pushes", "restore", "smoke"])
+def test_a_command_says_what_it_takes(command: str) -> None:
+    ran = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", f"infra.{command}", "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+
+    assert ran.stdout.startswith(f"usage: python -m infra.{command} ")
+    assert ("--region" in ran.stdout) is (command != "smoke")

@@ -47,7 +47,8 @@ def main() -> int:
         for folder in options.folders:
             with zip_folder(str(folder), zip_method=make_zip_with_lambda_permissions) as (path, _):
                 problems += _wrong_in(folder.name, zipfile.ZipFile(path))
-                _unpack(zipfile.ZipFile(path), Path(opt))
+                if options.start:
+                    _unpack(zipfile.ZipFile(path), Path(opt))
         if options.start:
             problems += _compiled(options.start, Path(opt))
     for problem in problems[:20]:

@@ -16,9 +16,13 @@ LONG = (
     deaths.a_worker_is_killed_at_any_call,
     deaths.no_worker_can_start,
     deaths.silent_workers_are_taken_for_dead,
+    plays.answers_of_dynamodb_are_lost,
+    plays.the_model_breaks_off,
     queues.a_message_that_waits_is_cancelled,
+    queues.a_queue_of_ten_messages_from_one_device,
     queues.a_queue_of_ten_messages_from_two_devices,
     queues.a_queue_outlives_a_deadline,
+    queues.two_workers_race_for_the_lease,
 )
 
 

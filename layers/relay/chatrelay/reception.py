@@ -184,10 +184,10 @@ class Reception:
         self._greet(connection, user)
 
     def _turn_away(self, connection: Connection, answer: bytes) -> None:
-        """One answer, however many wrong frames came at once."""
-        if self._connections.close(connection.id):
+        """One answer, however many wrong frames came at once, and then the close."""
+        if self._connections.turn_away(connection):
             self._gateway.deliver(connection.id, answer)
-            self._gateway.close(connection.id)
+            self._forget(connection.id)
 
     def _greet(self, connection: Connection, user: str, conversation: str | None = None) -> None:
         active = conversation and self._resumption.active(Place(user, conversation))

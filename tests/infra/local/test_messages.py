@@ -124,6 +124,8 @@ async def test_route_with_a_route_response_sends_the_body(gateway: Serving) -> N
 
 
 async def test_messages_of_one_connection_are_handled_at_the_same_time(gateway: Serving) -> None:
+    at_once = (asyncio.to_thread(gateway.invoke, "local-Actor", {"do": {"sleep": 0.5}}) for _ in range(2))
+    await asyncio.gather(*at_once)  # two environments are there
     async with connect(gateway.websocket("plain")) as client:
         for answer in ("slow", "quick"):
             script: dict[str, Any] = {

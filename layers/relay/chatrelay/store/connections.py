@@ -13,6 +13,8 @@ LIFE_S = 2 * 60 * 60 + 10 * 60
 BUCKET_S = 600
 FORMER_S = 15 * 60
 """Longer than an event waits for a function."""
+FAREWELL_S = 5
+"""Longer than it takes to tell a connection why it is closed."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,31 @@ class Connections:
         self._table.update(pk, "CONNECTION", "SET user_id = :user", {":user": user}, condition=KNOWN)
         return replace(connection, user=user)
 
-    def close(self, connection_id: str) -> bool:
-        """The connection is no more. Twice does no harm; of several at once, one gets True."""
+    def turn_away(self, connection: Connection) -> bool:
+        """Whether it is the caller who tells the connection why it is closed, and closes it. Of several, one gets True.
+
+        Should it die over that, another one may, after a while.
+        """
+        now = int(self._clock())
+        return self._table.update(
+            f"CONNECTION#{connection.id}",
+            "CONNECTION",
+            "SET turned_away_at = :now",
+            {":now": now, ":before": now - FAREWELL_S},
+            condition=f"{KNOWN} AND (attribute_not_exists(turned_away_at) OR turned_away_at < :before)",
+        )
+
+    def close(self, connection_id: str) -> None:
+        """The connection is no more. Twice does no harm."""
         pk = f"CONNECTION#{connection_id}"
         if (known := self._table.get(pk, "CONNECTION")) is None:
-            return False
+            return
         self._table.put({**known, "sk": "FORMER", "expires_at": int(self._clock()) + FORMER_S})
         item = self._table.delete(pk, "CONNECTION")
         if item is not None:
             connection = _connection(item)
             self._count(connection, -1)
             self._look_away(connection)
-        return item is not None
 
     def former(self, connection_id: str) -> Connection | None:
         """A connection that has closed not long ago, as it was: what it said may come after that. None otherwise."""

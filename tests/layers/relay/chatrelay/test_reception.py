@@ -1,4 +1,5 @@
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -206,6 +207,36 @@ def test_many_wrong_frames_at_once_are_one_answer_and_one_close(desk: Desk, body
 
     assert len(desk.texts) == 1
     assert "c1=" in desk.sockets.closed
+
+
+def test_no_wrong_frame_closes_before_the_first_one_is_answered(desk: Desk) -> None:
+    """Another one comes while the answer is on its way."""
+    desk.connect(user=None)
+    desk.sockets.post_s = 0.5
+
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(desk.receive, "crk_wrong")
+        while not desk.sockets.under_way:
+            time.sleep(0.01)
+        desk.receive("crk_wrong")
+        assert desk.sockets.closed == []
+        first.result()
+
+    assert (desk.texts, desk.sockets.closed) == (["error:invalid_api_key"], ["c1="])
+
+
+def test_whoever_dies_over_turning_a_connection_away_is_followed_by_another(desk: Desk) -> None:
+    desk.connect(user=None)
+    pending = desk.connections.get("c1=")
+    assert pending is not None
+    assert desk.connections.turn_away(pending)
+    desk.receive("crk_wrong")
+    assert desk.texts == []
+
+    desk.store.time_s += 6
+    desk.receive("crk_wrong")
+
+    assert (desk.texts, desk.sockets.closed) == (["error:invalid_api_key"], ["c1="])
 
 
 def test_the_apps_configuration_is_answered_ready_again(desk: Desk) -> None:

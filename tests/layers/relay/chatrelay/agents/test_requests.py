@@ -248,10 +248,13 @@ def test_no_history_makes_a_request_that_the_service_refuses(turns: list[Turn], 
 
 @given(st.lists(BLOCKS, min_size=1, max_size=6))
 def test_a_paused_turn_goes_back_as_it_came(blocks: list[dict[str, Any]]) -> None:
-    (again,) = requests.paused(blocks) or [{"content": []}]
+    numbered = [{**block, "number": number} for number, block in enumerate(blocks)]
 
-    assert again["content"] == [block for block in blocks if block in again["content"]]
-    left_out = [block for block in blocks if block not in again["content"]]
+    (again,) = requests.paused(numbered) or [{"content": []}]
+
+    kept = [block["number"] for block in again["content"]]
+    assert again["content"] == [numbered[number] for number in sorted(kept)]
+    left_out = [block for block in numbered if block["number"] not in kept]
     assert all(block["type"] == "text" and not block["text"].strip() for block in left_out)
 
 
