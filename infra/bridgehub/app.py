@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from infra.bridgehub.clis import Cli, Command, Failed, TooLong, parse
+from infra.bridgehub.clis import Cli, Command, Failed, TooLong, last_words, parse
 from infra.bridgehub.running import Running, running
 
 REQUEST_BYTES = 1024 * 1024
@@ -118,7 +118,7 @@ class Answers:
         if code == 0 and reader.used is not None:
             return reader.used
         end = f"{self._cli.name} ended " + ("without an answer" if code == 0 else f"with exit code {code}")
-        said = await call.last_words()
+        said = await call.last_words() or last_words(reader.trouble.encode())
         raise Failed(f"{end}: {said}" if said else f"{end}.")
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -77,6 +77,11 @@ class Reader(Protocol):
         """The tokens, as far as they are known. None as long as there is no complete answer."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """What it said last of a trouble that may not be the end; empty if nothing."""
+        ...
+
     def read(self, line: bytes) -> str:
         """The next text, if `line` has any: everything else is log. Raises ``Failed``."""
         ...
@@ -122,6 +127,7 @@ class PayloadReader:
 
     def __init__(self) -> None:
         self.used: dict[str, int] | None = None
+        self.trouble = ""
 
     def read(self, line: bytes) -> str:
         if not line.startswith(PREFIX):
@@ -174,6 +180,7 @@ class EventReader:
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
+        self.trouble = ""
         self.used: dict[str, int] | None = None
 
     def read(self, line: bytes) -> str:
@@ -182,8 +189,10 @@ class EventReader:
                 return self._beyond(item, text)
             case {"type": "turn.completed", **more}:
                 self.used = _usage(more.get("usage"))
-            case {"type": "turn.failed", "error": {"message": str(reason)}}:
-                raise Failed(f"Codex could not answer: {reason}")
+            case {"type": "error", "message": str(reason)}:
+                self.trouble = reason
+            case {"type": "turn.failed", **more}:
+                raise Failed(f"Codex could not answer: {_message(more) or self.trouble or 'it does not say why.'}")
         return ""
 
     def _beyond(self, item: str, text: str) -> str:
@@ -194,6 +203,13 @@ class EventReader:
             new = PARAGRAPH + new
         self._texts[item] = text
         return new
+
+
+def _message(failed: Mapping[Any, Any]) -> str:
+    match failed:
+        case {"error": {"message": str(reason)}}:
+            return reason
+    return ""
 
 
 def last_words(stderr: bytes) -> str:

@@ -7,6 +7,7 @@ server-tools, build-with-claude/preserved-thinking, the SDK's types of parameter
 import json
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from types import UnionType
 from typing import Any
 
 from infra.local.script import output_tokens
@@ -25,6 +26,25 @@ FIELDS = {
     "web_search_tool_result": {"type", "tool_use_id", "content", "caller", "cache_control"},
 }
 """The blocks that a request may have, as far as they are played here."""
+
+NESTED: dict[str, dict[str, type | UnionType]] = {
+    "web_search_result": {
+        "type": str,
+        "title": str,
+        "url": str,
+        "encrypted_content": str,
+        "page_age": str | None,
+    },
+    "web_search_tool_result_error": {"type": str, "error_code": str},
+    "web_search_result_location": {
+        "type": str,
+        "url": str,
+        "title": str | None,
+        "cited_text": str,
+        "encrypted_index": str,
+    },
+}
+"""What is within them, and of which types."""
 
 
 def fault_in(body: object) -> str | None:
@@ -94,9 +114,28 @@ def _block_fault(body: dict[str, Any]) -> str | None:
             return f"{place}.text.citations: not supported in user messages by this version of the API"
         if role == "assistant" and kind in ("document", "image"):
             return f"{place}: {kind} blocks are not supported in assistant messages by this version of the API"
+        if nested := [f"{place}.{kind}.{fault}" for fault in _nested_faults(block)]:
+            return f"{nested[0]}: Extra inputs are not permitted, or of another type"
         if kind in ("tool_use", "server_tool_use") and not isinstance(block.get("input"), dict):
             return f"{place}.{kind}.input: Input should be a valid dictionary"
     return None
+
+
+def _nested_faults(block: dict[str, Any]) -> Iterator[str]:
+    """The fields within a block that a request does not know, or not of this type."""
+    if "caller" in block and not isinstance(block["caller"], dict):
+        yield "caller"
+    for holder in ("citations", "content"):
+        nested = block.get(holder)
+        if holder in block and not isinstance(nested, list | dict | str):
+            yield holder
+        for part in nested if isinstance(nested, list) else [nested] if isinstance(nested, dict) else []:
+            known = NESTED.get(part.get("type", ""), {}) if isinstance(part, dict) else {}
+            for name in part.keys() - known.keys() if known else []:
+                yield f"{holder}.{name}"
+            for name, types in known.items():
+                if name in part and not isinstance(part[name], types):
+                    yield f"{holder}.{name}"
 
 
 def _search_fault(body: dict[str, Any]) -> str | None:

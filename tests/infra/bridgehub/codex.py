@@ -58,6 +58,13 @@ match prompt.split()[-1]:
         message("So far")
         say("turn.failed", error={"message": "You have hit your usage limit."})
         sys.exit(1)
+    case "failWithout":
+        say("error", message="The connection was reset.")
+        say("turn.failed", error=None)
+        time.sleep(600)
+    case "die":
+        say("error", message="The connection was reset.")
+        sys.exit(1)
     case "stay":
         child = subprocess.Popen(["sleep", "600"])  # noqa: S607
         Path(directory, "pids").write_text(f"{os.getpid()} {child.pid}\n")

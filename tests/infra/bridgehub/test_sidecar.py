@@ -309,11 +309,13 @@ async def test_codex_is_told_everything_by_its_standard_input(codex: Sidecar, tm
         ("grow", ["Gro", "wing"], "end"),
         ("work", ["Done."], "end"),
         ("fail", ["So far"], "Codex could not answer: You have hit your usage limit."),
+        ("failWithout", [], "Codex could not answer: The connection was reset."),
+        ("die", [], "Codex ended with exit code 1: The connection was reset."),
         ("stop", ["So far"], "Codex ended without an answer."),
         ("complain", [], "Codex ended with exit code 1: Not logged in. Run `codex login`."),
         ("noSuchScene", [], "Codex ended without an answer."),
     ],
-    ids=["grow", "work", "fail", "stop", "complain", "nothing"],
+    ids=["grow", "work", "fail", "fail without a reason", "die", "stop", "complain", "nothing"],
 )
 async def test_codexs_messages_are_the_answer(codex: Sidecar, message: str, texts: list[str], last: str) -> None:
     *said, ended = events(await codex.ask(message))

@@ -5,7 +5,7 @@ meaning here, and any field may be null or absent, which then says nothing. Ever
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -41,13 +41,16 @@ class Accumulator:
     @property
     def blocks(self) -> list[Block]:
         """The content blocks as they came, but for halves of surrogate pairs, which can be neither sent nor stored."""
-        written = [{name: value for name, value in block.items() if name != "partial_json"} for block in self._in_order]
-        joined: list[Block] = json.loads(whole(json.dumps(written, ensure_ascii=False)))
+        written = [
+            {name: value for name, value in block.items() if name != "partial_json"} for block in self._blocks.values()
+        ]
+        joined: list[Block] = json.loads(whole(json.dumps(written, ensure_ascii=False, allow_nan=False)))
         return joined
 
     @property
-    def _in_order(self) -> Iterator[Block]:
-        return (self._blocks[index] for index in sorted(self._blocks))
+    def _last(self) -> int:
+        """The index of the block that grows, -1 before the first."""
+        return max(self._blocks, default=-1)
 
     def feed(self, event: object) -> str | Aside | None:
         """What `event` has to tell, if anything. Raises ``ValueError`` for what no message of the service has."""
@@ -56,11 +59,13 @@ class Accumulator:
                 self.started = True
                 self.model = _text(message, "model")
                 self._count(message)
-            case {"type": str(kind)} if not self.started and kind in NAMES:
-                raise ValueError("a message that has not started")
-            case {"type": "content_block_start", "index": int(index), "content_block": {"type": str()} as block}:
+            case {"type": str(kind)} if kind in NAMES and (self.stopped or not self.started):
+                raise ValueError("a message that has not started, or is over")
+            case {"type": "content_block_start", "index": int(index), "content_block": {"type": str()} as block} if (
+                index > self._last
+            ):
                 return self._begin(index, block)
-            case {"type": "content_block_delta", "index": int(index), "delta": {} as delta} if index in self._blocks:
+            case {"type": "content_block_delta", "index": int(index), "delta": {} as delta} if index == self._last:
                 return self._grow(self._blocks[index], delta)
             case {"type": "content_block_stop", "index": int(index)} if index in self._blocks:
                 return self._finish(self._blocks[index])
@@ -79,7 +84,8 @@ class Accumulator:
     def _begin(self, index: int, block: Block) -> str | Aside | None:
         kind = block["type"]
         self._blocks[index] = {**block, kind: _text(block, kind)} if kind in ("text", "thinking") else dict(block)
-        return self._tell(kind, block)
+        before = self._texts.flush() if kind == "text" else ""  # a pair that is cut goes on in its own block only
+        return before + told if isinstance(told := self._tell(kind, block), str) else told or before or None
 
     def _grow(self, block: Block, delta: dict[str, Any]) -> str | Aside | None:
         kind = delta.get("type")
@@ -88,6 +94,8 @@ class Accumulator:
         if not isinstance(kind, str) or kind not in GROWING:
             return None
         name = GROWING[kind]
+        if name in ("text", "thinking") and name != block["type"]:
+            raise ValueError(f"a {name} in a block of another type")
         block[name] = _text(block, name) + _text(delta, name)
         return self._tell(name, delta)
 
@@ -102,7 +110,7 @@ class Accumulator:
     def _finish(self, block: Block) -> Aside | None:
         if "partial_json" in block:
             with suppress(ValueError, RecursionError):  # one that is cut off at the model's limit is no input
-                block["input"] = json.loads(block["partial_json"])
+                block["input"] = _finite(json.loads(block["partial_json"]))
         used = _use(block)
         return Aside("tool", whole(used)) if used else None
 
@@ -123,6 +131,12 @@ def _text(fields: dict[str, Any], name: str) -> str:
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{name} is no text")
     return value or ""
+
+
+def _finite(value: object) -> object:
+    """`value`, if JSON has it. Python reads numbers that nobody may write."""
+    json.dumps(value, allow_nan=False)
+    return value
 
 
 def _use(block: Block) -> str:

@@ -5,6 +5,7 @@ that ends without ``message_stop`` raises nothing in the SDK, and an error in mi
 status 200: both are told apart here, at one line each.
 """
 
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from chatrelay.agents.accumulator import USAGE, Accumulator
 from chatrelay.agents.refusals import ANTHROPIC, Refusal
 from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.attachments import FileRoom
-from chatrelay.errors import Overloaded, Reason, Refused, Upstream
+from chatrelay.errors import Denied, Overloaded, Reason, Refused, Said, TooLong, Unaccepted, Upstream
 from chatrelay.history import Room, Turn
 from chatrelay.reply import Aside, Ending
 from chatrelay.settings import Claude as Settings
@@ -31,13 +32,22 @@ LONGEST_WAIT_S = 5.0
 CONTINUATIONS = 5
 """How often a paused turn is taken up again before its answer ends as it is."""
 
-OUT_OF_GRAMMAR = (ValueError, LookupError, AttributeError, AssertionError, TypeError, RecursionError)
-"""What the SDK (measured: 2.12) and ``Accumulator`` raise for a stream that breaks its own grammar."""
+OUT_OF_GRAMMAR = (
+    ValueError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    TypeError,
+    RecursionError,
+    struct.error,
+)
+"""What the SDK (measured: 2.12), botocore and ``Accumulator`` raise for a stream that breaks its own grammar."""
+
+NO_ANSWER = "The model's service sent something that is no answer."
 
 BROKEN = (anthropic.AnthropicError, httpx2.HTTPError, BotoCoreError, ParserError)
 """A stream or a connection that failed. The last two: no credentials for Bedrock, no event stream of AWS's."""
 
-WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 BEDROCK_FILES = FileRoom(pdfs_count=True, size=14 * 1024 * 1024)
 """Bedrock takes 20 MB of request, in base64."""
 
@@ -129,37 +139,42 @@ class Claude:
                     has_text = has_text or isinstance(event, str)
                     yield event
                 return
-        except Overloaded:
+        except Overloaded as problem:
             if has_text or not self._settings.fallback_model:
                 raise
-        async with aclosing(self._answer(self._settings.fallback_model, turns)) as events:
-            async for event in events:
-                yield event
+            busy = problem
+        try:
+            async with aclosing(self._answer(self._settings.fallback_model, turns)) as events:
+                async for event in events:
+                    yield event
+        except (Denied, TooLong, Unaccepted) as refusal:
+            raise busy from refusal  # that the other model does not take this request is no fault of the request's
 
     async def _answer(self, model: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending]:
         """The answer of `model`. A turn that it pauses is taken up again, and is one answer all the same."""
-        body = await self._body(model, turns)
+        request = await self._request(model, turns)
         texts, thoughts = SurrogateJoiner(), SurrogateJoiner()
         parts: list[Accumulator] = []
-        with _failures_as_ours():
-            while not parts or (parts[-1].stop_reason == "pause_turn" and len(parts) <= CONTINUATIONS):
-                asked = {**body, "messages": body["messages"] + requests.paused(_blocks(parts))}
-                part = Accumulator(texts, thoughts)
-                try:
-                    async with await self._open(asked) as stream:
-                        async for event in stream:
-                            if told := part.feed(event):
-                                yield told
-                except (anthropic.BadRequestError, anthropic.ContentTooLargeError):
-                    if not parts:
-                        raise
-                    break  # what the model has paused is not taken up: it ends as it is
-                if not part.stopped:
-                    raise Upstream("The model's service cut its answer off.", reason=Reason.CUT_OFF)
-                parts.append(part)
-            if rest := texts.flush():
-                yield rest
-            yield _ending(parts)
+        while not parts or (parts[-1].stop_reason == "pause_turn" and len(parts) <= CONTINUATIONS):
+            part = Accumulator(texts, thoughts)
+            try:
+                with _failures_as_ours(tokens=sum(turn.tokens for turn in turns)):
+                    stream = await self._open(requests.resumed(request, _blocks(parts)))
+            except (TooLong, Unaccepted):
+                if not parts:
+                    raise
+                break  # what the model has paused is not taken up: it ends as it is
+            async with stream:
+                heard = refusals.said(stream.response.status_code, None, None, _request_id(stream.response))
+                with _failures_as_ours(heard):
+                    async for event in stream:
+                        if told := part.feed(event):
+                            yield told
+                _must_have_ended(part, heard)
+            parts.append(part)
+        if rest := texts.flush():
+            yield rest
+        yield _ending(parts, heard)
 
     async def _open(self, body: dict[str, Any]) -> AsyncStream[object]:
         """A stream that has begun. A key that is refused is read anew, once: it may have been rotated."""
@@ -173,57 +188,57 @@ class Claude:
     async def _post(self, client: AsyncAnthropic | AsyncAnthropicBedrock, body: dict[str, Any]) -> AsyncStream[object]:
         return await client.post("/v1/messages", body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object])
 
-    async def _body(self, model: str, turns: Sequence[Turn]) -> dict[str, Any]:
-        settings, system = self._settings, await self._prompt() if self._prompt else ""
-        asked = requests.messages(turns, searches=not self._is_bedrock)
-        body: dict[str, Any] = {"model": model, "max_tokens": settings.max_tokens, "stream": True}
-        if self._is_bedrock:
-            body |= {**requests.BEDROCK_VERSION, "messages": requests.marked(asked)}
-        else:
-            body |= {"cache_control": requests.CACHED, "messages": asked}
-        if system.strip():
-            body["system"] = system
-        if settings.thinking:  # what a model shows of its thoughts by itself depends on the model
-            body["thinking"] = {"type": "adaptive", "display": "summarized"}
-        if settings.web_searches and not self._is_bedrock:
-            body["tools"] = [{**WEB_SEARCH, "max_uses": settings.web_searches}]
-        return body
+    async def _request(self, model: str, turns: Sequence[Turn]) -> requests.Request:
+        prepare = requests.to_bedrock if self._is_bedrock else requests.to_anthropic
+        return prepare(model, turns, await self._prompt() if self._prompt else "", self._settings)
 
 
 def _blocks(parts: Sequence[Accumulator]) -> list[dict[str, Any]]:
     return [block for part in parts for block in part.blocks]
 
 
-def _ending(parts: Sequence[Accumulator]) -> Ending:
+def _must_have_ended(part: Accumulator, heard: Said) -> None:
+    if part.stopped:
+        return
+    if part.started:
+        raise Upstream("The model's service cut its answer off.", reason=Reason.CUT_OFF, said=heard)
+    raise Upstream(NO_ANSWER, reason=Reason.OUT_OF_GRAMMAR, said=heard)  # a page of a proxy's is an empty stream
+
+
+def _ending(parts: Sequence[Accumulator], heard: Said) -> Ending:
     last = parts[-1]
     if last.stop_reason == "refusal":
-        raise Refused("Claude declined to answer this.")
+        raise Refused("Claude declined to answer this.", said=heard)
     usage = {name: sum(part.usage.get(name, 0) for part in parts) for name in USAGE}
     return Ending(last.stop_reason or "unknown", last.model, usage, _blocks(parts))
 
 
 @contextmanager
-def _failures_as_ours() -> Iterator[None]:
+def _failures_as_ours(heard: Said | None = None, *, tokens: int = 0) -> Iterator[None]:
+    """`heard` is what the service has said so far, `tokens` how many the request has."""
     try:
         yield
     except anthropic.APIStatusError as problem:
-        raise refusals.meaning("Claude", ANTHROPIC, _refusal(problem)) from problem
+        raise refusals.meaning("Claude", ANTHROPIC, _refusal(problem, tokens)) from problem
     except anthropic.APIConnectionError as problem:
-        raise Upstream("The model's service cannot be reached.", reason=Reason.UNREACHABLE) from problem
+        raise Upstream("The model's service cannot be reached.", reason=Reason.UNREACHABLE, said=heard) from problem
     except BROKEN as problem:
-        raise Upstream("The model's service broke off.", reason=Reason.CUT_OFF) from problem
+        raise Upstream("The model's service broke off.", reason=Reason.CUT_OFF, said=heard) from problem
     except OUT_OF_GRAMMAR as problem:
-        sentence = "The model's service sent something that is no answer."
-        raise Upstream(sentence, reason=Reason.OUT_OF_GRAMMAR) from problem
+        raise Upstream(NO_ANSWER, reason=Reason.OUT_OF_GRAMMAR, said=heard) from problem
 
 
-def _refusal(problem: anthropic.APIStatusError) -> Refusal:
+def _request_id(response: httpx2.Response) -> str | None:
+    return response.headers.get("request-id") or response.headers.get("x-amzn-requestid")
+
+
+def _refusal(problem: anthropic.APIStatusError, tokens: int) -> Refusal:
     """In mid-stream the status is 200 whatever went wrong. Before it, Bedrock says in headers what it means."""
     headers, body = problem.response.headers, problem.body
     said = refusals.said(
         problem.status_code,
         problem.type or headers.get("x-amzn-errortype", "").partition(":")[0],
         problem.api_message or (body.get("message") if isinstance(body, dict) else None),
-        problem.request_id or headers.get("x-amzn-requestid"),
+        _request_id(problem.response),
     )
-    return Refusal(said, problem.error_code or "", retry_after_s=retry_after_s(headers))
+    return Refusal(said, problem.error_code or "", tokens=tokens, retry_after_s=retry_after_s(headers))

@@ -13,10 +13,11 @@ import httpx
 
 from chatrelay.agents import KeptText, bearer, refusals
 from chatrelay.agents.plain import ROOM, End, answered
+from chatrelay.agents.refusals import Refusal
 from chatrelay.agents.requests import Message, spoken, told
 from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.agents.usage import counted
-from chatrelay.errors import Overloaded, Reason, ReplyError, Upstream
+from chatrelay.errors import Denied, Overloaded, Reason, ReplyError, Said, Upstream
 from chatrelay.history import Room, Turn
 from chatrelay.reply import Ending
 from chatrelay.settings import BridgeHub as Settings
@@ -69,7 +70,7 @@ class Codex:
         with _failures_as_ours():
             async with bearer.posted(self._client, self._token, "/v1/answers", asked) as response:
                 _must_be_accepted(response)
-                async with aclosing(answered(_events(response))) as events:
+                async with aclosing(answered(_events(response), _said(response))) as events:
                     async for event in events:
                         yield event
 
@@ -113,7 +114,7 @@ def _must_be_accepted(response: httpx.Response) -> None:
 
 def _refusal(response: httpx.Response) -> ReplyError:
     """What the sidecar means. As much of the history as fits is in the request already: see ``_fitting``."""
-    said = refusals.said(response.status_code, None, None, None)
+    said = _said(response)
     if response.status_code in BUSY:
         wait_s = retry_after_s(response.headers)
         return Overloaded("Codex is busy with other messages at the moment.", retry_after_s=wait_s, said=said)
@@ -121,9 +122,13 @@ def _refusal(response: httpx.Response) -> ReplyError:
         return refusals.too_long("Codex", 0, said)
     if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return refusals.denied("BridgeHub", Reason.KEY, said)
-    if httpx.codes.is_client_error(response.status_code):
+    if response.status_code in refusals.NEVER:
         return refusals.denied("BridgeHub", Reason.SETTINGS, said)
     return Upstream("BridgeHub did not take the message.", said=said)
+
+
+def _said(response: httpx.Response) -> Said:
+    return refusals.said(response.status_code, None, None, None)
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[str | End]:
@@ -153,11 +158,22 @@ def _event(line: bytes) -> str | End:
         case {"type": "end", **more}:
             return End("end_turn", "codex", counted(more.get("usage"), *USAGE))
         case {"type": "error", **more}:
-            sentence = _text(more.get("message")).strip() or "Codex could not answer."
-            raise Upstream(beginning(whole(sentence), SENTENCE_CHARS))
+            raise _trouble(_text(more.get("message")).strip() or "Codex could not answer.")
         case {"type": str()}:
             return ""  # a ping, or an event of a later version
     raise ValueError("no event of the sidecar")
+
+
+def _trouble(sentence: str) -> ReplyError:
+    """What ended the answer. The sentence is the sidecar's, and tells more than the relay could."""
+    said = refusals.said(httpx.codes.OK, "error", sentence, None)
+    told = beginning(whole(sentence), SENTENCE_CHARS)
+    match next((row.means for row in refusals.CODEX if row.reads(Refusal(said))), None):
+        case Reason.TOO_LONG:
+            return refusals.too_long("Codex", 0, said)
+        case Reason() as reason:
+            return Denied(told, reason=reason, said=said)
+    return Upstream(told)
 
 
 def _text(value: object) -> str:

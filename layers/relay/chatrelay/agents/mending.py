@@ -25,10 +25,14 @@ class Mending:
         return self._agent.room
 
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending | Amended]:
-        """See ``Agent``. Where less was taken than `turns`, ``Amended`` comes first."""
+        """See ``Agent``. Where less was taken than `turns`, ``Amended`` comes first.
+
+        But not after a refusal without a type: it may be a proxy's, and of something that passes.
+        """
         asked, easier, has_text = turns, None, False
+        is_meant = True
         while True:
-            is_taken = asked is turns
+            is_taken = asked is turns or not is_meant
             try:
                 async with aclosing(self._agent.answer(conversation, asked)) as events:
                     async for event in events:
@@ -42,6 +46,7 @@ class Mending:
                 if has_text or not easier:
                     raise
                 asked = easier.pop(0)
+                is_meant = is_meant and bool(refusal.said.type or isinstance(refusal, TooLong))
 
     def _easier(self, turns: Sequence[Turn], refusal: TooLong | Unaccepted) -> list[Sequence[Turn]]:
         """What may be taken instead of `turns`, the best first."""

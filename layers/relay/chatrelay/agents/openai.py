@@ -10,23 +10,23 @@ from contextlib import aclosing, contextmanager
 from typing import Any
 
 import httpx
-from httpx_sse import EventSource
+from httpx_sse import EventSource, SSEError
 
 from chatrelay.agents import KeptText, bearer, refusals
 from chatrelay.agents.plain import ROOM, End, answered
 from chatrelay.agents.refusals import OPENAI, Refusal
-from chatrelay.agents.requests import spoken
+from chatrelay.agents.requests import to_openai
 from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.agents.usage import counted
-from chatrelay.errors import Reason, Refused, ReplyError, Upstream
+from chatrelay.errors import Reason, Refused, ReplyError, Said, Upstream
 from chatrelay.history import Room, Turn
 from chatrelay.reply import Ending
 from chatrelay.settings import OpenAI as Settings
 
 DONE = "[DONE]"
 """No part of the grammar, but what some services end a stream with."""
-OUT_OF_GRAMMAR = (ValueError, RecursionError)
-"""What an event raises that is no JSON, or lacks what it must have."""
+OUT_OF_GRAMMAR = (ValueError, RecursionError, SSEError)
+"""What an event raises that is no JSON, or lacks what it must have; an answer that is no stream of events."""
 
 
 def client(base_url: str, read_timeout_s: float) -> httpx.AsyncClient:
@@ -49,24 +49,15 @@ class OpenAI:
 
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:  # noqa: ARG002
         """See ``Agent``."""
-        asked = await self._request(turns)
+        asked = to_openai(turns, await self._prompt() if self._prompt else "", self._settings)
         with _failures_as_ours():
             async with bearer.posted(self._client, self._secret_key, "/responses", asked) as response:
                 await _must_be_accepted(response)
-                async with aclosing(answered(_events(response))) as events:
-                    async for event in events:
-                        yield event
-
-    async def _request(self, turns: Sequence[Turn]) -> dict[str, Any]:
-        settings, instructions = self._settings, await self._prompt() if self._prompt else ""
-        request = {
-            "model": settings.model,
-            "input": spoken(turns),
-            "max_output_tokens": settings.max_tokens,
-            "stream": True,
-            "store": False,
-        }
-        return {**request, "instructions": instructions} if instructions.strip() else request
+                heard = _said(response)
+                with _failures_as_ours(heard):
+                    async with aclosing(answered(_events(response), heard)) as events:
+                        async for event in events:
+                            yield event
 
 
 async def _must_be_accepted(response: httpx.Response) -> None:
@@ -101,11 +92,11 @@ def _event(event: object, response: httpx.Response) -> str | End:
         case {"type": "response.output_text.delta", **more}:
             return _text(more.get("delta"))
         case {"type": "response.refusal.delta" | "response.refusal.done"}:
-            raise Refused("Codex declined to answer this.")
+            raise Refused("Codex declined to answer this.", said=_said(response))
         case {"type": "response.completed", **more}:
             return _end("end_turn", more.get("response"))
         case {"type": "response.incomplete", **more}:
-            return _incomplete(more.get("response"))
+            return _incomplete(more.get("response"), _said(response))
         case {"type": "response.failed" | "error"}:
             raise _trouble(event, response)
         case {"type": str()}:
@@ -119,14 +110,14 @@ def _text(delta: object) -> str:
     return delta or ""
 
 
-def _incomplete(response: object) -> End:
+def _incomplete(response: object, heard: Said) -> End:
     """An answer that stops at its limit has ended in order, as Claude's does."""
     match response:
         case {"incomplete_details": {"reason": "max_output_tokens"}}:
             return _end("max_tokens", response)
         case {"incomplete_details": {"reason": "content_filter"}}:
-            raise Refused("Codex declined to answer this.")
-    raise Upstream("The model's service could not finish its answer.")
+            raise Refused("Codex declined to answer this.", said=heard)
+    raise Upstream("The model's service could not finish its answer.", said=heard)
 
 
 def _end(stop_reason: str, response: object) -> End:
@@ -156,22 +147,25 @@ def _trouble(told: object, response: httpx.Response) -> ReplyError:
 
 def _refusal(error: Mapping[Any, Any], response: httpx.Response) -> Refusal:
     """The sentence of a 401 has a part of the key in it."""
-    status, headers = response.status_code, response.headers
-    sentence = None if status == httpx.codes.UNAUTHORIZED else error.get("message")
+    sentence = None if response.status_code == httpx.codes.UNAUTHORIZED else error.get("message")
     code, field = (value if isinstance(value, str) else "" for value in (error.get("code"), error.get("param")))
     kind = None if error.get("type") == "error" else error.get("type")
-    said = refusals.said(status, kind, sentence, headers.get("x-request-id"))
-    return Refusal(said, code, field, retry_after_s(headers))
+    return Refusal(_said(response, kind, sentence), code, field, retry_after_s=retry_after_s(response.headers))
+
+
+def _said(response: httpx.Response, kind: object = None, sentence: object = None) -> Said:
+    return refusals.said(response.status_code, kind, sentence, response.headers.get("x-request-id"))
 
 
 @contextmanager
-def _failures_as_ours() -> Iterator[None]:
+def _failures_as_ours(heard: Said | None = None) -> Iterator[None]:
+    """`heard` is what the service has said so far."""
     try:
         yield
     except bearer.UNREACHABLE as problem:
         raise Upstream("The model's service cannot be reached.", reason=Reason.UNREACHABLE) from problem
-    except httpx.HTTPError as problem:
-        raise Upstream("The model's service broke off.", reason=Reason.CUT_OFF) from problem
     except OUT_OF_GRAMMAR as problem:
         sentence = "The model's service sent something that is no answer."
-        raise Upstream(sentence, reason=Reason.OUT_OF_GRAMMAR) from problem
+        raise Upstream(sentence, reason=Reason.OUT_OF_GRAMMAR, said=heard) from problem
+    except httpx.HTTPError as problem:
+        raise Upstream("The model's service broke off.", reason=Reason.CUT_OFF, said=heard) from problem

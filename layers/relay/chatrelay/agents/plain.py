@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from chatrelay.errors import Reason, Upstream
+from chatrelay.errors import Reason, Said, Upstream
 from chatrelay.history import Room, estimate_tokens
 from chatrelay.reply import Ending
 from chatrelay.text import SurrogateJoiner
@@ -22,8 +22,8 @@ class End:
     usage: dict[str, int]
 
 
-async def answered(deltas: AsyncGenerator[str | End]) -> AsyncGenerator[str | Ending]:
-    """The answer, as ``Agent`` gives it. Raises ``Upstream`` if `deltas` has no end."""
+async def answered(deltas: AsyncGenerator[str | End], heard: Said) -> AsyncGenerator[str | Ending]:
+    """The answer, as ``Agent`` gives it. Raises ``Upstream`` if `deltas` has no end; `heard` is what came before it."""
     joiner = SurrogateJoiner()
     texts: list[str] = []
     async with aclosing(deltas):
@@ -34,7 +34,7 @@ async def answered(deltas: AsyncGenerator[str | End]) -> AsyncGenerator[str | En
             if isinstance(delta, End):
                 yield ending("".join(texts), delta)
                 return
-    raise Upstream("The model's service cut its answer off.", reason=Reason.CUT_OFF)
+    raise Upstream("The model's service cut its answer off.", reason=Reason.CUT_OFF, said=heard)
 
 
 def ending(text: str, end: End) -> Ending:

@@ -21,7 +21,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chatrelay.errors import Denied, Overloaded, Reason, ReplyError, Said, TooLong, Unaccepted, Upstream
+from chatrelay.errors import Denied, Overloaded, Reason, Refused, ReplyError, Said, TooLong, Unaccepted, Upstream
 
 SENTENCE_LENGTH = 500
 MOST_FITS = 0.9
@@ -30,11 +30,12 @@ MOST_FITS = 0.9
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a service said. `field` is the part of the request that it names, if it does."""
+    """What a service said to a request of about so many `tokens`. `field` is the part of it that is named, if any."""
 
     said: Said
     code: str = ""
     field: str = ""
+    tokens: int = 0
     retry_after_s: float | None = None
 
 
@@ -50,8 +51,10 @@ class Row:
     def reads(self, refusal: Refusal) -> re.Match[str] | None:
         """What the sentence of `refusal` says, if it is one of these."""
         said = refusal.said
-        is_one = self.when & {refusal.code, said.type.lower(), said.status or 0}
-        return self.sentence.search(said.sentence) if is_one and self.field.match(refusal.field) else None
+        if not (self.when & {refusal.code, said.type.lower(), said.status or 0} and self.field.match(refusal.field)):
+            return None
+        read = self.sentence.search(said.sentence)
+        return read if read and _number(read, "rate", -1) < refusal.tokens else None
 
 
 def sentence(*beginnings: str) -> re.Pattern[str]:
@@ -59,7 +62,14 @@ def sentence(*beginnings: str) -> re.Pattern[str]:
     return re.compile("|".join(beginnings), re.IGNORECASE)
 
 
+def _number(read: re.Match[str], name: str, default: int = 0) -> int:
+    return int((read.groupdict().get(name) or str(default)).replace(",", ""))
+
+
 INVALID: set[str | int] = {"invalid_request_error", "validationexception", 400, 422}
+MAY_PASS = {408, 409, 424, 425, 429, 499}
+NEVER: set[str | int] = {*range(300, 500)} - MAY_PASS
+"""Whatever else a service, or a machine before it, answers without having failed itself: the address is wrong."""
 
 ANTHROPIC = (
     Row(
@@ -76,6 +86,8 @@ ANTHROPIC = (
         Reason.ACCOUNT,
     ),
     Row({"throttlingexception", 429}, Reason.ACCOUNT, sentence("tokens per day", "reached your API usage limits")),
+    # What is more than a whole minute's will never do. [api/rate-limits]
+    Row({"rate_limit_error"}, Reason.TOO_LONG, sentence(r"limit of (?P<rate>\d[\d,]{0,10}) input tokens per minute")),
     Row({"overloaded_error", "rate_limit_error", 429, 503, 529}, Reason.BUSY),
     Row(
         {
@@ -103,24 +115,38 @@ ANTHROPIC = (
         Reason.ACCOUNT,
         sentence("credit balance is too low", "reached your specified", "organization has been disabled"),
     ),
+    Row(INVALID, Reason.DECLINED, sentence("output blocked by content filtering")),
+    Row(INVALID, Reason.PERMISSION, sentence("^operation not allowed")),
     Row(INVALID, Reason.MODEL, sentence("on-demand throughput isn", "model identifier is invalid")),
     Row(
         INVALID,
         Reason.SETTINGS,
         # The field of the request that the sentence begins with, and what the services say of models.
         sentence(
-            r"^\W?(max_tokens|model|system|thinking|tools?|tool_choice|output_config|anthropic)\b",
+            r"^(the model returned the following errors: )?"
+            r"\W?(max_tokens|model|system|thinking|tools?|tool_choice|output_config|anthropic)\b",
             "adaptive thinking is not supported",
             "does not support tool types",
         ),
     ),
     Row(INVALID, Reason.UNACCEPTED),
+    Row(NEVER, Reason.SETTINGS),
 )
 """Of Anthropic, and of Bedrock, whose types end in "exception". The first that fits."""
+
+CODEX = (
+    Row({"error"}, Reason.KEY, sentence("not logged in", "401 unauthorized", "log out and sign in")),
+    Row({"error"}, Reason.ACCOUNT, sentence("usage limit", "quota exceeded")),
+    Row({"error"}, Reason.TOO_LONG, sentence("context window")),
+)
+"""What the command line of Codex says, which has no types: error.rs in github.com/openai/codex, and public reports."""
 
 OPENAI = (
     Row(
         {
+            402,
+            "billing_hard_limit_reached",
+            "billing_not_active",
             "credit_balance_exhausted",
             "insufficient_quota",
             "organization_spend_limit_exceeded",
@@ -143,6 +169,7 @@ OPENAI = (
     Row({"data_residency_mismatch", "unsupported_country_region_territory", 403}, Reason.PERMISSION),
     Row(INVALID, Reason.SETTINGS, field=re.compile("(?!input)[a-z]")),
     Row(INVALID, Reason.UNACCEPTED),
+    Row(NEVER, Reason.SETTINGS),
 )
 """Of OpenAI's Responses API. The first that fits."""
 
@@ -186,13 +213,15 @@ def _error(agent: str, means: Reason, refusal: Refusal, read: re.Match[str]) -> 
             sentence = f"{agent} is very busy at the moment."
             return Overloaded(sentence, retry_after_s=refusal.retry_after_s, said=refusal.said)
         case Reason.TOO_LONG:
-            return too_long(agent, _fits(read.groupdict()), refusal.said)
+            return too_long(agent, _fits(read, refusal.tokens), refusal.said)
         case Reason.UNACCEPTED:
             return Unaccepted(f"{agent} does not take this message. Change it, or leave it out.", said=refusal.said)
+        case Reason.DECLINED:
+            return Refused(f"{agent} declined to answer this.", said=refusal.said)
     return denied(agent, means, refusal.said)
 
 
-def _fits(numbers: dict[str, str]) -> float:
-    """The part of a request that fits; half of it, where its service does not say."""
-    has, out, most = (int(numbers.get(name) or 0) for name in ("has", "out", "most"))
+def _fits(read: re.Match[str], tokens: int) -> float:
+    """The part of a request of `tokens` that fits; half of it, where its service does not say."""
+    has, out, most = _number(read, "has", tokens), _number(read, "out"), _number(read, "most", _number(read, "rate"))
     return max(most - out, 1) / has if has and most else 0.5

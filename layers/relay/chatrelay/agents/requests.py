@@ -19,8 +19,9 @@ stored, what goes out keeps the services' rules. Anthropic's, and by which model
 * At most 20 pictures, or each has to be small, and 32 MB in all; at Bedrock PDFs count as pictures, and 20 MB. [vision]
   See ``Room``.
 
-OpenAI's: texts have at most 10,485,760 characters and are not null, ``max_output_tokens`` is at least 16, instructions
-are left out rather than empty; roles may come in any order. [openai-openapi, EasyInputMessage; public reports]
+OpenAI's: texts have at most 10,485,760 characters and are not null, instructions are left out rather than empty; roles
+may come in any order. [openai-openapi, EasyInputMessage; public reports] ``max_output_tokens`` is at least 16, which
+the template holds.
 
 Pages of Anthropic's are under https://platform.claude.com/docs/en/, all read as of 2026-11-27.
 """
@@ -30,16 +31,52 @@ from typing import Any
 
 from chatrelay.attachments import Block, as_text, block
 from chatrelay.history import Turn
+from chatrelay.settings import Claude, OpenAI
 
+Request = dict[str, Any]
 Message = dict[str, Any]
 
 CACHED = {"type": "ephemeral"}
 BEDROCK_VERSION = {"anthropic_version": "bedrock-2023-05-31"}
-LEAST_OUTPUT_TOKENS = 16
-"""Of OpenAI's."""
+CITATION = ("type", "url", "title", "cited_text", "encrypted_index")
+WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 
 
 # --- Anthropic --------------------------------------------------------------------------------------------------------
+
+
+def to_anthropic(model: str, turns: Sequence[Turn], system: str, settings: Claude) -> Request:
+    """A request for `model` to answer the last of `turns`; `system` is what it is told before them, or blank."""
+    request = {**_to_claude(model, system, settings), "cache_control": CACHED, "messages": messages(turns)}
+    if settings.web_searches:
+        request["tools"] = [{**WEB_SEARCH, "max_uses": settings.web_searches}]
+    return request
+
+
+def to_bedrock(model: str, turns: Sequence[Turn], system: str, settings: Claude) -> Request:
+    """The same for Bedrock."""
+    asked = _marked(messages(turns, searches=False))
+    return {**_to_claude(model, system, settings), **BEDROCK_VERSION, "messages": asked}
+
+
+def resumed(request: Request, blocks: Sequence[Block]) -> Request:
+    """`request` for the model to take up again a turn that it has paused after `blocks`: they go back as they came.
+
+    A blank text is left out, unless a thought follows, which would not be taken without it.
+    """
+    thoughts = (at for at, each in enumerate(blocks) if each["type"] in ("thinking", "redacted_thinking"))
+    bound = max(thoughts, default=0)
+    kept = [each for at, each in enumerate(blocks) if at < bound or not _is_blank(each)]
+    return {**request, "messages": [*request["messages"], *([{"role": "assistant", "content": kept}] if kept else [])]}
+
+
+def _to_claude(model: str, system: str, settings: Claude) -> Request:
+    request: Request = {"model": model, "max_tokens": settings.max_tokens, "stream": True}
+    if system.strip():
+        request["system"] = system
+    if settings.thinking:  # what a model shows of its thoughts by itself depends on the model
+        request["thinking"] = {"type": "adaptive", "display": "summarized"}
+    return request
 
 
 def messages(turns: Sequence[Turn], *, searches: bool = True) -> list[Message]:
@@ -57,18 +94,7 @@ def messages(turns: Sequence[Turn], *, searches: bool = True) -> list[Message]:
     return found
 
 
-def paused(blocks: Sequence[Block]) -> list[Message]:
-    """What there is of a turn that the model has paused, for the model to take up again: as it came.
-
-    A blank text is left out, unless a thought follows, which would not be taken without it.
-    """
-    thoughts = (at for at, each in enumerate(blocks) if each["type"] in ("thinking", "redacted_thinking"))
-    bound = max(thoughts, default=0)
-    kept = [each for at, each in enumerate(blocks) if at < bound or not _is_blank(each)]
-    return [{"role": "assistant", "content": kept}] if kept else []
-
-
-def marked(asked: Sequence[Message]) -> list[Message]:
+def _marked(asked: Sequence[Message]) -> list[Message]:
     """`asked` with a mark for the cache on its last block, which is a user's."""
     *before, last = asked
     *blocks, end = last["content"]
@@ -109,8 +135,9 @@ def _searches(blocks: Sequence[Block], known: set[str]) -> dict[int, Block]:
                 use in uses and use not in known and _is_found(found)
             ):
                 known.add(use)
-                kept[uses[use]] = _with(blocks[uses[use]], "type", "id", "name", "input", "caller")
-                kept[at] = _with(each, "type", "tool_use_id", "content", "caller")
+                asked = blocks[uses[use]]
+                kept[uses[use]] = _with(asked, "type", "id", "name", "input") | _caller(asked)
+                kept[at] = _with(each, "type", "tool_use_id") | {"content": _known_only(found)} | _caller(each)
     return kept
 
 
@@ -124,6 +151,23 @@ def _is_found(found: object) -> bool:
     return False
 
 
+def _caller(block: Block) -> Block:
+    match block:
+        case {"caller": {"type": str()} as caller}:
+            return {"caller": caller}
+    return {}
+
+
+def _known_only(found: Any) -> Any:
+    if isinstance(found, dict):
+        return _with(found, "type", "error_code")
+    return [_with(page, "type", "title", "url", "encrypted_content") | _age(page) for page in found]
+
+
+def _age(page: Block) -> Block:
+    return {"page_age": page["page_age"]} if isinstance(page.get("page_age"), str) else {}
+
+
 def _is_page(page: object) -> bool:
     match page:
         case {"type": "web_search_result", "title": str(), "url": str(), "encrypted_content": str(sealed)} if sealed:
@@ -133,8 +177,10 @@ def _is_page(page: object) -> bool:
 
 def _citations(text: Block) -> Block:
     """An empty list of them is left out: some services take none."""
-    cited = [each for each in text.get("citations") or () if _is_citation(each)]
-    return {"citations": cited} if cited else {}
+    match text:
+        case {"citations": [*cited]} if kept := [_with(each, *CITATION) for each in cited if _is_citation(each)]:
+            return {"citations": kept}
+    return {}
 
 
 def _is_citation(cited: object) -> bool:
@@ -159,6 +205,18 @@ def _is_blank(block: Block) -> bool:
 
 
 # --- models that read nothing but text --------------------------------------------------------------------------------
+
+
+def to_openai(turns: Sequence[Turn], instructions: str, settings: OpenAI) -> Request:
+    """A request to answer the last of `turns`; `instructions` are what the model is told before them, or blank."""
+    request = {
+        "model": settings.model,
+        "input": spoken(turns),
+        "max_output_tokens": settings.max_tokens,
+        "stream": True,
+        "store": False,
+    }
+    return {**request, "instructions": instructions} if instructions.strip() else request
 
 
 def spoken(turns: Sequence[Turn]) -> list[Message]:

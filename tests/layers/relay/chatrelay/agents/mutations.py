@@ -1,7 +1,10 @@
 """Recordings of streams, and what may become of them on the way: seeded, so that a failure can be played again."""
 
+import base64
 import copy
 import json
+import struct
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
@@ -31,6 +34,8 @@ JUNK: Sequence[Any] = (
     [[[[]]]],
 )
 NOISE_BYTES = (b"\n", b"\r", b"\r\n", b"\0", b"\xff", b":", b"{", b'"', b"[" * 3000, b"\xef\xbb\xbf", b"data:", b"null")
+
+AWS_CHUNK = {":event-type": "chunk", ":content-type": "application/json", ":message-type": "event"}
 
 
 def mutated(events: Sequence[Event], frame: Frame, random: Random) -> bytes:
@@ -93,3 +98,36 @@ def as_sse(event: Event) -> bytes:
 
 def as_line(event: Event) -> bytes:
     return json.dumps(event).encode() + b"\n"
+
+
+def framed(headers: bytes, payload: bytes) -> bytes:
+    """One message of ``application/vnd.amazon.eventstream``."""
+    prelude = struct.pack("!II", 16 + len(headers) + len(payload), len(headers))
+    message = prelude + struct.pack("!I", zlib.crc32(prelude)) + headers + payload
+    return message + struct.pack("!I", zlib.crc32(message))
+
+
+def aws_headers(headers: dict[str, str]) -> bytes:
+    return b"".join(
+        struct.pack("!B", len(name)) + name.encode() + struct.pack("!BH", 7, len(value)) + value.encode()
+        for name, value in headers.items()
+    )
+
+
+def as_aws(event: Event) -> bytes:
+    """As Bedrock sends it."""
+    inner = base64.b64encode(json.dumps(event).encode()).decode()
+    return framed(aws_headers(AWS_CHUNK), json.dumps({"bytes": inner}).encode())
+
+
+def as_odd_aws(random: Random) -> Frame:
+    """The same, with headers now and then that are none, under the right checksum."""
+
+    def frame(event: Event) -> bytes:
+        if random.random() > 0.03:
+            return as_aws(event)
+        headers = bytearray(aws_headers(AWS_CHUNK))
+        headers[random.randrange(len(headers))] = random.randrange(256)
+        return framed(bytes(headers[: random.choice([len(headers), random.randrange(len(headers))])]), b"{}")
+
+    return frame

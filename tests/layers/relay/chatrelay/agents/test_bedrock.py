@@ -1,9 +1,5 @@
 """Claude at Bedrock: the real SDK against a server on loopback that frames its events as AWS does."""
 
-import base64
-import json
-import struct
-import zlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Any
@@ -22,6 +18,7 @@ from chatrelay.reply import Aside, Ending
 from chatrelay.settings import Claude as Settings
 from infra.local.model import serving
 from infra.local.script import Script, Send, answer, partial
+from tests.layers.relay.chatrelay.agents.mutations import as_aws, aws_headers, framed
 
 SETTINGS = Settings(
     bedrock=True,
@@ -39,33 +36,20 @@ START = {"id": "msg_1", "model": "claude-sonnet-5", "usage": {"input_tokens": 3,
 ASKED = [Turn("1", "Hi", [{"type": "text", "text": "Hello"}]), Turn("2", "and?")]
 
 
-def framed(headers: dict[str, str], payload: bytes) -> bytes:
-    """One message of ``application/vnd.amazon.eventstream``."""
-    named = b"".join(
-        struct.pack("!B", len(name)) + name.encode() + struct.pack("!BH", 7, len(value)) + value.encode()
-        for name, value in headers.items()
-    )
-    prelude = struct.pack("!II", 16 + len(named) + len(payload), len(named))
-    message = prelude + struct.pack("!I", zlib.crc32(prelude)) + named + payload
-    return message + struct.pack("!I", zlib.crc32(message))
-
-
 def chunks(script: Script) -> list[bytes]:
-    headers = {":event-type": "chunk", ":content-type": "application/json", ":message-type": "event"}
     found = []
     for step in script.steps:
         assert isinstance(step, Send)
         event = dict(step.event)
         if event["type"] == "message_start":
             event["message"] = {**START, **event["message"]}
-        inner = base64.b64encode(json.dumps(event).encode()).decode()
-        found.append(framed(headers, json.dumps({"bytes": inner}).encode()))
+        found.append(as_aws(event))
     return found
 
 
 def thrown(kind: str) -> bytes:
     headers = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
-    return framed(headers, b'{"message": "no"}')
+    return framed(aws_headers(headers), b'{"message": "no"}')
 
 
 class Bedrock:

@@ -350,6 +350,29 @@ async def test_what_the_service_said_is_there_for_the_log(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (partial("So far"), Reason.CUT_OFF),
+        (cut_after("So far"), Reason.CUT_OFF),
+        (fail_after("So far"), Reason.BUSY),
+        (said("So far") + Script((Send({"type": "content_block_stop", "index": 9}),)), Reason.OUT_OF_GRAMMAR),
+        (Script((STOP,)), Reason.OUT_OF_GRAMMAR),
+        (Script(()), Reason.OUT_OF_GRAMMAR),
+        (answer("I would", stop_reason="refusal"), Reason.DECLINED),
+        (refuse(400), Reason.UNACCEPTED),
+    ],
+    ids=["no end", "cut", "overload", "nonsense", "an end alone", "nothing", "declined", "refused"],
+)
+async def test_every_failure_names_the_request_to_ask_the_service_about(
+    stage: Stage, script: Script, reason: Reason
+) -> None:
+    with pytest.raises(ReplyError) as failure:
+        await stage.play(script)
+
+    assert (failure.value.reason, failure.value.said.request_id[:4]) == (reason, "req_")
+
+
+@pytest.mark.parametrize(
     ("status", "error"), [(429, Overloaded), (529, Overloaded), (500, Upstream)], ids=["429", "529", "500"]
 )
 async def test_a_service_in_trouble_is_asked_three_times(stage: Stage, status: int, error: type[ReplyError]) -> None:
@@ -641,6 +664,30 @@ async def test_a_fallback_model_that_is_overloaded_too_is_told(stage: Stage, cli
         await stage.play(refuse(529, headers={"retry-after": "30"}))
 
     assert len(stage.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    ["prompt is too long: 9 tokens > 8", "adaptive thinking is not supported on this model", "Something else."],
+)
+async def test_what_a_fallback_model_does_not_take_may_pass_with_the_overload(
+    stage: Stage, client: AsyncAnthropic, refusal: str
+) -> None:
+    stage.agent = chosen(stage, client, fallback_model="claude-haiku-5")
+
+    with pytest.raises(Overloaded):
+        await stage.play(refuse(529, headers={"retry-after": "30"}), refuse(400, message=refusal))
+
+    assert len(stage.requests) == 2
+
+
+async def test_a_paused_turn_is_not_taken_up_by_an_account_that_is_empty(stage: Stage) -> None:
+    with pytest.raises(Denied) as failure:
+        await stage.play(
+            answer("Let me see.", stop_reason="pause_turn"), refuse(400, message="Your credit balance is too low.")
+        )
+
+    assert (stage.text, failure.value.reason) == ("Let me see.", Reason.ACCOUNT)
 
 
 async def test_a_paused_turn_that_is_not_taken_up_ends_as_it_is(stage: Stage) -> None:

@@ -291,6 +291,31 @@ async def test_a_stream_that_breaks_off_is_told_after_what_was_written(
     assert (said, type(problem), str(problem)) == ("So far", Upstream, sentence)
 
 
+@pytest.mark.parametrize(
+    ("sentence", "error", "reason"),
+    [
+        ("Codex ended with exit code 1: Not logged in. Run `codex login`.", Denied, Reason.KEY),
+        ("Codex could not answer: unexpected status 401 Unauthorized: Missing bearer", Denied, Reason.KEY),
+        ("Codex could not answer: You've hit your usage limit. Try again in 3 days.", Denied, Reason.ACCOUNT),
+        (
+            "Codex could not answer: Codex ran out of room in the model's context window. Start a new conversation.",
+            TooLong,
+            Reason.TOO_LONG,
+        ),
+        ("Codex could not answer: stream disconnected before completion", Upstream, Reason.FAILED),
+    ],
+)
+async def test_what_codex_says_of_its_end_is_told_apart(
+    agent: Codex, sidecar: Sidecar, sentence: str, error: type[ReplyError], reason: Reason
+) -> None:
+    sidecar.says({"type": "error", "message": sentence})
+
+    _, problem = await broken_off(agent)
+
+    assert (type(problem), problem.reason, problem.retryable) == (error, reason, error is Upstream)
+    assert error is TooLong or str(problem) == sentence, "the sidecar knows more than the relay"
+
+
 async def test_a_connection_that_is_cut_is_told_after_what_was_written(agent: Codex, sidecar: Sidecar) -> None:
     sidecar.says(text("So far"))
     sidecar.whole = False
@@ -307,7 +332,7 @@ async def test_a_connection_that_is_cut_is_told_after_what_was_written(agent: Co
         (429, {}, Overloaded, None),
         (503, {"retry-after": "soon"}, Overloaded, None),
         (200, {}, Upstream, None),
-        (302, {"location": "https://login.example"}, Upstream, None),
+        (302, {"location": "https://login.example"}, Denied, None),
         (400, {}, Denied, None),
         (403, {}, Denied, None),
         (413, {}, TooLong, None),

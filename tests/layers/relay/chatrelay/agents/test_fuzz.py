@@ -9,17 +9,18 @@ import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import httpx2
 import pytest
 from anthropic import AsyncAnthropic, AsyncAnthropicBedrock, AsyncStream
 
-from chatrelay.agents import Agent, requests
+from chatrelay.agents import Agent
 from chatrelay.agents.claude import Claude
 from chatrelay.agents.codex import Codex
 from chatrelay.agents.openai import OpenAI
+from chatrelay.agents.requests import to_anthropic
 from chatrelay.errors import ReplyError
 from chatrelay.history import Turn
 from chatrelay.reply import Ending
@@ -29,12 +30,13 @@ from chatrelay.settings import OpenAI as OpenAISettings
 from infra.bridgehub.clis import EventReader, Failed, PayloadReader, Reader
 from infra.local.prompt import fault_in
 from infra.local.script import Script, Send, blocks, found_block, search_block, text_block, thinking_block
-from tests.layers.relay.chatrelay.agents.mutations import Event, as_line, as_sse, chunked, mutated
+from tests.layers.relay.chatrelay.agents.mutations import Event, as_line, as_odd_aws, as_sse, chunked, mutated
 from tests.layers.relay.chatrelay.doubles import Secret
 
 RECORDINGS = int(os.environ.get("RECORDINGS", "10000"))
 """Of each service: `make nightly` plays more."""
 ASKED = [Turn("1", "Does it rain?")]
+SETTINGS = ClaudeSettings(False, "", "m", "", True, 3, 10, "", 60, 1000)
 PAGE = {"type": "web_search_result", "title": "Weather", "url": "https://w.example/", "encrypted_content": "ZW5j"}
 CITED = {"type": "web_search_result_location", "url": "https://w.example/", "title": None}
 CITED |= {"encrypted_index": "aW5k", "cited_text": "It rains."}
@@ -122,18 +124,20 @@ async def outcome(agent: Agent) -> Ending | ReplyError:
             found = [event async for event in told]
     except ReplyError as problem:
         return problem
-    assert isinstance(found[-1], Ending)
-    "".join(each for each in found if isinstance(each, str)).encode()
-    return found[-1]
+    *before, ending = found
+    assert isinstance(ending, Ending)
+    stored = [block["text"] for block in ending.blocks if block["type"] == "text"]
+    assert "".join(each for each in before if isinstance(each, str)) == "".join(stored), "what is told is what is kept"
+    return ending
 
 
 def must_go_on(ending: Ending) -> None:
-    """What was answered can be kept, and be part of a request that the service takes."""
+    """What was answered can be kept, and be part of a request that the service takes and the SDK can encode."""
     kept = json.loads(json.dumps(ending.blocks, ensure_ascii=False).encode())
     assert all(type(count) is int and 0 <= count < 2**53 for count in ending.usage.values())
-    turns = [Turn("1", "Does it rain?", kept), Turn("2", "Sure?")]
-    body = {"model": "m", "max_tokens": 1, "stream": True, "messages": requests.messages(turns)}
-    assert fault_in(body) is None
+    request = to_anthropic("m", [Turn("1", "Does it rain?", kept), Turn("2", "Sure?")], "", SETTINGS)
+    json.dumps(request, allow_nan=False, ensure_ascii=False).encode()
+    assert fault_in(request) is None
 
 
 async def survives(agent: Agent, playing: Playing) -> None:
@@ -157,15 +161,20 @@ class Recorded(Claude):
     request = httpx2.Request("POST", "http://claude.example/v1/messages")
 
     async def _post(self, client: AsyncAnthropic | AsyncAnthropicBedrock, body: object) -> AsyncStream[object]:  # noqa: ARG002
-        assert isinstance(client, AsyncAnthropic)
         response = httpx2.Response(200, content=self.playing.stream(), request=self.request)
-        return AsyncStream(cast_to=object, response=response, client=client)
+        return AsyncStream(cast_to=object, response=response, client=cast("AsyncAnthropic", client))
 
 
 async def claude() -> None:
-    settings = ClaudeSettings(False, "", "m", "", True, 3, 10, "", 60, 1000)
-    agent = Recorded(AsyncAnthropic(api_key=""), None, None, settings)
+    agent = Recorded(AsyncAnthropic(api_key=""), None, None, SETTINGS)
     agent.playing = Playing(ANTHROPIC, as_sse)
+    await survives(agent, agent.playing)
+
+
+async def bedrock() -> None:
+    client = AsyncAnthropicBedrock(aws_region="us-east-1", aws_access_key="x", aws_secret_key="x")
+    agent = Recorded(client, None, None, SETTINGS)
+    agent.playing = Playing(ANTHROPIC, as_odd_aws(Random(0)))  # noqa: S311
     await survives(agent, agent.playing)
 
 
@@ -196,7 +205,7 @@ async def codex() -> None:
         await survives(Codex(client, Secret(), BridgeHub("", "", "/")), client.playing)
 
 
-@pytest.mark.parametrize("service", [claude, openai, codex])
+@pytest.mark.parametrize("service", [claude, bedrock, openai, codex])
 def test_a_service(service: Callable[[], Coroutine[None, None, None]]) -> None:
     asyncio.run(service())
 

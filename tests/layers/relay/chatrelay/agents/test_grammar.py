@@ -180,10 +180,14 @@ async def test_the_sentinel_of_other_services_is_no_event(agents: dict[str, Agen
 
 
 def with_block(block: Any, *deltas: Any) -> list[Event]:
-    """An answer of Claude's that begins with a block like that, before the text."""
+    """An answer of Claude's that ends with a block like that, behind the text."""
     told = [{"type": "content_block_delta", "index": 1, "delta": delta} for delta in deltas]
     stop = {"type": "content_block_stop", "index": 1}
-    return [CLAUDE[0], {"type": "content_block_start", "index": 1, "content_block": block}, *told, stop, *CLAUDE[1:]]
+    return [*CLAUDE[:4], begun(block), *told, stop, *CLAUDE[4:]]
+
+
+def begun(block: Event) -> Event:
+    return {"type": "content_block_start", "index": 1, "content_block": block}
 
 
 def delta(name: str, **fields: Any) -> Event:
@@ -255,6 +259,11 @@ NONSENSE: dict[str, tuple[str, bytes]] = {
     "a block without a type": ("claude", as_sse({**CLAUDE[1], "content_block": {}})),
     "a delta of no block": ("claude", as_sse({**CLAUDE[2], "index": 9})),
     "a text that is none": ("claude", as_sse({**CLAUDE[2], "delta": delta("text_delta", text=7)})),
+    "a text in a search": ("claude", as_sse(begun(SEARCH)) + as_sse({**CLAUDE[2], "index": 1})),
+    "a block that begins twice": ("claude", as_sse(CLAUDE[1])),
+    "a block before the first": ("claude", as_sse({**CLAUDE[1], "index": -1})),
+    "a text of an earlier block": ("claude", as_sse(begun(TEXT))),
+    "a number that JSON does not have": ("claude", as_sse(begun({"type": "new", "number": float("nan")}))),
     "a message of null": ("claude", as_sse({"type": "message_start", "message": None})),
     "a delta that is none": ("openai", as_sse({**OPENAI[0], "delta": {}})),
     "a text that is none from the sidecar": ("sidecar", as_line({"type": "text", "text": {}})),

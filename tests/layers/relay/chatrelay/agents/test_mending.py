@@ -4,7 +4,7 @@ import pytest
 
 from chatrelay.agents.mending import Mending
 from chatrelay.attachments import Attachment
-from chatrelay.errors import Denied, Overloaded, ReplyError, TooLong, Unaccepted
+from chatrelay.errors import Denied, Overloaded, ReplyError, Said, TooLong, Unaccepted
 from chatrelay.history import Amended, Room, Turn, plain
 from chatrelay.reply import Aside, Ending
 
@@ -16,7 +16,8 @@ TURNS = [
     Turn("3", "three", [{"type": "server_tool_use", "id": "s1"}], 20),
     Turn("4", "four", [], 10, PICTURE),
 ]
-UNACCEPTED = Unaccepted("No.")
+UNACCEPTED = Unaccepted("No.", said=Said(400, "invalid_request_error"))
+UNTYPED = Unaccepted("No.", said=Said(400))
 
 
 class Service:
@@ -78,6 +79,11 @@ async def test_a_request_that_is_not_taken_is_made_again_plain_then_with_the_mes
 
 async def test_what_is_remembered_of_a_plain_history_is_how_far_it_goes() -> None:
     assert await told(Mending(Service(UNACCEPTED, [ENDING]))) == [Amended("1", "3"), ENDING]
+
+
+@pytest.mark.parametrize("refusals", [[UNTYPED], [UNTYPED, UNACCEPTED], [UNACCEPTED, UNTYPED]])
+async def test_a_refusal_without_a_type_is_mended_and_not_remembered(refusals: list[Unaccepted]) -> None:
+    assert await told(Mending(Service(*refusals, ["Hi", ENDING]))) == ["Hi", ENDING]
 
 
 async def test_a_message_that_is_not_taken_by_itself_is_refused() -> None:

@@ -319,7 +319,7 @@ async def test_an_overload_in_mid_stream_is_told_as_one(agent: OpenAI, service: 
         (Response("<h1>Bad gateway</h1>", 502), Upstream, None),
         (Response("[" * 100_000, 500), Upstream, None),
         (Response("null", 500), Upstream, None),
-        (Response(status_code=302, headers={"location": "https://login.example"}), Upstream, None),
+        (Response(status_code=302, headers={"location": "https://login.example"}), Denied, None),
         (Response("<h1>Welcome to the Wi-Fi</h1>", 200, media_type="text/html"), Upstream, None),
         (Response("data: [DONE]\n\n", 200, media_type="text/event-stream"), Upstream, None),
         (Response("data: null\n\n", 200, media_type="text/event-stream"), Upstream, None),
@@ -406,6 +406,28 @@ async def test_a_key_that_is_refused_twice_is_the_operators_to_mend(agent: OpenA
 
     assert (type(problem), problem.reason, len(service.requests)) == (Denied, Reason.KEY, 2)
     assert problem.said == Said(401, "some_error", "", "req_7")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "reason"),
+    [
+        ("text/event-stream", "data: [DONE]\n\n", Reason.CUT_OFF),
+        ("text/event-stream", "data: null\n\n", Reason.OUT_OF_GRAMMAR),
+        ("text/html", "<h1>Welcome to the Wi-Fi</h1>", Reason.OUT_OF_GRAMMAR),
+        ("text/event-stream", 'data: {"type": "response.refusal.delta"}\n\n', Reason.DECLINED),
+        ("text/event-stream", 'data: {"type": "response.incomplete"}\n\n', Reason.FAILED),
+        ("text/event-stream", 'data: {"type": "error", "code": "slow_down"}\n\n', Reason.BUSY),
+    ],
+    ids=["no end", "nonsense", "a page", "declined", "incomplete", "overload"],
+)
+async def test_every_failure_names_the_request_to_ask_the_service_about(
+    agent: OpenAI, service: Service, kind: str, body: str, reason: Reason
+) -> None:
+    service.refusals = [Response(body, 200, {"x-request-id": "req_7"}, kind)]
+
+    _, problem = await broken_off(agent)
+
+    assert (problem.reason, problem.said.status, problem.said.request_id) == (reason, 200, "req_7")
 
 
 async def test_cancelling_stops_the_model_at_once(patient: OpenAI, service: Service) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from chatrelay.agents.refusals import ANTHROPIC, OPENAI, Refusal, meaning, said
-from chatrelay.errors import Denied, Overloaded, Reason, ReplyError, TooLong, Unaccepted, Upstream
+from chatrelay.errors import Denied, Overloaded, Reason, Refused, ReplyError, TooLong, Unaccepted, Upstream
 
 INVALID = "invalid_request_error"
 CLAUDE: list[tuple[int, str, str, str, type[ReplyError], Reason]] = [
@@ -35,18 +35,20 @@ CLAUDE: list[tuple[int, str, str, str, type[ReplyError], Reason]] = [
     (413, "request_too_large", "", "Request exceeds the maximum size", TooLong, Reason.TOO_LONG),
     (413, "", "", "", TooLong, Reason.TOO_LONG),
     # another request, or another message
-    (400, INVALID, "", "Output blocked by content filtering policy", Unaccepted, Reason.UNACCEPTED),
-    (200, INVALID, "", "Output blocked by content filtering policy", Unaccepted, Reason.UNACCEPTED),
     (400, INVALID, "", "messages.1.content.0: Invalid `signature` in `thinking` block", Unaccepted, Reason.UNACCEPTED),
     (400, INVALID, "", "messages: text content blocks must be non-empty", Unaccepted, Reason.UNACCEPTED),
     (400, INVALID, "image_dimensions_too_large", "", Unaccepted, Reason.UNACCEPTED),
     (400, INVALID, "", "The PDF specified is password protected.", Unaccepted, Reason.UNACCEPTED),
     (400, INVALID, "", "a sentence of next year", Unaccepted, Reason.UNACCEPTED),
     (422, "", "", "", Unaccepted, Reason.UNACCEPTED),
+    # another message: it is the answer that was not let through
+    (400, INVALID, "", "Output blocked by content filtering policy", Refused, Reason.DECLINED),
+    (200, INVALID, "", "Output blocked by content filtering policy", Refused, Reason.DECLINED),
     # the operator
     (401, "authentication_error", "", "invalid x-api-key", Denied, Reason.KEY),
     (403, "permission_error", "", "", Denied, Reason.PERMISSION),
     (403, "", "", "<h1>Forbidden</h1>", Denied, Reason.PERMISSION),
+    *((status, "", "", "<h1>No.</h1>", Denied, Reason.SETTINGS) for status in (302, 405, 410, 411, 415, 421, 431, 451)),
     (404, "not_found_error", "", "model: claude-sonnet-4-5", Denied, Reason.MODEL),
     (402, "billing_error", "", "", Denied, Reason.ACCOUNT),
     (400, INVALID, "", "Your credit balance is too low to access the Anthropic API.", Denied, Reason.ACCOUNT),
@@ -62,6 +64,15 @@ CLAUDE: list[tuple[int, str, str, str, type[ReplyError], Reason]] = [
     (400, INVALID, "", "'claude-x' does not support tool types: web_search_20250305", Denied, Reason.SETTINGS),
     (400, INVALID, "", "system: text content blocks must contain non-whitespace text", Denied, Reason.SETTINGS),
     # Bedrock
+    (400, "ValidationException", "", "Operation not allowed", Denied, Reason.PERMISSION),
+    (
+        400,
+        "ValidationException",
+        "",
+        "The model returned the following errors: max_tokens: 100000 > 64000",
+        Denied,
+        Reason.SETTINGS,
+    ),
     (429, "ThrottlingException", "", "Too many tokens, please wait before trying again.", Overloaded, Reason.BUSY),
     (200, "throttlingException", "", "", Overloaded, Reason.BUSY),
     (400, "ServiceQuotaExceededException", "", "", Overloaded, Reason.BUSY),
@@ -152,6 +163,11 @@ CODEX: list[tuple[int, str, str, str, str, type[ReplyError], Reason]] = [
     (429, "insufficient_quota", "credit_balance_exhausted", "", "", Denied, Reason.ACCOUNT),
     (429, "insufficient_quota", "a_new_code", "", "", Denied, Reason.ACCOUNT),
     (200, "", "organization_spend_limit_exceeded", "", "", Denied, Reason.ACCOUNT),
+    (429, "billing_not_active", "billing_not_active", "", "", Denied, Reason.ACCOUNT),
+    (400, INVALID, "billing_hard_limit_reached", "", "", Denied, Reason.ACCOUNT),
+    (402, "", "", "", "", Denied, Reason.ACCOUNT),
+    *((status, "", "", "", "", Denied, Reason.SETTINGS) for status in (302, 405, 410, 411, 415, 421, 431, 451)),
+    *((status, "", "", "", "", Upstream, Reason.FAILED) for status in (408, 409, 424, 499)),
     (401, INVALID, "invalid_api_key", "", "", Denied, Reason.KEY),
     (401, INVALID, "", "", "", Denied, Reason.KEY),
     (403, "request_forbidden", "unsupported_country_region_territory", "", "", Denied, Reason.PERMISSION),
@@ -169,8 +185,15 @@ CODEX: list[tuple[int, str, str, str, str, type[ReplyError], Reason]] = [
     ),
     (400, INVALID, "", "model", "The requested model 'X' does not exist.", Denied, Reason.SETTINGS),
 ]
-RETRYABLE = {Overloaded: True, Upstream: True, TooLong: False, Unaccepted: False, Denied: False}
-CODE = {Overloaded: "overloaded", Upstream: "upstream", TooLong: "too_large", Unaccepted: "refused", Denied: "upstream"}
+RETRYABLE = {Overloaded, Upstream}
+CODE = {
+    Overloaded: "overloaded",
+    Upstream: "upstream",
+    TooLong: "too_large",
+    Unaccepted: "refused",
+    Refused: "refused",
+    Denied: "upstream",
+}
 
 
 @pytest.mark.parametrize(("status", "kind", "code", "sentence", "error", "reason"), CLAUDE)
@@ -193,7 +216,7 @@ def test_what_openai_means(
 
 def must_mean(problem: ReplyError, heard: Any, error: type[ReplyError], reason: Reason) -> None:
     assert (type(problem), problem.reason) == (error, reason)
-    assert (problem.code, problem.retryable, problem.said) == (CODE[error], RETRYABLE[error], heard)
+    assert (problem.code, problem.retryable, problem.said) == (CODE[error], error in RETRYABLE, heard)
     assert heard.sentence == "" or heard.sentence not in str(problem), "its words may have the operator's names in them"
 
 
@@ -213,6 +236,19 @@ def test_a_service_that_names_its_limit_is_believed_within_reason(sentence: str,
 
     assert isinstance(problem, TooLong)
     assert problem.fits == pytest.approx(fits)
+
+
+@pytest.mark.parametrize(("tokens", "error"), [(29_999, Overloaded), (30_000, Overloaded), (60_000, TooLong)])
+def test_what_a_whole_minute_has_no_room_for_is_too_long(tokens: int, error: type[ReplyError]) -> None:
+    sentence = (
+        "This request would exceed your organization's rate limit of 30,000 input tokens per minute. For details, "
+        "refer to: https://platform.claude.com/docs/en/api/rate-limits. Please reduce the prompt length."
+    )
+
+    problem = meaning("Claude", ANTHROPIC, Refusal(said(429, "rate_limit_error", sentence, None), tokens=tokens))
+
+    assert type(problem) is error
+    assert not isinstance(problem, TooLong) or problem.fits == pytest.approx(0.5)
 
 
 def test_a_wait_is_handed_on_and_what_is_no_text_is_none() -> None:

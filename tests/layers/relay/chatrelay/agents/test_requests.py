@@ -1,13 +1,14 @@
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatrelay.agents import requests
-from chatrelay.agents.requests import Message, messages, spoken, told
+from chatrelay.agents.requests import Request, messages, resumed, spoken, to_anthropic, to_bedrock, told
 from chatrelay.attachments import Attachment, Loaded
 from chatrelay.history import Turn, plain
+from chatrelay.settings import Claude
 from infra.local.prompt import fault_in
 
 
@@ -192,22 +193,41 @@ def test_a_plain_question_tells_its_files_as_text() -> None:
 
 IDS = st.sampled_from(["s1", "s2", "", None])
 TEXTS = st.sampled_from(["", " ", "\n", "So.", "So. ", "漢字 😀"])
-FOUND = st.sampled_from(
-    [SEARCHED[1]["content"], [], [{}], {"type": "web_search_tool_result_error", "error_code": "unavailable"}, None, {}]
+CITATIONS: st.SearchStrategy[Any] = st.sampled_from(
+    [None, [], [CITED], [CITED | {"new": 1}], [{}], [7], 7, True, "x", {}]
 )
+PAGE = SEARCHED[1]["content"][0]
+FOUND = st.sampled_from(
+    [
+        [PAGE],
+        [PAGE | {"new": 1, "page_age": 7}],
+        [PAGE | {"page_age": None}],
+        [],
+        [{}],
+        {"type": "web_search_tool_result_error", "error_code": "unavailable", "new": 1},
+        None,
+        {},
+        7,
+    ]
+)
+CALLERS = st.sampled_from([{}, {"caller": {"type": "direct"}}, {"caller": None}, {"caller": 7}])
 BLOCKS = st.one_of(
-    st.builds(
-        lambda text, cited: {**said(text), "citations": cited}, TEXTS, st.sampled_from([None, [], [CITED], [{}]])
-    ),
+    st.builds(lambda text, cited: {**said(text), "citations": cited}, TEXTS, CITATIONS),
     st.builds(said, TEXTS),
     st.builds(lambda thought, sign: {"type": "thinking", "thinking": thought, "signature": sign}, TEXTS, TEXTS),
     st.just({"type": "redacted_thinking", "data": "eA=="}),
     st.builds(
-        lambda use, given: {"type": "server_tool_use", "id": use, "name": "web_search", "input": given},
+        lambda use, given, by: {"type": "server_tool_use", "id": use, "name": "web_search", "input": given, **by},
         IDS,
         st.sampled_from([{}, {"query": "rain"}, None, ""]),
+        CALLERS,
     ),
-    st.builds(lambda use, found: {"type": "web_search_tool_result", "tool_use_id": use, "content": found}, IDS, FOUND),
+    st.builds(
+        lambda use, found, by: {"type": "web_search_tool_result", "tool_use_id": use, "content": found, **by},
+        IDS,
+        FOUND,
+        CALLERS,
+    ),
     st.just({"type": "tool_use", "id": "t1", "name": "sum", "input": {}}),
     st.just({"type": "tool_result", "tool_use_id": "t2", "content": ""}),
     st.just({"type": "code_execution_tool_result", "tool_use_id": "s1", "content": {}}),
@@ -230,30 +250,39 @@ TURNS = st.builds(
 )
 
 
-def body(asked: list[Message], **more: Any) -> dict[str, Any]:
-    return {"model": "m", "max_tokens": 1, "stream": True, "messages": asked, **more}
+SETTINGS = Claude(False, "", "m", "", True, 3, 4096, "", 60, 100_000)
 
 
-@given(st.lists(TURNS, min_size=1, max_size=6), st.booleans(), st.integers(0, 5))
-def test_no_history_makes_a_request_that_the_service_refuses(turns: list[Turn], searches: bool, cut: int) -> None:
+def refused(request: Request) -> str | None:
+    """What the service would refuse of a request, which must be one that the SDK can encode."""
+    return fault_in(json.loads(json.dumps(request, allow_nan=False, ensure_ascii=False).encode()))
+
+
+@given(st.lists(TURNS, min_size=1, max_size=6), st.integers(0, 5), st.sampled_from(["", " ", "Be kind."]))
+def test_no_history_makes_a_request_that_the_service_refuses(turns: list[Turn], cut: int, system: str) -> None:
     kept = turns[cut:] or turns[-1:]
     for told_of in (kept, plain(kept)):
-        asked = messages([*told_of, Turn("2", "And?")], searches=searches)
+        for prepare in (to_anthropic, to_bedrock):
+            request = prepare("m", [*told_of, Turn("2", "And?")], system, SETTINGS)
 
-        assert fault_in(body(asked, cache_control=requests.CACHED)) is None
-        assert fault_in(body(requests.marked(asked))) is None
-        assert asked[-1]["role"] == "user"
-        assert searches or not any("search" in str(block["type"]) for message in asked for block in message["content"])
+            assert refused(request) is None
+            assert request["messages"][-1]["role"] == "user"
+            assert request.get("system", "-").strip()
+    blocks = [block for message in request["messages"] for block in message["content"]]
+    assert not any("search" in str(block["type"]) for block in blocks), "Bedrock has no searches"
+    assert "tools" not in request
 
 
 @given(st.lists(BLOCKS, min_size=1, max_size=6))
 def test_a_paused_turn_goes_back_as_it_came(blocks: list[dict[str, Any]]) -> None:
     numbered = [{**block, "number": number} for number, block in enumerate(blocks)]
 
-    (again,) = requests.paused(numbered) or [{"content": []}]
+    asked, *again = resumed({"messages": [{"role": "user"}]}, numbered)["messages"]
 
-    kept = [block["number"] for block in again["content"]]
-    assert again["content"] == [numbered[number] for number in sorted(kept)]
+    content = [block for message in again for block in message["content"]]
+    kept = [block["number"] for block in content]
+    assert asked == {"role": "user"}
+    assert content == [numbered[number] for number in sorted(kept)]
     left_out = [block for block in numbered if block["number"] not in kept]
     assert all(block["type"] == "text" and not block["text"].strip() for block in left_out)
 
