@@ -174,7 +174,9 @@ class Claude:
             parts.append(part)
         if rest := texts.flush():
             yield rest
-        yield _ending(parts, heard)
+        with _failures_as_ours(heard):
+            ending = _ending(parts, heard)
+        yield ending
 
     async def _open(self, body: dict[str, Any]) -> AsyncStream[object]:
         """A stream that has begun. A key that is refused is read anew, once: it may have been rotated."""

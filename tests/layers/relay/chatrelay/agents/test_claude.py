@@ -207,6 +207,14 @@ async def test_a_pair_that_is_cut_between_two_deltas_is_whole_everywhere(stage: 
     assert (stage.texts, ending.blocks) == (["so ", "😀!", "Yes"], [text("so 😀!"), text("Yes")])
 
 
+async def test_a_pair_that_is_cut_between_two_blocks_is_replaced_everywhere(stage: Stage) -> None:
+    steps = [*said("so \ud83d").steps, *text_block(1, "\ude00!"), STOP]
+
+    ending = await stage.play(Script(tuple(steps)))
+
+    assert (stage.text, ending.blocks) == ("so \ufffd\ufffd!", [text("so \ufffd"), text("\ufffd!")])
+
+
 async def test_half_a_pair_at_the_end_is_replaced_everywhere(stage: Stage) -> None:
     ending = await stage.play(said("so \ud83d") + closing(2))
 
@@ -709,6 +717,19 @@ async def test_an_answer_that_ends_in_a_search_does_not_end_its_conversation(
     told = stage.requests[-1].body["messages"]
     assert (told[1]["content"][0], first.stop_reason) == (text("Looking"), reason)
     assert stage.texts[-1] == "Yes"
+
+
+async def test_an_input_with_a_number_that_json_does_not_have_is_none(stage: Stage) -> None:
+    steps = [
+        message_start(),
+        block_start(0, {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}),
+        block_delta(0, {"type": "input_json_delta", "partial_json": '{"query": "rain", "most": 1e999}'}),
+        Send({"type": "content_block_stop", "index": 0}),
+    ]
+
+    ending = await stage.play(Script(tuple(steps)) + closing(2, index=0))
+
+    assert ending.blocks == [{"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}]
 
 
 async def test_an_answer_that_its_limit_cuts_in_a_search_is_kept_as_far_as_it_goes(stage: Stage) -> None:

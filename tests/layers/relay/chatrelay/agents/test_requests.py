@@ -104,6 +104,29 @@ def test_what_the_service_would_refuse_stays_here(blocks: list[dict[str, Any]]) 
     assert told_of(*blocks) == [said("Looking")]
 
 
+def test_fields_that_a_request_does_not_know_stay_here() -> None:
+    use, result = SEARCHED
+    (page,) = result["content"]
+    odd = [
+        {**use, "new": 1, "caller": 7},
+        {**result, "new": 1, "content": [{**page, "new": 1, "page_age": 7}]},
+        {**said("So."), "citations": [{**CITED, "new": 1}, 7]},
+    ]
+
+    assert told_of(*odd) == [*SEARCHED, {**said("So."), "citations": [CITED]}]
+
+
+def test_fields_that_a_request_knows_go_back_as_they_came() -> None:
+    use, result = SEARCHED
+    (page,) = result["content"]
+    told = [
+        {**use, "caller": {"type": "direct"}},
+        {**result, "content": [{**page, "page_age": "2 days"}], "caller": {"type": "direct"}},
+    ]
+
+    assert told_of(*told) == told
+
+
 def test_a_search_that_comes_twice_goes_back_once() -> None:
     assert told_of(*SEARCHED, *SEARCHED) == SEARCHED
     twice = messages([Turn("1", "q", SEARCHED), Turn("2", "r", [*SEARCHED, said("So.")]), Turn("3", "s")])
