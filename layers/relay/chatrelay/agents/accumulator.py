@@ -55,12 +55,12 @@ class Accumulator:
     def feed(self, event: object) -> str | Aside | None:
         """What `event` has to tell, if anything. Raises ``ValueError`` for what no message of the service has."""
         match event:
+            case {"type": str(kind)} if kind in NAMES and (self.stopped or self.started == (kind == "message_start")):
+                raise ValueError("a message that has not started, has started already, or is over")
             case {"type": "message_start", "message": {} as message}:
                 self.started = True
                 self.model = _text(message, "model")
                 self._count(message)
-            case {"type": str(kind)} if kind in NAMES and (self.stopped or not self.started):
-                raise ValueError("a message that has not started, or is over")
             case {"type": "content_block_start", "index": int(index), "content_block": {"type": str()} as block} if (
                 index > self._last
             ):

@@ -259,11 +259,9 @@ NONSENSE: dict[str, tuple[str, bytes]] = {
     "a block without a type": ("claude", as_sse({**CLAUDE[1], "content_block": {}})),
     "a delta of no block": ("claude", as_sse({**CLAUDE[2], "index": 9})),
     "a text that is none": ("claude", as_sse({**CLAUDE[2], "delta": delta("text_delta", text=7)})),
-    "a text in a search": ("claude", as_sse(begun(SEARCH)) + as_sse({**CLAUDE[2], "index": 1})),
     "a block that begins twice": ("claude", as_sse(CLAUDE[1])),
     "a block before the first": ("claude", as_sse({**CLAUDE[1], "index": -1})),
     "a text of an earlier block": ("claude", as_sse(begun(TEXT))),
-    "a number that JSON does not have": ("claude", as_sse(begun({"type": "new", "number": float("nan")}))),
     "a message of null": ("claude", as_sse({"type": "message_start", "message": None})),
     "a delta that is none": ("openai", as_sse({**OPENAI[0], "delta": {}})),
     "a text that is none from the sidecar": ("sidecar", as_line({"type": "text", "text": {}})),
@@ -280,6 +278,29 @@ async def test_nonsense_is_the_services_failure(agents: dict[str, Agent], servic
         await text_of(agents[name])
 
     assert (failure.value.reason, failure.value.retryable) == (Reason.OUT_OF_GRAMMAR, True)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        with_block(SEARCH, delta("text_delta", text="?")),
+        with_block(TEXT, delta("thinking_delta", thinking="?")),
+        with_block({"type": "new", "number": float("nan")}),
+        with_block({"type": "new", "number": float("inf")}),
+        [*CLAUDE, CLAUDE[2]],
+        [*CLAUDE, CLAUDE[0]],
+    ],
+    ids=["a text in a search", "a thought in a text", "no number", "no end", "a text after the end", "another message"],
+)
+async def test_a_block_that_cannot_be_is_the_services_failure(
+    agents: dict[str, Agent], service: Service, events: list[Event]
+) -> None:
+    service.stream = b"".join(framed("claude", events))
+
+    with pytest.raises(Upstream) as failure:
+        await text_of(agents["claude"])
+
+    assert failure.value.reason == Reason.OUT_OF_GRAMMAR
 
 
 async def test_nothing_but_the_end_is_no_message(agents: dict[str, Agent], service: Service) -> None:
