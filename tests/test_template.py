@@ -1,6 +1,7 @@
 """template.yaml and the code that reads its values: whatever the one takes, the other works with."""
 
 import re
+import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
+from chatrelay.identity import origin_allowed
 from chatrelay.settings import URL, BridgeHub, Claude, Environment, Handshake, OpenAI, Push
 from infra.local.intrinsics import Resolver, TemplateError
 from infra.local.template import REGION, parameter_values, read
@@ -64,6 +66,7 @@ NEEDS = {
     "BridgeHubUrl": {"CodexBackend": "bridgehub"},
     "OpenAIBaseUrl": {"CodexBackend": "openai"},
     "CodexBackend": {"BridgeHubUrl": "https://bridge.example"},
+    "ClaudeBackend": {"ClaudeModel": "us.anthropic.claude-sonnet-4-6"},
     "ApnsSecret": {"ApnsTeamId": "T", "ApnsKeyId": "K", "ApnsBundleId": "B"},
     "DailyCost": {"AlarmTopic": "arn:aws:sns:us-east-1:123456789012:alarms"},
 }
@@ -110,13 +113,24 @@ def test_an_address_is_the_same_to_both() -> None:
 
 
 NUMBERS = ("ClaudeMaxTokens", "ClaudeHistoryTokens", "ClaudeReadTimeout", "CodexMaxTokens", "CodexReadTimeout")
-ADDRESSES = ("http://[::1", "bridge.example", "https://a:b@c", "https://a:99999", "https://a?b", "https://a b")
+ADDRESSES = (
+    *("http://[::1", "bridge.example", "https://a:b@c", "https://a:99999", "https://a?b", "https://a b", "https://"),
+    *("https://300.1.1.1", "https://1.2.3", "https://01.2.3.4", "https://256.0.0.1:443/v1"),
+)
 ORIGINS = (
-    "https://a.example, https://b.example",
-    " https://a.example",
-    "https://a.example,",
-    "https://a.example/",
-    "a",
+    *(
+        "a",
+        "https://",
+        "https://a.example/",
+        "https://a.example,",
+        ",https://a.example",
+        "https://a.example,,https://b",
+    ),
+    *(" https://a.example", "https://a.example, https://b.example", "https://a.example,\thttps://b.example"),
+    *("https://a.example\n", "https://a.example,\nhttps://b.example", "https://a.exa mple", "https://a.example\u00a0"),
+    *("*", "https://*", "https://*.example", "https://a.example,https://*"),
+    *("https://A.example", "HTTPS://a.example", "https://a.example:443", "http://a.example:80,https://b.example"),
+    *("https://a.example:0443", "https://user@a.example", "https://a.example?b", "https://münchen.example"),
 )
 NAMES = ("", "a b", "name\n", "arn:aws:secretsmanager:us-east-1:123456789012:secret:a-aaaaaa")
 REFUSED = {
@@ -143,12 +157,37 @@ def test_what_the_code_would_not_take_is_refused_at_deployment(name: str, value:
 
 
 @pytest.mark.parametrize(
+    "origin",
+    [
+        *("https://a.example", "http://localhost:5173", "http://127.0.0.1:8080", "http://[::1]:8080"),
+        *("https://a.example:80", "https://a.example:8443"),
+        *(
+            "capacitor://localhost",
+            "ionic://localhost",
+            "chrome-extension://abcdefghijklmnop",
+            "https://xn--a-1ga.example",
+        ),
+    ],
+)
+def test_an_origin_that_is_sent_may_connect(origin: str) -> None:
+    resolver = deployed({"AllowedOrigins": f"https://first.example,{origin}"})
+
+    allowed = Handshake.read(environment(resolver, "AuthorizerFunction")).allowed_origins
+    assert origin_allowed(origin, allowed)
+
+
+@pytest.mark.parametrize(
     ("given", "sentence"),
     [
         ({"CodexBackend": "bridgehub"}, "CodexBackend=bridgehub needs BridgeHubUrl."),
         ({"CodexBackend": "openai", "OpenAIBaseUrl": ""}, "CodexBackend=openai needs OpenAIBaseUrl."),
         ({"ApnsSecret": "apple", "ApnsTeamId": "T", "ApnsKeyId": "K"}, "ApnsSecret needs ApnsBundleId."),
         ({"DailyCost": "5"}, "DailyCost needs AlarmTopic."),
+        ({"ClaudeBackend": "bedrock"}, "ClaudeBackend=bedrock needs ClaudeModel by Bedrock's own names"),
+        (
+            {"ClaudeBackend": "bedrock", "ClaudeModel": "us.anthropic.claude-sonnet-4-6", "ClaudeWebSearches": "1"},
+            "ClaudeBackend=bedrock has no web search.",
+        ),
     ],
 )
 def test_what_needs_another_says_so(given: dict[str, str], sentence: str) -> None:
@@ -189,29 +228,65 @@ def test_the_pages_that_may_connect_are_one_list() -> None:
     assert bucket["Properties"]["CorsConfiguration"]["CorsRules"][0]["AllowedOrigins"] == both
 
 
+NESTED = {"Storage": "storage", "EdgeStack": "edge", "AlarmStack": "alarms"}
+NOT_THEIR_OWN = {
+    *("AWS::Lambda::Permission", "AWS::CloudWatch::Alarm"),
+    *("AWS::ApiGatewayV2::Authorizer", "AWS::ApiGatewayV2::Stage"),
+}
+"""Whose ``Name`` is another's, or one within an API."""
+EVERYTHING = {"Edge": "true", "AlarmTopic": "arn:aws:sns:us-east-1:123456789012:alarms", "DailyCost": "5"}
+
+
+def stacks(name: str) -> dict[str, dict[str, Any]]:
+    """All resources of a deployment with everything, those of the nested stacks, too, as their properties are."""
+    resolver = Resolver(TRANSLATED, parameter_values(TRANSLATED, EVERYTHING, name), Named())
+    found = {key: resource for key, resource in TRANSLATED["Resources"].items() if key not in NESTED}
+    resolved = {key: resolver.resolve(resource) for key, resource in found.items()}
+    for key, file in NESTED.items():
+        nested = read(REPOSITORY / "infra" / f"{file}.yaml", {})
+        given = resolver.resolve(TRANSLATED["Resources"][key]["Properties"].get("Parameters", {}))
+        own = {"AWS::StackId": f"arn:aws:cloudformation:us-east-1:123456789012:stack/{name}-{key}/id-of-{name}"}
+        inside = Resolver(nested, {**parameter_values(nested, given, f"{name}-{key}"), **own}, Named())
+        resolved |= {f"{key}.{each}": inside.resolve(resource) for each, resource in nested["Resources"].items()}
+    return resolved
+
+
+def differ(one: Any, other: Any) -> bool:
+    """What is a stack's own differs, or is another resource of the same stack."""
+    return bool(one != other or str(one).startswith("<"))
+
+
 def test_two_stacks_in_one_region_share_no_name() -> None:
-    """Neither functions nor layers nor metrics nor anything else that a template names."""
-    names = (
-        "FunctionName",
-        "LayerName",
-        "QueueName",
-        "TopicName",
-        "TableName",
-        "BucketName",
-        "RoleName",
-        "LogGroupName",
-    )
-    one, other = (Resolver(TRANSLATED, parameter_values(TRANSLATED, {}, stack), Named()) for stack in ("one", "other"))
-    named = 0
-    for resource in TRANSLATED["Resources"].values():
-        for name in names:
-            if (
-                isinstance(resource.get("Properties", {}).get(name), (str, dict))
-                and resource["Type"] != "AWS::Lambda::Permission"
-            ):
-                first, second = (resolver.resolve(resource["Properties"][name]) for resolver in (one, other))
-                assert first != second or first.startswith("<"), first
-                named += 1
-    assert named >= 4
-    service = "POWERTOOLS_SERVICE_NAME"
-    assert [environment(each, "MessageFunction").text(service) for each in (one, other)] == ["one", "other"]
+    """Neither functions nor layers nor APIs nor metrics nor anything else that a template names."""
+    one, other = stacks("one"), stacks("other")
+    named = {
+        (key, name)
+        for key, resource in one.items()
+        for name in resource.get("Properties", {})
+        if name.endswith("Name") and resource["Type"] not in NOT_THEIR_OWN
+    }
+
+    assert {name for _, name in named} == {"FunctionName", "LayerName", "Name"}
+    for key, name in named:
+        assert differ(one[key]["Properties"][name], other[key]["Properties"][name]), key
+    for key, resource in one.items():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            pairs = zip(resource["Properties"]["Dimensions"], other[key]["Properties"]["Dimensions"], strict=True)
+            assert any(differ(mine["Value"], theirs["Value"]) for mine, theirs in pairs), key
+        if resource["Type"] == "AWS::ApiGatewayV2::Api" and "Body" in resource["Properties"]:
+            assert differ(*(each[key]["Properties"]["Body"]["info"]["title"] for each in (one, other)))
+        if resource["Type"] == "AWS::Lambda::Function":
+            variables = (each[key]["Properties"]["Environment"]["Variables"] for each in (one, other))
+            assert [each["POWERTOOLS_SERVICE_NAME"] for each in variables] == ["one", "other"]
+
+
+def test_the_longest_name_of_a_stack_is_written_down() -> None:
+    """Lambda's names have at most 64 characters, and CloudFormation knows no rule for lengths."""
+    functions = [each for each in stacks("").values() if each["Type"] == "AWS::Lambda::Function"]
+    room = 64 - max(len(each["Properties"].get("FunctionName", "")) for each in functions)
+
+    assert f"of at most {room} characters" in (REPOSITORY / "docs" / "deploy.md").read_text(encoding="utf-8")
+    samconfig = tomllib.loads((REPOSITORY / "samconfig.toml").read_text(encoding="utf-8"))
+    configured = [each["global"]["parameters"]["stack_name"] for each in samconfig.values() if isinstance(each, dict)]
+    assert configured
+    assert max(map(len, configured)) <= room

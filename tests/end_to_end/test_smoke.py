@@ -17,6 +17,7 @@ from tests.conftest import REPOSITORY, Relay
 
 REPLY = answer("A relay hands on what it is given, so that it goes further than one could carry it. 🏃", pause_s=0.05)
 ENDLESS = answer("1\n2\n3\n" * 400, pause_s=0.05)
+HOLD_S = 1.0
 MESSAGE, USER, CANCELLED = ('"type":"message"', '"type":"user"', '"stop_reason":"cancelled"')
 
 
@@ -35,10 +36,11 @@ Walk = Callable[..., Awaitable[Walked]]
 def walk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Walk:
     """Calls the command as `make smoke` does, with the key in the environment."""
 
-    async def call(url: str, key: str | None, patience_s: float = 15) -> Walked:
+    async def call(url: str, key: str | None, patience_s: float = 15, hold_s: float = HOLD_S) -> Walked:
         capsys.readouterr()
         monkeypatch.setenv(smoke.KEY, key or "")
-        code = await asyncio.to_thread(smoke.main, [url, "--patience-s", str(patience_s)])
+        options = ["--patience-s", str(patience_s), "--hold-s", str(hold_s)]
+        code = await asyncio.to_thread(smoke.main, [url, *options])
         told = capsys.readouterr()
         return Walked(code, (told.out + told.err).splitlines())
 
@@ -49,6 +51,7 @@ def plays(relay: Relay, reply: Script = REPLY, endless: Script = ENDLESS) -> Non
     """The model's part."""
     relay.plays(smoke.SHORT, reply)
     relay.plays(smoke.LONG, endless)
+    relay.plays(smoke.HELD, ENDLESS)
 
 
 async def test_a_deployment_that_works_is_walked_through(walk: Walk, relay: Relay) -> None:
@@ -60,10 +63,10 @@ async def test_a_deployment_that_works_is_walked_through(walk: Walk, relay: Rela
     *stations, last = walked.lines
     kinds = [re.sub(r"^ok  (\w+):.*", r"\1", station) for station in stations]
     assert list(dict.fromkeys(kinds)) == [
-        *("health", "key", "handshake", "ping", "reply", "resume", "cancel", "body", "devices")
+        *("health", "key", "handshake", "reply", "resume", "cancel", "body", "devices", "long", "ping")
     ]
     assert kinds.count("body") == len(smoke.BODIES) + 1
-    assert "in a frame of 31744 bytes" in stations[-1]
+    assert "in a frame of 31744 bytes" in stations[kinds.index("devices")]
     assert last == "Everything works. MessageInvocation can stay as it is."
     async with httpx.AsyncClient(headers={"X-API-Key": relay.key}) as client:
         left = (await client.get(f"http://{relay.address}/api/conversations")).json()["conversations"]
@@ -101,10 +104,10 @@ async def test_what_is_wrong_is_said(walk: Walk, relay: Relay, case: Case) -> No
     await says(walk, relay, case, 15)
 
 
-async def says(walk: Walk, relay: Relay, case: Case, patience_s: float) -> None:
+async def says(walk: Walk, relay: Relay, case: Case, patience_s: float, hold_s: float = HOLD_S) -> None:
     plays(relay, case.reply, case.endless)
     url = case.url.format(relay=relay.address, model=relay.model_url)
-    walked = await walk(url, relay.key if case.key == "right" else case.key, patience_s)
+    walked = await walk(url, relay.key if case.key == "right" else case.key, patience_s, hold_s)
 
     last = walked.lines[-1]
     assert (walked.code, case.says in last) == (1, True), last
@@ -129,6 +132,10 @@ FAULTS = {
     "events": Case(
         "Messages are taken and nobody answers: `message` is throttled",
         plan={"events": [{"do": "delay", "function": "message", "seconds": 60}]},
+    ),
+    "a late event": Case(
+        "A message is answered, but only after ",
+        plan={"events": [{"do": "delay", "contains": smoke.SHORT, "seconds": 8}]},
     ),
     "a frame": Case(
         "Frames of a reply are lost on the way, before offset",
@@ -161,8 +168,14 @@ def faulty(start_relay: Callable[..., Relay]) -> Relay:
 @pytest.mark.nightly
 async def test_a_deployment_that_works_by_the_other_way_is_walked_through(walk: Walk, faulty: Relay) -> None:
     plays(faulty)
+    faulty.plays(smoke.HELD, answer("1"))
 
-    assert (await walk(f"http://{faulty.address}", faulty.key)).code == 0
+    walked = await walk(f"http://{faulty.address}", faulty.key)
+
+    assert walked.code == 0
+    (note,) = (each for each in walked.lines if each.startswith("note  "))
+    assert re.fullmatch(r"note  long: the reply ended after \d s; one over 29 s was not seen", note)
+    assert walked.lines[-1] == "Everything else works."
 
 
 @pytest.mark.nightly
@@ -205,13 +218,19 @@ CHANGES = {
         "`hello` is answered by {", "functions/control/app.py", "    frame = Frame.from", "    frame = Frames.from"
     ),
     "the ping": Change(
-        "`ping` is answered by silence and not by `pong`: PingRoute",
+        "`ping` is answered by silence and not by `pong` and its time: PingRoute",
         "template.yaml",
         "RouteId: !Ref PingRoute\n",
         "RouteId: !Ref SendRoute\n",
     ),
+    "a pong without its time": Change(
+        '`ping` is answered by {"type": "pong"',
+        "template.yaml",
+        '"timestamp": "$context.requestTimeEpoch"}\'\n\n  PingIntegrationResponse',
+        '"timestamp": ""}\'\n\n  PingIntegrationResponse',
+    ),
     "a header that is refused": Change(
-        'API Gateway answers a message with {"message": "Internal server error"',
+        'A message is answered by API Gateway itself: {"message": "Internal server error"',
         "template.yaml",
         "/functions/${Function}/invocations\n        - {Function: !GetAtt MessageFunction.Arn}",
         "/functions/${Function}-gone/invocations\n        - {Function: !GetAtt MessageFunction.Arn}",
@@ -223,7 +242,7 @@ CHANGES = {
         "/functions/${Function}/invocations\n        - {Function: !GetAtt NotifyFunction.Arn}",
     ),
     "an apostrophe": Change(
-        "A message with an apostrophe is answered by {",
+        "A message with an apostrophe is answered by API Gateway itself: {",
         "template.yaml",
         ESCAPED,
         "$util.escapeJavaScript($input.body)",
@@ -235,6 +254,30 @@ CHANGES = {
         ESCAPED + '.replaceAll("u2028","u0020")',
     ),
 }  # fmt: skip
+
+
+WAITS = Change(
+    'A message is answered by API Gateway itself: {"message": "Endpoint request timed out"',
+    "template.yaml",
+    "      RequestParameters:\n        integration.request.header.X-Amz-Invocation-Type: \"'Event'\"\n",
+    "      TimeoutInMillis: 2000\n",
+)
+"""As if API Gateway ignored the header, with 2 s for its 29."""
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(answer("Well, that takes its time.", pause_s=1), id="in the first reply"),
+        pytest.param(answer("Soon."), id="in the one that lasts", marks=pytest.mark.nightly),
+    ],
+)
+async def test_an_api_gateway_that_waits_for_the_function_is_named(
+    walk: Walk, start_relay: Callable[..., Relay], tmp_path: Path, reply: Script
+) -> None:
+    relay = start_relay("--parameter", "FirstFrameAuth=false", at=await asyncio.to_thread(changed, WAITS, tmp_path))
+
+    await says(walk, relay, Case(WAITS.says, reply=reply), 15, 4)
 
 
 @pytest.mark.nightly

@@ -9,7 +9,9 @@ from chatrelay.text import pasted
 
 WHOLE = re.compile(r"[0-9]{1,9}")
 PORT = "6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5]?[0-9]{1,4}"
-URL = re.compile(rf"https?://[A-Za-z0-9_-]{{1,63}}(\.[A-Za-z0-9_-]{{1,63}})*(:({PORT}))?(/[A-Za-z0-9._~/-]*)?")
+BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+HOST = rf"({BYTE}(\.{BYTE}){{3}}|(?![0-9.]+([:/]|$))[A-Za-z0-9_-]{{1,63}}(\.[A-Za-z0-9_-]{{1,63}})*)"
+URL = re.compile(rf"https?://{HOST}(:({PORT}))?(/[A-Za-z0-9._~/-]*)?")
 """Of a service: a name or an IPv4 address, without a query and without credentials. template.yaml has the same."""
 
 
