@@ -36,7 +36,7 @@ Walk = Callable[..., Awaitable[Walked]]
 def walk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Walk:
     """Calls the command as `make smoke` does, with the key in the environment."""
 
-    async def call(url: str, key: str | None, patience_s: float = 15, hold_s: float = HOLD_S) -> Walked:
+    async def call(url: str, key: str | None, patience_s: float = 60, hold_s: float = HOLD_S) -> Walked:
         capsys.readouterr()
         monkeypatch.setenv(smoke.KEY, key or "")
         options = ["--patience-s", str(patience_s), "--hold-s", str(hold_s)]
@@ -101,7 +101,7 @@ AT_ONCE = {
 
 @pytest.mark.parametrize("case", AT_ONCE.values(), ids=AT_ONCE)
 async def test_what_is_wrong_is_said(walk: Walk, relay: Relay, case: Case) -> None:
-    await says(walk, relay, case, 15)
+    await says(walk, relay, case, 60)
 
 
 async def says(walk: Walk, relay: Relay, case: Case, patience_s: float, hold_s: float = HOLD_S) -> None:
