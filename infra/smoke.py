@@ -21,6 +21,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from chatrelay.text import pasted
+
 Frame = dict[str, Any]
 
 KEY = "CHATRELAY_KEY"
@@ -407,7 +409,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--hold-s", type=float, default=HOLD_S, help="how long one reply is to last (default: %(default)g)"
     )
     options = parser.parse_args(arguments)
-    key = os.environ.get(KEY, "").strip()
+    key = pasted(os.environ.get(KEY, ""))
     if not key:
         print(f"infra.smoke: there is no key in {KEY}: {KEY}=crk_… make smoke URL=…", file=sys.stderr)
         return 1

@@ -82,7 +82,7 @@ def deployments() -> Iterator[Callable[..., Relay]]:
     with serving_in_thread(model) as base_url:
 
         def start(*arguments: str, at: Path = REPOSITORY, **variables: str) -> Relay:
-            shell = {"ANTHROPIC_API_KEY": "sk-test\n", "ANTHROPIC_BASE_URL": base_url, "CHATRELAY_DEV_KEY": KEY}
+            shell = {"ANTHROPIC_API_KEY": "sk-test\n", "ANTHROPIC_BASE_URL": base_url, "CHATRELAY_DEV_KEY": f"{KEY}\n"}
             process, address, log = _start(at, arguments, {**os.environ, **shell, **variables})
             running.append(Relay(address, base_url, process, model, playbook, log))
             return running[-1]

@@ -112,7 +112,7 @@ def message() -> tuple[dict[str, Any], int]:
     user = _user()
     event = app.current_event
     named = _named("path", "/messages")
-    send = protocol.parse_posted(event.decoded_body, conversation=named, agent=protocol.AGENTS[0])
+    send = protocol.parse_posted(_text(), conversation=named, agent=protocol.AGENTS[0])
     if send.agent not in wiring.agents:
         raise NoSuchAgent(send.agent)
     if send.attachments:
@@ -125,7 +125,7 @@ def message() -> tuple[dict[str, Any], int]:
 def register() -> dict[str, Any]:
     """The device gets a push for every reply of its user from now on."""
     user = _user()
-    wiring.devices.register(user, registration.parse(protocol.json_object(app.current_event.decoded_body)))
+    wiring.devices.register(user, registration.parse(protocol.json_object(_text())))
     return {"success": True, "message": "Device registered"}
 
 
@@ -150,7 +150,7 @@ def upload() -> dict[str, Any]:
 def form() -> dict[str, Any]:
     """The form with which a larger file is posted to S3 itself, and the url to quote in a message."""
     user = _user()
-    asked = uploads.parse_asked(protocol.json_object(app.current_event.decoded_body))
+    asked = uploads.parse_asked(protocol.json_object(_text()))
     given = wiring.files.form(user, asked.filename, asked.mime_type, asked.size)
     return {"url": _url(given.id), "filename": asked.filename, "upload": {"url": given.url, "fields": given.fields}}
 
@@ -172,6 +172,7 @@ def told(problem: Told) -> Response[dict[str, str]]:
 def unavailable(problem: Unavailable) -> Response[dict[str, str]]:
     """Whatever was kept is kept: the same request again finds it."""
     logger.error("a service could not be asked", exc_info=problem)
+    wiring.telemetry.internal_error()
     body = {"error": "The relay is busy. Try again.", "code": Internal.code}
     return Response(HTTPStatus.SERVICE_UNAVAILABLE, APPLICATION_JSON, body, headers={"retry-after": "1"})
 
@@ -194,6 +195,14 @@ def _body() -> bytes:
     event = app.current_event
     body = event.body or ""
     return base64.b64decode(body) if event.is_base64_encoded else body.encode()
+
+
+def _text() -> str:
+    """The body, where it is a text. Raises ``InvalidMessage``."""
+    try:
+        return _body().decode()
+    except UnicodeDecodeError:
+        raise InvalidMessage("body", "must be UTF-8") from None
 
 
 def _url(file: str) -> str:
@@ -219,7 +228,8 @@ def _place(conversation: str) -> Place:
 
 
 def _cursor() -> str | None:
-    return app.current_event.query_string_parameters.get("cursor")
+    cursor: str | None = protocol.given(app.current_event.query_string_parameters, "cursor")
+    return cursor
 
 
 def _summary(kept: Summary) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from chatrelay.errors import Unauthorized
-from chatrelay.identity import credential, lower_case, origin_allowed
+from chatrelay.identity import credential, handshake_headers, origin_allowed
 from chatrelay.wiring import Wiring
 
 PENDING = "pending"
@@ -20,7 +20,7 @@ wiring = Wiring()
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """An IAM policy. Its context names the user, unless the connection is pending (``FirstFrameAuth``)."""
-    headers = lower_case(event.get("headers"))
+    headers = handshake_headers(event)
     if not origin_allowed(headers.get("origin"), wiring.handshake.allowed_origins):
         logger.warning("origin not allowed", origin=headers["origin"])
         return _policy("Deny", event["methodArn"], PENDING, {})

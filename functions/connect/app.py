@@ -4,9 +4,9 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from chatrelay.errors import Unavailable
-from chatrelay.identity import lower_case, speaks_version_1
-from chatrelay.protocol import AGENTS, SUBPROTOCOL, Dialect
+from chatrelay.errors import InvalidMessage, Unavailable
+from chatrelay.identity import handshake_headers, speaks_version_1
+from chatrelay.protocol import AGENTS, SUBPROTOCOL, Dialect, agent_in
 from chatrelay.store.connections import Connection
 from chatrelay.wiring import Wiring
 
@@ -17,14 +17,15 @@ wiring = Wiring()
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """200 opens the socket, with our subprotocol if the client offered it; 400 for an agent that does not exist."""
-    agent = (event.get("queryStringParameters") or {}).get("agent", AGENTS[0])
-    if agent not in AGENTS:
+    try:
+        agent = agent_in(event.get("queryStringParameters") or {}, "agent", AGENTS[0])
+    except InvalidMessage:
         return {"statusCode": 400}
     connection = _connection(event["requestContext"], agent)
     wiring.connections.open(connection)
     if connection.user is not None:
         _wake_message()
-    if speaks_version_1(lower_case(event.get("headers"))):
+    if speaks_version_1(handshake_headers(event)):
         return {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": SUBPROTOCOL}}
     return {"statusCode": 200}
 
@@ -44,7 +45,7 @@ def _connection(context: dict[str, Any], agent: str) -> Connection:
 def _wake_message() -> None:
     """A cold start begins now, not at the first message. A socket opens all the same if this fails.
 
-    A pending connection is not worth it: its key comes at once, and would only start another environment.
+    A pending connection is not worth it: ``control`` does the same once its key has come. Who has none wakes nobody.
     """
     try:
         wiring.workers.warm()

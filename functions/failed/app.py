@@ -19,9 +19,11 @@ def handler(event: dict[str, Any], context: object) -> None:
     """`event` is Lambda's record of the failed invocation, with the event that ``message`` was given."""
     failed, worker = event["requestPayload"], event["requestContext"]["requestId"]
     logger.error("a message was not answered", condition=event["requestContext"]["condition"])
-    place = wiring.leases.place_of(worker) or _place(failed)
+    wrote = wiring.leases.place_of(worker)
+    place = wrote or _place(failed)
     if place is not None:
-        wiring.resumption.after_failure(place, worker, failed.get("attempt", 0))
+        # Whoever came to write has made the queue shorter, and is no further call in a row that led nowhere.
+        wiring.resumption.after_failure(place, worker, 0 if wrote else failed.get("attempt", 0))
     elif "requestContext" in failed:  # not a mere wake-up call
         wiring.reception.tell(Frame.from_event(failed), Interrupted(DIED))
 

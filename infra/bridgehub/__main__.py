@@ -12,6 +12,7 @@ import uvicorn
 from infra.bridgehub.app import application
 from infra.bridgehub.clis import BridgeHub, Cli, Codex
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 CALLS = 2
 TIME_LIMIT_S = 120
 LAST_MOMENT_S = 1
@@ -76,8 +77,11 @@ def _program(name: str) -> str:
 
 
 def _token(name: str) -> str:
+    sys.path.append(str(REPOSITORY / "layers" / "relay"))  # the sidecar's requirements do not install it
+    from chatrelay.text import pasted
+
     try:
-        token = Path(name).read_text(encoding="utf-8").strip()
+        token = pasted(Path(name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise argparse.ArgumentTypeError(f"the token cannot be read: {problem}") from problem
     if not token:

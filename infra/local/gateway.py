@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import watchfiles
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -31,6 +32,15 @@ from infra.local.websocket import WebSockets
 
 A = TypeVar("A", bound=Api)
 _METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+
+
+class _AnyPath(PathConvertor):
+    """With line ends, too, which are in no path that Starlette's own convertor takes."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any", _AnyPath())
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ class Gateway:
                 Route("/{stage}/@connections/{connection_id:path}", posts.answer, methods=["DELETE", "GET", "POST"]),
                 Route("/2015-03-31/functions/{name}/invocations", invocations.answer, methods=["POST"]),
                 Route(f"{STORAGE}/{{path:path}}", storage.answer, methods=_METHODS),
-                Route("/{path:path}", http_apis.answer, methods=_METHODS),
+                Route("/{path:any}", http_apis.answer, methods=_METHODS),
                 WebSocketRoute("/{path:path}", websockets.serve),
             ]
         )

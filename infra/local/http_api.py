@@ -166,7 +166,7 @@ def _pattern(template: str) -> re.Pattern[str]:
     parts, at = [], 0
     for variable in _VARIABLE.finditer(template):
         name, greedy = variable.groups()
-        parts += [re.escape(template[at : variable.start()]), f"(?P<{name}>{'.+' if greedy else '[^/]+'})"]
+        parts += [re.escape(template[at : variable.start()]), f"(?P<{name}>{'(?s:.+)' if greedy else '[^/]+'})"]
         at = variable.end()
     return re.compile("".join(parts) + re.escape(template[at:]))
 

@@ -17,6 +17,7 @@ from chatrelay.identity import new_key
 from chatrelay.protocol import AGENTS
 from chatrelay.store.keys import Keys
 from chatrelay.store.table import Table
+from chatrelay.text import pasted
 from infra.local.demonstration import demonstration
 from infra.local.extras import Extras
 from infra.local.loopback import is_of_this_machine
@@ -38,11 +39,12 @@ PROMPTS = {"ClaudePrompt": "CLAUDE_PROMPT", "CodexPrompt": "CODEX_PROMPT"}
 
 def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
     """What is added at `address`, the gateway's ``host:port``, for the shell's `variables`."""
-    key = variables.get("CHATRELAY_DEV_KEY") or new_key()
+    key = pasted(variables.get("CHATRELAY_DEV_KEY", "")) or new_key()
     real = variables.get("ANTHROPIC_API_KEY")
     base_url = variables.get("ANTHROPIC_BASE_URL") if real else f"http://{address}{SCRIPT}"
     port = address.rpartition(":")[2]
-    own_origins = [f"http://{address}", f"http://localhost:{port}", f"http://127.0.0.1:{port}"]
+    # As browsers name them: a scheme's own port is not said.
+    own_origins = [f"http://{own}".removesuffix(":80") for own in (address, f"localhost:{port}", f"127.0.0.1:{port}")]
     environment: dict[str, str] = {}
     if not real:  # the script knows a riddle to think about
         environment |= {"CLAUDE_THINKING": "true", "CLAUDE_WEB_SEARCHES": "1"}

@@ -21,7 +21,19 @@ ODD_NAMES = [
     '"hi" #1?a=b&c',
     "back\\slash `tick` ^|",
     "a/b",
+    "/",
+    "/close",
+    "close",
+    "messages",
+    "/messages",
+    "talk/messages",
+    "talk/close",
     "/messages/close",
+    "a\nb",
+    "\r\n.",
+    "...",
+    "./..",
+    "%2e%2E",
     "50% %2F%41",
     "漢字 e\u0301 \x7f\u2028",
 ]
@@ -170,11 +182,10 @@ def test_a_name_that_nothing_has_is_nothing(relay: Relay, method: str, rest: str
     assert call(relay, method, f"/api/conversations/{name}{rest}") == NOTHING
 
 
-async def test_any_name_is_addressed_by_every_call(relay: Relay, conversation: str) -> None:
+async def test_any_name_is_addressed_by_every_call(relay: Relay) -> None:
     """RFC 3986 2.1: any octet may be percent-encoded. The socket takes these names, too."""
     async with Phone.connected(relay.websocket, relay.key) as phone:
-        for odd in ODD_NAMES:
-            name = f"{odd} {conversation}"[:128]
+        for name in ODD_NAMES:
             at = f"/api/conversations/{quote(name, safe='')}"
             await phone.ask("hello", id="m1", conversation=name)
             posted = call(relay, "POST", f"{at}/messages", {"id": "m2", "content": "and again"})
@@ -211,7 +222,7 @@ def test_a_name_that_none_can_have_is_told(relay: Relay, name: str) -> None:
     assert (status, told["code"]) == (400, "invalid_message")
 
 
-@pytest.mark.parametrize("cursor", ["x", "", "W10", "%00", "eyJwayI6IktFWSMxIn0"])
+@pytest.mark.parametrize("cursor", ["x", "W10", "%00", "eyJwayI6IktFWSMxIn0"])
 def test_an_unknown_cursor_is_told(relay: Relay, cursor: str) -> None:
     told = (400, {"error": "cursor: is none of ours", "code": "invalid_message"})
     assert call(relay, "GET", f"/api/conversations?cursor={cursor}") == told

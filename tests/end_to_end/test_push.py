@@ -120,7 +120,7 @@ async def test_a_phone_is_who_registered_it_last_and_reached_by_its_latest_token
         await call(relay, "DELETE", f"/api/notifications/{device}", key)
 
 
-@pytest.mark.parametrize("device", ["gone", 'tester’s — 2/3 "#?\\`%2F 🌅'])
+@pytest.mark.parametrize("device", ["gone", 'tester’s — 2/3 "#?\\`%2F 🌅', "/", "a\nb", "..."], ids=ascii)
 async def test_a_device_that_is_removed_is_told_no_more(relay: Relay, conversation: str, device: str) -> None:
     """Whatever it is called: phones have the names that their owners gave them."""
     gone, stays = (sha256(f"{token} {device}".encode()).hexdigest() for token in ("gone", "stays"))

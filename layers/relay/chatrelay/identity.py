@@ -4,12 +4,14 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Mapping
+from typing import Any
 
 from chatrelay.protocol import SUBPROTOCOL
 from chatrelay.text import pasted
 
 KEY_PREFIX = "crk_"
 BEARER = "bearer "
+SUBPROTOCOLS = "sec-websocket-protocol"
 
 
 def new_key() -> str:
@@ -42,7 +44,7 @@ def credential(headers: Mapping[str, str]) -> str | None:
 
 def subprotocols(headers: Mapping[str, str]) -> list[str]:
     """What the client offers in ``Sec-WebSocket-Protocol``."""
-    return [offer.strip() for offer in headers.get("sec-websocket-protocol", "").split(",") if offer.strip()]
+    return [offer.strip() for offer in headers.get(SUBPROTOCOLS, "").split(",") if offer.strip()]
 
 
 def speaks_version_1(headers: Mapping[str, str]) -> bool:
@@ -58,6 +60,18 @@ def origin_allowed(origin: str | None, allowed: frozenset[str]) -> bool:
 def lower_case(headers: Mapping[str, str] | None) -> dict[str, str]:
     """`headers` under lower-case names, as HTTP means them."""
     return {name.lower(): value for name, value in (headers or {}).items()}
+
+
+def handshake_headers(event: Mapping[str, Any]) -> dict[str, str]:
+    """The headers in a WebSocket API's event under lower-case names; of the subprotocols all, as one list.
+
+    They may come in several lines (RFC 6455 11.3.4), of which API Gateway gives the last in ``headers`` and all in
+    ``multiValueHeaders``.
+    """
+    headers = lower_case(event.get("headers"))
+    several = (event.get("multiValueHeaders") or {}).items()
+    offers = [line for name, lines in several if name.lower() == SUBPROTOCOLS for line in lines]
+    return {**headers, SUBPROTOCOLS: ", ".join(offers)} if offers else headers
 
 
 def _base64url(text: str) -> str:

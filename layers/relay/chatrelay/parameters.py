@@ -57,17 +57,24 @@ class Prompt:
         return await _read(self._name, lambda: _prompt(self._name, renew=renew), sentence, Reason.SETTINGS)
 
 
-def _secret(name: str, *, renew: bool) -> str:
-    return str(get_secret(name, max_age=SECRET_FRESH_S, force_fetch=renew))
+def _secret(name: str, *, renew: bool) -> str | bytes:
+    """Bytes, if that is how it was stored."""
+    kept: str | bytes = get_secret(name, max_age=SECRET_FRESH_S, force_fetch=renew)
+    return kept
 
 
-def _prompt(name: str, *, renew: bool) -> str:
-    return str(get_parameter(name, max_age=PROMPT_FRESH_S, force_fetch=renew))
+def _prompt(name: str, *, renew: bool) -> str | bytes:
+    """A ``SecureString`` as well: encrypted it would be no prompt."""
+    kept: str | bytes = get_parameter(name, decrypt=True, max_age=PROMPT_FRESH_S, force_fetch=renew)
+    return kept
 
 
-async def _read(name: str, read: Callable[[], str], sentence: str, reason: Reason) -> str:
+async def _read(name: str, read: Callable[[], str | bytes], sentence: str, reason: Reason) -> str:
     try:
-        return pasted(await asyncio.to_thread(read))
+        kept = await asyncio.to_thread(read)
+        return pasted(kept.decode() if isinstance(kept, bytes) else kept)
+    except UnicodeDecodeError:  # which has the secret in it
+        raise Denied(sentence, reason=reason, said=Said(type="NoText", sentence=f"{name}: must be UTF-8")) from None
     except GetParameterError as problem:
         cause = problem.__context__  # as Powertools (3.37) leaves it
         kind = cause.response["Error"]["Code"] if isinstance(cause, ClientError) else type(cause).__name__

@@ -9,7 +9,7 @@ the first frame, a configuration frame, messages without an ``action``).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -114,7 +114,7 @@ Inbound = Send | Question
 
 def parse_conversation(name: str) -> str:
     """The conversation that an address names. Raises ``InvalidMessage``."""
-    return _name({"conversation": name}, "conversation", CONVERSATION_LIMIT)
+    return must_be_name({"conversation": name}, "conversation", CONVERSATION_LIMIT)
 
 
 def parse_posted(body: str | None, *, conversation: str, agent: str) -> Send:
@@ -129,7 +129,7 @@ def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str, ow
     `own_conversation`, which is the connection's, for one that it leaves out. Raises ``InvalidMessage``.
     """
     frame = json_object(body)
-    action = frame.get("action")
+    action = given(frame, "action")
     if action is None and dialect is Dialect.BUILDEROS:
         return _builderos(frame, agent, message_id, own_conversation)
     match action:
@@ -140,20 +140,21 @@ def parse(body: str | None, *, dialect: Dialect, agent: str, message_id: str, ow
         case "resume":
             return _resume(frame)
         case "cancel":
-            return Cancel(_name(frame, "reply", ID_LIMIT))
+            return Cancel(must_be_name(frame, "reply", ID_LIMIT))
         case "ack":
-            return Acknowledge(_name(frame, "reply", ID_LIMIT), _offset(frame))
+            return Acknowledge(must_be_name(frame, "reply", ID_LIMIT), _offset(frame))
         case _:
             raise InvalidMessage("action", "must be one of ack, cancel, hello, ping, resume, send")
 
 
 def _send(frame: dict[str, Any], agent: str) -> Send:
+    attachments = _attachments(frame)
     return Send(
-        id=_name(frame, "id", ID_LIMIT),
-        conversation=_name(frame, "conversation", CONVERSATION_LIMIT),
-        content=_content(frame),
-        agent=_agent(frame, "agent", agent),
-        attachments=_attachments(frame),
+        id=must_be_name(frame, "id", ID_LIMIT),
+        conversation=must_be_name(frame, "conversation", CONVERSATION_LIMIT),
+        content=_content(frame, attachments),
+        agent=agent_in(frame, "agent", agent),
+        attachments=attachments,
     )
 
 
@@ -161,18 +162,19 @@ def _resume(frame: dict[str, Any]) -> Resume:
     reply, conversation = _optional(frame, "reply", ID_LIMIT), _optional(frame, "conversation", CONVERSATION_LIMIT)
     if reply is None and conversation is None:
         raise InvalidMessage("reply", "is missing, and so is conversation")
-    return Resume(reply, conversation, 0 if frame.get("offset") is None else _offset(frame))
+    return Resume(reply, conversation, 0 if given(frame, "offset") is None else _offset(frame))
 
 
 def _builderos(frame: dict[str, Any], agent: str, message_id: str, own_conversation: str) -> Inbound:
-    if "working_directory" in frame and "content" not in frame:
+    attachments = _attachments(frame)
+    if "working_directory" in frame and given(frame, "content") is None and not attachments:
         return Configuration()
     return Send(
         id=message_id,
         conversation=_optional(frame, "session_id", CONVERSATION_LIMIT) or own_conversation,
-        content=_content(frame),
-        agent="claude" if frame.get("chat_type") == "jarvis" else _agent(frame, "chat_type", agent),
-        attachments=_attachments(frame),
+        content=_content(frame, attachments),
+        agent="claude" if frame.get("chat_type") == "jarvis" else agent_in(frame, "chat_type", agent),
+        attachments=attachments,
     )
 
 
@@ -187,7 +189,13 @@ def json_object(body: str | None) -> dict[str, Any]:
     return frame
 
 
-def _string(frame: dict[str, Any], name: str) -> str:
+def given(fields: Mapping[str, Any], name: str) -> Any:
+    """What an optional field has. Whether it was left out, is null or is empty makes no difference: None."""
+    value = fields.get(name)
+    return None if value == "" else value
+
+
+def _string(frame: Mapping[str, Any], name: str) -> str:
     value = frame.get(name)
     if value is None:
         raise InvalidMessage(name, "is missing")
@@ -196,23 +204,28 @@ def _string(frame: dict[str, Any], name: str) -> str:
     return whole(value)
 
 
-def _name(frame: dict[str, Any], name: str, limit: int) -> str:
-    value = _string(frame, name)
+def must_be_name(fields: Mapping[str, Any], name: str, limit: int) -> str:
+    """The field, which is a name that a client chose, of at most `limit` characters. Raises ``InvalidMessage``.
+
+    Two names cannot be addressed: percent-encoded or not, they are steps in a path (RFC 3986 5.2.4; WHATWG URL 4.2).
+    """
+    value = _string(fields, name)
     if not value.strip():
         raise InvalidMessage(name, "must not be empty")
+    if value in (".", ".."):
+        raise InvalidMessage(name, 'must not be "." or "..", which no address can name')
     if len(value) > limit:
         raise InvalidMessage(name, f"must have at most {limit} characters, has {len(value)}")
     return value
 
 
 def _optional(frame: dict[str, Any], name: str, limit: int) -> str | None:
-    """What may be left out may be null or empty as well."""
-    return None if frame.get(name) in (None, "") else _name(frame, name, limit)
+    return None if given(frame, name) is None else must_be_name(frame, name, limit)
 
 
-def _content(frame: dict[str, Any]) -> str:
-    content = "" if frame.get("content") is None and frame.get("attachments") else _string(frame, "content")
-    if not content.strip() and not frame.get("attachments"):
+def _content(frame: dict[str, Any], attachments: Sequence[Attachment]) -> str:
+    content = "" if attachments and given(frame, "content") is None else _string(frame, "content")
+    if not content.strip() and not attachments:
         raise InvalidMessage("content", "must not be empty")
     if (length := len(content.encode())) > CONTENT_LIMIT_BYTES:
         raise TooLarge(f"content: must have at most {CONTENT_LIMIT_BYTES} bytes of UTF-8, has {length}")
@@ -220,7 +233,9 @@ def _content(frame: dict[str, Any]) -> str:
 
 
 def _attachments(frame: dict[str, Any]) -> tuple[Attachment, ...]:
-    named = frame.get("attachments") or []
+    named = given(frame, "attachments")
+    if named is None:
+        return ()
     if not isinstance(named, list):
         raise InvalidMessage("attachments", "must be a list")
     if len(named) > ATTACHMENTS_LIMIT:
@@ -245,11 +260,14 @@ def _offset(frame: dict[str, Any]) -> int:
     return offset
 
 
-def _agent(frame: dict[str, Any], name: str, default: str) -> str:
-    value = frame.get(name)
-    if value not in (*AGENTS, None, ""):
+def agent_in(fields: Mapping[str, Any], name: str, default: str) -> str:
+    """The agent that the field names, or `default`. Raises ``InvalidMessage``."""
+    value = given(fields, name)
+    if value is None:
+        return default
+    if value not in AGENTS:
         raise InvalidMessage(name, f"must be one of {', '.join(AGENTS)}")
-    return str(value or default)
+    return str(value)
 
 
 # --- out --------------------------------------------------------------------------------------------------------
@@ -383,6 +401,6 @@ def resumed(origin: Origin, message_id: str, offset: int) -> Outbound:
 def claimed_id(body: str | None) -> str | None:
     """The ``id`` in a frame that may be anything at all, so that an error can say which message it is about."""
     try:
-        return _name(json_object(body), "id", ID_LIMIT)
+        return must_be_name(json_object(body), "id", ID_LIMIT)
     except InvalidMessage:
         return None

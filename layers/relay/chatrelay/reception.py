@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chatrelay import protocol
-from chatrelay.errors import Duplicate, Gone, InvalidMessage, PostError, Told, Unauthorized
+from chatrelay.errors import Duplicate, Gone, Internal, InvalidMessage, PostError, Told, Unauthorized, Unavailable
 from chatrelay.gateway import Gateway
 from chatrelay.protocol import (
     Acknowledge,
@@ -25,7 +25,9 @@ from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.conversations import Conversations
 from chatrelay.store.keys import Keys
 from chatrelay.store.place import Place
+from chatrelay.telemetry import Telemetry
 from chatrelay.text import pasted
+from chatrelay.workers import Workers
 
 KEY_LIMIT = 256
 WRONG_FIRST_FRAME = protocol.error(Unauthorized("The first frame must be the API key."))
@@ -72,12 +74,16 @@ class Reception:
         keys: Keys,
         gateway: Gateway,
         resumption: Resumption,
+        workers: Workers,
+        telemetry: Telemetry,
     ) -> None:
         self._connections = connections
         self._conversations = conversations
         self._keys = keys
         self._gateway = gateway
         self._resumption = resumption
+        self._workers = workers
+        self._telemetry = telemetry
 
     def receive(self, frame: Frame) -> Message | None:
         """The message in `frame`, or None if the frame is answered already. A client that has left is no error."""
@@ -128,6 +134,8 @@ class Reception:
 
     def tell(self, frame: Frame, problem: Told) -> None:
         """Sends the sender of `frame` what is wrong, with the id of its message if it has one."""
+        if isinstance(problem, Internal):
+            self._telemetry.internal_error()
         try:
             self._post(frame.connection_id, protocol.error(problem, message_id=protocol.claimed_id(frame.body)))
         except Gone:
@@ -172,7 +180,10 @@ class Reception:
                 self._greet(connection, user)
 
     def _first_frame(self, connection: Connection, frame: Frame) -> None:
-        """Authenticates a pending connection by its key, which is the whole frame. Anything else closes it."""
+        """Authenticates a pending connection by its key, which is the whole frame. Anything else closes it.
+
+        Once the client has its answers, and not before, the function that will answer its first message is woken.
+        """
         key = pasted(frame.body)
         is_json = key.startswith("{")
         user = self._keys.user_of(key) if not is_json and len(key) <= KEY_LIMIT else None
@@ -182,11 +193,17 @@ class Reception:
         self._connections.authenticate(connection, user)
         self._gateway.deliver(connection.id, protocol.AUTHENTICATED.encode())
         self._greet(connection, user)
+        with suppress(Unavailable):  # then its cold start begins with the message
+            self._workers.warm()
 
     def _turn_away(self, connection: Connection, answer: bytes) -> None:
-        """One answer, however many wrong frames came at once, and then the close."""
-        if self._connections.turn_away(connection):
-            self._gateway.deliver(connection.id, answer)
+        """One answer, however many wrong frames came at once, and then the close, whatever became of the answer."""
+        if not self._connections.turn_away(connection):
+            return
+        try:
+            with suppress(PostError):  # who does not read hears the close
+                self._gateway.deliver(connection.id, answer)
+        finally:
             self._forget(connection.id)
 
     def _greet(self, connection: Connection, user: str, conversation: str | None = None) -> None:

@@ -24,7 +24,6 @@ from chatrelay.errors import (
     Refused,
     ReplyError,
     Said,
-    SettingError,
     Superseded,
     Unavailable,
     Upstream,
@@ -301,12 +300,15 @@ class Relay:
         raise Upstream("The model's answer has no end.")
 
     def _agent(self, name: str) -> Agent:
-        """Raises ``Refused`` if this deployment has lost the agent since a message was accepted, ``Denied``."""
+        """Raises ``Refused`` if this deployment has lost the agent since a message was accepted, ``Denied``.
+
+        Agents are built of their settings alone, so whatever goes wrong over it is a setting that cannot work.
+        """
         if name not in self._agents:
             raise Refused(str(NoSuchAgent(name)))
         try:
             return self._agents[name]()
-        except SettingError as problem:
+        except Exception as problem:
             said = Said(type=type(problem).__name__, sentence=str(problem))
             raise refusals.denied(name.capitalize(), Reason.SETTINGS, said) from problem
 

@@ -36,11 +36,11 @@ class Environment:
         return int(text)
 
     def url(self, name: str) -> str:
-        """The variable as the address of a service."""
+        """The variable as the address of a service: of a name or an IPv4 address, with a path, without a query."""
         text = self.text(name)
         if not URL.fullmatch(text):
             raise SettingError(
-                f"the environment variable {name} must be an address that begins with https://, is {text!r}"
+                f"the environment variable {name} must be an address that begins with https:// or http://, is {text!r}"
             )
         return text
 

@@ -1,4 +1,4 @@
-"""What whoever runs the relay hears of it: a line of the log and a metric for every reply that failed, with the reason.
+"""What whoever runs the relay hears of it: every reply that failed, with the reason, and every failure of our own.
 
 Never the text of a message or of a reply, and no credential.
 """
@@ -30,3 +30,8 @@ class Telemetry:
         )
         with single_metric("RepliesFailed", MetricUnit.Count, 1) as metric:
             metric.add_dimension("reason", problem.reason.value)
+
+    def internal_error(self) -> None:
+        """Once for each client that is told of an ``Internal``. Whoever caught the exception has logged it."""
+        with single_metric("InternalErrors", MetricUnit.Count, 1):
+            pass

@@ -4,10 +4,12 @@ UTF-16 is what ``String.length`` in JavaScript and Kotlin and ``utf16.count`` in
 """
 
 import json
+import unicodedata
 from itertools import takewhile
 
 FURTHER = 64
 """How many characters behind a cut say what it cuts: no emoji has more."""
+INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}
 HIGH_SURROGATES = ("\ud800", "\udbff")
 
 
@@ -42,11 +44,17 @@ def fitting(text: str, limit_bytes: int) -> str:
 
 
 def pasted(text: str) -> str:
-    """`text` without what copying, a terminal or an editor leaves around it: white space and a byte order mark.
+    """`text` without what copying, a terminal or an editor leaves around it and nobody sees.
 
-    For keys, lists and names that people paste: none of them begins or ends with any.
+    For keys, lists and names that people paste: none of them begins or ends with a blank, a control or a format
+    character.
     """
-    return text.strip().strip("\ufeff").strip()
+    begin, end = 0, len(text)
+    while begin < end and _is_invisible(text[begin]):
+        begin += 1
+    while begin < end and _is_invisible(text[end - 1]):
+        end -= 1
+    return text[begin:end]
 
 
 def whole(text: str) -> str:
@@ -62,6 +70,11 @@ def beginning(text: str, length: int) -> str:
 
     ends = (found.end() for found in regex.finditer(r"\X", text[: length + FURTHER]))
     return text[: max(takewhile(lambda end: end <= length, ends), default=length)]
+
+
+def _is_invisible(character: str) -> bool:
+    """White space, line ends, byte order marks and the like: by Unicode's categories."""
+    return unicodedata.category(character) in INVISIBLE
 
 
 class SurrogateJoiner:

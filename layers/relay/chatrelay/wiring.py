@@ -76,7 +76,15 @@ class Wiring:
 
     @cached_property
     def reception(self) -> Reception:
-        return Reception(self.connections, self.conversations, self.keys, self.gateway, self.resumption)
+        return Reception(
+            self.connections,
+            self.conversations,
+            self.keys,
+            self.gateway,
+            self.resumption,
+            self.workers,
+            self.telemetry,
+        )
 
     @cached_property
     def resumption(self) -> Resumption:

@@ -1,4 +1,4 @@
-"""The files that start the sidecar with the machine name options that it has."""
+"""What starts the sidecar: the files for the machine, which name options that it has, and the token."""
 
 import configparser
 import plistlib
@@ -35,3 +35,12 @@ def test_a_unit_starts_the_sidecar_with_options_that_it_has(command: Callable[[]
 
     assert (Path(python).name, dash_m, module) == ("python", "-m", "infra.bridgehub")
     assert (read.token_file, read.bridgehub) == ("secret", tmp_path / "bridgehub.js")
+
+
+@pytest.mark.parametrize("text", ["secret", "secret\n", "\ufeffsecret\r\n", "\u200bsecret\x00"], ids=ascii)
+def test_the_token_is_what_was_meant_whatever_an_editor_has_left_around_it(text: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(text.encode())
+
+    read = parser().parse_args(["--token-file", str(tmp_path / "token"), "--codex", "sh"])
+
+    assert read.token_file == "secret"

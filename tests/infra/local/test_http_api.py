@@ -78,6 +78,11 @@ async def test_greedy_variable_takes_the_rest_and_any_takes_every_method(http: h
     assert event["pathParameters"] == {"path": "a/b.txt"}
 
 
+async def test_greedy_variable_takes_line_ends_too(http: httpx.AsyncClient) -> None:
+    answer = await http.get('/files/a%0Ab%0D?do={"describe":true}')
+    assert answer.json()["event"]["pathParameters"] == {"path": "a\nb\r"}
+
+
 async def test_path_is_decoded_and_its_query_is_not(http: httpx.AsyncClient) -> None:
     answer = await http.get('/files/a%20b%3Fc?do={"describe":true}&q=%26')
     event = answer.json()["event"]

@@ -165,7 +165,10 @@ def _known_only(found: Any) -> Any:
 
 
 def _age(page: Block) -> Block:
-    return {"page_age": page["page_age"]} if isinstance(page.get("page_age"), str) else {}
+    match page:
+        case {"page_age": str() | None as age}:
+            return {"page_age": age}
+    return {}
 
 
 def _is_page(page: object) -> bool:

@@ -22,7 +22,7 @@ from jwt.algorithms import ECAlgorithm
 from jwt.api_jws import PyJWS
 from jwt.utils import der_to_raw_signature
 
-from chatrelay.errors import Denied, Unanswered
+from chatrelay.errors import Denied, SettingError, Unanswered
 from chatrelay.push import (
     KEPT_S,
     Dead,
@@ -95,6 +95,8 @@ class Apns:
             return await self._send(key, device, notification)
         except Unanswered as failure:
             return Later(str(failure))
+        except SettingError as problem:
+            return Misconfigured(str(problem))
 
     async def _send(self, key: ec.EllipticCurvePrivateKey, device: Device, notification: Notification) -> Verdict:
         asked_s = self._clock()

@@ -19,7 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from chatrelay.errors import Denied, Unanswered
+from chatrelay.errors import Denied, SettingError, Unanswered
 from chatrelay.push import (
     Dead,
     Delivered,
@@ -34,6 +34,7 @@ from chatrelay.push import (
     fcm_payload,
 )
 from chatrelay.push.line import Answer, Line
+from chatrelay.settings import URL
 
 HOST = "https://fcm.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
@@ -45,7 +46,7 @@ THROTTLED_S = 60
 """How long to wait when Google says 429 and not how long."""
 OURS = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND}
 """Account, permission, project, or the sender that the app was built for."""
-NO_ACCOUNT = (LookupError, TypeError, ValueError, UnsupportedAlgorithm)
+NO_ACCOUNT = (RecursionError, TypeError, ValueError, UnsupportedAlgorithm)
 """What a text raises that is not the JSON of a service account, with its key."""
 NO_TOKEN = "The registration token is not a valid FCM registration token"  # noqa: S105  a sentence
 """Where the details name no field, this sentence, which is documented, is all that names the token."""
@@ -64,11 +65,19 @@ class ServiceAccount:
     @classmethod
     def parse(cls, text: str) -> "ServiceAccount":
         """From the text of the file. Raises one of ``NO_ACCOUNT``."""
-        file = json.loads(text)
-        key = load_pem_private_key(file["private_key"].encode(), password=None)
-        if not isinstance(key, rsa.RSAPrivateKey):
-            raise TypeError("not a private key of RSA")
-        return cls(file["project_id"], file["client_email"], file["private_key_id"], key, file["token_uri"])
+        match json.loads(text):
+            case {
+                "project_id": str(project_id),
+                "client_email": str(email),
+                "private_key_id": str(key_id),
+                "private_key": str(pem),
+                "token_uri": str(token_url),
+            } if URL.fullmatch(token_url):
+                key = load_pem_private_key(pem.encode(), password=None)
+                if not isinstance(key, rsa.RSAPrivateKey):
+                    raise TypeError("not a private key of RSA")
+                return cls(project_id, email, key_id, key, token_url)
+        raise ValueError("not the JSON of a service account")
 
     def assertion(self, now_s: int) -> str:
         """What an access token is given for (RS256)."""
@@ -100,6 +109,8 @@ class Fcm:
             return await self._send(account, device, notification)
         except Unanswered as failure:
             return Later(str(failure))
+        except SettingError as problem:
+            return Misconfigured(str(problem))
 
     async def _send(
         self, account: ServiceAccount, device: Device, notification: Notification, refused: str = ""

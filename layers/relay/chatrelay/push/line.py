@@ -15,9 +15,11 @@ from typing import Any
 
 import httpx
 
-from chatrelay.errors import Unanswered
+from chatrelay.errors import SettingError, Unanswered
 
 IDLE_S = 5.0
+IMPOSSIBLE = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
+"""What httpx (0.28) raises for an address or a header of which it can make no request."""
 TIMEOUT = httpx.Timeout(5.0, connect=3.0)
 
 
@@ -59,9 +61,14 @@ class Line:
         self._under_way = 0
 
     async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer:
-        """The answer, whatever it says. Raises ``Unanswered`` if there was none, twice."""
+        """The answer, whatever it says. Raises ``Unanswered`` if there was none, twice.
+
+        Raises ``SettingError`` if no request can be made of `url` and `headers`: they come from what was set up.
+        """
         try:
             answer = await self._post(url, headers, content)
+        except IMPOSSIBLE as problem:
+            raise SettingError(f"the service cannot be asked: {problem}") from problem
         except httpx.TransportError:
             answer = await self._post_again(url, headers, content)
         return Answer(answer.status_code, _object(answer.content), _retry_after_s(answer, self._clock()))

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatrelay.errors import InvalidMessage, NoDevice
-from chatrelay.protocol import DEVICE_LIMIT
+from chatrelay.protocol import DEVICE_LIMIT, given, must_be_name
 from chatrelay.push import Platform
-from chatrelay.text import whole
 
 SHAPES = {
     Platform.IOS: re.compile(r"(?:[0-9a-fA-F]{2}){32,100}"),
@@ -34,17 +33,13 @@ def parse(fields: Mapping[str, Any]) -> Registration:
     """``{"device_token", "device_id", "platform"?}`` as it came. Raises ``NoDevice`` and ``InvalidMessage``."""
     if not fields.get("device_token") or not fields.get("device_id"):
         raise NoDevice
-    platform = _platform(fields.get("platform"))
+    platform = _platform(given(fields, "platform"))
     return Registration(device_id(fields["device_id"]), _token(fields["device_token"], platform), platform)
 
 
 def device_id(value: Any) -> str:
     """The name that a phone gave itself. Raises ``InvalidMessage``."""
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidMessage("device_id", "must be a string that is not empty")
-    if len(value) > DEVICE_LIMIT:
-        raise InvalidMessage("device_id", f"must have at most {DEVICE_LIMIT} characters, has {len(value)}")
-    return whole(value)
+    return must_be_name({"device_id": value}, "device_id", DEVICE_LIMIT)
 
 
 def _platform(value: Any) -> Platform:

@@ -1,5 +1,6 @@
 """``functions/control`` as API Gateway calls it: small frames are answered, and messages handed on."""
 
+import json
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -66,12 +67,27 @@ def test_nobody_without_a_key_starts_the_large_function(function: ModuleType, st
     assert (sockets.invoked, sockets.closed) == ([], ["c1="])
 
 
-def test_a_message_that_cannot_be_handed_on_is_told_as_one_to_send_again(
-    function: ModuleType, sockets: Sockets
+def test_a_message_that_cannot_be_handed_on_is_told_as_one_to_send_again_and_counted(
+    function: ModuleType, sockets: Sockets, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Chat is down then, and the function itself does not fail."""
     sockets.forbids = True
 
     assert function.handler(event(SEND), CONTEXT) == {"statusCode": 200}
 
     (told,) = sockets.frames("c1=")
     assert (told["type"], told["code"], told["retryable"]) == ("error", "internal", True)
+    (metric,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    (described,) = metric["_aws"]["CloudWatchMetrics"]
+    assert (metric["InternalErrors"], metric["service"]) == ([1.0], "chat-relay")
+    assert (described["Namespace"], described["Dimensions"]) == ("ChatRelay", [["service"]])
+    assert described["Metrics"] == [{"Name": "InternalErrors", "Unit": "Count"}]
+
+
+@pytest.mark.parametrize("body", ["not json", '{"action":"hello"}'])
+def test_what_a_client_can_mend_is_no_failure_of_ours(
+    function: ModuleType, capsys: pytest.CaptureFixture[str], body: str
+) -> None:
+    function.handler(event(body), CONTEXT)
+
+    assert "InternalErrors" not in capsys.readouterr().out

@@ -4,6 +4,7 @@ import pytest
 
 from chatrelay.identity import (
     credential,
+    handshake_headers,
     key_hash,
     lower_case,
     new_key,
@@ -46,7 +47,7 @@ def test_the_first_credential_that_is_present_counts(headers: dict[str, str], fo
     assert credential(headers) == found
 
 
-@pytest.mark.parametrize("around", [" ", "\n", "\r\n", "\t ", "\ufeff"])
+@pytest.mark.parametrize("around", [" ", "\n", "\r\n", "\t ", "\ufeff", "\ufeff \ufeff", "\u200b"], ids=ascii)
 @pytest.mark.parametrize("carrier", ["authorization", "bearer", "x-api-key", "subprotocol"])
 def test_a_pasted_key_is_the_key_whatever_carries_it(carrier: str, around: str) -> None:
     """No key has white space in it, and people paste."""
@@ -98,6 +99,22 @@ def test_a_browser_must_come_from_an_origin_on_the_list(origin: str | None, allo
 def test_header_names_are_lower_case_whatever_the_client_wrote() -> None:
     assert lower_case({"X-API-Key": "K", "ORIGIN": "o"}) == {"x-api-key": "K", "origin": "o"}
     assert lower_case(None) == {}
+
+
+def test_the_subprotocols_of_a_handshake_are_one_list_and_of_other_headers_the_last_counts() -> None:
+    """As API Gateway gives them, which keeps names as the client wrote them."""
+    event = {
+        "headers": {"sec-websocket-protocol": "c", "X-API-Key": "2"},
+        "multiValueHeaders": {
+            "Sec-WebSocket-Protocol": ["a, b"],
+            "sec-websocket-protocol": ["c"],
+            "X-API-Key": ["1", "2"],
+        },
+    }
+
+    assert handshake_headers(event) == {"sec-websocket-protocol": "a, b, c", "x-api-key": "2"}
+    assert handshake_headers({"headers": {"Origin": "o"}}) == {"origin": "o"}
+    assert handshake_headers({"headers": None, "multiValueHeaders": None}) == {}
 
 
 def test_a_new_key_is_long_and_never_the_same() -> None:

@@ -28,23 +28,40 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
 
 
 @pytest.fixture
-def secret(aws: Services, at: Callable[[str], None]) -> Callable[[str], str]:
-    """Keeps a secret, and gives its name."""
+def secret(aws: Services, at: Callable[[str], None]) -> Callable[[str | bytes], str]:
+    """Keeps a secret, as a text or as bytes, and gives its name."""
     at(aws.endpoint)
 
-    def keep(value: str) -> str:
+    def keep(value: str | bytes) -> str:
         name = f"chat-relay/parameters-{next(NAMES)}"
-        aws.client("secretsmanager").create_secret(Name=name, SecretString=value)
+        kept = {"SecretBinary": value} if isinstance(value, bytes) else {"SecretString": value}
+        aws.client("secretsmanager").create_secret(Name=name, **kept)
         return name
 
     return keep
 
 
-@pytest.mark.parametrize("value", ["sk-test", "sk-test\n", "sk-test\r\n", " sk-test\t ", "\ufeffsk-test\n\n"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "sk-test",
+        "sk-test\n",
+        "sk-test\r\n",
+        " sk-test\t ",
+        "\ufeffsk-test\n\n",
+        "\ufeff \ufeffsk-test\u200b",
+        b"sk-test",
+        b"\xef\xbb\xbfsk-test\r\n",
+    ],
+    ids=ascii,
+)
 async def test_a_key_is_what_was_meant_whatever_pasting_left_around_it(
-    secret: Callable[[str], str], value: str
+    secret: Callable[[str | bytes], str], value: str | bytes
 ) -> None:
-    """RFC 9110 5.5: no value of a header begins or ends with white space. `echo key | aws …` adds some."""
+    """RFC 9110 5.5: no value of a header begins or ends with white space. `echo key | aws …` adds some.
+
+    ``--secret-binary`` keeps bytes.
+    """
     name = secret(value)
 
     assert [await Key(name)(), await Secret(name)()] == ["sk-test", "sk-test"]
@@ -60,6 +77,19 @@ async def test_what_could_be_no_key_is_told_without_telling_it(secret: Callable[
     assert (told.value.reason, told.value.said.type) == (Reason.KEY, "InvalidKey")
     assert name in told.value.said.sentence
     assert value.strip() == "" or value.strip() not in f"{told.value}{told.value.said}"
+
+
+@pytest.mark.parametrize("kind", [Key, Secret])
+async def test_a_secret_that_is_no_text_is_for_the_operator_to_mend(
+    secret: Callable[[str | bytes], str], kind: type[Secret]
+) -> None:
+    name = secret("sk-test".encode("utf-16"))
+
+    with pytest.raises(Denied, match="cannot read a key") as told:
+        await kind(name)()
+
+    assert (told.value.reason, told.value.said.type) == (Reason.KEY, "NoText")
+    assert told.value.said.sentence == f"{name}: must be UTF-8"
 
 
 async def test_a_secret_may_be_anything(secret: Callable[[str], str]) -> None:
@@ -98,6 +128,15 @@ async def test_a_prompt_may_be_long(secret: Callable[[str], str], aws: Services)
     secret("another")
 
     assert await Prompt("/chat-relay/prompt")() == text
+
+
+async def test_a_prompt_that_is_kept_encrypted_is_told_to_the_model_as_it_was_written(
+    secret: Callable[[str], str], aws: Services
+) -> None:
+    aws.client("ssm").put_parameter(Name="/chat-relay/secure", Value="Be brief.", Type="SecureString")
+    secret("another")
+
+    assert await Prompt("/chat-relay/secure")() == "Be brief."
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "InternalServiceError"])

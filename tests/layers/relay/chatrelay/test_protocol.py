@@ -130,6 +130,10 @@ def test_the_connection_chooses_the_agent_that_a_frame_does_not_name() -> None:
         (sent(id=""), "id"),
         (sent(id=" \t\u3000"), "id"),
         (sent(id="x" * 65), "id"),
+        (sent(id=".."), "id"),
+        (sent(conversation="."), "conversation"),
+        (sent(conversation=".."), "conversation"),
+        ('{"action":"hello","device":".."}', "device"),
         (sent(conversation=...), "conversation"),
         (sent(conversation={}), "conversation"),
         (sent(conversation="x" * 129), "conversation"),
@@ -169,6 +173,7 @@ def test_a_frame_that_is_wrong_is_refused_by_the_field(body: str | None, field: 
         (sent(id="x" * 65), "id: must have at most 64 characters, has 65"),
         (sent(content=...), "content: is missing"),
         (sent(content=5), "content: must be a string"),
+        (sent(conversation=".."), 'conversation: must not be "." or "..", which no address can name'),
     ],
 )
 def test_a_refusal_says_what_is_wrong(body: str, sentence: str) -> None:

@@ -13,6 +13,8 @@ from chatrelay.resumption import Resumption
 from chatrelay.store.connections import Connection
 from chatrelay.store.keys import Keys
 from chatrelay.store.place import Place
+from chatrelay.telemetry import Telemetry
+from chatrelay.workers import Workers
 from tests.layers.relay.chatrelay.conftest import Store
 from tests.layers.relay.chatrelay.doubles import Sockets
 
@@ -22,12 +24,21 @@ KEY = "crk_secret"
 class Desk:
     """A reception, and what stands around it."""
 
-    def __init__(self, store: Store, gateway: Gateway, sockets: Sockets, resumption: Resumption) -> None:
+    def __init__(
+        self,
+        store: Store,
+        gateway: Gateway,
+        sockets: Sockets,
+        resumption: Resumption,
+        workers: Workers,
+        telemetry: Telemetry,
+    ) -> None:
         self.store = store
         self.connections = store.connections
         self.keys = Keys(store.table)
         self.sockets = sockets
-        self.reception = Reception(self.connections, store.conversations, self.keys, gateway, resumption)
+        parts = (self.connections, store.conversations, self.keys, gateway, resumption, workers, telemetry)
+        self.reception = Reception(*parts)
 
     def connect(self, *, agent: str = "claude", user: str | None = "alice") -> None:
         dialect = Dialect.RELAY if user else Dialect.BUILDEROS
@@ -53,8 +64,15 @@ class Desk:
 
 
 @pytest.fixture
-def desk(store: Store, gateway: Gateway, sockets: Sockets, resumption: Resumption) -> Desk:
-    return Desk(store, gateway, sockets, resumption)
+def desk(
+    store: Store,
+    gateway: Gateway,
+    sockets: Sockets,
+    resumption: Resumption,
+    workers: Workers,
+    telemetry: Telemetry,
+) -> Desk:
+    return Desk(store, gateway, sockets, resumption, workers, telemetry)
 
 
 def frame(body: str) -> Frame:
@@ -140,7 +158,7 @@ def test_a_frame_that_is_wrong_is_refused_and_the_socket_stays(
     assert desk.frames[1]["type"] == "ready"
 
 
-@pytest.mark.parametrize("frame", [KEY, f"{KEY}\n", f" {KEY}\r\n", f"\ufeff{KEY} "])
+@pytest.mark.parametrize("frame", [KEY, f"{KEY}\n", f" {KEY}\r\n", f"\ufeff{KEY} ", f"\u200b{KEY}\x00"])
 def test_the_builderos_app_authenticates_by_its_bare_first_frame(desk: Desk, frame: str) -> None:
     """People paste keys, with what a terminal puts around them."""
     desk.keys.add(KEY, "bob")
@@ -153,6 +171,28 @@ def test_the_builderos_app_authenticates_by_its_bare_first_frame(desk: Desk, fra
     connection = desk.connections.get("c1=")
     assert connection is not None
     assert (connection.user, connection.dialect) == ("bob", Dialect.BUILDEROS)
+
+
+def test_a_key_wakes_the_function_that_answers_once_its_client_has_been_answered(desk: Desk) -> None:
+    """The app's first message follows at once, and would find a cold one."""
+    desk.keys.add(KEY, "bob")
+    desk.connect(user=None)
+
+    desk.receive(KEY)
+
+    assert desk.sockets.invoked == [{"warm": True}]
+    assert desk.sockets.order == ["c1=", "c1=", "message"]
+
+
+def test_a_key_is_good_though_nobody_can_be_woken(desk: Desk) -> None:
+    desk.keys.add(KEY, "bob")
+    desk.connect(user=None)
+    desk.sockets.forbids = True
+
+    assert desk.receive(KEY) is None
+
+    assert desk.texts[0] == "authenticated"
+    assert [json.loads(text)["type"] for text in desk.texts[1:]] == ["ready"]
 
 
 @pytest.mark.parametrize(
@@ -207,6 +247,20 @@ def test_many_wrong_frames_at_once_are_one_answer_and_one_close(desk: Desk, body
 
     assert len(desk.texts) == 1
     assert "c1=" in desk.sockets.closed
+
+
+@pytest.mark.parametrize("status", [429, 500], ids=["throttled", "not delivered"])
+@pytest.mark.parametrize("body", ['{"action":"send"}', "crk_wrong"])
+def test_a_stranger_who_does_not_read_the_answer_is_turned_away_all_the_same(
+    desk: Desk, body: str, status: int
+) -> None:
+    desk.connect(user=None)
+    desk.sockets.refusals["c1="] = [status] * 4
+
+    assert desk.receive(body) is None
+
+    assert (desk.texts, desk.sockets.closed) == ([], ["c1="])
+    assert desk.connections.get("c1=") is None
 
 
 def test_no_wrong_frame_closes_before_the_first_one_is_answered(desk: Desk) -> None:

@@ -7,6 +7,7 @@ from io import StringIO
 from itertools import pairwise
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from anthropic import AsyncAnthropic
@@ -382,11 +383,20 @@ async def test_an_answer_that_ends_in_a_search_does_not_end_its_conversation(
     assert str(model.scripted.requests[-1].body).count("Looking") == 2
 
 
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (SettingError("the environment variable BRIDGEHUB_URL must be an address"), "BRIDGEHUB_URL"),
+        (httpx.InvalidURL("Invalid IPv4 address: '300.1.1.1'"), "300.1.1.1"),
+        (KeyError("CODEX_MODEL"), "CODEX_MODEL"),
+    ],
+    ids=["a setting", "an address that only its client refuses", "anything else"],
+)
 async def test_an_agent_that_is_not_set_up_right_takes_no_other_down(
-    relay: Answering, sockets: Sockets, log: StringIO
+    relay: Answering, sockets: Sockets, log: StringIO, problem: Exception, told: str
 ) -> None:
     def misbuilt() -> Agent:
-        raise SettingError("the environment variable BRIDGEHUB_URL must be an address")
+        raise problem
 
     claude = relay.relay._agents["claude"]  # noqa: SLF001 - what the fixture has built
     relay.relay = relay.built({"claude": claude, "codex": misbuilt})
@@ -396,7 +406,9 @@ async def test_an_agent_that_is_not_set_up_right_takes_no_other_down(
     error, complete = (frame for frame in sockets.frames("c1=") if frame["type"] in ("error", "complete"))
     assert (error["code"], error["retryable"]) == ("upstream", False)
     assert error["content"] == "Codex is not set up right in this relay. Only whoever runs the relay can mend that."
-    assert "BRIDGEHUB_URL" in log.getvalue(), "the operator is told what is wrong"
+    line = json.loads(log.getvalue())
+    assert (line["reason"], line["exception_name"]) == ("settings", type(problem).__name__)
+    assert told in line["service_said"]["sentence"], "the operator is told what is wrong"
     assert complete["length"] == 18
 
 

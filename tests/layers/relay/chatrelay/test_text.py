@@ -91,9 +91,38 @@ def test_a_character_that_is_longer_than_the_whole_beginning_is_cut() -> None:
     assert beginning("ab" + "\u0301" * 100, 10) == "a"
 
 
-@pytest.mark.parametrize("around", ["", " ", "\n", "\r\n", "\t", "\ufeff", "\ufeff \u00a0\n"])
+@pytest.mark.parametrize(
+    "around",
+    [
+        "",
+        " ",
+        "\n",
+        "\r\n",
+        "\t",
+        "\ufeff",
+        "\ufeff \u00a0\n",
+        "\ufeff \ufeff",
+        "\u200b",
+        "\u2060",
+        "\u200e",
+        "\x00",
+        "\x1b",
+    ],
+    ids=ascii,
+)
 def test_what_copying_leaves_around_a_text_is_no_part_of_it(around: str) -> None:
     assert pasted(around + "sk test" + around) == "sk test"
+
+
+@given(st.text(st.characters(categories=("Cc", "Cf", "Z"))), st.text(st.characters(categories=("Cc", "Cf", "Z"))))
+def test_whatever_nobody_sees_is_no_part_of_a_pasted_text(before: str, after: str) -> None:
+    assert pasted(f"{before}sk\u200b test{after}") == "sk\u200b test"
+    assert pasted(before + after) == ""
+
+
+@given(st.text(st.characters(exclude_categories=("Cc", "Cf", "Z")), min_size=1))
+def test_whatever_can_be_seen_stays(text: str) -> None:
+    assert pasted(text) == text
 
 
 @pytest.mark.parametrize(

@@ -322,6 +322,22 @@ async def test_pushes_that_race_sign_again_once_together(line: Line, service: Pu
 
 
 @pytest.mark.parametrize(
+    ("url", "bundle_id"),
+    [("https://[::1", "com.example"), ("api.push.apple.com", "com.example"), (None, "com.exämple")],
+    ids=["no address", "no scheme", "no header"],
+)
+async def test_what_no_request_can_be_made_of_is_our_configuration(
+    line: Line, service: PushService, url: str | None, bundle_id: str
+) -> None:
+    account = replace(ACCOUNT, bundle_id=bundle_id)
+
+    verdict = await Apns(line, Secret(pem(APPLE)), account, hosts(url or service.url)).send(PHONE, HELLO)
+
+    assert isinstance(verdict, Misconfigured)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
     "text",
     ["", "no key", *(pem(key) for key in (GOOGLE, *OTHERS)), pem(APPLE)[:80]],
     ids=["nothing", "text", "RSA", "P-384", "Ed25519", "half"],

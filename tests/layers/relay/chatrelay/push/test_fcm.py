@@ -196,6 +196,7 @@ async def test_who_is_not_let_in_sends_nothing_and_tries_again(
     assert await fcm.send(PHONE, HELLO) == DELIVERED
 
 
+NO_TEXTS: list[Any] = [None, 7, {}, []]
 FILE = json.loads(service_account("https://127.0.0.1/token"))
 
 
@@ -209,11 +210,30 @@ FILE = json.loads(service_account("https://127.0.0.1/token"))
         *(json.dumps({name: value for name, value in FILE.items() if name != left_out}) for left_out in list(FILE)[1:]),
         json.dumps({**FILE, "private_key": pem(APPLE)}),
         json.dumps({**FILE, "private_key": "no key"}),
+        *(json.dumps({**FILE, name: value}) for name in list(FILE)[1:] for value in NO_TEXTS),
+        *(
+            json.dumps({**FILE, "token_uri": url})
+            for url in ("", "https://[::1", "ftp://a.example", "https://a b/token")
+        ),
+        "[" * 100_000,
     ],
+    ids=lambda text: text[-60:],
 )
 async def test_what_is_no_service_account_is_our_configuration(line: Line, service: PushService, text: str) -> None:
     assert isinstance(await Fcm(line, Secret(text), service.url).send(PHONE, HELLO), Misconfigured)
     assert service.requests == []
+
+
+@pytest.mark.parametrize("project", ["re\nlay", "re\ud83dlay"], ids=ascii)
+async def test_a_project_that_no_address_can_name_is_our_configuration(
+    line: Line, service: PushService, project: str
+) -> None:
+    account = {**json.loads(service_account(service.url + GRANT)), "project_id": project}
+
+    verdict = await Fcm(line, Secret(json.dumps(account)), service.url).send(PHONE, HELLO)
+
+    assert isinstance(verdict, Misconfigured)
+    assert service.at(SEND) == []
 
 
 async def test_an_account_that_cannot_be_read_now_is_the_callers_trouble(line: Line) -> None:

@@ -10,7 +10,7 @@ HEX = "0123456789abcdef" * 4
 FCM = "cR_-:APA91b~x.y%2F" + "Z" * 100
 
 
-@pytest.mark.parametrize("fields", [{"platform": "ios"}, {}, {"platform": None}])
+@pytest.mark.parametrize("fields", [{"platform": "ios"}, {}, {"platform": None}, {"platform": ""}])
 def test_the_existing_apps_registration_is_an_iphones(fields: dict[str, Any]) -> None:
     parsed = parse({"device_token": HEX, "device_id": "AB-12", **fields})
 
@@ -37,7 +37,7 @@ def test_an_android_phones_token_may_be_long(length: int) -> None:
     assert parse({"device_token": "a" * length, "device_id": "d", "platform": "android"}).token == "a" * length
 
 
-@pytest.mark.parametrize("device_id", ["d", "d" * 128, "a#b/../c", "\x00"])
+@pytest.mark.parametrize("device_id", ["d", "d" * 128, "a#b/../c", "\x00", "..."])
 def test_a_device_may_call_itself_anything(device_id: str) -> None:
     assert parse({"device_token": HEX, "device_id": device_id}).device_id == device_id
 
@@ -60,13 +60,14 @@ def test_a_registration_without_a_token_or_a_device_is_told_so_in_the_apps_words
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"device_id": 7}, "device_id: must be a string that is not empty"),
-        ({"device_id": " \n"}, "device_id: must be a string that is not empty"),
+        ({"device_id": 7}, "device_id: must be a string"),
+        ({"device_id": " \n"}, "device_id: must not be empty"),
+        ({"device_id": "."}, 'device_id: must not be "." or "..", which no address can name'),
+        ({"device_id": ".."}, 'device_id: must not be "." or "..", which no address can name'),
         ({"device_id": "d" * 129}, "device_id: must have at most 128 characters, has 129"),
         ({"platform": "windows"}, "platform: must be one of android, ios"),
         ({"platform": "IOS"}, "platform: must be one of android, ios"),
         ({"platform": ["ios"]}, "platform: must be one of android, ios"),
-        ({"platform": ""}, "platform: must be one of android, ios"),
         ({"device_token": 7}, "device_token: must be a string"),
         ({"device_token": [HEX]}, "device_token: must be a string"),
     ],
