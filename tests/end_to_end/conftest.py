@@ -39,10 +39,15 @@ def worker(relay: Relay) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def stranger(worker: dict[str, str]) -> str:
+def table(worker: dict[str, str]) -> Table:
+    """Of the deployment `relay`."""
+    return Table(Services(worker["AWS_ENDPOINT_URL"]).resource("dynamodb").meta.client, worker["TABLE_NAME"])
+
+
+@pytest.fixture(scope="module")
+def stranger(table: Table) -> str:
     """Another user's key."""
-    client = Services(worker["AWS_ENDPOINT_URL"]).resource("dynamodb").meta.client
-    Keys(Table(client, worker["TABLE_NAME"])).add("crk_the-stranger", "stranger")
+    Keys(table).add("crk_the-stranger", "stranger")
     return "crk_the-stranger"
 
 

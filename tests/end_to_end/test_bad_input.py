@@ -116,12 +116,9 @@ async def test_a_wrong_key_gets_401_and_no_socket(relay: Relay, headers: dict[st
     assert refused.value.response.status_code == 401
 
 
-async def test_no_key_at_all_gets_401_where_the_first_frame_may_not_bring_it(
-    start_relay: Callable[..., Relay],
-) -> None:
-    strict = start_relay("--parameter", "FirstFrameAuth=false")
+async def test_no_key_at_all_gets_401_where_the_first_frame_may_not_bring_it(gateway_relay: Relay) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        async with connect(strict.websocket):
+        async with connect(gateway_relay.websocket):
             pass
     assert refused.value.response.status_code == 401
 

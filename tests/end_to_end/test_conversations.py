@@ -1,6 +1,7 @@
 """A user's conversations over HTTP: listed, opened, deleted; and nobody else's."""
 
 import json
+import time
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
@@ -9,7 +10,12 @@ from urllib.request import Request, urlopen
 import httpx
 import pytest
 
+from chatrelay.protocol import Send
 from chatrelay.store.archive import PAGE
+from chatrelay.store.conversations import Conversations
+from chatrelay.store.leases import Leases
+from chatrelay.store.replies import Replies
+from chatrelay.store.table import Table
 from infra.local.script import answer
 from tests.conftest import Relay
 from tests.end_to_end.phone import Phone, assembled
@@ -73,10 +79,19 @@ def listed(relay: Relay) -> list[dict[str, Any]]:
     return found
 
 
-async def test_conversations_are_listed_latest_first_page_by_page(relay: Relay) -> None:
+def kept(table: Table, conversation: str, content: str = "hello", received_ms: int = 0) -> None:
+    """A message that nobody has answered yet."""
+    conversations = Conversations(table, Leases(table), Replies(table))
+    conversations.accept("developer", Send("m1", conversation, content, "claude"), received_ms)
+
+
+async def test_conversations_are_listed_latest_first_page_by_page(relay: Relay, table: Table) -> None:
     many = PAGE + 10
+    now_ms = time.time_ns() // 1_000_000
+    for number in range(many - 2):
+        kept(table, f"listed-{number}", f"Title {number}", now_ms + number)
     async with Phone.connected(relay.websocket, relay.key) as phone:
-        for number in range(many):
+        for number in range(many - 2, many):
             await phone.ask(f"Title {number}", id="m1", conversation=f"listed-{number}")
     titles = [each["title"] for each in listed(relay) if each["id"].startswith("listed-")]
     assert titles == [f"Title {number}" for number in reversed(range(many))]
@@ -182,23 +197,28 @@ def test_a_name_that_nothing_has_is_nothing(relay: Relay, method: str, rest: str
     assert call(relay, method, f"/api/conversations/{name}{rest}") == NOTHING
 
 
-async def test_any_name_is_addressed_by_every_call(relay: Relay) -> None:
-    """RFC 3986 2.1: any octet may be percent-encoded. The socket takes these names, too."""
-    async with Phone.connected(relay.websocket, relay.key) as phone:
-        for name in ODD_NAMES:
-            at = f"/api/conversations/{quote(name, safe='')}"
-            await phone.ask("hello", id="m1", conversation=name)
-            posted = call(relay, "POST", f"{at}/messages", {"id": "m2", "content": "and again"})
-            await phone.hear_until(lambda frame: frame["type"] == "complete")
-            closed = call(relay, "DELETE", f"/api/claude/session/{quote(name, safe='')}/close")
-            status, page = messages(relay, name)
-            deleted = call(relay, "DELETE", at)
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_any_name_is_addressed_by_every_call(relay: Relay, table: Table, name: str) -> None:
+    """RFC 3986 2.1: any octet may be percent-encoded."""
+    at = f"/api/conversations/{quote(name, safe='')}"
+    kept(table, name)
+    again = call(relay, "POST", f"{at}/messages", {"id": "m1", "content": "hello"})
+    closed = call(relay, "DELETE", f"/api/claude/session/{quote(name, safe='')}/close")
+    status, page = messages(relay, name)
+    deleted = call(relay, "DELETE", at)
 
-            assert (posted[0], posted[1]["conversation"]) == (202, name)
-            assert (closed[0], closed[1]["session_id"]) == (200, name)
-            assert (status, page["conversation"], len(page["turns"])) == (200, name, 2)
-            assert deleted == (200, {"ok": True, "conversation": name})
-            assert messages(relay, name) == NOTHING
+    assert (again[0], again[1]["conversation"]) == (202, name)
+    assert (closed[0], closed[1]["session_id"]) == (200, name)
+    assert (status, page["conversation"], len(page["turns"])) == (200, name, 1)
+    assert deleted == (200, {"ok": True, "conversation": name})
+    assert messages(relay, name) == NOTHING
+
+
+async def test_the_socket_takes_any_name(relay: Relay) -> None:
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        for name in ODD_NAMES[:4]:
+            assert assembled(await phone.ask("hello", id="m1", conversation=name)) == "Yes."
+            assert messages(relay, name)[1]["conversation"] == name
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from tests.layers.relay.chatrelay.agents.mutations import Event, as_line, as_odd
 from tests.layers.relay.chatrelay.doubles import Secret
 
 RECORDINGS = int(os.environ.get("RECORDINGS", "10000"))
-"""Of each service: `make nightly` plays more."""
+"""Of each agent: `make nightly` plays more."""
 ASKED = [Turn("1", "Does it rain?")]
 SETTINGS = ClaudeSettings(False, "", "m", "", True, 3, 10, "", 60, 1000)
 PAGE = {"type": "web_search_result", "title": "Weather", "url": "https://w.example/", "encrypted_content": "ZW5j"}
@@ -140,9 +140,9 @@ def must_go_on(ending: Ending) -> None:
     assert fault_in(request) is None
 
 
-async def survives(agent: Agent, playing: Playing) -> None:
+async def survives(agent: Agent, playing: Playing, recordings: int = RECORDINGS) -> None:
     ends = {"in order": 0, "broken": 0}
-    for seed in range(RECORDINGS):
+    for seed in range(recordings):
         playing.next(seed)
         try:
             end = await outcome(agent)
@@ -151,7 +151,7 @@ async def survives(agent: Agent, playing: Playing) -> None:
         except Exception as problem:
             raise AssertionError(f"recording {seed}: {b''.join(playing.chunks)!r}") from problem
         ends["in order" if isinstance(end, Ending) else "broken"] += 1
-    assert min(ends.values()) > RECORDINGS / 20, f"both must be tried: {ends}"
+    assert min(ends.values()) > recordings / 20, f"both must be tried: {ends}"
 
 
 class Recorded(Claude):
@@ -168,14 +168,14 @@ class Recorded(Claude):
 async def claude() -> None:
     agent = Recorded(AsyncAnthropic(api_key=""), None, None, SETTINGS)
     agent.playing = Playing(ANTHROPIC, as_sse)
-    await survives(agent, agent.playing)
+    await survives(agent, agent.playing, RECORDINGS // 2)
 
 
 async def bedrock() -> None:
     client = AsyncAnthropicBedrock(aws_region="us-east-1", aws_access_key="x", aws_secret_key="x")
     agent = Recorded(client, None, None, SETTINGS)
     agent.playing = Playing(ANTHROPIC, as_odd_aws(Random(0)))  # noqa: S311
-    await survives(agent, agent.playing)
+    await survives(agent, agent.playing, RECORDINGS // 2)
 
 
 class Instant(httpx.AsyncClient):
