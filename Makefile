@@ -25,13 +25,13 @@ smoke: .venv/run  ## Walk through a deployment and say what is wrong (URL, CHATR
 	@$(BIN)/python -m infra.smoke $(or $(URL),$(error the address of the HTTP API is missing: CHATRELAY_KEY=crk_… make smoke URL=https://…))
 
 test: .venv/test  ## Run every test
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3
 
 scenarios: .venv/test  ## Let everything go wrong that may, and count what is lost (SEED, REPEAT)
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat $(REPEAT)
 
 nightly: .venv/test layers  ## Run what takes long: layers that start, faulty deployments, ten times the fuzz, all scenarios
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m nightly
+	$(BIN)/python -m pytest -n 2 -m nightly
 	RECORDINGS=100000 $(BIN)/python -m pytest -n 2 --timeout 1800 tests/layers/relay/chatrelay/agents/test_fuzz.py
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat 3
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat 3 --invocation function
@@ -98,5 +98,5 @@ $(DYNAMODB_LOCAL)/node_modules: $(DYNAMODB_LOCAL)/package-lock.json
 .venv-sam/done: Makefile
 	@echo "Installing the SAM command line (once) ..."
 	@$(PYTHON) -m venv .venv-sam
-	@.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check aws-sam-cli==$(SAM_VERSION)
+	@.venv-sam/bin/python -m pip install --quiet --no-compile --disable-pip-version-check aws-sam-cli==$(SAM_VERSION)
 	@touch $@

@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
+from xdist.remote import Producer  # type: ignore[import-untyped]
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from infra.local.model import ScriptedModel, serving_in_thread
 from infra.local.script import Script, answer
@@ -20,6 +22,21 @@ from infra.local.script import Script, answer
 REPOSITORY = Path(__file__).parents[1]
 KEY = "crk_the-key-of-the-tests"
 READY_S = 60.0
+DYNAMODB_LOCAL = "chatrelay/store/"
+"""The tests that use it."""
+
+
+class ByService(LoadFileScheduling):  # type: ignore[misc]
+    """The tests of a file are one worker's, and those of all files that share a service that takes long to start."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return DYNAMODB_LOCAL if DYNAMODB_LOCAL in file else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByService:
+    """How tests are shared among workers."""
+    return ByService(config, log)
 
 
 @dataclass

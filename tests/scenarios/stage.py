@@ -19,7 +19,7 @@ from tests.scenarios.client import REPLACED, Assembly, Device, Reader, Sender
 from tests.scenarios.rows import Rows
 
 P = TypeVar("P")
-PATIENCE_S = 45.0
+PATIENCE_S = 150.0
 """Far beyond what any scenario takes: who has no end by then will never have one."""
 ENVIRONMENTS = 3
 GATEWAY = ("--faults", "{}", "--limit", f"max_environments={ENVIRONMENTS}", "--parameter", "FirstFrameAuth=false")

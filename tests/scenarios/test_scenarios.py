@@ -13,11 +13,8 @@ SHORT = (
     deaths.a_worker_is_killed_at_any_event_of_the_model,
     deaths.a_worker_dies_when_its_reader_has_left,
     deaths.the_deadline_comes_in_mid_reply,
-    plays.a_post_succeeds_and_answers_500,
     plays.posts_are_repeated_and_reordered,
     plays.an_event_is_delivered_twice,
-    plays.a_living_socket_is_said_to_be_gone,
-    plays.cancel_against_completion,
     plays.resume_against_completion,
     queues.a_queue_outlives_its_workers,
 )
@@ -29,6 +26,7 @@ def faulty(start_relay: Callable[..., Relay]) -> Relay:
     return start_relay(*GATEWAY)
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("scenario", SHORT, ids=name_of)
 async def test_nothing_is_lost(faulty: Relay, scenario: Scenario) -> None:
     row = await run(scenario, faulty, seed=1, scale=0.1)

@@ -239,6 +239,7 @@ class Conversations:
         """The turns up to and with the accepted one, within the budget. A cut is remembered: see ``window``.
 
         The last one's reply is the one to be written: what an earlier try left of it is no part of the history.
+        Raises ``Superseded`` if the conversation was deleted meanwhile.
         """
         pk = accepted.place.pk
         header = self._table.get(pk, "CONVERSATION") or {}
@@ -246,6 +247,8 @@ class Conversations:
         turns = _turns(
             self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#1"), header.get("plain_through", "")
         )
+        if not turns or turns[-1].key != accepted.turn:
+            raise Superseded(accepted.origin.reply)
         kept = window(turns, budget_tokens)
         if len(kept) < len(turns):
             cut = {":turn": kept[0].key}
