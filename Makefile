@@ -25,7 +25,7 @@ smoke: .venv/run  ## Walk through a deployment and say what is wrong (URL, CHATR
 	@$(BIN)/python -m infra.smoke $(or $(URL),$(error the address of the HTTP API is missing: CHATRELAY_KEY=crk_… make smoke URL=https://…))
 
 test: .venv/test  ## Run every test
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
 
 scenarios: .venv/test  ## Let everything go wrong that may, and count what is lost (SEED, REPEAT)
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat $(REPEAT)
