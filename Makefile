@@ -30,7 +30,7 @@ test: .venv/test  ## Run every test
 scenarios: .venv/test  ## Let everything go wrong that may, and count what is lost (SEED, REPEAT)
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat $(REPEAT)
 
-nightly: .venv/test layers  ## Run what takes long: layers that start, faulty deployments, ten times the fuzz, all scenarios
+nightly: .venv/test layers  ## Run what takes long: layers that start, faulty deployments, the store over moto, ten times the fuzz, all scenarios
 	$(BIN)/python -m pytest -n 2 -m nightly
 	RECORDINGS=100000 $(BIN)/python -m pytest -n 2 --timeout 1800 tests/layers/relay/chatrelay/agents/test_fuzz.py
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat 3

@@ -1,4 +1,7 @@
-"""The store's contract: every test beside this file runs over moto and over Amazon's own DynamoDB Local."""
+"""The store's contract: every test beside this file runs over Amazon's own DynamoDB Local, and nightly over moto, too.
+
+Over moto at once where there is no DynamoDB Local. All end-to-end tests are over moto.
+"""
 
 import os
 import shutil
@@ -42,7 +45,7 @@ def dynamodb_local() -> Iterator[Services]:
 
 @pytest.fixture(
     params=[
-        pytest.param("aws", id="moto"),
+        pytest.param("aws", id="moto", marks=[] if MISSING else [pytest.mark.nightly]),
         pytest.param(
             "dynamodb_local",
             id="dynamodb-local",
