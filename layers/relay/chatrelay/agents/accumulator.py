@@ -50,7 +50,7 @@ class Accumulator:
     @property
     def _last(self) -> int:
         """The index of the block that grows, -1 before the first."""
-        return max(self._blocks, default=-1)
+        return next(reversed(self._blocks), -1)
 
     def feed(self, event: object) -> str | Aside | None:
         """What `event` has to tell, if anything. Raises ``ValueError`` for what no message of the service has."""
@@ -84,8 +84,9 @@ class Accumulator:
     def _begin(self, index: int, block: Block) -> str | Aside | None:
         kind = block["type"]
         self._blocks[index] = {**block, kind: _text(block, kind)} if kind in ("text", "thinking") else dict(block)
-        before = self._texts.flush() if kind == "text" else ""  # a pair that is cut goes on in its own block only
-        return before + told if isinstance(told := self._tell(kind, block), str) else told or before or None
+        if kind == "text":  # a pair that is cut goes on in its own block only
+            return self._texts.flush() + self._texts.feed(_text(block, "text")) or None
+        return self._tell(kind, block)
 
     def _grow(self, block: Block, delta: dict[str, Any]) -> str | Aside | None:
         kind = delta.get("type")

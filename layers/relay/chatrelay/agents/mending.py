@@ -29,8 +29,7 @@ class Mending:
 
         But not after a refusal without a type: it may be a proxy's, and of something that passes.
         """
-        asked, easier, has_text = turns, None, False
-        is_meant = True
+        asked, easier, has_text, is_meant = turns, None, False, True
         while True:
             is_taken = asked is turns or not is_meant
             try:
@@ -46,7 +45,7 @@ class Mending:
                 if has_text or not easier:
                     raise
                 asked = easier.pop(0)
-                is_meant = is_meant and bool(refusal.said.type or isinstance(refusal, TooLong))
+                is_meant = is_meant and (isinstance(refusal, TooLong) or refusal.said.type != "")
 
     def _easier(self, turns: Sequence[Turn], refusal: TooLong | Unaccepted) -> list[Sequence[Turn]]:
         """What may be taken instead of `turns`, the best first."""

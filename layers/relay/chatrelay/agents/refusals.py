@@ -41,7 +41,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Row:
-    """Refusals whose code, type (in small letters) or status is one of `when`, and whose words are these."""
+    """Refusals whose code, type (in small letters) or status is one of `when`, and whose words are these.
+
+    What the sentence says is read by the names of its groups: `has` tokens, `most` of them, `out` for the answer. One
+    with a `rate` means only a request that has more tokens than that.
+    """
 
     when: set[str | int]
     means: Reason

@@ -1,6 +1,7 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from chatrelay.gateway import Gateway
 from chatrelay.protocol import Dialect, Send
 from chatrelay.reception import Frame, Message, Reception
 from chatrelay.resumption import Resumption
-from chatrelay.store.connections import Connection
+from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.keys import Keys
 from chatrelay.store.place import Place
 from chatrelay.telemetry import Telemetry
@@ -21,24 +22,18 @@ from tests.layers.relay.chatrelay.doubles import Sockets
 KEY = "crk_secret"
 
 
+@dataclass
 class Desk:
     """A reception, and what stands around it."""
 
-    def __init__(
-        self,
-        store: Store,
-        gateway: Gateway,
-        sockets: Sockets,
-        resumption: Resumption,
-        workers: Workers,
-        telemetry: Telemetry,
-    ) -> None:
-        self.store = store
-        self.connections = store.connections
-        self.keys = Keys(store.table)
-        self.sockets = sockets
-        parts = (self.connections, store.conversations, self.keys, gateway, resumption, workers, telemetry)
-        self.reception = Reception(*parts)
+    store: Store
+    sockets: Sockets
+    keys: Keys
+    reception: Reception
+
+    @property
+    def connections(self) -> Connections:
+        return self.store.connections
 
     def connect(self, *, agent: str = "claude", user: str | None = "alice") -> None:
         dialect = Dialect.RELAY if user else Dialect.BUILDEROS
@@ -72,7 +67,9 @@ def desk(
     workers: Workers,
     telemetry: Telemetry,
 ) -> Desk:
-    return Desk(store, gateway, sockets, resumption, workers, telemetry)
+    keys = Keys(store.table)
+    parts = (store.connections, store.conversations, keys, gateway, resumption, workers, telemetry)
+    return Desk(store, sockets, keys, Reception(*parts))
 
 
 def frame(body: str) -> Frame:
