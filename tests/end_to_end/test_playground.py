@@ -321,6 +321,27 @@ async def test_what_the_model_does_beside_its_text_is_there_to_be_unfolded(relay
     await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
 
 
+async def test_a_list_that_is_drawn_anew_loses_no_click(page: Page) -> None:
+    for words in ("First", "Second"):
+        await page.get_by_test_id("new-chat").click()
+        await say(page, words)
+        await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    rows = page.get_by_test_id("conversation")
+    await expect(rows.locator(".title").nth(0)).to_have_text("Second")
+    drawn = await hold_back(page, "**/api/conversations")
+
+    async with page.expect_response("**/api/conversations"):
+        async with page.expect_request("**/api/conversations"):
+            await say(page, "Third")
+        await rows.nth(1).get_by_test_id("delete").hover()
+        await page.mouse.down()
+        drawn.set()
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")  # what came is drawn by then
+    await page.mouse.up()
+
+    await expect(rows.nth(1)).to_contain_text("Delete it for good?")
+
+
 async def test_codex_says_that_it_is_not_there_yet(page: Page) -> None:
     await page.get_by_test_id("agent-codex").click()
     await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")

@@ -61,12 +61,15 @@ export class ConversationList {
     return deletions === this.#deletions ? page : this.#page(cursor);
   }
 
-  /** Rows stay what they are: one may have the focus, or a question in it. */
+  /** Rows stay what they are, and where they are: one may have the focus, a question in it, or a button half pressed. */
   #draw() {
-    const focused = document.activeElement;
     this.#rows = new Map([...this.#known.keys()].map((id) => [id, this.#rows.get(id) ?? this.#newRow(id)]));
-    this.#list.replaceChildren(...[...this.#rows.values()].map(({ row }) => row));
-    if (this.#list.contains(focused)) focused.focus();
+    const rows = [...this.#rows.values()].map(({ row }) => row);
+    if (rows.length !== this.#list.children.length || rows.some((row, at) => row !== this.#list.children[at])) {
+      const focused = document.activeElement;
+      this.#list.replaceChildren(...rows);
+      if (this.#list.contains(focused)) focused.focus();
+    }
     for (const conversation of this.#known.values()) this.#drawRow(conversation);
     this.#more.hidden = this.#next === null;
     this.mark(this.#current);
