@@ -72,7 +72,8 @@ class App:
 
     async def send(self, content: str, attachments: Sequence[dict[str, Any]] = ()) -> None:
         """Sends a message when the chat is ready."""
-        await asyncio.wait_for(self.ready.wait(), 40)
+        async with asyncio.timeout(40):
+            await self.ready.wait()
         self.ended.clear()
         message: dict[str, Any] = {
             "content": content,
@@ -88,7 +89,8 @@ class App:
     async def reply_to(self, content: str, attachments: Sequence[dict[str, Any]] = ()) -> str:
         """Sends a message; the reply as the app saves it, or an error as the app shows it."""
         await self.send(content, attachments)
-        await asyncio.wait_for(self.ended.wait(), 60)
+        async with asyncio.timeout(60):
+            await self.ended.wait()
         return self.saved[-1] if self.saved else self.errors[-1]
 
     # --- over HTTP ---
@@ -161,7 +163,8 @@ class App:
 
     async def _shake_hands(self, socket: ClientConnection) -> None:
         await socket.send(self.key)
-        answer = str(await asyncio.wait_for(socket.recv(), AUTHENTICATION_S))
+        async with asyncio.timeout(AUTHENTICATION_S):
+            answer = str(await socket.recv())
         if answer != "authenticated":
             raise AppError(answer)
         if self.sends_configuration:
@@ -169,7 +172,8 @@ class App:
             await asyncio.sleep(0.5)
             await socket.send(json.dumps({"working_directory": "/Users/me/project"}))
             await _forget(socket)
-        await asyncio.wait_for(self._hear_ready(socket), READY_S[self.agent])
+        async with asyncio.timeout(READY_S[self.agent]):
+            await self._hear_ready(socket)
 
     async def _hear_ready(self, socket: ClientConnection) -> None:
         while True:
@@ -223,7 +227,8 @@ async def _forget(socket: ClientConnection) -> None:
     """Drops what has arrived and was not waited for."""
     with suppress(TimeoutError):
         while True:
-            await asyncio.wait_for(socket.recv(), 0.001)
+            async with asyncio.timeout(0.001):
+                await socket.recv()
 
 
 def decoded(answer: Any, fields: Fields) -> dict[str, Any]:

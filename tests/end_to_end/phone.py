@@ -52,7 +52,8 @@ class Phone:
         return await self.hear_until(lambda frame: frame.get("type") in ENDS)
 
     async def hear(self) -> Frame:
-        text = await asyncio.wait_for(self.socket.recv(decode=False), PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            text = await self.socket.recv(decode=False)
         self.sizes_bytes.append(len(text))
         self.arrived_s.append(time.monotonic())
         frame: Frame = json.loads(text)

@@ -123,7 +123,8 @@ async def test_thinking_is_neither_sent_to_the_app_nor_in_its_way(relay: Relay, 
 async def test_the_handshake_ends_ready(relay: Relay, agent: str, *, sends_configuration: bool) -> None:
     """At once, unless a function starts more slowly than the app waits."""
     async with app(relay, agent=agent, sends_configuration=sends_configuration) as phone:
-        await asyncio.wait_for(phone.ready.wait(), 25)
+        async with asyncio.timeout(25):
+            await phone.ready.wait()
     assert phone.errors == []
 
 
@@ -215,7 +216,8 @@ async def test_health_counts_the_open_connections(relay: Relay) -> None:
     for _ in range(5):
         before = (await app(relay).health())["connections"]
         async with app(relay) as one, app(relay, agent="codex") as other:
-            await asyncio.wait_for(asyncio.gather(one.ready.wait(), other.ready.wait()), 30)
+            async with asyncio.timeout(30):
+                await asyncio.gather(one.ready.wait(), other.ready.wait())
             health = await one.health()
         counted = {"claude": before["claude"] + 1, "codex": before["codex"] + 1}
         if health["connections"] == counted:  # or one of an earlier test was heard to close only now

@@ -150,7 +150,8 @@ class Device:
         await self._say(socket, action="hello", conversation=self._conversation)
         while not self._done():
             try:
-                frame = json.loads(await asyncio.wait_for(socket.recv(), self.quiet_s))
+                async with asyncio.timeout(self.quiet_s):
+                    frame = json.loads(await socket.recv())
             except TimeoutError:
                 await self._ask(socket)
             else:

@@ -96,7 +96,8 @@ async def no_worker_can_start(stage: Stage) -> None:
         await phone.say({"action": "hello", "conversation": talk.conversation})
         await phone.hear()
         await talk.post(message)
-        told = json.loads(await asyncio.wait_for(phone.socket.recv(), stage.patience_s))
+        async with asyncio.timeout(stage.patience_s):
+            told = json.loads(await phone.socket.recv())
     if (told["type"], told.get("code"), told.get("retryable")) != ("error", "interrupted", True):
         stage.flaws.append(f"told {told}")
     if (runs := sum("λ        local-message " in line for line in log[began:])) > MOST_CALLS:

@@ -193,7 +193,8 @@ class Stage:
     async def end_of(self, *following: Awaitable[None]) -> None:
         """Until all these devices have their replies."""
         try:
-            await asyncio.wait_for(asyncio.gather(*following), self.patience_s)
+            async with asyncio.timeout(self.patience_s):
+                await asyncio.gather(*following)
         except TimeoutError:
             self.flaws.append("somebody waits for ever")
 

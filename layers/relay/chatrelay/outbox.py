@@ -137,7 +137,8 @@ class Outbox:
     async def _hear_news(self, timeout_s: float | None = None) -> None:
         self._news.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
 
     async def _send_text(self) -> None:
         """One piece. If it did not arrive it is taken anew, with what has gathered since."""

@@ -28,7 +28,8 @@ async def error_of(client: ClientConnection) -> str:
 
 async def nothing_arrives(client: ClientConnection, seconds: float = 0.3) -> bool:
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(client.recv(), seconds)
+        async with asyncio.timeout(seconds):
+            await client.recv()
     return True
 
 

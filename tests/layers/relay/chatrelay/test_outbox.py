@@ -304,8 +304,26 @@ async def test_cancelling_the_writer_cancels_the_post_under_way() -> None:
     task.cancel()
 
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 5)
+        async with asyncio.timeout(5):
+            await task
     assert reader.posts == []
+
+
+async def test_giving_up_in_the_moment_of_news_gives_up() -> None:
+    """Python 3.11's `asyncio.wait_for` forgets that it was cancelled if what it waits for comes in the same moment."""
+    reader = Reader()
+    reply = Reply("r1")
+    outbox = Outbox(reply, ORIGIN, [FIRST], reader, Pacing(min_interval_s=30.0, quiet_s=0.0))
+    async with outbox:
+        await until(lambda: reader.types == ["typing"])
+        reply.append("text that has to wait")
+        outbox.wake()
+        for _ in range(10):  # now it waits for the window, and for news
+            await asyncio.sleep(0)
+        outbox.wake()
+        outbox.give_up()
+        await asyncio.wait({outbox.sending}, timeout=5)
+        assert outbox.sending.cancelled()
 
 
 async def test_an_error_that_is_no_refusal_comes_out_of_the_block() -> None:

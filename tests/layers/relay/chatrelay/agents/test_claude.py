@@ -414,7 +414,8 @@ async def test_a_long_wait_is_told_and_not_waited_for(
     stage: Stage, status: int, headers: dict[str, str], told: float | None
 ) -> None:
     with pytest.raises(Overloaded) as failure:
-        await asyncio.wait_for(stage.play(refuse(status, headers=headers)), 2)
+        async with asyncio.timeout(2):
+            await stage.play(refuse(status, headers=headers))
 
     assert (failure.value.retry_after_s, len(stage.requests)) == (told, 1)
 
