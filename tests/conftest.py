@@ -18,10 +18,11 @@ from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from infra.local.model import ScriptedModel, serving_in_thread
 from infra.local.script import Script, answer
+from tests.patience import PATIENCE_S
 
 REPOSITORY = Path(__file__).parents[1]
 KEY = "crk_the-key-of-the-tests"
-READY_S = 60.0
+READY_S = 2 * PATIENCE_S
 DYNAMODB_LOCAL = "chatrelay/store/"
 """The tests that use it."""
 
@@ -108,7 +109,7 @@ def deployments() -> Iterator[Callable[..., Relay]]:
         for relay in running:
             relay.process.terminate()
         for relay in running:
-            assert relay.process.wait(20) == 0, "the gateway ends in order"
+            assert relay.process.wait(PATIENCE_S) == 0, "the gateway ends in order"
 
 
 @pytest.fixture(scope="session")

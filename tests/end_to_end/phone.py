@@ -13,8 +13,9 @@ from typing import Any, Self
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from tests.patience import PATIENCE_S
+
 Frame = dict[str, Any]
-PATIENCE_S = 20.0
 ENDS = ("complete", "error")
 
 

@@ -12,9 +12,9 @@ from infra.local.script import answer, cut_after
 from tests.conftest import Relay
 from tests.end_to_end.builderos import App
 from tests.end_to_end.phone import Phone
+from tests.patience import PATIENCE_S
 
 WORDS = "Es war einmal ein Relais, das nichts verlor. " * 5
-PATIENCE_S = 60.0
 
 
 async def call(relay: Relay, method: str, path: str, key: str | None = None, **options: Any) -> httpx.Response:

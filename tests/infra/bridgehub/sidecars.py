@@ -18,11 +18,12 @@ import httpx
 import psutil
 import pytest
 
+from tests.patience import PATIENCE_S
+
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
 TOKEN = "the-token-of-the-tests"
 READY = re.compile(r"Uvicorn running on (http://127\.0\.0\.1:\d+)")
-WAIT_S = 20.0
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None and "CI" not in os.environ, reason="no Node on this machine; CI has one")
@@ -41,7 +42,7 @@ class Sidecar:
     async def ask(self, message: str, directory: Path | str = "/", token: str = TOKEN, **more: Any) -> httpx.Response:
         """The whole answer to a request, with other values in it if they are given."""
         headers = {"authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient(base_url=self.url, headers=headers, timeout=WAIT_S) as client:
+        async with httpx.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE_S) as client:
             return await client.post("/v1/answers", json=request(message, directory) | more)
 
     async def health(self) -> Any:
@@ -80,7 +81,7 @@ def starting(folder: Path) -> Iterator[Callable[..., Sidecar]]:
     for sidecar in running:
         sidecar.process.terminate()
     for sidecar in running:
-        assert sidecar.process.wait(WAIT_S) == 0, "it ends in order"
+        assert sidecar.process.wait(PATIENCE_S) == 0, "it ends in order"
 
 
 def _start(*options: str) -> Sidecar:
@@ -92,7 +93,7 @@ def _start(*options: str) -> Sidecar:
     ready: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_follow, args=(process, log, ready), daemon=True).start()
     try:
-        return Sidecar(ready.get(timeout=WAIT_S), process, log)
+        return Sidecar(ready.get(timeout=PATIENCE_S), process, log)
     except queue.Empty:
         process.kill()
         pytest.fail("the sidecar did not start:\n" + "\n".join(log))
@@ -109,21 +110,21 @@ def _follow(process: subprocess.Popen[str], log: list[str], ready: "queue.Queue[
 
 async def eventually(probe: Callable[[], Any]) -> Any:
     """What `probe` gives, as soon as that is true."""
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not (found := probe()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     return found
 
 
 async def stayers(directory: Path) -> list[int]:
-    """The processes of a call that stays: BridgeHub's own and its child's, as soon as both are there."""
+    """The processes of a call that stays: BridgeHub's own and its child's, as soon as both are there.
+
+    Their file is taken away, so that nobody takes them for those of a later call.
+    """
     pids = directory / "pids"
-    return list(
-        map(
-            int,
-            (await eventually(lambda: pids.exists() and pids.read_text().endswith("\n") and pids.read_text())).split(),
-        )
-    )
+    written = await eventually(lambda: pids.exists() and pids.read_text().endswith("\n") and pids.read_text())
+    pids.unlink()
+    return [int(pid) for pid in written.split()]
 
 
 async def gone(pids: list[int]) -> None:

@@ -28,6 +28,7 @@ from tests.infra.bridgehub.sidecars import (
     request,
     stayers,
 )
+from tests.patience import PATIENCE_S
 
 SPECIFICATION = yaml.safe_load(Path(REPOSITORY, "infra", "bridgehub", "openapi.yaml").read_text())
 EVENT = OAS32Validator({"$ref": "#/components/schemas/Event", "components": SPECIFICATION["components"]})
@@ -207,7 +208,7 @@ async def test_only_so_many_calls_are_under_way(start_sidecar: Callable[..., Sid
 
 
 async def _is_idle(sidecar: Sidecar) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while (await sidecar.health())["calls"] > 0:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -282,7 +283,7 @@ async def test_a_request_that_is_far_too_long_is_not_read(bridgehub: Sidecar) ->
 @needs_node
 async def test_whoever_waits_hears_that_somebody_is_there(tmp_path: Path) -> None:
     app = application(BridgeHub(HERE / "bridgehub.js"), TOKEN, calls=1, time_limit_s=1, ping_s=0.05)
-    async with serving(app) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+    async with serving(app) as url, httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
         headers = {"authorization": f"Bearer {TOKEN}"}
         answer = await client.post("/v1/answers", json=request("stay", tmp_path), headers=headers)
 
@@ -326,7 +327,7 @@ async def test_codexs_messages_are_the_answer(codex: Sidecar, message: str, text
 
 async def test_codex_may_stay_after_its_turn(codex: Sidecar, tmp_path: Path) -> None:
     """The answer is over with the turn, whose end the events say; what is left of the call is ended."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         said, ended = events(await codex.ask("stay", tmp_path))
 
     assert (said, ended["type"]) == (text("hi"), "end")

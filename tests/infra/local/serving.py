@@ -20,10 +20,11 @@ from typing import IO, Any, TypeVar
 import boto3
 from botocore.config import Config
 
+from tests.patience import PATIENCE_S
+
 REPOSITORY = Path(__file__).parents[3]
 CONFORMANCE = Path(__file__).parent / "conformance"
 _READY = re.compile(r"^Ready: http://(127\.0\.0\.1:\d+)/$")
-_WAIT_S = 15.0
 
 Record = dict[str, Any]
 T = TypeVar("T")
@@ -69,7 +70,9 @@ class Serving:
         """Give what functions wrote down, oldest first."""
         return [json.loads(path.read_text()) for path in sorted(self.records_folder.glob("[0-9]*.json"))]
 
-    def recorded(self, wanted: Callable[[Record], bool], *, count: int = 1, timeout_s: float = _WAIT_S) -> list[Record]:
+    def recorded(
+        self, wanted: Callable[[Record], bool], *, count: int = 1, timeout_s: float = PATIENCE_S
+    ) -> list[Record]:
         """Wait until `count` events that are wanted were handled, and give them."""
         return eventually(lambda: _at_least(count, filter(wanted, self.records())), timeout_s)
 
@@ -86,7 +89,7 @@ class Serving:
 
     def logged(self, text: str) -> list[str]:
         """Wait for lines of the gateway's log that hold a text."""
-        return eventually(lambda: _at_least(1, (line for line in self.log if text in line)), _WAIT_S)
+        return eventually(lambda: _at_least(1, (line for line in self.log if text in line)), PATIENCE_S)
 
     def close(self) -> None:
         for client in self._clients:
@@ -122,7 +125,7 @@ def serving(folder: Path, *options: str) -> Iterator[Serving]:
         started.close()
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(_WAIT_S)
+        process.wait(PATIENCE_S)
         for thread in threads:
             thread.join()
         for pipe in (process.stdout, process.stderr):
@@ -133,7 +136,7 @@ def serving(folder: Path, *options: str) -> Iterator[Serving]:
 def shake_hands(client: socket.socket, gateway: Serving, path: str) -> None:
     """Open a WebSocket on a plain socket, for what no library would do."""
     host, port = gateway.address.split(":")
-    client.settimeout(_WAIT_S)
+    client.settimeout(PATIENCE_S)
     client.connect((host, int(port)))
     lines = [
         f"GET {path} HTTP/1.1",
@@ -147,7 +150,7 @@ def shake_hands(client: socket.socket, gateway: Serving, path: str) -> None:
     assert client.recv(4096).startswith(b"HTTP/1.1 101 ")
 
 
-def eventually(probe: Callable[[], T], timeout_s: float = _WAIT_S) -> T:
+def eventually(probe: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
     """Ask again and again until the answer is true. Raises AssertionError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not (answer := probe()):

@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatrelay import outbox as outboxes
 from chatrelay import protocol
 from chatrelay.coalesce import BUILDEROS_PACING, RELAY_PACING, Pacing
 from chatrelay.errors import NotDelivered, PostError, Throttled
-from chatrelay.outbox import PATIENCE_S, Outbox
+from chatrelay.outbox import Outbox
 from chatrelay.protocol import Origin, Outbound
 from chatrelay.relay import ORDERLY_END_S
 from chatrelay.reply import Aside, Ending, Reply
 from tests.layers.relay.chatrelay.doubles import Reader, assembled
+from tests.patience import PATIENCE_S
 
 ORIGIN = Origin("talk", "r1", 1)
 FIRST = protocol.typing(ORIGIN, "m1")
@@ -41,7 +43,9 @@ class Writer:
 
 
 @asynccontextmanager
-async def writing(reader: Reader, pacing: Pacing = FAST, patience_s: float = PATIENCE_S) -> AsyncIterator[Writer]:
+async def writing(
+    reader: Reader, pacing: Pacing = FAST, patience_s: float = outboxes.PATIENCE_S
+) -> AsyncIterator[Writer]:
     """A writer to `reader`; when the block ends, everything has gone out."""
     writer = Writer(reader, pacing, patience_s=patience_s)
     async with writer.outbox:
@@ -50,7 +54,7 @@ async def writing(reader: Reader, pacing: Pacing = FAST, patience_s: float = PAT
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - the reader keeps records, not events
             await asyncio.sleep(0.001)
 
@@ -79,7 +83,7 @@ async def test_a_reply_without_text_is_its_first_and_last_frame() -> None:
 async def test_the_first_text_goes_out_at_once() -> None:
     reader = Reader()
 
-    async with writing(reader, Pacing(min_interval_s=60, quiet_s=0)) as writer:
+    async with writing(reader, Pacing(min_interval_s=600, quiet_s=0)) as writer:
         writer.write("Good ")
         writer.write("morning")
 
@@ -112,7 +116,7 @@ async def test_what_gathers_during_a_post_goes_out_in_the_next() -> None:
 async def test_a_slow_reader_does_not_delay_the_writer() -> None:
     reader = Reader(post_s=0.5)
 
-    async with asyncio.timeout(3), writing(reader) as writer:
+    async with asyncio.timeout(PATIENCE_S), writing(reader) as writer:
         for _ in range(1000):
             writer.write("x")
             await asyncio.sleep(0)
@@ -151,7 +155,7 @@ async def test_the_builderos_app_has_150_ms_between_any_two_frames() -> None:
 async def test_the_end_of_a_reply_is_not_held_back() -> None:
     reader = Reader()
 
-    async with asyncio.timeout(5), writing(reader, Pacing(min_interval_s=60, quiet_s=0)) as writer:
+    async with asyncio.timeout(PATIENCE_S), writing(reader, Pacing(min_interval_s=600, quiet_s=0)) as writer:
         await until(lambda: reader.types == ["typing"])
         writer.write("The whole answer.")
 
@@ -232,7 +236,7 @@ async def test_throttling_widens_the_window() -> None:
 async def test_a_reader_that_is_gone_ends_only_its_outbox(when: int) -> None:
     reader = Reader(gone_after=when)
 
-    async with asyncio.timeout(5), writing(reader) as writer:
+    async with asyncio.timeout(PATIENCE_S), writing(reader) as writer:
         for _ in range(20):
             writer.write("word ")
             await asyncio.sleep(0.001)
@@ -252,7 +256,7 @@ async def test_a_reader_that_takes_everything_has_not_left() -> None:
 async def test_a_reader_whose_posts_fail_for_too_long_counts_as_gone() -> None:
     reader = Reader(refusals=[NotDelivered() for _ in range(100)])
 
-    async with asyncio.timeout(5), writing(reader, patience_s=0.3) as writer:
+    async with asyncio.timeout(PATIENCE_S), writing(reader, patience_s=0.3) as writer:
         writer.write("text")
 
     assert writer.outbox.reader_left
@@ -275,14 +279,14 @@ async def test_failures_with_a_delivery_between_them_do_not_add_up() -> None:
 
 def test_giving_up_leaves_time_for_the_orderly_end_of_a_reply() -> None:
     longest_post_s = 6
-    assert PATIENCE_S + longest_post_s < ORDERLY_END_S
+    assert outboxes.PATIENCE_S + longest_post_s < ORDERLY_END_S
 
 
 async def test_leaving_by_an_exception_gives_up_what_is_left() -> None:
     reader = Reader(post_s=0.01)
 
     async def scenario() -> None:
-        async with asyncio.timeout(5), writing(reader) as writer:
+        async with asyncio.timeout(PATIENCE_S), writing(reader) as writer:
             writer.write("never sent")
             raise KeyError("the writer's own")
 
@@ -293,7 +297,7 @@ async def test_leaving_by_an_exception_gives_up_what_is_left() -> None:
 
 
 async def test_cancelling_the_writer_cancels_the_post_under_way() -> None:
-    reader = Reader(post_s=60)
+    reader = Reader(post_s=600)
 
     async def scenario() -> None:
         async with writing(reader) as writer:
@@ -304,7 +308,7 @@ async def test_cancelling_the_writer_cancels_the_post_under_way() -> None:
     task.cancel()
 
     with pytest.raises(asyncio.CancelledError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await task
     assert reader.posts == []
 
@@ -322,7 +326,7 @@ async def test_giving_up_in_the_moment_of_news_gives_up() -> None:
             await asyncio.sleep(0)
         outbox.wake()
         outbox.give_up()
-        await asyncio.wait({outbox.sending}, timeout=5)
+        await asyncio.wait({outbox.sending}, timeout=PATIENCE_S)
         assert outbox.sending.cancelled()
 
 

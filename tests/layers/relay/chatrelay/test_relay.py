@@ -100,7 +100,7 @@ def model(service: Address) -> Model:
 async def client(service: Address) -> AsyncIterator[AsyncAnthropic]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ANTHROPIC_BASE_URL", service.url)
-        async with claude.client(read_timeout_s=1) as client:
+        async with claude.client(read_timeout_s=60) as client:
             yield client
 
 
@@ -140,6 +140,14 @@ def patient(relay: Answering, client: AsyncAnthropic) -> Answering:
     """The same for long conversations."""
     agent = Mending(Claude(client, secret_key, None, replace(SETTINGS, history_tokens=1_000_000)))
     relay.relay = relay.built({"claude": lambda: agent})
+    return relay
+
+
+@pytest.fixture
+def impatient(relay: Answering, client: AsyncAnthropic) -> Answering:
+    """The same, and soon done with a silent service."""
+    agent = Claude(client.with_options(timeout=1.0), secret_key, None, SETTINGS)
+    relay.relay = relay.built({"claude": lambda: Mending(agent)})
     return relay
 
 
@@ -271,7 +279,7 @@ async def test_a_conversation_never_grows_over_its_budget(relay: Answering, mode
     ],
 )
 async def test_a_reply_that_breaks_off_keeps_what_was_written_and_says_so(
-    relay: Answering,
+    impatient: Answering,
     sockets: Sockets,
     table: Table,
     model: Model,
@@ -282,7 +290,7 @@ async def test_a_reply_that_breaks_off_keeps_what_was_written_and_says_so(
 ) -> None:
     model.script = script
 
-    outcome = await relay.answer(said(), "worker-1", LONG)
+    outcome = await impatient.answer(said(), "worker-1", LONG)
 
     frames = sockets.frames("c1=")
     assert (frames[0]["type"], frames[-1]["type"], assembled(frames)) == ("typing", "error", kept)

@@ -79,7 +79,7 @@ async def bedrock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bedrock]:
 
 
 async def read(told: list[str | Aside | Ending]) -> None:
-    async with claude.bedrock(read_timeout_s=5) as client:
+    async with claude.bedrock(read_timeout_s=60) as client:
         async for event in Claude(client, None, None, SETTINGS).answer("talk", ASKED):
             told.append(event)  # noqa: PERF401 - what came before an error stays
 
@@ -162,7 +162,7 @@ async def test_a_request_has_nothing_that_only_anthropic_takes(bedrock: Bedrock)
         {"type": "web_search_tool_result", "tool_use_id": "s1", "content": []},
         {"type": "text", "text": "It rains.", "citations": [{"type": "web_search_result_location"}]},
     ]
-    async with claude.bedrock(read_timeout_s=5) as client:
+    async with claude.bedrock(read_timeout_s=60) as client:
         agent = Claude(client, None, None, replace(SETTINGS, web_searches=3))
         _ = [event async for event in agent.answer("talk", [Turn("1", "Rain?", search), Turn("2", "Sure?")])]
 

@@ -21,6 +21,7 @@ from chatrelay.reply import Ending
 from chatrelay.settings import BridgeHub as Settings
 from infra.local.model import serving
 from tests.layers.relay.chatrelay.doubles import Address, Secret
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -85,7 +86,7 @@ def service() -> Address:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(service: Address) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(service) as service.url, codex.client(service.url, SILENCE_S) as client:
+    async with serving(service) as service.url, codex.client(service.url) as client:
         yield client
 
 
@@ -106,9 +107,9 @@ def agent(client: httpx.AsyncClient, secret: Secret) -> Codex:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def patient(client: httpx.AsyncClient, service: Address, secret: Secret) -> AsyncIterator[Codex]:
-    """An agent that does not hang up by itself for half a minute."""
-    async with codex.client(service.url) as client:
+async def impatient(client: httpx.AsyncClient, service: Address, secret: Secret) -> AsyncIterator[Codex]:
+    """An agent that soon hangs up on a silent sidecar."""
+    async with codex.client(service.url, SILENCE_S) as client:
         yield Codex(client, secret, SETTINGS)
 
 
@@ -282,11 +283,11 @@ NO_ANSWER = "BridgeHub sent something that is no answer."
     ],
 )
 async def test_a_stream_that_breaks_off_is_told_after_what_was_written(
-    agent: Codex, sidecar: Sidecar, rest: list[Part], sentence: str
+    impatient: Codex, sidecar: Sidecar, rest: list[Part], sentence: str
 ) -> None:
     sidecar.says(text("So far"), *rest)
 
-    said, problem = await broken_off(agent)
+    said, problem = await broken_off(impatient)
 
     assert (said, type(problem), str(problem)) == ("So far", Upstream, sentence)
 
@@ -351,11 +352,11 @@ async def test_an_answer_that_is_none_is_no_crash(
     assert (type(problem), problem.retry_after_s, len(sidecar.requests)) == (error, wait_s, 1)
 
 
-async def test_an_answer_that_is_not_read_keeps_no_connection(patient: Codex, sidecar: Sidecar) -> None:
+async def test_an_answer_that_is_not_read_keeps_no_connection(agent: Codex, sidecar: Sidecar) -> None:
     sidecar.says(text("Busy, and for long"), FOR_EVER)
     sidecar.status = 429
 
-    await broken_off(patient)
+    await broken_off(agent)
 
     await has_left(sidecar)
 
@@ -378,19 +379,19 @@ async def test_a_token_that_is_refused_twice_is_told(agent: Codex, sidecar: Side
     assert len(sidecar.requests) == 2
 
 
-async def test_pings_keep_a_silent_answer_alive(agent: Codex, sidecar: Sidecar) -> None:
+async def test_pings_keep_a_silent_answer_alive(impatient: Codex, sidecar: Sidecar) -> None:
     pings: list[Part] = [{"type": "ping"}, SILENCE_S / 5]
     sidecar.says(*pings * 6, text("At last."), END)
 
-    assert (await play(agent))[0] == ["At last."]
+    assert (await play(impatient))[0] == ["At last."]
 
 
-async def test_cancelling_hangs_up_at_once(patient: Codex, sidecar: Sidecar) -> None:
+async def test_cancelling_hangs_up_at_once(agent: Codex, sidecar: Sidecar) -> None:
     sidecar.says(text("So far"), FOR_EVER)
     told = asyncio.Event()
 
     async def read() -> None:
-        async for _ in patient.answer("talk", ASKED):
+        async for _ in agent.answer("talk", ASKED):
             told.set()
 
     reading = asyncio.create_task(read())
@@ -403,10 +404,10 @@ async def test_cancelling_hangs_up_at_once(patient: Codex, sidecar: Sidecar) -> 
         await reading
 
 
-async def test_leaving_the_answer_hangs_up_at_once(patient: Codex, sidecar: Sidecar) -> None:
+async def test_leaving_the_answer_hangs_up_at_once(agent: Codex, sidecar: Sidecar) -> None:
     sidecar.says(text("So far"), FOR_EVER)
 
-    async with aclosing(patient.answer("talk", ASKED)) as events:
+    async with aclosing(agent.answer("talk", ASKED)) as events:
         assert await anext(events) == "So far"
 
     await has_left(sidecar)
@@ -414,7 +415,7 @@ async def test_leaving_the_answer_hangs_up_at_once(patient: Codex, sidecar: Side
 
 async def has_left(sidecar: Sidecar) -> None:
     """Long before silence would end it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await sidecar.left.wait()
 
 

@@ -27,6 +27,7 @@ from chatrelay.settings import OpenAI as Settings
 from infra.local.model import Performance, Received, serving
 from infra.local.script import Cut, Pause, Script, Send, Step
 from tests.layers.relay.chatrelay.doubles import Address, Secret
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -71,7 +72,7 @@ def address() -> Address:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(address: Address) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(address) as address.url, openai.client(f"{address.url}/v1", SILENCE_S) as client:
+    async with serving(address) as address.url, openai.client(f"{address.url}/v1", SETTINGS.read_timeout_s) as client:
         yield client
 
 
@@ -92,9 +93,9 @@ def agent(client: httpx.AsyncClient, secret: Secret) -> OpenAI:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def patient(client: httpx.AsyncClient, address: Address, secret: Secret) -> AsyncIterator[OpenAI]:
-    """An agent that does not hang up by itself for a minute."""
-    async with openai.client(f"{address.url}/v1", SETTINGS.read_timeout_s) as client:
+async def impatient(client: httpx.AsyncClient, address: Address, secret: Secret) -> AsyncIterator[OpenAI]:
+    """An agent that soon hangs up on a silent service."""
+    async with openai.client(f"{address.url}/v1", SILENCE_S) as client:
         yield OpenAI(client, secret, be_kind, SETTINGS)
 
 
@@ -276,11 +277,11 @@ async def test_a_refusal_is_told_as_one_after_what_was_written(agent: OpenAI, se
     ],
 )
 async def test_a_stream_that_breaks_off_is_upstreams_failure_after_what_was_written(
-    agent: OpenAI, service: Service, last: Script
+    impatient: OpenAI, service: Service, last: Script
 ) -> None:
     service.script = begun("So far") + last
 
-    said, problem = await broken_off(agent)
+    said, problem = await broken_off(impatient)
 
     assert (said, type(problem), len(service.requests)) == ("So far", Upstream, 1)
 
@@ -430,12 +431,12 @@ async def test_every_failure_names_the_request_to_ask_the_service_about(
     assert (problem.reason, problem.said.status, problem.said.request_id) == (reason, 200, "req_7")
 
 
-async def test_cancelling_stops_the_model_at_once(patient: OpenAI, service: Service) -> None:
+async def test_cancelling_stops_the_model_at_once(agent: OpenAI, service: Service) -> None:
     service.script = begun("So far") + Script((Pause(math.inf),))
     told = asyncio.Event()
 
     async def read() -> None:
-        async for _ in patient.answer("talk", ASKED):
+        async for _ in agent.answer("talk", ASKED):
             told.set()
 
     reading = asyncio.create_task(read())
@@ -448,10 +449,10 @@ async def test_cancelling_stops_the_model_at_once(patient: OpenAI, service: Serv
         await reading
 
 
-async def test_leaving_the_answer_stops_the_model_at_once(patient: OpenAI, service: Service) -> None:
+async def test_leaving_the_answer_stops_the_model_at_once(agent: OpenAI, service: Service) -> None:
     service.script = begun("So far") + Script((Pause(math.inf),))
 
-    async with aclosing(patient.answer("talk", ASKED)) as events:
+    async with aclosing(agent.answer("talk", ASKED)) as events:
         assert await anext(events) == "So far"
 
     await has_left(service)
@@ -459,7 +460,7 @@ async def test_leaving_the_answer_stops_the_model_at_once(patient: OpenAI, servi
 
 async def has_left(service: Service) -> None:
     """Long before silence would end it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while service.requests[0].closed_at is None:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     assert not service.requests[0].finished
