@@ -71,10 +71,14 @@ clean:  ## Remove what was built
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Chat Relay needs Python 3.11 or newer, this is " + sys.version)'
-	$(PYTHON) -m venv .venv
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv && $(BIN)/python -m pip --version >/dev/null || { rm -rf .venv; \
+		echo "$(PYTHON) cannot make an environment with pip. On Debian and Ubuntu: apt install python3-venv, then again."; exit 1; }
 
 # The relay's package is used where it lies, as in Lambda: no copy that could be stale.
 .venv/run: $(LOCKS) | .venv/bin/python
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv; \
+		echo "The environment in .venv could not be used and has been removed. Run the same again."; exit 1; }
 	@echo "Installing what the relay and the local gateway need (once; about a minute) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(LOCKS:%=--requirement %)
 	@$(BIN)/python -c 'import pathlib, sysconfig; \

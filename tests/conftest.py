@@ -123,6 +123,7 @@ def start_relay() -> Iterator[Callable[..., Relay]]:
 def relay(start_relay: Callable[..., Relay]) -> Relay:
     """The deployment that most tests share."""
     return start_relay(
+        "--verbose",
         "--parameter",
         "ClaudeReadTimeout=2",
         "--parameter",

@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import contextlib
+import errno
 import importlib
 import os
 import socket
@@ -25,7 +27,7 @@ _STACK = "local"
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    log.configure()
+    log.configure(verbose=options.verbose)
     try:
         return _run(options)
     except (TemplateError, OSError, ValueError) as error:
@@ -44,13 +46,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--template", type=Path, default=Path("template.yaml"))
     parser.add_argument("--host", type=_one_address, default="127.0.0.1", help="of this machine (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=os.environ.get("PORT", "8080"), help="0: any free port")
+    parser.add_argument(
+        "--port", type=_port, default=os.environ.get("PORT", "8080"), help="0: any free one (default: PORT, or 8080)"
+    )
     parser.add_argument(
         "--parameter", action="append", type=_pair, default=[], metavar="NAME=VALUE", help="of the template"
     )
     parser.add_argument("--limit", action="append", default=[], metavar="NAME=NUMBER", help="see limits.py")
     parser.add_argument("--faults", type=_plan, metavar="FILE|{...}", help="what shall go wrong, and when: see below")
-    parser.add_argument("--verbose", action="store_true", help="show what the functions print")
+    parser.add_argument("--verbose", action="store_true", help="show every frame and run, and all that functions print")
     return parser
 
 
@@ -59,6 +63,12 @@ def _one_address(host: str) -> str:
     if host in ("", "0.0.0.0", "::"):
         raise argparse.ArgumentTypeError("name one address of this machine, the one that others shall reach it by")
     return host
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"PORT is a number from 0 to 65535, not {text!r}")
+    return int(text)
 
 
 def _pair(setting: str) -> tuple[str, str]:
@@ -80,15 +90,38 @@ def _run(options: argparse.Namespace) -> int:
     # The translator asks boto3 for the Region.
     os.environ["AWS_DEFAULT_REGION"] = REGION
     limits = override(Limits(), options.limit)
-    with server.listen(options.host, options.port) as listening, services.running() as running:
+    with _listen(options.host, options.port) as listening, services.running() as running:
         address = _address(listening)
         extras = _extras(options.template, address)
         deployment = Deployment(options.template, _STACK, extras.parameters(dict(options.parameter)), running)
         deployment.deploy()
         stack = build(deployment, address)
-        parts = (stack, running, limits, extras, address, options.verbose)
+        parts = (stack, running, limits, extras, address)
         gateway = Gateway(*parts) if options.faults is None else FaultyGateway(*parts, plan=options.faults)
         asyncio.run(gateway.serve(listening, lambda: _announce(gateway)))
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Raises OSError that says what to do."""
+    try:
+        return server.listen(host, port)
+    except OSError as problem:
+        match problem.errno:
+            case errno.EADDRINUSE:
+                cure = f"is taken. Another is free: PORT={_free_port(host, port)} make run"
+            case errno.EACCES:
+                cure = "is for administrators. Take one from 1024 on: PORT=8080 make run"
+            case _:
+                cure = "cannot be listened on. --host takes an address of this machine"
+        raise OSError(f"{host}:{port} {cure}") from problem
+
+
+def _free_port(host: str, taken: int) -> int:
+    """Give the next one that is free, or any."""
+    for port in (*range(taken + 1, min(taken + 20, 65536)), 0):
+        with contextlib.suppress(OSError), server.listen(host, port) as listening:
+            return int(listening.getsockname()[1])
     return 0
 
 
@@ -115,6 +148,7 @@ def _announce(gateway: Gateway) -> None:
         print(f"WebSocket: ws://{gateway.address}/{stage}")
     for line in gateway.extras.banner:
         print(line)
+    print("Kept in memory only, and gone when this ends: tables, files, secrets, queues, connections")
     print(f"Ready: http://{gateway.address}/", flush=True)
 
 

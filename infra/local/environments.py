@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from infra.local import log
 from infra.local.functions import Function
 from infra.local.limits import Limits
+from infra.local.printed import Sentence
 from infra.local.processes import die_with_parent
 from infra.local.runtime import Invocation, RuntimeApi
 
@@ -68,12 +69,15 @@ _MOVES = {
 class Environment:
     """One worker process under AWS's runtime client. `variables`: its whole environment, but for the address."""
 
-    def __init__(self, function: Function, version: str, variables: Mapping[str, str], limits: Limits) -> None:
+    def __init__(
+        self, function: Function, version: str, variables: Mapping[str, str], limits: Limits, sentence: Sentence
+    ) -> None:
         self.version = version
         self.state = State.STARTING
         self._function = function
         self._variables = variables
         self._limits = limits
+        self._sentence = sentence
         self._runtime = RuntimeApi()
         self._process: asyncio.subprocess.Process | None = None
 
@@ -81,15 +85,14 @@ class Environment:
     def usable(self) -> bool:
         return self.state is State.IDLE and self._process is not None and self._process.returncode is None
 
-    async def start(self, request_id: str, *, verbose: bool) -> Outcome | None:
+    async def start(self, request_id: str) -> Outcome | None:
         """Start the process and wait until it asks for an event. Gives the failure if it does not get there."""
         await self._runtime.start()
-        self._process = process = await self._spawn(verbose=verbose)
+        self._process = process = await self._spawn()
         if self.state is State.ENDED:  # It was stopped before it had a process.
             await self.stop()
-        if process.stdout is not None:
-            # It ends with the process, which closes its end of the pipe.
-            self._output = asyncio.create_task(_repeat(process.stdout, self._function.name))
+        # It ends with the process, which closes its end of the pipe.
+        self._output = asyncio.create_task(self._repeat(process.stdout))  # type: ignore[arg-type]  # it is a pipe
         timeout_s = self._limits.init_s + self._function.timeout_s
         return await self._attempt(request_id, self._until_ready(process, timeout_s), timeout_s)
 
@@ -117,8 +120,7 @@ class Environment:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
-    async def _spawn(self, *, verbose: bool) -> asyncio.subprocess.Process:
-        output = asyncio.subprocess.PIPE if verbose else asyncio.subprocess.DEVNULL
+    async def _spawn(self) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -127,8 +129,8 @@ class Environment:
             cwd=self._function.code,
             env={**self._variables, "AWS_LAMBDA_RUNTIME_API": self._runtime.address},
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=asyncio.subprocess.STDOUT if verbose else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
             limit=_LINE_BYTES,
             start_new_session=True,
             preexec_fn=die_with_parent(),
@@ -160,6 +162,13 @@ class Environment:
             reason = f"RequestId: {request_id} Error: Runtime exited with error: {exited}"
             return self._failed("Runtime.ExitError", reason)
 
+    async def _repeat(self, output: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ValueError):  # A line longer than the limit: the rest of the output is given up.
+            async for line in output:
+                log.output(self._function.name, line.decode(errors="replace").rstrip(), self._sentence)
+        while await output.read(_LINE_BYTES):
+            continue
+
     def _failed(self, kind: str, message: str) -> Outcome:
         payload = json.dumps({"errorType": kind, "errorMessage": message}).encode()
         return Outcome(payload, self.version, "Unhandled")
@@ -171,15 +180,18 @@ class Environment:
 
 
 class Pool:
-    """The environments of one function. `variables` gives the environment of a worker that runs a version."""
+    """The environments of one function. `variables` gives the environment of a worker that runs a version.
+
+    `sentence`: see `printed`.
+    """
 
     def __init__(
-        self, function: Function, variables: Callable[[str], Mapping[str, str]], limits: Limits, *, verbose: bool
+        self, function: Function, variables: Callable[[str], Mapping[str, str]], limits: Limits, sentence: Sentence
     ) -> None:
         self.function = function
         self._variables = variables
         self._limits = limits
-        self._verbose = verbose
+        self._sentence = sentence
         self._slots = asyncio.Semaphore(limits.max_environments)
         self._running = 0
         self._ending = False
@@ -217,14 +229,14 @@ class Pool:
         if environment is None:
             environment = self._new(version)
             self._current.add(environment)
-            failure = await environment.start(request_id, verbose=self._verbose)
+            failure = await environment.start(request_id)
         outcome = failure or await environment.invoke(request_id, arn, payload)
         await self._keep(environment)
         self._log(outcome, time.monotonic() - began, cold=cold)
         return outcome
 
     def _new(self, version: str) -> Environment:
-        return Environment(self.function, version, self._variables(version), self._limits)
+        return Environment(self.function, version, self._variables(version), self._limits, self._sentence)
 
     def _warm(self, version: str) -> Environment | None:
         """Give the environment used last, so that the others may be missed least."""
@@ -247,8 +259,8 @@ class Pool:
 
     def _log(self, outcome: Outcome, duration_s: float, *, cold: bool) -> None:
         error = outcome.error_document()
-        status = f"{error.get('errorType', 'error')}: {error.get('errorMessage', '')}" if outcome.error else "ok"
-        log.invocation(self.function.name, duration_s, status, cold=cold)
+        said = f"{error.get('errorType', 'error')}: {error.get('errorMessage', '')}" if outcome.error else ""
+        log.invocation(self.function.name, duration_s, said, cold=cold)
 
 
 async def _before_exit(process: asyncio.subprocess.Process, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
@@ -264,14 +276,6 @@ async def _before_exit(process: asyncio.subprocess.Process, work: Coroutine[Any,
     finally:
         working.cancel()
         ended.cancel()
-
-
-async def _repeat(output: asyncio.StreamReader, function: str) -> None:
-    with contextlib.suppress(ValueError):  # A line longer than the limit: the rest of the output is given up.
-        async for line in output:
-            log.output(function, line.decode(errors="replace").rstrip())
-    while await output.read(_LINE_BYTES):
-        continue
 
 
 def _deadline_ms(timeout_s: float) -> int:

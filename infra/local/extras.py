@@ -2,9 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.routing import BaseRoute
 
+from infra.local.printed import Sentence
 from infra.local.services import Services
 from infra.local.stack import Stack
 
@@ -15,6 +17,10 @@ async def _no_end() -> None:
 
 async def _nothing(_stack: Stack, _services: Services) -> None:
     return
+
+
+def _unsaid(_entry: Mapping[str, Any]) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Extras:
 
     `banner`: lines printed before `Ready: ...`.
 
+    `sentence`: the gateway's own line for a structured line of a function's log.
+
     `prepare`: awaited once, when the template's data resources exist and before the first request.
 
     `end`: awaited when the gateway ends, before open requests get their last moment.
@@ -40,5 +48,6 @@ class Extras:
     environment: Mapping[str, str] = field(default_factory=dict)
     parameters: Callable[[Mapping[str, str]], Mapping[str, str]] = dict
     banner: Sequence[str] = ()
+    sentence: Sentence = _unsaid
     prepare: Callable[[Stack, Services], Awaitable[None]] = _nothing
     end: Callable[[], Awaitable[None]] = _no_end

@@ -24,6 +24,7 @@ from infra.local.functions import Function
 from infra.local.gateway import Gateway
 from infra.local.invoke import Event, InvokeApi, Invoker
 from infra.local.limits import Limits
+from infra.local.printed import Sentence
 from infra.local.proxy import ServicesProxy
 from infra.local.running_plan import FaultsApi, RunningPlan, RunningPlans
 from infra.local.services import Services
@@ -61,7 +62,7 @@ class FaultyGateway(Gateway):
 
     def _pool(self, function: Function) -> Pool:
         variables = self._variables(function)
-        return FaultyPool(function, variables, self.limits, self.plans, self.calls, verbose=self.verbose)
+        return FaultyPool(function, variables, self.limits, self.extras.sentence, self.plans, self.calls)
 
     def _variables(self, function: Function) -> Callable[[str], dict[str, str]]:
         variables = super()._variables(function)
@@ -236,18 +237,18 @@ class FaultyPool(Pool):
         function: Function,
         variables: Callable[[str], Mapping[str, str]],
         limits: Limits,
+        sentence: Sentence,
         plans: RunningPlans,
         calls: Calls,
-        *,
-        verbose: bool,
     ) -> None:
-        super().__init__(function, variables, limits, verbose=verbose)
+        super().__init__(function, variables, limits, sentence)
         self._plans = plans
         self._calls = calls
 
     def _new(self, version: str) -> Environment:
         variables = self._variables(version)
-        return FaultyEnvironment(self.function, version, variables, self._limits, self._plans, self._calls)
+        parts = (self._limits, self._sentence, self._plans, self._calls)
+        return FaultyEnvironment(self.function, version, variables, *parts)
 
 
 class FaultyEnvironment(Environment):
@@ -259,11 +260,12 @@ class FaultyEnvironment(Environment):
         version: str,
         variables: Mapping[str, str],
         limits: Limits,
+        sentence: Sentence,
         plans: RunningPlans,
         calls: Calls,
     ) -> None:
         self._access_key = calls.enter(self)
-        super().__init__(function, version, {**variables, "AWS_ACCESS_KEY_ID": self._access_key}, limits)
+        super().__init__(function, version, {**variables, "AWS_ACCESS_KEY_ID": self._access_key}, limits, sentence)
         self._plans = plans
         self._calls = calls
 

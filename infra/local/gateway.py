@@ -52,7 +52,6 @@ class Gateway:
     limits: Limits
     extras: Extras
     address: str
-    verbose: bool = False
 
     async def serve(self, listening: socket.socket, on_ready: Callable[[], None]) -> None:
         """Serve until SIGINT or SIGTERM. Ends every worker before it returns."""
@@ -73,7 +72,7 @@ class Gateway:
         await asyncio.gather(self.extras.end(), *(pool.stop() for pool in pools.values()))
 
     def _pool(self, function: Function) -> Pool:
-        return Pool(function, self._variables(function), self.limits, verbose=self.verbose)
+        return Pool(function, self._variables(function), self.limits, self.extras.sentence)
 
     def _invoker(self, pools: Mapping[str, Pool]) -> Invoker:
         return Invoker(pools, self.services, self.limits)

@@ -1,25 +1,30 @@
-"""One readable line a frame and an invocation. Never the text of a message, never a credential."""
+"""One readable line for each thing that happens. Never the text of a message, never a credential.
+
+Frames, warm invocations and all that functions print are for `--verbose`.
+"""
 
 import logging
 import sys
+
+from infra.local.printed import Sentence, readable
 
 LOGGER = logging.getLogger("infra.local")
 IN, OUT = "→", "←"
 
 
-def configure() -> None:
+def configure(*, verbose: bool) -> None:
     """Send the gateway's lines to standard error, so that standard output holds only what scripts wait for."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d  %(message)s", datefmt="%H:%M:%S"))
     LOGGER.addHandler(handler)
-    LOGGER.setLevel(logging.INFO)
+    LOGGER.setLevel(logging.DEBUG if verbose else logging.INFO)
     LOGGER.propagate = False
-    logging.getLogger("uvicorn.error").addFilter(_is_no_refused_handshake)
+    logging.getLogger("uvicorn.error").addFilter(_is_not_meant)
 
 
-def _is_no_refused_handshake(record: logging.LogRecord) -> bool:
-    """uvicorn reports a handshake that was answered with 401 or 403 as an error of its application."""
-    return record.msg != "ASGI callable returned without completing handshake."
+def _is_not_meant(record: logging.LogRecord) -> bool:
+    """uvicorn takes handshakes that are refused, and answers that a script cuts off, for errors."""
+    return not str(record.msg).startswith("ASGI callable returned without completing ")
 
 
 def connection(connection_id: str, what: str) -> None:
@@ -27,19 +32,25 @@ def connection(connection_id: str, what: str) -> None:
 
 
 def frame(connection_id: str, direction: str, route: str, size: int) -> None:
-    LOGGER.info("%s %s %-12s %d bytes", _short(connection_id), direction, route, size)
+    LOGGER.debug("%s %s %-12s %d bytes", _short(connection_id), direction, route, size)
 
 
 def request(method: str, path: str, status: int, duration_s: float) -> None:
     LOGGER.info("http     %s %s  %d  %.0f ms", method, path, status, duration_s * 1000)
 
 
-def invocation(function: str, duration_s: float, status: str, *, cold: bool) -> None:
-    LOGGER.info("λ        %s  %.0f ms  %s  %s", function, duration_s * 1000, status, "cold" if cold else "warm")
+def invocation(function: str, duration_s: float, error: str, *, cold: bool) -> None:
+    level = logging.INFO if cold or error else logging.DEBUG
+    warmth = "cold" if cold else "warm"
+    LOGGER.log(level, "λ        %s  %.0f ms  %s  %s", function, duration_s * 1000, error or "ok", warmth)
 
 
-def output(function: str, line: str) -> None:
-    LOGGER.info("%s | %s", function, line)
+def output(function: str, line: str, sentence: Sentence) -> None:
+    """Tell what a function printed: as it is, or what there is to read of it."""
+    if LOGGER.isEnabledFor(logging.DEBUG):
+        LOGGER.debug("%s | %s", function, line)
+    elif said := readable(line, sentence):
+        LOGGER.info("λ        %s  %s", function, said)
 
 
 def fault(text: str) -> None:

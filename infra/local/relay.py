@@ -7,6 +7,7 @@ set (``ANTHROPIC_BASE_URL`` respected), otherwise a script that speaks the servi
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
@@ -35,6 +36,18 @@ APPLE, GOOGLE = "local/apns", "local/fcm"
 DEVELOPER = "developer"
 PROMPTS = {"ClaudePrompt": "CLAUDE_PROMPT", "CodexPrompt": "CODEX_PROMPT"}
 """The variable of the shell with the text, by the parameter that names where it is kept; functions call it the same."""
+
+
+KEY_VARIABLES = {"claude": "ANTHROPIC_API_KEY", "codex": "OPENAI_API_KEY or BRIDGEHUB_TOKEN"}
+CURES = {
+    "key": "Check {variable} and start again.",
+    "permission": "This key may not use the model: allow it where the key was made, or take another key.",
+    "account": "Look at the account's credit and limits where {variable} was made.",
+    "model": "Choose another model: --parameter {agent}Model=….",
+    "settings": "Check the parameters that {agent} is set up with: docs/deploy.md lists them.",
+    "unreachable": "Is the service's address right, and this machine online?",
+}
+"""What to do here about a reply that failed, by the `reason` that the relay logs."""
 
 
 def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
@@ -83,9 +96,26 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
         environment=environment,
         parameters=parameters,
         banner=_banner(address, key, base_url, demonstrates=not real),
+        sentence=reply_line,
         prepare=prepare,
         end=told.end,
     )
+
+
+def reply_line(entry: Mapping[str, Any]) -> str | None:
+    """Give the gateway's line for the end of a reply, from what `message` logs of it: one line a reply."""
+    match entry:
+        case {"message": "reply ended", "status": "complete" | "cancelled" as status, "length": length, "posts": posts}:
+            return f"reply {status}: {length:,} characters in {posts} posts"
+        case {"message": "reply ended"}:  # "reply failed" has said more
+            return ""
+        case {"message": "reply failed", "reason": reason, "service_said": dict(said)}:
+            agent = entry.get("agent") or "claude"
+            status, sentence = said.get("status"), said.get("sentence")
+            heard = f' It said: "{sentence}".' if sentence else ""
+            cure = CURES.get(reason, "").format(variable=KEY_VARIABLES.get(agent, "the key"), agent=agent.capitalize())
+            return f"reply failed: {reason}{f' ({status})' if status else ''}.{heard} {cure}".rstrip()
+    return None
 
 
 def _routes(key: str, told: PushServices, *, demonstrates: bool) -> list[BaseRoute]:

@@ -22,7 +22,10 @@ P = TypeVar("P")
 PATIENCE_S = 150.0
 """Far beyond what any scenario takes: who has no end by then will never have one."""
 ENVIRONMENTS = 3
-GATEWAY = ("--faults", "{}", "--limit", f"max_environments={ENVIRONMENTS}", "--parameter", "FirstFrameAuth=false")
+GATEWAY = (
+    *("--verbose", "--faults", "{}", "--limit", f"max_environments={ENVIRONMENTS}"),
+    *("--parameter", "FirstFrameAuth=false"),
+)
 """As it is deployed by default: API Gateway itself calls the function that answers."""
 WORDS = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t, line\nfeed und ein Wort. '
 

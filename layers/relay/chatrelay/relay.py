@@ -275,7 +275,7 @@ class Relay:
             await asyncio.gather(copying, return_exceptions=True)
 
     def _break_off(self, accepted: Accepted, reply: Reply, problem: ReplyError) -> Outbound:
-        self._telemetry.reply_failed(reply.id, problem)
+        self._telemetry.reply_failed(reply.id, problem, accepted.send.agent)
         return endings.break_off(accepted.origin, reply, problem)
 
     async def _copy(self, accepted: Accepted, reply: Reply, audience: Audience) -> Ending:

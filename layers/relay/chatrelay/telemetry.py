@@ -17,11 +17,12 @@ class Telemetry:
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
 
-    def reply_failed(self, reply: str, problem: ReplyError) -> None:
+    def reply_failed(self, reply: str, problem: ReplyError, agent: str | None = None) -> None:
         """Once for each reply that ends so. `problem` says what its service has said."""
         said, cause = problem.said, problem.__cause__
         self._logger.warning(
             "reply failed",
+            agent=agent,
             reply=reply,
             reason=problem.reason.value,
             code=problem.code,
