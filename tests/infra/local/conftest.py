@@ -8,7 +8,7 @@ from tests.infra.local.serving import Serving, serving
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A gateway whose waits are short, but for idle and life."""
-    limits = ("integration_timeout_s=1.5", "http_timeout_s=1.5", "retry_delay_s=0.05", "throttle_delay_s=0.1")
+    limits = ("integration_timeout_s=5", "http_timeout_s=5", "retry_delay_s=0.05", "throttle_delay_s=0.1")
     options = [option for limit in limits for option in ("--limit", limit)]
     with serving(tmp_path_factory.mktemp("gateway"), *options, "--verbose") as started:
         yield started
@@ -24,7 +24,7 @@ def faulty_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving
 @pytest.fixture(scope="session")
 def impatient_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A gateway whose connections end soon, and whose clients may leave little unread."""
-    limits = ("idle_s=0.8", "life_s=2", "client_buffer_bytes=65536", "max_environments=2")
+    limits = ("idle_s=2", "life_s=8", "client_buffer_bytes=65536", "max_environments=2")
     options = [option for limit in limits for option in ("--limit", limit)]
     with serving(tmp_path_factory.mktemp("impatient"), *options) as started:
         yield started

@@ -55,7 +55,7 @@ async def test_authorizer_context_is_there_on_later_frames_as_strings(gateway: S
 
 async def test_nothing_is_sent_back_even_when_the_function_raises_or_takes_long(gateway: Serving) -> None:
     failing = json.dumps({"action": "send", "do": {"raise": "no"}})
-    lasting = json.dumps({"action": "send", "do": {"sleep": 2, "print": "longer than the integration's time-out"}})
+    lasting = json.dumps({"action": "send", "do": {"sleep": 7, "print": "longer than the integration's time-out"}})
     async with connect(gateway.websocket("guarded")) as client:
         await client.send(failing)
         await client.send(lasting)

@@ -12,11 +12,12 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 from aws_lambda_powertools.utilities.parser.models import APIGatewayProxyEventV2Model
 
 from tests.infra.local.serving import Serving
+from tests.patience import PATIENCE_S
 
 
 @pytest_asyncio.fixture
 async def http(gateway: Serving) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=gateway.http("")) as client:
+    async with httpx.AsyncClient(base_url=gateway.http(""), timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -135,7 +136,7 @@ async def test_exception_is_500(http: httpx.AsyncClient) -> None:
 
 
 async def test_no_answer_in_time_is_503(http: httpx.AsyncClient) -> None:
-    answer = await http.post("/act", json={"do": {"sleep": 2}})
+    answer = await http.post("/act", json={"do": {"sleep": 7}})
     assert (answer.status_code, answer.json()) == (503, {"message": "Service Unavailable"})
 
 

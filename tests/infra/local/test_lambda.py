@@ -124,7 +124,7 @@ def test_function_that_cannot_be_imported_reports_that(gateway: Serving) -> None
 
 def test_reserved_concurrency_throttles_with_429(gateway: Serving) -> None:
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        first = threads.submit(gateway.invoke, "local-Single", {"mark": "first", "do": {"sleep": 1}})
+        first = threads.submit(gateway.invoke, "local-Single", {"mark": "first", "do": {"sleep": 3}})
         gateway.recorded(marked("first"))
         with pytest.raises(ClientError) as error:
             gateway.invoke("local-Single", {})
