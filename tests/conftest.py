@@ -18,11 +18,14 @@ from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from infra.local.model import ScriptedModel, serving_in_thread
 from infra.local.script import Script, answer
+from infra.local.signature import Credentials
 from tests.patience import PATIENCE_S
 
 REPOSITORY = Path(__file__).parents[1]
 KEY = "crk_the-key-of-the-tests"
 READY_S = 2 * PATIENCE_S
+CREDENTIALS = Credentials("ASIATHETESTS00000000", "a secret", "a token")
+"""What services are started with that a test has to itself."""
 DYNAMODB_LOCAL = "chatrelay/store/"
 """The tests that use it."""
 

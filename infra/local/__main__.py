@@ -10,12 +10,13 @@ import socket
 import sys
 from pathlib import Path
 
-from infra.local import faults, log, server, services
+from infra.local import faults, identity, log, server, services
 from infra.local.deployment import Deployment
 from infra.local.extras import Extras
 from infra.local.faults import Plan
 from infra.local.faulty import FaultyGateway
 from infra.local.gateway import Gateway
+from infra.local.guard import Names
 from infra.local.intrinsics import TemplateError
 from infra.local.limits import Limits, override
 from infra.local.stack import build
@@ -46,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--template", type=Path, default=Path("template.yaml"))
     parser.add_argument("--host", type=_one_address, default="127.0.0.1", help="of this machine (default: %(default)s)")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="another name of it, as a tunnel has"
+    )
+    parser.add_argument(
+        "--allow-origin", action="append", default=[], metavar="ORIGIN", help="whose pages may ask the template's APIs"
+    )
     parser.add_argument(
         "--port", type=_port, default=os.environ.get("PORT", "8080"), help="0: any free one (default: PORT, or 8080)"
     )
@@ -90,13 +97,18 @@ def _run(options: argparse.Namespace) -> int:
     # The translator asks boto3 for the Region.
     os.environ["AWS_DEFAULT_REGION"] = REGION
     limits = override(Limits(), options.limit)
-    with _listen(options.host, options.port) as listening, services.running() as running:
+    with (
+        _listen(options.host, options.port) as listening,
+        identity.issued(options.host) as issued,
+        services.running(issued.credentials) as running,
+    ):
         address = _address(listening)
         extras = _extras(options.template, address)
         deployment = Deployment(options.template, _STACK, extras.parameters(dict(options.parameter)), running)
         deployment.deploy()
         stack = build(deployment, address)
-        parts = (stack, running, limits, extras, address)
+        names = Names(address, frozenset(map(str.lower, options.allow_host)))
+        parts = (stack, running, limits, extras, issued, names, frozenset(options.allow_origin))
         gateway = Gateway(*parts) if options.faults is None else FaultyGateway(*parts, plan=options.faults)
         asyncio.run(gateway.serve(listening, lambda: _announce(gateway)))
     return 0
@@ -146,6 +158,7 @@ def _announce(gateway: Gateway) -> None:
         print(f"Not served: {resource}")
     for stage in (stage for api in gateway.stack.websocket_apis for stage in api.stages):
         print(f"WebSocket: ws://{gateway.address}/{stage}")
+    print(f"Credentials: AWS_SHARED_CREDENTIALS_FILE={gateway.identity.credentials_file}")
     for line in gateway.extras.banner:
         print(line)
     print("Kept in memory only, and gone when this ends: tables, files, secrets, queues, connections")

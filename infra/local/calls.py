@@ -16,6 +16,7 @@ from starlette.responses import Response
 from infra.local import faults
 from infra.local.fault_decisions import Fate
 from infra.local.running_plan import RunningPlan, RunningPlans
+from infra.local.signature import Credentials
 
 PassOn = Callable[[], Awaitable[Response]]
 """Has a call answered as if there were no plan."""
@@ -38,14 +39,15 @@ class Worker(Protocol):
 class Calls:
     """Every call of a worker passes here. One of somebody else is no plan's business."""
 
-    def __init__(self, plans: RunningPlans) -> None:
+    def __init__(self, plans: RunningPlans, credentials: Credentials) -> None:
         self._plans = plans
+        self._credentials = credentials
         self._workers: dict[str, Worker] = {}
         self._numbers = itertools.count(1)
 
     def enter(self, worker: Worker) -> str:
         """Give the access key that is the worker's until it leaves."""
-        access_key = f"ASIA{next(self._numbers):016}"
+        access_key = self._credentials.access_key_of_worker(next(self._numbers))
         self._workers[access_key] = worker
         return access_key
 

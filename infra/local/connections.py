@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from infra.local import events, log, server, stamps
 from infra.local.limits import Limits
-from infra.local.signature import is_signed
+from infra.local.signature import Credentials, Refused, check
 
 
 class Gone(Exception):
@@ -140,15 +140,22 @@ class Connections:
 class ConnectionsApi:
     """`/{stage}/@connections/{id}`, for boto3's `apigatewaymanagementapi` client."""
 
-    def __init__(self, connections: Connections, stages: frozenset[str], limits: Limits) -> None:
+    def __init__(
+        self, connections: Connections, stages: frozenset[str], limits: Limits, credentials: Credentials
+    ) -> None:
         self._connections = connections
         self._stages = stages
         self._limits = limits
+        self._credentials = credentials
 
     async def answer(self, request: Request) -> Response:
         stage, connection_id = request.path_params["stage"], request.path_params["connection_id"]
-        if stage not in self._stages or not is_signed(request, "execute-api"):
+        if stage not in self._stages:
             return error(403, "ForbiddenException", "Forbidden")
+        try:
+            await check(request, "execute-api", self._credentials)
+        except Refused as refused:
+            return error(403, f"{refused.code}Exception", str(refused))
         if not stamps.is_connection_id(connection_id):
             return error(400, "BadRequestException", f"Invalid connectionId: {connection_id}")
         try:

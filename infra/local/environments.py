@@ -78,7 +78,7 @@ class Environment:
         self._variables = variables
         self._limits = limits
         self._sentence = sentence
-        self._runtime = RuntimeApi()
+        self._runtime = RuntimeApi(limits)
         self._process: asyncio.subprocess.Process | None = None
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 from infra.local.template import ACCOUNT, REGION
 
 Pairs = Sequence[tuple[str, str]]
+_FORWARDED = ("forwarded", "x-amzn-trace-id", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto")
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,11 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Caller:
+    """`scheme`: what it speaks, `http` or `https`."""
+
     source_ip: str
     user_agent: str | None
+    scheme: str = "http"
 
 
 @dataclass(frozen=True)
@@ -100,13 +104,13 @@ def method_arn(socket: Socket) -> str:
 
 
 def forwarded(headers: Pairs, caller: Caller, stamp: Stamp) -> list[tuple[str, str]]:
-    """Add what API Gateway adds to the client's headers."""
+    """Put in place of the client's headers what API Gateway knows better. A function believes them."""
     return [
-        *headers,
+        *((name, value) for name, value in headers if name.lower() not in _FORWARDED),
         ("X-Amzn-Trace-Id", stamp.trace_id),
         ("X-Forwarded-For", caller.source_ip),
         ("X-Forwarded-Port", "443"),
-        ("X-Forwarded-Proto", "http"),  # so that the addresses that functions make of it are good here
+        ("X-Forwarded-Proto", caller.scheme),  # so that the addresses that functions make of it are good here
     ]
 
 

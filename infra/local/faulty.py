@@ -28,6 +28,7 @@ from infra.local.printed import Sentence
 from infra.local.proxy import ServicesProxy
 from infra.local.running_plan import FaultsApi, RunningPlan, RunningPlans
 from infra.local.services import Services
+from infra.local.signature import Credentials
 from infra.local.websocket import Closed, WebSockets
 
 
@@ -43,8 +44,8 @@ class FaultyGateway(Gateway):
     def __post_init__(self) -> None:
         logical_ids = {name: path.rpartition(".")[2] for path, name in self.stack.resources.items()}
         object.__setattr__(self, "plans", RunningPlans(self.plan, logical_ids))
-        object.__setattr__(self, "calls", Calls(self.plans))
-        object.__setattr__(self, "proxy", ServicesProxy(self.services.endpoint, self.calls))
+        object.__setattr__(self, "calls", Calls(self.plans, self.identity.credentials))
+        object.__setattr__(self, "proxy", ServicesProxy(self.services, self.calls, self.limits))
 
     async def serve(self, listening: sockets.socket, on_ready: Callable[[], None]) -> None:
         await self.proxy.start()
@@ -75,10 +76,10 @@ class FaultyGateway(Gateway):
         return FaultyWebSockets(apis, self.address, invoker, connections, self.limits, self.plans)
 
     def _posts(self, connections: Connections, stages: frozenset[str]) -> ConnectionsApi:
-        return FaultyPosts(connections, stages, self.limits, self.plans, self.calls)
+        return FaultyPosts(connections, stages, self.limits, self.identity.credentials, self.plans, self.calls)
 
     def _invocations(self, invoker: Invoker) -> InvokeApi:
-        return FaultyInvocations(invoker, self.limits, self.calls)
+        return FaultyInvocations(invoker, self.limits, self.identity.credentials, self.calls)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +94,15 @@ class FaultyPosts(ConnectionsApi):
     """`@connections` whose posts go astray."""
 
     def __init__(
-        self, connections: Connections, stages: frozenset[str], limits: Limits, plans: RunningPlans, calls: Calls
+        self,
+        connections: Connections,
+        stages: frozenset[str],
+        limits: Limits,
+        credentials: Credentials,
+        plans: RunningPlans,
+        calls: Calls,
     ) -> None:
-        super().__init__(connections, stages, limits)
+        super().__init__(connections, stages, limits, credentials)
         self._plans = plans
         self._calls = calls
         self._held: dict[str, list[_Held]] = {}
@@ -221,8 +228,8 @@ class FaultyInvoker(Invoker):
 class FaultyInvocations(InvokeApi):
     """Lambda's Invoke API, at which a worker may be stopped."""
 
-    def __init__(self, invoker: Invoker, limits: Limits, calls: Calls) -> None:
-        super().__init__(invoker, limits)
+    def __init__(self, invoker: Invoker, limits: Limits, credentials: Credentials, calls: Calls) -> None:
+        super().__init__(invoker, limits, credentials)
         self._calls = calls
 
     async def answer(self, request: Request) -> Response:

@@ -15,13 +15,15 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from infra.local import log, server, worker_variables
+from infra.local import guard, log, server, worker_variables
 from infra.local.apis import Api, WebSocketApi
 from infra.local.connections import Connections, ConnectionsApi
 from infra.local.environments import Pool
 from infra.local.extras import Extras
 from infra.local.functions import Function
+from infra.local.guard import Door, Guard, Names
 from infra.local.http_api import HttpApis
+from infra.local.identity import Identity
 from infra.local.intrinsics import TemplateError
 from infra.local.invoke import InvokeApi, Invoker
 from infra.local.limits import Limits
@@ -45,25 +47,36 @@ register_url_convertor("any", _AnyPath())
 
 @dataclass(frozen=True)
 class Gateway:
-    """What is served. `address` is `host:port`."""
+    """What is served. `origins`: whose pages may ask the template's APIs, beside those it names itself."""
 
     stack: Stack
     services: Services
     limits: Limits
     extras: Extras
-    address: str
+    identity: Identity
+    names: Names
+    origins: frozenset[str] = frozenset()
+
+    @property
+    def address(self) -> str:
+        """`host:port`"""
+        return self.names.address
 
     async def serve(self, listening: socket.socket, on_ready: Callable[[], None]) -> None:
         """Serve until SIGINT or SIGTERM. Ends every worker before it returns."""
         await self.extras.prepare(self.stack, self.services)
         pools = {name: self._pool(function) for name, function in self.stack.functions.items()}
         invoker = self._invoker(pools)
-        application = EdgePaths(self._application(invoker), self.extras.paths)
+        storage = StorageDoor(self.services)
+        await storage.look()
+        doors = self._doors(invoker, storage)
+        application = Guard(Starlette(routes=[route for door in doors for route in door.routes]), self.names, doors)
 
         async def end() -> None:
             await self._end(pools)
 
-        serving = server.Server(server.config(application, self.limits), on_ready, end)
+        configuration = server.config(EdgePaths(application, self.extras.paths), self.limits)
+        serving = server.Server(configuration, self.limits, self.identity.tls, on_ready, end)
         async with _reloading(pools):
             await serving.serve([listening])
         await invoker.stop()
@@ -81,10 +94,10 @@ class Gateway:
         return WebSockets(apis, self.address, invoker, connections, self.limits)
 
     def _posts(self, connections: Connections, stages: frozenset[str]) -> ConnectionsApi:
-        return ConnectionsApi(connections, stages, self.limits)
+        return ConnectionsApi(connections, stages, self.limits, self.identity.credentials)
 
     def _invocations(self, invoker: Invoker) -> InvokeApi:
-        return InvokeApi(invoker, self.limits)
+        return InvokeApi(invoker, self.limits, self.identity.credentials)
 
     def _own_routes(self) -> Sequence[BaseRoute]:
         """Asked before the template's own APIs."""
@@ -96,26 +109,33 @@ class Gateway:
             "AWS_ENDPOINT_URL_LAMBDA": f"http://{self.address}",
             "AWS_ENDPOINT_URL_S3": f"http://{self.address}{STORAGE}",
         }
-        return worker_variables.for_function(function, endpoints, self.extras.environment)
+        return worker_variables.for_function(function, self.identity, endpoints, self.extras.environment)
 
-    def _application(self, invoker: Invoker) -> ASGIApp:
+    def _doors(self, invoker: Invoker, storage: StorageDoor) -> Sequence[Door]:
+        """All routes, by who may ask them: a page of elsewhere may not, unless its origin is let in."""
         websocket_apis = _by_stage(self.stack.websocket_apis)
         connections = Connections()
         websockets = self._websockets(websocket_apis, invoker, connections)
         posts = self._posts(connections, frozenset(websocket_apis))
         invocations = self._invocations(invoker)
-        storage = StorageDoor(self.services.endpoint)
         http_apis = HttpApis(_by_stage(self.stack.http_apis), self.address, invoker, self.limits)
-        return Starlette(
-            routes=[
-                *self._own_routes(),
-                Route("/{stage}/@connections/{connection_id:path}", posts.answer, methods=["DELETE", "GET", "POST"]),
-                Route("/2015-03-31/functions/{name}/invocations", invocations.answer, methods=["POST"]),
-                Route(f"{STORAGE}/{{path:path}}", storage.answer, methods=_METHODS),
-                Route("/{path:any}", http_apis.answer, methods=_METHODS),
-                WebSocketRoute("/{path:path}", websockets.serve),
-            ]
-        )
+        named_here = guard.named(sorted(self.origins))
+        named_there = guard.named([origin for api in self.stack.http_apis if api.cors for origin in api.cors.origins])
+        own = [
+            *self._own_routes(),
+            Route("/{stage}/@connections/{connection_id:path}", posts.answer, methods=["DELETE", "GET", "POST"]),
+            Route("/2015-03-31/functions/{name}/invocations", invocations.answer, methods=["POST"]),
+        ]
+        buckets = [Route(f"{STORAGE}/{{path:path}}", storage.answer, methods=_METHODS)]
+        template = [
+            Route("/{path:any}", http_apis.answer, methods=_METHODS),
+            WebSocketRoute("/{path:path}", websockets.serve),
+        ]
+        return [
+            Door(own),
+            Door(buckets, lambda origin: named_here(origin) or storage.lets_in(origin)),
+            Door(template, lambda origin: named_here(origin) or named_there(origin), deployed=True),
+        ]
 
 
 class EdgePaths:

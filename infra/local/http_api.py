@@ -227,7 +227,7 @@ def _call(request: Request, api: HttpApi, stage: str, domain: str, body: bytes) 
 
 def _headers(request: Request) -> list[tuple[str, str]]:
     stamp = stamps.new_stamp()
-    caller = events.Caller(request.client.host if request.client else "", None)
+    caller = events.Caller(request.client.host if request.client else "", None, request.scope["scheme"])
     return events.forwarded(list(request.headers.items()), caller, stamp)
 
 

@@ -22,7 +22,7 @@ from infra.local.environments import Outcome, Pool, Throttled
 from infra.local.functions import EventSettings
 from infra.local.limits import Limits
 from infra.local.services import Services
-from infra.local.signature import is_signed
+from infra.local.signature import Credentials, Refused, check
 from infra.local.template import ACCOUNT
 
 _LONGEST_THROTTLE_DELAY_S = 300.0
@@ -177,13 +177,16 @@ def destination_record(event: Any, condition: str, outcome: Outcome | None) -> d
 class InvokeApi:
     """`POST /2015-03-31/functions/{name}/invocations`, for boto3's `lambda` client."""
 
-    def __init__(self, invoker: Invoker, limits: Limits) -> None:
+    def __init__(self, invoker: Invoker, limits: Limits, credentials: Credentials) -> None:
         self._invoker = invoker
         self._limits = limits
+        self._credentials = credentials
 
     async def answer(self, request: Request) -> Response:
-        if not is_signed(request, "lambda"):
-            return _error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+        try:
+            await check(request, "lambda", self._credentials)
+        except Refused as refused:
+            return _error(403, f"{refused.code}Exception", str(refused))
         try:
             target = self._invoker.find(request.path_params["name"], request.query_params.get("Qualifier"))
         except FunctionMissing as missing:

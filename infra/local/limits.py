@@ -19,6 +19,8 @@ class Limits:
     # How much a client may leave unread before a post is refused with 429. AWS gives no number.
     client_buffer_bytes: int = 256 * KIB
     http_timeout_s: float = 30.0
+    # How long a client may take from connecting to the end of a request's headers. AWS gives no number.
+    headers_s: float = 10.0
     http_body_bytes: int = 10 * MIB
     invoke_payload_bytes: int = 6 * MIB
     event_payload_bytes: int = 1 * MIB

@@ -4,22 +4,36 @@ Frames, warm invocations and all that functions print are for `--verbose`.
 """
 
 import logging
+import re
 import sys
 
 from infra.local.printed import Sentence, readable
 
 LOGGER = logging.getLogger("infra.local")
 IN, OUT = "→", "←"
+# Unicode's categories Cc but for the tab, Zl, Zp, the bidirectional controls of Cf, and halves of surrogate pairs.
+_NOT_SHOWN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def configure(*, verbose: bool) -> None:
     """Send the gateway's lines to standard error, so that standard output holds only what scripts wait for."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d  %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(Escaping("%(asctime)s.%(msecs)03d  %(message)s", datefmt="%H:%M:%S"))
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.DEBUG if verbose else logging.INFO)
     LOGGER.propagate = False
     logging.getLogger("uvicorn.error").addFilter(_is_not_meant)
+
+
+class Escaping(logging.Formatter):
+    """Keeps what clients and functions wrote from becoming lines, colours or commands of the terminal.
+
+    Controls, line and paragraph separators, and marks that turn the direction of the text are shown as Python writes
+    them. What a function prints keeps its tabs.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return _NOT_SHOWN.sub(lambda match: ascii(match.group())[1:-1], super().formatMessage(record))
 
 
 def _is_not_meant(record: logging.LogRecord) -> bool:

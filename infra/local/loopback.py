@@ -8,11 +8,12 @@ from starlette.requests import Request
 def is_of_this_machine(request: Request) -> bool:
     """Whether it came from here, and to an address of here (a rebound name is none)."""
     client = request.client.host if request.client else None
-    return _is_loopback(client) and _is_loopback(request.url.hostname)
+    return is_loopback(client) and is_loopback(request.url.hostname)
 
 
-def _is_loopback(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
+    """Whether a host, with or without brackets, is this machine for whoever is on it."""
     try:
-        return host == "localhost" or ip_address(host or "").is_loopback
+        return host == "localhost" or ip_address((host or "").strip("[]")).is_loopback
     except ValueError:
         return False

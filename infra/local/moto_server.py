@@ -1,4 +1,7 @@
-"""`python -m infra.local.moto_server PORT`: moto's server, whose DynamoDB takes one request at a time.
+"""`python -m infra.local.moto_server FD PORT`: moto's server at a socket that listens already.
+
+It takes only what is signed with the credentials of its environment: of moto's own interface, which knows no signature,
+no other part is open either. And its DynamoDB takes one request at a time.
 
 moto answers each request in a thread of its own, and a transaction that is cancelled puts back the whole table as it
 was when it began: with it goes whatever others have written meanwhile. DynamoDB's transactions are serializable. Where
@@ -9,7 +12,11 @@ partition. moto would copy the whole table for each write of a transaction, and 
 """
 
 import copy
+import datetime
 import inspect
+import io
+import json
+import os
 import sys
 import threading
 from collections import defaultdict
@@ -20,21 +27,63 @@ from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from werkzeug.serving import run_simple
+from werkzeug.datastructures import EnvironHeaders
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Response
+from werkzeug.wsgi import get_input_stream
+
+from infra.local import post_policy
+from infra.local.guard import Names
+from infra.local.limits import Limits
+from infra.local.signature import Credentials, Received, Refused, verify
+
+
+class Handler(MotoRequestHandler):
+    """Lets go of who sends nothing for so long."""
+
+    timeout = Limits.headers_s
 
 
 class Serialized(DomainDispatcherApplication):
     """moto's WSGI application."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names, credentials: Credentials) -> None:
         super().__init__(create_backend_app)
+        self._names = names
+        self._credentials = credentials
         self._dynamodb = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        refused = self._refusal(environ)
+        if refused is not None:
+            return refused(environ, start_response)
         if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB_"):
             return self._answer(environ, start_response)
         with self._dynamodb:
             return self._answer(environ, start_response)
+
+    def _refusal(self, environ: dict[str, Any]) -> Response | None:
+        if not self._names.own(environ.get("HTTP_HOST", ""), "http"):
+            return Response("This is none of the names that it has here.", 421)
+        if environ["PATH_INFO"].startswith("/moto-api"):
+            return Response("There is no interface but that of AWS.", 403)
+        body = get_input_stream(environ).read()
+        environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        path, _, query = environ["REQUEST_URI"].partition("?")
+        received = Received(environ["REQUEST_METHOD"], path, query, list(EnvironHeaders(environ)), body)
+        try:
+            self._verify(received, datetime.datetime.now(datetime.UTC))
+        except Refused as refused:
+            told = json.dumps({"__type": refused.code, "message": str(refused)})
+            return Response(told, 403, {"x-amzn-ErrorType": refused.code}, content_type="application/json")
+        return None
+
+    def _verify(self, received: Received, now: datetime.datetime) -> None:
+        if post_policy.is_form(received):
+            post_policy.verify(received, received.path.split("/")[1], self._credentials, now)
+        else:
+            verify(received, None, self._credentials, now)
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         answer: Iterable[bytes] = super().__call__(environ, start_response)
@@ -88,4 +137,6 @@ def _partition(backend: DynamoDBBackend, write: dict[str, Any]) -> DynamoType:
 if __name__ == "__main__":
     keep_partitions_only()
     query_one_partition()
-    run_simple("127.0.0.1", int(sys.argv[1]), Serialized(), threaded=True, request_handler=MotoRequestHandler)
+    descriptor, port = map(int, sys.argv[1:])
+    application = Serialized(Names(f"127.0.0.1:{port}"), Credentials.of(os.environ))
+    make_server("127.0.0.1", port, application, threaded=True, request_handler=Handler, fd=descriptor).serve_forever()

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from chatrelay.identity import new_key
 from chatrelay.protocol import AGENTS
@@ -125,7 +126,7 @@ def _routes(key: str, told: PushServices, *, demonstrates: bool) -> list[BaseRou
         """At the address that those of files begin with: elsewhere they would be of another origin."""
         if request.url.hostname == "localhost":
             return RedirectResponse(request.url.replace(hostname="127.0.0.1"))
-        return FileResponse(PAGE / "index.html")
+        return FileResponse(PAGE / "index.html", headers=_policy(request))
 
     def configuration(request: Request) -> JSONResponse:
         """The key goes to this machine's own pages only."""
@@ -134,10 +135,24 @@ def _routes(key: str, told: PushServices, *, demonstrates: bool) -> list[BaseRou
     return [
         Route("/", page),
         Route("/page/config.json", configuration),
-        Mount("/page", StaticFiles(directory=PAGE)),
+        Mount("/page", _Page(directory=PAGE)),
         Mount(PUSHES, told),
         *([Mount(SCRIPT, ScriptedModel(demonstration))] if demonstrates else []),
     ]
+
+
+class _Page(StaticFiles):
+    """The page's files."""
+
+    def file_response(self, full_path: Any, stat_result: Any, scope: Scope, status_code: int = 200) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(_policy(Request(scope)))
+        return response
+
+
+def _policy(request: Request) -> dict[str, str]:
+    """Scripts are the page's own files: others of its origin, under `/s3`, are what users keep there."""
+    return {"content-security-policy": f"script-src {request.url.scheme}://{request.url.netloc}/page/"}
 
 
 def _banner(address: str, key: str, base_url: str | None, *, demonstrates: bool) -> list[str]:

@@ -1,5 +1,8 @@
 """The Runtime API: what AWS's own runtime client (`awslambdaric`) in one environment talks to.
 
+The client cannot show who it is: it calls by two libraries, of which only one takes a path or a user in the address. So
+each environment has a port of its own, which no browser may ask, and an answer counts once, for the event in flight.
+
 Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
@@ -11,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from infra.local.limits import Limits
 from infra.local.server import Embedded
 
 _PREFIX = "/2018-06-01/runtime"
@@ -35,15 +39,24 @@ class Answer:
     failed: bool
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """An event, and what will be its answer."""
+
+    invocation: Invocation
+    answer: "asyncio.Future[Answer]"
+
+
 class RuntimeApi:
     """One environment's Runtime API, on a port of its own: the protocol has no other way to tell who asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.ready = asyncio.Event()
         self.init_error: bytes | None = None
-        self._invocations: asyncio.Queue[Invocation | None] = asyncio.Queue()
-        self._answers: asyncio.Queue[Answer] = asyncio.Queue()
-        self._server = Embedded(self._application())
+        self._invocations: asyncio.Queue[_Waiting | None] = asyncio.Queue()
+        self._in_flight: _Waiting | None = None
+        self._asks = False
+        self._server = Embedded(self._application(), limits)
 
     @property
     def address(self) -> str:
@@ -60,8 +73,9 @@ class RuntimeApi:
 
     async def handle(self, invocation: Invocation) -> Answer:
         """Hand an event to the runtime and wait for what comes back, however long that takes."""
-        self._invocations.put_nowait(invocation)
-        return await self._answers.get()
+        waiting = _Waiting(invocation, asyncio.get_running_loop().create_future())
+        self._invocations.put_nowait(waiting)
+        return await waiting.answer
 
     def _application(self) -> Starlette:
         post = ["POST"]
@@ -69,7 +83,7 @@ class RuntimeApi:
             routes=[
                 Route(f"{_PREFIX}/invocation/next", self._next),
                 Route(f"{_PREFIX}/invocation/{{request_id}}/response", self._response, methods=post),
-                Route(f"{_PREFIX}/invocation/{{request_id}}/error", self._error, methods=post),
+                Route(f"{_PREFIX}/invocation/{{request_id}}/error", self._failure, methods=post),
                 Route(f"{_PREFIX}/init/error", self._init_error, methods=post),
                 Route(f"{_PREFIX}/restore/next", self._restore_next),
                 Route(f"{_PREFIX}/restore/error", self._init_error, methods=post),
@@ -77,10 +91,17 @@ class RuntimeApi:
         )
 
     async def _next(self, _: Request) -> Response:
+        if self._asks or (self._in_flight is not None and not self._in_flight.answer.done()):
+            return _error(403, "InvalidStateTransition", "The environment has an event, or asks for one already.")
+        self._asks = True
         self.ready.set()
-        invocation = await self._invocations.get()
-        if invocation is None:
+        try:
+            self._in_flight = await self._invocations.get()
+        finally:
+            self._asks = False
+        if self._in_flight is None:
             return Response(status_code=410)
+        invocation = self._in_flight.invocation
         headers = {
             "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
             "Lambda-Runtime-Deadline-Ms": str(invocation.deadline_ms),
@@ -90,20 +111,37 @@ class RuntimeApi:
         return Response(invocation.payload, media_type="application/json", headers=headers)
 
     async def _response(self, request: Request) -> Response:
-        self._answers.put_nowait(Answer(await request.body(), failed=False))
-        return _accepted()
+        return await self._answer(request, failed=False)
 
-    async def _error(self, request: Request) -> Response:
-        self._answers.put_nowait(Answer(await request.body(), failed=True))
+    async def _failure(self, request: Request) -> Response:
+        return await self._answer(request, failed=True)
+
+    async def _answer(self, request: Request, *, failed: bool) -> Response:
+        body = await request.body()
+        waiting = self._in_flight
+        if (
+            waiting is None
+            or waiting.answer.done()
+            or waiting.invocation.request_id != request.path_params["request_id"]
+        ):
+            return _error(400, "InvalidRequestID", "There is no such event in flight.")
+        waiting.answer.set_result(Answer(body, failed))
         return _accepted()
 
     async def _init_error(self, request: Request) -> Response:
-        self.init_error = await request.body()
+        body = await request.body()
+        if self.ready.is_set():
+            return _error(403, "InvalidStateTransition", "The environment has started.")
+        self.init_error = body
         return _accepted()
 
     async def _restore_next(self, _: Request) -> Response:
         """A SnapStart snapshot would be taken here; restoring it follows at once."""
         return Response()
+
+
+def _error(status: int, kind: str, message: str) -> Response:
+    return JSONResponse({"errorType": kind, "errorMessage": message}, status_code=status)
 
 
 def _accepted() -> Response:

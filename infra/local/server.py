@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -14,12 +16,19 @@ import uvicorn
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
 
+from infra.local.guard import Guard, Names
 from infra.local.limits import Limits
 
 _ABORT = "infra.local.abort"
 _LINGER_S = 0.3
 _SHUTDOWN_S = 2
+# How a TLS handshake begins, and no request does. Source: RFC 8446, 5.1.
+_TLS_HANDSHAKE = b"\x16"
+# What passes when others let go of theirs. Source: accept(2).
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_EXHAUSTED_PAUSE_S = 0.5
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -34,16 +43,90 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-class Server(uvicorn.Server):
+class Listening(uvicorn.Server):
+    """Speaks HTTP and, if it has a certificate, HTTPS on the same port. Who begins and does not go on is let go."""
+
+    def __init__(self, config: uvicorn.Config, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(config)
+        self._limits = limits
+        self._tls = tls
+        self._accepting: list[asyncio.Task[None]] = []
+        self._meeting: set[asyncio.Task[None]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.servers = []
+        for listening in sockets or ():
+            listening.settimeout(0)
+            self._accepting.append(asyncio.create_task(self._accept(listening)))
+        self.started = True
+
+    def stop_accepting(self) -> None:
+        for task in [*self._accepting, *self._meeting]:
+            task.cancel()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.stop_accepting()
+        await super().shutdown(sockets)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connected, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                if error.errno not in (*_EXHAUSTED, errno.ECONNABORTED):
+                    raise
+                await asyncio.sleep(_EXHAUSTED_PAUSE_S)
+                continue
+            task = asyncio.create_task(self._meet(connected))
+            self._meeting.add(task)
+            task.add_done_callback(self._meeting.discard)
+
+    async def _meet(self, connected: socket.socket) -> None:
+        """Find out whether it wants TLS, and hand the connection over."""
+        loop, limit_s = asyncio.get_running_loop(), self._limits.headers_s
+        try:
+            async with asyncio.timeout(limit_s):
+                tls = {}
+                if await _first_byte(connected) == _TLS_HANDSHAKE and self._tls is not None:
+                    tls = {"ssl_handshake_timeout": limit_s, "ssl_shutdown_timeout": _SHUTDOWN_S}
+                await loop.connect_accepted_socket(self._protocol, connected, ssl=self._tls if tls else None, **tls)
+        except OSError:  # It has gone, speaks no TLS that we know, or was silent for too long.
+            connected.close()
+        except asyncio.CancelledError:
+            connected.close()
+            raise
+
+    def _protocol(self) -> "_Http":
+        return _Http(self.config, self.server_state, self._limits.headers_s)
+
+
+async def _first_byte(connected: socket.socket) -> bytes:
+    """Wait for it, and leave it there."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(connected, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(connected)
+    return connected.recv(1, socket.MSG_PEEK)
+
+
+class Server(Listening):
     """A server that ends on SIGINT or SIGTERM without raising them again.
 
     `on_ready` is called when it listens, `on_ending` awaited before open requests get their last moment.
     """
 
     def __init__(
-        self, config: uvicorn.Config, on_ready: Callable[[], None], on_ending: Callable[[], Awaitable[None]]
+        self,
+        config: uvicorn.Config,
+        limits: Limits,
+        tls: ssl.SSLContext,
+        on_ready: Callable[[], None],
+        on_ending: Callable[[], Awaitable[None]],
     ) -> None:
-        super().__init__(config)
+        super().__init__(config, limits, tls)
         self._on_ready = on_ready
         self._on_ending = on_ending
 
@@ -67,11 +150,12 @@ class Server(uvicorn.Server):
 
 
 class Embedded:
-    """A server of the same process on a port of its own, for what only workers ask."""
+    """A server of the same process on a port of its own, for what only workers ask: browsers are refused."""
 
-    def __init__(self, application: ASGIApp) -> None:
+    def __init__(self, application: ASGIApp, limits: Limits) -> None:
         self._socket = listen("127.0.0.1", 0)
-        self._server = uvicorn.Server(_embedded(application))
+        guarded = Guard(application, Names(self.address), (), browsers=False)
+        self._server = Listening(_embedded(guarded), limits)
 
     @property
     def address(self) -> str:
@@ -81,13 +165,12 @@ class Embedded:
 
     async def start(self) -> None:
         self._server.config.load()
-        self._server.lifespan = self._server.config.lifespan_class(self._server.config)
         await self._server.startup(sockets=[self._socket])
 
     def stop(self) -> None:
         """Close the port. A request that is being answered gets its answer."""
-        for server in self._server.servers:
-            server.close()
+        self._server.stop_accepting()
+        self._socket.close()
         for connection in list(self._server.server_state.connections):
             connection.shutdown()
 
@@ -95,11 +178,11 @@ class Embedded:
 def _embedded(application: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         application,
-        http="h11",
         ws="none",
         lifespan="off",
         log_config=None,
         log_level=logging.ERROR,
+        proxy_headers=False,
         access_log=False,
         server_header=False,
         date_header=False,
@@ -114,7 +197,6 @@ def abort(scope: Scope) -> None:
 def config(application: ASGIApp, limits: Limits) -> uvicorn.Config:
     return uvicorn.Config(
         application,
-        http=_Http,
         ws=_WebSocket,
         # Of a message and of a frame: `websockets` takes both.
         ws_max_size=(limits.message_bytes, limits.frame_bytes),  # type: ignore[arg-type]
@@ -131,6 +213,36 @@ def config(application: ASGIApp, limits: Limits) -> uvicorn.Config:
 
 
 class _Http(H11Protocol):
+    """A connection whose client has `headers_s` for the headers of a request."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, headers_s: float) -> None:
+        super().__init__(config, state, {})
+        self._headers_s = headers_s
+        self._expecting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._expect_nothing()
+        elif self._expecting is None:
+            self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def _expect(self) -> None:
+        self._expecting = self.loop.call_later(self._headers_s, self.timeout_keep_alive_handler)
+
+    def _expect_nothing(self) -> None:
+        if self._expecting is not None:
+            self._expecting.cancel()
+            self._expecting = None
+
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Keep the case of header names: API Gateway hands them on as the client wrote them."""
         self.headers = list(event.headers.raw_items())

@@ -2,26 +2,23 @@
 
 import contextlib
 import json
-import socket
+import os
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 
+from infra.local import server
 from infra.local.processes import die_with_parent
+from infra.local.signature import Credentials
 from infra.local.template import ACCOUNT, REGION
 
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "ASIALOCALLOCALLOCAL0",
-    "AWS_SECRET_ACCESS_KEY": "local",
-    "AWS_SESSION_TOKEN": "local",
-}
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _START_S = 60.0
 
@@ -37,13 +34,14 @@ class Deployed:
 class Services:
     """DynamoDB, S3, SQS, SNS, SSM and Secrets Manager at one address. Made by `running`."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, credentials: Credentials) -> None:
         self.endpoint = endpoint
+        self.credentials = credentials
         self._session = boto3.Session(
             region_name=REGION,
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            aws_session_token=CREDENTIALS["AWS_SESSION_TOKEN"],
+            aws_access_key_id=credentials.access_key,
+            aws_secret_access_key=credentials.secret_key,
+            aws_session_token=credentials.token,
         )
         self._makers: Mapping[str, Callable[[str, Mapping[str, Any]], Deployed]] = {
             "AWS::DynamoDB::Table": self._table,
@@ -54,9 +52,9 @@ class Services:
             "AWS::SecretsManager::Secret": self._secret,
         }
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, config: Config | None = None) -> Any:
         """Give a boto3 client for what the template declared, as the functions will see it."""
-        return self._session.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
+        return self._session.client(service, endpoint_url=self.endpoint, config=config)  # type: ignore[call-overload]
 
     def resource(self, service: str) -> Any:
         """The same as a boto3 resource."""
@@ -139,40 +137,38 @@ _QUEUE_PROPERTIES = (
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Services]:
-    """Run moto's server until the block ends, or until this process does."""
-    port = _free_port()
-    process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "infra.local.moto_server", str(port)],
-        cwd=_REPOSITORY,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=die_with_parent(),
-    )
+def running(credentials: Credentials) -> Iterator[Services]:
+    """Run moto's server, for whoever signs with `credentials`, until the block ends, or until this process does."""
+    with server.listen("127.0.0.1", 0) as listening:
+        port, listens_at = listening.getsockname()[1], listening.fileno()
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "infra.local.moto_server", str(listens_at), str(port)],
+            cwd=_REPOSITORY,
+            # Not as arguments, which every user of this machine can read.
+            env={**os.environ, **credentials.variables, "MOTO_DISABLE_GLOBAL_CORS": "true"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=[listens_at],
+            preexec_fn=die_with_parent(),
+        )
     try:
-        endpoint = f"http://127.0.0.1:{port}"
-        _wait_until_up(process, endpoint)
-        yield Services(endpoint)
+        services = Services(f"http://127.0.0.1:{port}", credentials)
+        _wait_until_up(services)
+        yield services
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_until_up(process: subprocess.Popen[bytes], endpoint: str) -> None:
-    deadline = time.monotonic() + _START_S
-    while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{endpoint}/moto-api/data.json"):  # noqa: S310
-            return
-        time.sleep(0.05)
-    raise RuntimeError("moto's server did not start: is moto[server] installed?")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _wait_until_up(services: Services) -> None:
+    """It listens already, and answers once it has started; if it does not, its end closes the port."""
+    config = Config(connect_timeout=_START_S, read_timeout=_START_S, retries={"total_max_attempts": 1})
+    try:
+        services.client("sts", config).get_caller_identity()
+    except BotoCoreError as error:
+        raise RuntimeError("moto's server did not start: is moto[server] installed?") from error
 
 
 def _text(value: Any) -> str:

@@ -262,7 +262,8 @@ def _send(connection: Connection, text: str) -> None:
 def _handshake(websocket: WebSocket) -> Handshake:
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in websocket.scope["headers"]]
     agents = [value for name, value in headers if name.lower() == "user-agent"]
-    caller = events.Caller(websocket.client.host if websocket.client else "", agents[0] if agents else None)
+    scheme = "https" if websocket.scope["scheme"] == "wss" else "http"
+    caller = events.Caller(websocket.client.host if websocket.client else "", agents[0] if agents else None, scheme)
     query = parse_qsl(websocket.scope["query_string"].decode(), keep_blank_values=True)
     return Handshake(events.forwarded(headers, caller, stamps.new_stamp()), query, caller)
 

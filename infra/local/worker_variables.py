@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from infra.local.functions import Function
-from infra.local.services import CREDENTIALS
+from infra.local.identity import Identity
 from infra.local.template import REGION
 
 # What a worker keeps of this process's own environment; nothing else would be there in Lambda.
@@ -12,14 +12,14 @@ _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR")
 
 
 def for_function(
-    function: Function, endpoints: Mapping[str, str], extra: Mapping[str, str]
+    function: Function, identity: Identity, endpoints: Mapping[str, str], extra: Mapping[str, str]
 ) -> Callable[[str], dict[str, str]]:
     """Give a function from a version to the variables of a worker that runs it.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     """
     common = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    common |= {**CREDENTIALS, "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "TZ": ":UTC"}
+    common |= {**identity.variables, "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "TZ": ":UTC"}
     # A machine in EC2 would otherwise lend its own role to a function that asks for credentials.
     common |= {"AWS_EC2_METADATA_DISABLED": "true", **endpoints}
     common |= _of_function(function) | dict(function.environment) | dict(extra)

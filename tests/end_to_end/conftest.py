@@ -10,6 +10,7 @@ import pytest
 from chatrelay.store.keys import Keys
 from chatrelay.store.table import Table
 from infra.local.services import Services
+from infra.local.signature import Credentials
 from tests.conftest import Relay
 from tests.infra.bridgehub.sidecars import BRIDGEHUB, TOKEN, starting
 
@@ -38,10 +39,15 @@ def worker(relay: Relay) -> dict[str, str]:
     return next(each for each in found if "FILES_BUCKET" in each)
 
 
+def services_of(worker: dict[str, str]) -> Services:
+    """What a function asks, as it does."""
+    return Services(worker["AWS_ENDPOINT_URL"], Credentials.of(worker))
+
+
 @pytest.fixture(scope="module")
 def table(worker: dict[str, str]) -> Table:
     """Of the deployment `relay`."""
-    return Table(Services(worker["AWS_ENDPOINT_URL"]).resource("dynamodb").meta.client, worker["TABLE_NAME"])
+    return Table(services_of(worker).resource("dynamodb").meta.client, worker["TABLE_NAME"])
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from infra.local.services import Services
 from tests.conftest import Relay
+from tests.end_to_end.conftest import services_of
 from tests.end_to_end.phone import Frame, Phone
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"a picture"
@@ -49,7 +49,7 @@ def post_by_form(http: httpx.Client, filename: str, content: bytes, mime_type: s
 
 def delete(worker: dict[str, str], url: str) -> None:
     """As the bucket's lifecycle does."""
-    bucket = Services(worker["AWS_ENDPOINT_URL"]).resource("s3").Bucket(worker["FILES_BUCKET"])
+    bucket = services_of(worker).resource("s3").Bucket(worker["FILES_BUCKET"])
     (doomed,) = (each for each in bucket.objects.all() if url[-32:] in each.key)
     doomed.delete()
 
@@ -105,7 +105,7 @@ def test_a_url_names_the_address_that_was_asked(http: httpx.Client) -> None:
 def test_the_way_to_the_storage_leads_nowhere_else(relay: Relay) -> None:
     target = f"/s3%2F@{relay.address}/page/config.json?X-Amz-Signature=1"
     answer = httpx.get(f"http://{relay.address}{target}")
-    assert (answer.status_code, answer.text) == (403, "AccessDenied")
+    assert (answer.status_code, "AccessDenied" in answer.text) == (403, True)
 
 
 async def test_the_model_sees_pictures_documents_and_texts(relay: Relay, http: httpx.Client, conversation: str) -> None:
@@ -182,7 +182,7 @@ def test_a_name_is_a_name_and_leads_nowhere(http: httpx.Client, worker: dict[str
         assert (posted.status_code, posted.json()["filename"]) == (200, name)
         for url in (posted.json()["url"], post_by_form(http, name, b"in the name", "text/plain")):
             assert http.get(url, follow_redirects=True).content == b"in the name"
-    bucket = Services(worker["AWS_ENDPOINT_URL"]).resource("s3").Bucket(worker["FILES_BUCKET"])
+    bucket = services_of(worker).resource("s3").Bucket(worker["FILES_BUCKET"])
     keys = [each.key for each in bucket.objects.all()]
     assert [key for key in keys if not re.fullmatch(r"\w+/[0-9a-f]{32}/[\w%~-]+", key)] == []
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.services import CREDENTIALS, Services, running
+from infra.local.services import Services, running
 from infra.local.template import REGION
+from tests.conftest import CREDENTIALS
 
 STORAGE = Path(__file__).parents[2] / "infra" / "storage.yaml"
 STACKS = ("chat-relay", "earlier")
@@ -28,7 +29,7 @@ Run = Callable[..., Ran]
 @pytest.fixture(scope="session")
 def deployed() -> Iterator[Services]:
     """AWS, with the storage as the stack ``chat-relay``, and as what an earlier one has left. Outputs are as ours."""
-    with running() as services:
+    with running(CREDENTIALS) as services:
         for name in STACKS:
             services.client("cloudformation").create_stack(StackName=name, TemplateBody=STORAGE.read_text())
         yield services
@@ -37,7 +38,7 @@ def deployed() -> Iterator[Services]:
 @pytest.fixture
 def run(deployed: Services, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Calls a command's ``main`` with what the shell has, and its arguments."""
-    shell = {**CREDENTIALS, "AWS_DEFAULT_REGION": REGION, "AWS_MAX_ATTEMPTS": "1"}
+    shell = {**CREDENTIALS.variables, "AWS_DEFAULT_REGION": REGION, "AWS_MAX_ATTEMPTS": "1"}
     for name, value in {**shell, "AWS_ENDPOINT_URL": deployed.endpoint}.items():
         monkeypatch.setenv(name, value)
 

@@ -10,6 +10,7 @@ from boto3.dynamodb.conditions import Attr, Key
 
 from infra.local.relay import DEVELOPER
 from infra.local.services import Services
+from infra.local.signature import Credentials
 from tests.conftest import Relay
 
 Item = dict[str, Any]
@@ -46,7 +47,8 @@ class Rows:
     def _table(self) -> Any:
         children = psutil.Process(self._relay.process.pid).children()
         server = next(child for child in children if "infra.local.moto_server" in child.cmdline())
-        (table,) = Services(f"http://127.0.0.1:{server.cmdline()[-1]}").resource("dynamodb").tables.all()
+        services = Services(f"http://127.0.0.1:{server.cmdline()[-1]}", Credentials.of(server.environ()))
+        (table,) = services.resource("dynamodb").tables.all()
         return table
 
 

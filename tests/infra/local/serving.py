@@ -1,5 +1,6 @@
 """A gateway as a real process, and what tests ask it and see of it."""
 
+import configparser
 import contextlib
 import json
 import os
@@ -20,6 +21,7 @@ from typing import IO, Any, TypeVar
 import boto3
 from botocore.config import Config
 
+from infra.local.signature import Credentials
 from tests.patience import PATIENCE_S
 
 REPOSITORY = Path(__file__).parents[3]
@@ -38,6 +40,7 @@ class Serving:
     folder: Path
     records_folder: Path
     address: str
+    credentials: Credentials
     printed: list[str]
     log: list[str]
     _clients: list[Any] = field(default_factory=list)
@@ -100,8 +103,9 @@ class Serving:
             service,
             endpoint_url=endpoint,
             region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=self.credentials.access_key,
+            aws_secret_access_key=self.credentials.secret_key,
+            aws_session_token=self.credentials.token,
             config=Config(retries={"total_max_attempts": 1}),
         )
         self._clients.append(client)
@@ -120,7 +124,7 @@ def serving(folder: Path, *options: str) -> Iterator[Serving]:
     threads = [_follow(process.stdout, printed.put), _follow(process.stderr, log.append)]
     try:
         lines = _until_ready(process, printed, log)
-        started = Serving(process, folder, records, _address(lines[-1]), lines, log)
+        started = Serving(process, folder, records, _address(lines[-1]), _credentials(lines), lines, log)
         yield started
         started.close()
     finally:
@@ -197,6 +201,15 @@ def _address(line: str) -> str:
     match = _READY.match(line)
     assert match
     return match.group(1)
+
+
+def _credentials(lines: list[str]) -> Credentials:
+    """Read the file that the gateway names."""
+    marked = "Credentials: AWS_SHARED_CREDENTIALS_FILE="
+    (line,) = (line for line in lines if line.startswith(marked))
+    parser = configparser.ConfigParser()
+    parser.read(line.removeprefix(marked))
+    return Credentials.of({name.upper(): value for name, value in parser["default"].items()})
 
 
 def _at_least(count: int, found: Iterable[T]) -> list[T]:

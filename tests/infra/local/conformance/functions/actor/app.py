@@ -1,7 +1,8 @@
 """Writes down every event, then does what the event tells it to.
 
 A script is `{"sleep"?: seconds, "calls"?: [[service, method, arguments], ...], "raise"?: message, "exit"?: status,
-"return"?: anything, "describe"?: true}`. It is in the query's `do`, in `do` of a JSON body, or in the event itself.
+"post"?: text, "return"?: anything, "describe"?: true}`. It is in the query's `do`, in `do` of a JSON body, or in the
+event itself.
 `calls` of boto3 clients are answered with `[{"s": seconds, "error"?: code, "answer"?: as text}, ...]`.
 """
 
@@ -67,9 +68,18 @@ def _act(script: dict[str, Any], facts: dict[str, Any]) -> Any:
         raise Told(script["raise"])
     if "calls" in script:
         return [_call(*call) for call in script["calls"]]
+    if "post" in script:
+        _post(facts["event"]["requestContext"], script["post"])
     if script.get("describe"):
         return facts | {"environment": dict(os.environ), "directory": str(Path.cwd()), "pid": os.getpid()}
     return script.get("return", {"statusCode": 200, "body": "done"})
+
+
+def _post(context: dict[str, Any], text: str) -> None:
+    """As AWS's own samples do: they know where to from the event."""
+    url = f"https://{context['domainName']}/{context['stage']}"
+    client = boto3.client("apigatewaymanagementapi", endpoint_url=url)
+    client.post_to_connection(ConnectionId=context["connectionId"], Data=text.encode())
 
 
 def _call(service: str, method: str, arguments: dict[str, Any]) -> dict[str, Any]:

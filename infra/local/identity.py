@@ -1,0 +1,71 @@
+"""What one run is known by: credentials and a certificate, new each time, where only the run's user may read them."""
+
+import contextlib
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import certifi
+import trustme
+
+from infra.local.signature import Credentials
+from infra.local.template import REGION
+
+# What boto3 signs for S3 in this Region alone would be of Version 2, if it is not told otherwise.
+_CONFIGURATION = """\
+[default]
+s3 =
+  signature_version = s3v4
+"""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`credentials_file` is in the format that every SDK and the AWS command line read."""
+
+    credentials: Credentials
+    credentials_file: Path
+    configuration_file: Path
+    authorities: Path
+    tls: ssl.SSLContext
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """For a worker: it signs as this run, and trusts this run's certificate beside the public ones."""
+        bundle = str(self.authorities)
+        # botocore's, the one of httpx and of Python itself, and that of requests.
+        return self.credentials.variables | {
+            "AWS_CONFIG_FILE": str(self.configuration_file),
+            "AWS_CA_BUNDLE": bundle,
+            "SSL_CERT_FILE": bundle,
+            "REQUESTS_CA_BUNDLE": bundle,
+        }
+
+
+@contextlib.contextmanager
+def issued(host: str) -> Iterator[Identity]:
+    """Give this run an identity, with a certificate for the address `host`; what is kept of it ends with the block."""
+    with tempfile.TemporaryDirectory(prefix="local-gateway-") as folder:  # which nobody else may enter
+        credentials = Credentials.new()
+        file, configuration, authorities = (
+            Path(folder) / name for name in ("credentials", "config", "authorities.pem")
+        )
+        _write(file, _profile(credentials))
+        _write(configuration, _CONFIGURATION)
+        authority = trustme.CA(organization_name="Local gateway")
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(*dict.fromkeys((host, "localhost", "127.0.0.1", "::1"))).configure_cert(tls)
+        _write(authorities, Path(certifi.where()).read_text(encoding="ascii") + authority.cert_pem.bytes().decode())
+        yield Identity(credentials, file, configuration, authorities, tls)
+
+
+def _profile(credentials: Credentials) -> str:
+    values = {name.lower(): value for name, value in credentials.variables.items()} | {"region": REGION}
+    return "\n".join(["[default]", *(f"{name} = {value}" for name, value in values.items()), ""])
+
+
+def _write(file: Path, text: str) -> None:
+    file.touch(mode=0o600)
+    file.write_text(text, encoding="ascii")
