@@ -69,7 +69,7 @@ class Gateway:
         invoker = self._invoker(pools)
         storage = StorageDoor(self.services)
         await storage.look()
-        doors = self._doors(invoker, storage)
+        doors = self.doors(invoker, storage)
         application = Guard(Starlette(routes=[route for door in doors for route in door.routes]), self.names, doors)
 
         async def end() -> None:
@@ -111,7 +111,7 @@ class Gateway:
         }
         return worker_variables.for_function(function, self.identity, endpoints, self.extras.environment)
 
-    def _doors(self, invoker: Invoker, storage: StorageDoor) -> Sequence[Door]:
+    def doors(self, invoker: Invoker, storage: StorageDoor) -> Sequence[Door]:
         """All routes, by who may ask them: a page of elsewhere may not, unless its origin is let in."""
         websocket_apis = _by_stage(self.stack.websocket_apis)
         connections = Connections()

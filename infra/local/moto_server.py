@@ -64,9 +64,9 @@ class Serialized(DomainDispatcherApplication):
 
     def _refusal(self, environ: dict[str, Any]) -> Response | None:
         if not self._names.own(environ.get("HTTP_HOST", ""), "http"):
-            return Response("This is none of the names that it has here.", 421)
+            return _refuse(421, "MisdirectedRequest", "This is none of the names that it has here.")
         if environ["PATH_INFO"].startswith("/moto-api"):
-            return Response("There is no interface but that of AWS.", 403)
+            return _refuse(403, "AccessDenied", "There is no interface but that of AWS.")
         body = get_input_stream(environ).read()
         environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         environ.pop("HTTP_TRANSFER_ENCODING", None)
@@ -75,8 +75,7 @@ class Serialized(DomainDispatcherApplication):
         try:
             self._verify(received, datetime.datetime.now(datetime.UTC))
         except Refused as refused:
-            told = json.dumps({"__type": refused.code, "message": str(refused)})
-            return Response(told, 403, {"x-amzn-ErrorType": refused.code}, content_type="application/json")
+            return _refuse(403, refused.code, str(refused))
         return None
 
     def _verify(self, received: Received, now: datetime.datetime) -> None:
@@ -88,6 +87,13 @@ class Serialized(DomainDispatcherApplication):
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         answer: Iterable[bytes] = super().__call__(environ, start_response)
         return answer
+
+
+def _refuse(status: int, code: str, message: str) -> Response:
+    """All that a browser sees of it, for none can sign: not even that in a frame."""
+    told = json.dumps({"__type": code, "message": message})
+    headers = {"x-amzn-ErrorType": code, "X-Frame-Options": "DENY"}
+    return Response(told, status, headers, content_type="application/json")
 
 
 def keep_partitions_only() -> None:
