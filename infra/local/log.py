@@ -11,8 +11,10 @@ from infra.local.printed import Sentence, readable
 
 LOGGER = logging.getLogger("infra.local")
 IN, OUT = "→", "←"
-# Unicode's categories Cc but for the tab, Zl, Zp, the bidirectional controls of Cf, and halves of surrogate pairs.
-_NOT_SHOWN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Unicode's categories Cc but for the tab, Zl, Zp, of Cf what turns directions and what is never seen (tags), and Cs.
+_NOT_SHOWN = re.compile(
+    r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def configure(*, verbose: bool) -> None:
