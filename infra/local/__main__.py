@@ -99,9 +99,10 @@ def _run(options: argparse.Namespace) -> int:
     limits = override(Limits(), options.limit)
     with (
         _listen(options.host, options.port) as listening,
-        identity.issued(options.host) as issued,
+        identity.issued(listening.getsockname()[0]) as issued,
         services.running(issued.credentials) as running,
     ):
+        issued.write_credentials(running.endpoint)
         address = _address(listening)
         extras = _extras(options.template, address)
         deployment = Deployment(options.template, _STACK, extras.parameters(dict(options.parameter)), running)

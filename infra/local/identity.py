@@ -23,7 +23,7 @@ s3 =
 
 @dataclass(frozen=True)
 class Identity:
-    """`credentials_file` is in the format that every SDK and the AWS command line read."""
+    """`credentials_file` is what AWS_SHARED_CREDENTIALS_FILE may name for the AWS command line and every SDK."""
 
     credentials: Credentials
     credentials_file: Path
@@ -43,6 +43,12 @@ class Identity:
             "REQUESTS_CA_BUNDLE": bundle,
         }
 
+    def write_credentials(self, endpoint: str) -> None:
+        """Write the credentials file, for clients of the services at `endpoint`."""
+        values = {name.lower(): value for name, value in self.credentials.variables.items()}
+        values |= {"region": REGION, "endpoint_url": endpoint}
+        _write(self.credentials_file, "\n".join(["[default]", *map(" = ".join, values.items()), ""]))
+
 
 @contextlib.contextmanager
 def issued(host: str) -> Iterator[Identity]:
@@ -52,18 +58,12 @@ def issued(host: str) -> Iterator[Identity]:
         file, configuration, authorities = (
             Path(folder) / name for name in ("credentials", "config", "authorities.pem")
         )
-        _write(file, _profile(credentials))
         _write(configuration, _CONFIGURATION)
         authority = trustme.CA(organization_name="Local gateway")
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(*dict.fromkeys((host, "localhost", "127.0.0.1", "::1"))).configure_cert(tls)
         _write(authorities, Path(certifi.where()).read_text(encoding="ascii") + authority.cert_pem.bytes().decode())
         yield Identity(credentials, file, configuration, authorities, tls)
-
-
-def _profile(credentials: Credentials) -> str:
-    values = {name.lower(): value for name, value in credentials.variables.items()} | {"region": REGION}
-    return "\n".join(["[default]", *(f"{name} = {value}" for name, value in values.items()), ""])
 
 
 def _write(file: Path, text: str) -> None:

@@ -22,6 +22,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
+from xml.sax.saxutils import escape
 
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
@@ -64,9 +65,9 @@ class Serialized(DomainDispatcherApplication):
 
     def _refusal(self, environ: dict[str, Any]) -> Response | None:
         if not self._names.own(environ.get("HTTP_HOST", ""), "http"):
-            return _refuse(421, "MisdirectedRequest", "This is none of the names that it has here.")
+            return _refuse(environ, 421, "MisdirectedRequest", "This is none of the names that it has here.")
         if environ["PATH_INFO"].startswith("/moto-api"):
-            return _refuse(403, "AccessDenied", "There is no interface but that of AWS.")
+            return _refuse(environ, 403, "AccessDenied", "There is no interface but that of AWS.")
         body = get_input_stream(environ).read()
         environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         environ.pop("HTTP_TRANSFER_ENCODING", None)
@@ -75,7 +76,7 @@ class Serialized(DomainDispatcherApplication):
         try:
             self._verify(received, datetime.datetime.now(datetime.UTC))
         except Refused as refused:
-            return _refuse(403, refused.code, str(refused))
+            return _refuse(environ, 403, refused.code, str(refused))
         return None
 
     def _verify(self, received: Received, now: datetime.datetime) -> None:
@@ -89,11 +90,14 @@ class Serialized(DomainDispatcherApplication):
         return answer
 
 
-def _refuse(status: int, code: str, message: str) -> Response:
-    """All that a browser sees of it, for none can sign: not even that in a frame."""
-    told = json.dumps({"__type": code, "message": message})
+def _refuse(environ: dict[str, Any], status: int, code: str, message: str) -> Response:
+    """All that a browser sees of it, for none can sign: not even that in a frame. SDKs read it as the service's own."""
     headers = {"x-amzn-ErrorType": code, "X-Frame-Options": "DENY"}
-    return Response(told, status, headers, content_type="application/json")
+    is_query = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
+    if is_query or "/s3/" in environ.get("HTTP_AUTHORIZATION", ""):
+        told = f"<ErrorResponse><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error></ErrorResponse>"
+        return Response(told, status, headers, content_type="application/xml")
+    return Response(json.dumps({"__type": code, "message": message}), status, headers, content_type="application/json")
 
 
 def keep_partitions_only() -> None:

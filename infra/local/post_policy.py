@@ -72,6 +72,7 @@ def _form(received: Received) -> tuple[dict[str, str], int]:
         "CONTENT_LENGTH": str(len(received.body)),
         "wsgi.input": io.BytesIO(received.body),
     }
-    _, fields, files = parse_form_data(environ)
+    # In memory, where the body is already: nothing is left to close.
+    _, fields, files = parse_form_data(environ, stream_factory=lambda *_, **__: io.BytesIO())
     content = files["file"].stream.read() if "file" in files else fields.get("file", "").encode()
     return {name.lower(): value for name, value in fields.items()}, len(content)
