@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from infra.local import log
 from infra.local.loopback import is_loopback
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?")
@@ -68,6 +69,17 @@ class Door:
     deployed: bool = False
 
 
+class _Refused(Exception):
+    """The request is not let in. Says why, and what would let it in."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+    def response(self) -> Response:
+        return PlainTextResponse(f"{self}\n", self.status, {"X-Content-Type-Options": "nosniff"})
+
+
 class Guard:
     """An ASGI application around another one, whose routes are those of `doors`. What has no door is closed."""
 
@@ -80,36 +92,39 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A handshake's names of headers are as the client wrote them.
         headers = Headers(raw=[(name.lower(), value) for name, value in scope["headers"]])
-        refused = self._refusal(scope, headers)
-        if refused is None:
-            await self._application(scope, receive, _unframed(send))
-        elif scope["type"] == "websocket":
-            await WebSocket(scope, receive, send).send_denial_response(refused)
+        try:
+            self._check(scope, headers)
+        except _Refused as refused:
+            # Of an answer that is kept from a page, its console tells nothing.
+            log.notice(f"refused  {scope['path']}  {refused.status}  {refused}")
+            if scope["type"] == "websocket":
+                await WebSocket(scope, receive, send).send_denial_response(refused.response())
+            else:
+                await refused.response()(scope, receive, _unframed(send))
         else:
-            await refused(scope, receive, _unframed(send))
+            await self._application(scope, receive, _unframed(send))
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
+    def _check(self, scope: Scope, headers: Headers) -> None:
         if not scope["path"].startswith("/"):
-            return _refuse(400, "What is asked for has to be a path.")
+            raise _Refused(400, "What is asked for has to be a path.")
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._names.own(hosts[0], scope["scheme"]):
             name = _parts(hosts[0] if hosts else "", scope["scheme"])[0] or "NAME"
-            return _refuse(421, f"This is {self._names.address}. For another name of it: --allow-host {name}")
-        if not self._browsers:
-            from_browser = any(name == "origin" or name.startswith("sec-fetch-") for name in headers)
-            return _refuse(403, "Only functions may ask this, no browser.") if from_browser else None
-        return self._refusal_of_page(self._door(scope), headers)
+            raise _Refused(421, f"This is {self._names.address}. For another name of it: --allow-host {name}")
+        if self._browsers:
+            self._check_page(self._door(scope), headers)
+        elif any(name == "origin" or name.startswith("sec-fetch-") for name in headers):
+            raise _Refused(403, "Only functions may ask this, no browser.")
 
-    def _refusal_of_page(self, door: Door, headers: Headers) -> Response | None:
+    def _check_page(self, door: Door, headers: Headers) -> None:
         origins = headers.getlist("origin")
         for origin in origins:
             own = self._names.on_this_machine(origin) if door.deployed else self._names.own_origin(origin)
             if not own and not door.lets_in(origin):
-                return _refuse(403, f"A page of {origin} may not ask this. {_cure(door, origin)}")
+                raise _Refused(403, f"A page of {origin} may not ask this. {_cure(door, origin)}")
         site = headers.get("sec-fetch-site", "none")
         if not origins and not door.deployed and site not in ("same-origin", "none"):
-            return _refuse(403, "A page of elsewhere may not ask this. Open the address itself.")
-        return None
+            raise _Refused(403, "A page of elsewhere may not ask this. Open the address itself.")
 
     def _door(self, scope: Scope) -> Door:
         """The door of the route that the application takes: the first that matches, at least but for the method."""
@@ -142,10 +157,6 @@ def _cure(door: Door, origin: str) -> str:
     if door.deployed:
         return f"Name it in the template's CORS, or with --allow-origin {origin}"
     return "Only this gateway's own pages may."
-
-
-def _refuse(status: int, sentence: str) -> Response:
-    return PlainTextResponse(sentence + "\n", status, {"X-Content-Type-Options": "nosniff"})
 
 
 def _unframed(send: Send) -> Send:

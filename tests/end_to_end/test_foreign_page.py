@@ -218,6 +218,8 @@ async def test_the_same_tries_succeed_from_the_gateway_s_own_page(relay: Relay, 
         "GET /page/config.json": "read 200 ",
         "GET /pushes/": "read 200 ",
     }
+    await page.goto(f"http://localhost:{relay.address.rpartition(':')[2]}/")
+    assert page.url == f"http://{relay.address}/", "an address that was typed is followed"
     await page.close()
 
 

@@ -156,9 +156,14 @@ async def test_a_target_that_is_no_path_is_refused() -> None:
     assert (await answered(f"http://{ADDRESS}/own"))[0] == 400
 
 
-async def test_a_refusal_names_the_cure() -> None:
+async def test_a_refusal_names_the_cure_and_the_terminal_has_it_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "infra.local")
     assert "--allow-host evil.example\n" in (await answered(host="evil.example:8080"))[1]
     assert "--allow-origin https://evil.example\n" in (await answered("/other", **FOREIGN))[1]
+    assert [("--allow-host" in told, "--allow-origin" in told) for told in caplog.messages] == [
+        (True, False),
+        (False, True),
+    ]
 
 
 async def test_no_page_may_be_framed_whatever_else_its_policy_says() -> None:
