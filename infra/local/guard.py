@@ -8,6 +8,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
@@ -123,7 +124,11 @@ class Guard:
             if not own and not door.lets_in(origin):
                 raise _Refused(403, f"A page of {origin} may not ask this. {_cure(door, origin)}")
         site = headers.get("sec-fetch-site", "none")
-        if not origins and not door.deployed and site not in ("same-origin", "none"):
+        if origins or door.deployed or site in ("same-origin", "none"):
+            return
+        # A picture, or a link: it has no Origin, and a Referer that a page may leave out, but not make up.
+        page = urlsplit(headers.get("referer", ""))
+        if not door.lets_in(f"{page.scheme}://{page.netloc}"):
             raise _Refused(403, "A page of elsewhere may not ask this. Open the address itself.")
 
     def _door(self, scope: Scope) -> Door:

@@ -134,6 +134,8 @@ FOREIGN: dict[str, Any] = {"origin": "https://evil.example", "sec_fetch_site": "
         ({"origin": [f"http://{ADDRESS}", "https://evil.example"]}, 403, 403, 403),
         ({"origin": "https://app.example", "sec_fetch_site": "cross-site"}, 403, 403, 200),
         ({"origin": "https://a.app.example", "sec_fetch_site": "cross-site"}, 403, 200, 403),
+        ({"referer": "https://a.app.example/shop?q", "sec_fetch_site": "cross-site"}, 403, 200, 200),
+        ({"referer": "https://evil.example/a.app.example", "sec_fetch_site": "cross-site"}, 403, 403, 200),
     ],
 )
 async def test_pages_may_ask_where_they_are_let_in(headers: Any, own: int, kept: int, template: int) -> None:
