@@ -42,7 +42,7 @@ async def test_connect_that_answers_without_a_status_is_502(gateway: Serving) ->
 
 
 async def test_connect_that_takes_too_long_is_504(gateway: Serving) -> None:
-    assert await status_of(gateway.websocket(f"plain?{doing(sleep=2)}")) == 504
+    assert await status_of(gateway.websocket(f"plain?{doing(sleep=7)}")) == 504
 
 
 async def test_path_after_the_stage_is_403(gateway: Serving) -> None:
