@@ -236,6 +236,7 @@ async def test_every_route_has_a_row() -> None:
             template = [_path(route) for door in doors if door.deployed for route in door.routes]
             assert set(own) | {"/_faults"} == set(OWN)
             assert set(template) == set(TEMPLATE)
+        await faulty.proxy.stop()
 
 
 def _path(route: BaseRoute) -> str:
