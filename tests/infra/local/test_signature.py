@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any
@@ -27,8 +28,17 @@ BUCKET = f"{ADDRESS}/s3"
 MINUTE = datetime.timedelta(minutes=1)
 
 
+class Sent(Exception):
+    """Ends a call where it would go out."""
+
+    def __init__(self, request: AWSPreparedRequest) -> None:
+        super().__init__()
+        self.request = request
+
+
+@cache
 def client(service: str, credentials: Credentials = OURS, region: str = "us-east-1", url: str = ADDRESS) -> Any:
-    return boto3.client(  # type: ignore[call-overload]
+    made = boto3.client(  # type: ignore[call-overload]
         service,
         endpoint_url=url,
         region_name=region,
@@ -37,24 +47,20 @@ def client(service: str, credentials: Credentials = OURS, region: str = "us-east
         aws_session_token=credentials.token,
         config=Config(signature_version="s3v4" if service == "s3" else None),
     )
+    made.meta.events.register("before-send", _end)
+    return made
 
 
-class Sent(Exception):
-    """Ends a call where it would go out."""
+def _end(request: AWSPreparedRequest, **_: Any) -> None:
+    raise Sent(request)
 
 
 def sent(made: Any, operation: str, **arguments: Any) -> Received:
     """What a client would send."""
-    requests: list[AWSPreparedRequest] = []
-
-    def keep(request: AWSPreparedRequest, **_: Any) -> None:
-        requests.append(request)
-        raise Sent
-
-    made.meta.events.register("before-send", keep)
-    with pytest.raises(Sent):
+    with pytest.raises(Sent) as ended:
         getattr(made, operation)(**arguments)
-    return received(requests[0].method, requests[0].url, requests[0].headers, requests[0].body)
+    request = ended.value.request
+    return received(request.method, request.url, request.headers, request.body)
 
 
 def received(method: str, url: str, headers: Any = (), body: Any = b"") -> Received:
