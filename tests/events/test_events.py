@@ -16,6 +16,7 @@ from aws_lambda_powertools.utilities.parser.models import (
 from botocore.config import Config
 from pydantic import BaseModel
 
+from tests import credentials
 from tests.conftest import Relay
 
 EVENTS = Path(__file__).parent
@@ -110,12 +111,14 @@ def test_the_function_takes_its_event(invoke: Callable[[str, bytes], dict[str, A
 @pytest.fixture(scope="module")
 def invoke(relay: Relay) -> Callable[[str, bytes], dict[str, Any]]:
     """Invokes a function of the running deployment and waits for its answer."""
+    known = credentials.read(relay.log)
     client = boto3.client(
         "lambda",
         endpoint_url=f"http://{relay.address}",
         region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
+        aws_access_key_id=known.access_key,
+        aws_secret_access_key=known.secret_key,
+        aws_session_token=known.token,
         config=Config(read_timeout=60),
     )
 

@@ -1,6 +1,5 @@
 """A gateway as a real process, and what tests ask it and see of it."""
 
-import configparser
 import contextlib
 import json
 import os
@@ -22,6 +21,7 @@ import boto3
 from botocore.config import Config
 
 from infra.local.signature import Credentials
+from tests import credentials
 from tests.patience import PATIENCE_S
 
 REPOSITORY = Path(__file__).parents[3]
@@ -124,7 +124,7 @@ def serving(folder: Path, *options: str) -> Iterator[Serving]:
     threads = [_follow(process.stdout, printed.put), _follow(process.stderr, log.append)]
     try:
         lines = _until_ready(process, printed, log)
-        started = Serving(process, folder, records, _address(lines[-1]), _credentials(lines), lines, log)
+        started = Serving(process, folder, records, _address(lines[-1]), credentials.read(lines), lines, log)
         yield started
         started.close()
     finally:
@@ -201,15 +201,6 @@ def _address(line: str) -> str:
     match = _READY.match(line)
     assert match
     return match.group(1)
-
-
-def _credentials(lines: list[str]) -> Credentials:
-    """Read the file that the gateway names."""
-    marked = "Credentials: AWS_SHARED_CREDENTIALS_FILE="
-    (line,) = (line for line in lines if line.startswith(marked))
-    parser = configparser.ConfigParser()
-    parser.read(line.removeprefix(marked))
-    return Credentials.of({name.upper(): value for name, value in parser["default"].items()})
 
 
 def _at_least(count: int, found: Iterable[T]) -> list[T]:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.credentials import file_of
 from tests.infra.local.serving import Serving, serving
 
 HEADERS_S = 1.5
@@ -103,6 +104,5 @@ def test_a_client_does_not_say_how_it_came(hasty: Serving, headers: dict[str, st
 
 
 def test_the_credentials_are_their_users_own(hasty: Serving) -> None:
-    (line,) = (line for line in hasty.printed if line.startswith("Credentials: "))
-    file = Path(line.partition("=")[2])
+    file = file_of(hasty.printed)
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
