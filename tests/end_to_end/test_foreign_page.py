@@ -176,6 +176,7 @@ def rows(*tables: dict[str, list[str]]) -> list[str]:
     return [line for table in tables for lines in table.values() for line in lines]
 
 
+@pytest.mark.timeout(300)
 async def test_a_foreign_page_gets_nothing_and_changes_nothing(
     relay: Relay, browser: Browser, elsewhere: str, worker: dict[str, str], table: Table
 ) -> None:
