@@ -8,6 +8,7 @@ import importlib
 import os
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 from infra.local import faults, identity, log, server, services
@@ -101,13 +102,14 @@ def _run(options: argparse.Namespace) -> int:
         _listen(options.host, options.port) as listening,
         identity.issued(listening.getsockname()[0]) as issued,
         services.running(issued.credentials) as running,
+        tempfile.TemporaryDirectory(prefix="infra-local-") as unpacked,
     ):
         issued.write_credentials(running.endpoint)
         address = _address(listening)
         extras = _extras(options.template, address)
         deployment = Deployment(options.template, _STACK, extras.parameters(dict(options.parameter)), running)
         deployment.deploy()
-        stack = build(deployment, address)
+        stack = build(deployment, address, Path(unpacked))
         names = Names(address, frozenset(map(str.lower, options.allow_host)))
         parts = (stack, running, limits, extras, issued, names, frozenset(options.allow_origin))
         gateway = Gateway(*parts) if options.faults is None else FaultyGateway(*parts, plan=options.faults)
@@ -155,8 +157,8 @@ def _extras(template: Path, address: str) -> Extras:
 
 
 def _announce(gateway: Gateway) -> None:
-    for resource in gateway.stack.not_served:
-        print(f"Not served: {resource}")
+    for line in gateway.stack.notices:
+        print(line)
     for stage in (stage for api in gateway.stack.websocket_apis for stage in api.stages):
         print(f"WebSocket: ws://{gateway.address}/{stage}")
     print(f"Credentials: AWS_SHARED_CREDENTIALS_FILE={gateway.identity.credentials_file}")

@@ -1,24 +1,36 @@
 """The APIs that a deployed template declares: written out as resources, or as an OpenAPI document."""
 
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.local.deployment import Deployment
-from infra.local.intrinsics import TemplateError
+from infra.local.conversions import Fitted, input_of, missing
+from infra.local.deployment import Deployment, api_id
+from infra.local.intrinsics import TemplateError, located, shown
 
 _INVOCATION = re.compile(r"/functions/(.+)/invocations$")
+_FUNCTION = re.compile(r"arn:aws[\w-]*:lambda:[\w-]*:\d*:function:[\w-]+(:[\w$-]+)?")
 _METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH")
+_ANY = "x-amazon-apigateway-any-method"
+
+
+class NotServed(Exception):
+    """A route cannot be served here; the message says why."""
 
 
 @dataclass(frozen=True)
 class Authorizer:
-    """`function`: an ARN. `identity_sources`: what must be there, or it is 401 without a call."""
+    """`function`: an ARN. `identity_sources`: what must be there, or it is 401 without a call.
+
+    `payload`: the version of an HTTP API's payload format.
+    """
 
     function: str
     identity_sources: tuple[str, ...]
     simple_answers: bool
+    payload: str = "2.0"
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,8 @@ class ResponseTemplates:
 class Integration:
     """`function`: an ARN, or empty for a MOCK, which API Gateway answers by itself with one of `answers`.
 
-    `templates`: mapping templates by key, for an integration that is no proxy.
+    `templates`: mapping templates by key, for an integration that is no proxy. `payload`: as an authorizer's.
+    `not_served`: why nothing can be called here; empty if it can.
     """
 
     function: str
@@ -45,6 +58,8 @@ class Integration:
     passthrough: str = "WHEN_NO_MATCH"
     timeout_s: float | None = None
     answers: tuple[ResponseTemplates, ...] = ()
+    payload: str = "2.0"
+    not_served: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,9 +86,10 @@ class Cors:
 
 @dataclass(frozen=True)
 class Api:
-    """`stages`: stage variables by stage name."""
+    """`name`: the logical id, with those of the stacks that it is in. `stages`: stage variables by stage name."""
 
     id: str
+    name: str
     stages: Mapping[str, Mapping[str, str]]
     routes: Mapping[str, Route]
 
@@ -88,38 +104,105 @@ class HttpApi(Api):
     cors: Cors | None
 
 
+Called = tuple[Integration, Authorizer | None]
+"""What a route calls, and what it asks first."""
+
+
 def apis(deployment: Deployment) -> Iterator[Api]:
+    """Give the APIs of one stack. A route that cannot be served says so itself, and in the stack's omissions."""
     for logical_id, properties in deployment.of_type("AWS::ApiGatewayV2::Api"):
-        identifier = deployment.ref(logical_id)
-        stages = {
-            stage["StageName"]: stage.get("StageVariables", {})
-            for _, stage in deployment.of_type("AWS::ApiGatewayV2::Stage")
-            if stage["ApiId"] == identifier
-        }
-        routes = {route.key: route for route in _routes(deployment, identifier, properties)}
-        if properties.get("ProtocolType") == "WEBSOCKET":
-            yield WebSocketApi(identifier, stages, routes, properties["RouteSelectionExpression"])
-        else:
-            yield HttpApi(identifier, stages, routes, _cors(properties))
+        with located(where=logical_id, file=deployment.path.name):
+            yield _api(deployment, logical_id, properties)
+    yield from _urls(deployment)
 
 
-def _routes(deployment: Deployment, api: str, properties: Mapping[str, Any]) -> Iterator[Route]:
-    yield from _openapi_routes(properties.get("Body") or {})
-    integrations = dict(deployment.of_type("AWS::ApiGatewayV2::Integration"))
-    responses = list(deployment.of_type("AWS::ApiGatewayV2::IntegrationResponse"))
-    authorizers = dict(deployment.of_type("AWS::ApiGatewayV2::Authorizer"))
+def _api(deployment: Deployment, logical_id: str, properties: Mapping[str, Any]) -> Api:
+    identifier, name = deployment.ref(logical_id), deployment.prefix + logical_id
+    stages = {
+        stage["StageName"]: stage.get("StageVariables", {})
+        for _, stage in deployment.of_type("AWS::ApiGatewayV2::Stage")
+        if stage["ApiId"] == identifier
+    }
+    if "Target" in properties:  # quick create, whose stage and route nobody writes down
+        stages = {"$default": {}, **stages}
+    if not stages:
+        deployment.omit(logical_id, "AWS::ApiGatewayV2::Api", "it has no stage")
+    routes = {route.key: route for route in _routes(deployment, logical_id, identifier, properties)}
+    if properties.get("ProtocolType") == "WEBSOCKET":
+        missing(properties, ["RouteSelectionExpression"])
+        return WebSocketApi(identifier, name, stages, routes, properties["RouteSelectionExpression"])
+    return HttpApi(identifier, name, stages, routes, _cors(properties))
+
+
+def _urls(deployment: Deployment) -> Iterator[Api]:
+    """A function's URL is an HTTP API with one route."""
+    for logical_id, properties in deployment.of_type("AWS::Lambda::Url"):
+        made = functools.partial(_behind_url, deployment.ref(logical_id), properties)
+        route = Route("$default", *_or_not_served(deployment, logical_id, "AWS::Lambda::Url", made))
+        identifier, name = api_id(deployment.name, logical_id), deployment.prefix + logical_id
+        yield HttpApi(identifier, name, {"$default": {}}, {route.key: route}, _cors_of(properties.get("Cors")))
+
+
+def _behind_url(function: str, properties: Mapping[str, Any]) -> Called:
+    if properties["AuthType"] != "NONE":
+        raise NotServed(f"AuthType {properties['AuthType']} is not checked here, so nobody is let in")
+    if properties.get("InvokeMode") == "RESPONSE_STREAM":
+        raise NotServed("no function streams its response here")
+    qualifier = f":{properties['Qualifier']}" if "Qualifier" in properties else ""
+    return Integration(function + qualifier, proxy=True), None
+
+
+def _or_not_served(deployment: Deployment, logical_id: str, what: str, make: Callable[[], Called]) -> Called:
+    try:
+        return make()
+    except NotServed as reason:
+        deployment.omit(logical_id, what, str(reason))
+        return Integration("", proxy=False, not_served=str(reason)), None
+
+
+def _routes(deployment: Deployment, logical_id: str, api: str, properties: Mapping[str, Any]) -> Iterator[Route]:
+    yield from _openapi_routes(deployment, logical_id, properties.get("Body") or {})
+    if "Target" in properties:
+        yield _quickly_made(deployment, logical_id, properties)
+    responses = [answer for _, answer in deployment.of_type("AWS::ApiGatewayV2::IntegrationResponse")]
     answered = {answer["RouteId"] for _, answer in deployment.of_type("AWS::ApiGatewayV2::RouteResponse")}
-    for logical_id, route in deployment.of_type("AWS::ApiGatewayV2::Route"):
+    is_http = properties.get("ProtocolType") != "WEBSOCKET"
+    for route_id, route in deployment.of_type("AWS::ApiGatewayV2::Route"):
         if route["ApiId"] == api:
-            authorizer = authorizers.get(route.get("AuthorizerId", ""))
-            target = route["Target"].removeprefix("integrations/")
-            answers = tuple(_answer(response) for _, response in responses if response["IntegrationId"] == target)
-            yield Route(
-                key=route["RouteKey"],
-                integration=_integration(logical_id, integrations[target], answers),
-                authorizer=_authorizer(logical_id, authorizer) if authorizer else None,
-                replies=logical_id in answered,
-            )
+            yield _route(deployment, route_id, route, responses, is_http=is_http, replies=route_id in answered)
+
+
+def _quickly_made(deployment: Deployment, logical_id: str, properties: Mapping[str, Any]) -> Route:
+    """Source: AWS::ApiGatewayV2::Api Target."""
+    key = properties.get("RouteKey", "$default")
+
+    def made() -> Called:
+        return Integration(_called(properties["Target"]), proxy=True), None
+
+    return Route(key, *_or_not_served(deployment, logical_id, f"route {key}", made))
+
+
+def _route(
+    deployment: Deployment,
+    logical_id: str,
+    properties: Mapping[str, Any],
+    responses: Sequence[Mapping[str, Any]],
+    *,
+    is_http: bool,
+    replies: bool,
+) -> Route:
+    key = properties["RouteKey"]
+    target = properties.get("Target", "").removeprefix("integrations/")
+    answers = tuple(_answer(response) for response in responses if response["IntegrationId"] == target)
+
+    def made() -> Called:
+        authorizer = _authorizer_of(deployment, properties, is_http=is_http)
+        found = dict(deployment.of_type("AWS::ApiGatewayV2::Integration")).get(target)
+        if found is None:
+            raise NotServed("it has no Target that is an integration of this template")
+        return _integration(found, answers, is_http=is_http), authorizer
+
+    return Route(key, *_or_not_served(deployment, logical_id, f"route {key}", made), replies)
 
 
 def _answer(properties: Mapping[str, Any]) -> ResponseTemplates:
@@ -130,16 +213,18 @@ def _answer(properties: Mapping[str, Any]) -> ResponseTemplates:
     )
 
 
-def _integration(logical_id: str, properties: Mapping[str, Any], answers: tuple[ResponseTemplates, ...]) -> Integration:
+def _integration(
+    properties: Mapping[str, Any], answers: tuple[ResponseTemplates, ...], *, is_http: bool
+) -> Integration:
     kind = properties["IntegrationType"]
-    if kind not in ("AWS", "AWS_PROXY", "MOCK"):
-        raise TemplateError(f"{logical_id}: an integration of type {kind} is not served.")
-    if properties.get("PayloadFormatVersion") == "1.0" and "/" in properties.get("RouteKey", ""):
-        raise TemplateError(f"{logical_id}: payload format 1.0 is not served.")
+    if kind not in (("AWS_PROXY",) if is_http else ("AWS", "AWS_PROXY", "MOCK")):
+        raise NotServed(f"an integration of type {kind} is not served (AWS_PROXY to a function is)")
+    if "IntegrationSubtype" in properties:
+        raise NotServed(f"{properties['IntegrationSubtype']} is not called from here (a function is)")
     timeout_ms = properties.get("TimeoutInMillis")
     headers = properties.get("RequestParameters", {})
     return Integration(
-        function="" if kind == "MOCK" else _called(logical_id, properties["IntegrationUri"]),
+        function="" if kind == "MOCK" else _called(properties.get("IntegrationUri", "")),
         proxy=kind == "AWS_PROXY",
         event=headers.get("integration.request.header.X-Amz-Invocation-Type") == "'Event'",
         template_selection=properties.get("TemplateSelectionExpression", ""),
@@ -147,74 +232,130 @@ def _integration(logical_id: str, properties: Mapping[str, Any], answers: tuple[
         passthrough=properties.get("PassthroughBehavior", Integration.passthrough),
         timeout_s=None if timeout_ms is None else float(timeout_ms) / 1000,
         answers=answers,
+        payload=properties.get("PayloadFormatVersion", "1.0"),
     )
 
 
-def _authorizer(logical_id: str, properties: Mapping[str, Any]) -> Authorizer:
-    if properties["AuthorizerType"] != "REQUEST":
-        raise TemplateError(f"{logical_id}: a {properties['AuthorizerType']} authorizer is not served.")
-    return Authorizer(
-        function=_called(logical_id, properties["AuthorizerUri"]),
-        identity_sources=tuple(properties.get("IdentitySource") or ()),
-        simple_answers=bool(properties.get("EnableSimpleResponses")),
-    )
-
-
-def _called(logical_id: str, uri: str) -> str:
-    match = _INVOCATION.search(uri)
-    if not match:
-        raise TemplateError(f"{logical_id}: {uri} calls no Lambda function.")
-    return match.group(1)
-
-
-def _openapi_routes(body: Mapping[str, Any]) -> Iterator[Route]:
-    schemes = body.get("components", {}).get("securitySchemes", {})
-    for path, operations in body.get("paths", {}).items():
-        for method, operation in operations.items():
-            integration = operation["x-amazon-apigateway-integration"]
-            timeout_ms = integration.get("timeoutInMillis")
-            if integration.get("payloadFormatVersion") != "2.0":
-                raise TemplateError(f"{path}: only payload format 2.0 is served.")
-            yield Route(
-                key=path if path == "$default" else f"{_method(method)} {path}",
-                integration=Integration(
-                    function=_called(path, integration["uri"]),
-                    proxy=True,
-                    timeout_s=None if timeout_ms is None else float(timeout_ms) / 1000,
-                ),
-                authorizer=_openapi_authorizer(operation, schemes),
-            )
-
-
-def _method(name: str) -> str:
-    return name.upper() if name.upper() in _METHODS else "ANY"
-
-
-def _openapi_authorizer(operation: Mapping[str, Any], schemes: Mapping[str, Any]) -> Authorizer | None:
-    names = [name for requirement in operation.get("security", []) for name in requirement if name in schemes]
-    if not names:
+def _authorizer_of(deployment: Deployment, route: Mapping[str, Any], *, is_http: bool) -> Authorizer | None:
+    """Raises NotServed for a check that is not made here: what AWS protects is not open on a laptop either."""
+    kind = route.get("AuthorizationType", "NONE")
+    if kind == "NONE":
         return None
-    properties = schemes[names[0]]["x-amazon-apigateway-authorizer"]
-    if properties["type"] != "request" or properties.get("authorizerPayloadFormatVersion") != "2.0":
-        raise TemplateError(f"{names[0]}: only REQUEST authorizers of payload format 2.0 are served.")
+    if kind != "CUSTOM":
+        raise NotServed(f"authorization of type {kind} is not checked here, so nobody is let in")
+    found = dict(deployment.of_type("AWS::ApiGatewayV2::Authorizer")).get(route.get("AuthorizerId", ""))
+    if found is None:
+        raise NotServed("its authorizer is not in this template, so nobody is let in")
+    if found["AuthorizerType"] != "REQUEST":
+        raise NotServed(f"a {found['AuthorizerType']} authorizer is not checked here, so nobody is let in")
     return Authorizer(
-        function=_called(names[0], properties["authorizerUri"]),
-        identity_sources=tuple(properties.get("identitySource") or ()),
-        simple_answers=bool(properties.get("enableSimpleResponses")),
+        function=_called(found.get("AuthorizerUri", "")),
+        identity_sources=tuple(found.get("IdentitySource") or ()),
+        simple_answers=bool(found.get("EnableSimpleResponses")),
+        payload=found.get("AuthorizerPayloadFormatVersion", "1.0") if is_http else "",
     )
+
+
+def _called(uri: str) -> str:
+    """Give the ARN of the function in an integration's URI, which for an HTTP API may be the ARN itself."""
+    match = _INVOCATION.search(uri)
+    arn = match.group(1) if match else uri
+    if not _FUNCTION.fullmatch(arn):
+        raise NotServed(f"{uri or 'nothing'} is no function")
+    return arn
+
+
+class _Document:
+    """An OpenAPI document as API Gateway imports it, which AWS calls a `Body`.
+
+    Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-open-api.html
+    """
+
+    def __init__(self, body: Any) -> None:
+        self.paths = _mapping(_mapping(body, "Body").get("paths", {}), "Body.paths")
+        components = _mapping(body.get("components") or {}, "Body.components")
+        self._schemes = _mapping(components.get("securitySchemes") or {}, "Body.components.securitySchemes")
+        self._security = body.get("security", [])
+
+    def called(self, operation: Mapping[str, Any]) -> Called:
+        """Raises NotServed, TemplateError."""
+        authorizer = self._authorizer(operation)
+        return self._integration(operation), authorizer
+
+    def _integration(self, operation: Mapping[str, Any]) -> Integration:
+        found = operation.get("x-amazon-apigateway-integration")
+        if not isinstance(found, dict):
+            raise NotServed("it has no x-amazon-apigateway-integration")
+        if isinstance(found.get("$ref"), str):
+            raise NotServed(f"its integration is {found['$ref']} (write it out)")
+        names = {_upper(key): value for key, value in found.items()}
+        names |= {"IntegrationType": str(found.get("type", "")).upper(), "IntegrationUri": found.get("uri", "")}
+        shape = input_of("apigatewayv2.CreateIntegration")
+        known = {name: value for name, value in names.items() if name in shape.members}
+        return _integration(Fitted(known, shape).properties, (), is_http=True)
+
+    def _authorizer(self, operation: Mapping[str, Any]) -> Authorizer | None:
+        """`NONE` is SAM's name for no authorizer."""
+        requirements = operation.get("security", self._security)
+        if not isinstance(requirements, list) or not all(isinstance(each, dict) for each in requirements):
+            raise TemplateError(f"security must be a list of mappings, and is {shown(requirements)}")
+        names = [name for requirement in requirements for name in requirement]
+        return self._scheme(names[0]) if names and names != ["NONE"] else None
+
+    def _scheme(self, name: str) -> Authorizer:
+        scheme = _mapping(self._schemes.get(name) or {}, name)
+        found = _mapping(scheme.get("x-amazon-apigateway-authorizer") or {}, name)
+        if found.get("type") != "request":
+            kind = found.get("type") or scheme.get("x-amazon-apigateway-authtype") or "unknown"
+            raise NotServed(f"{name} is an authorizer of type {kind}, which is not checked here, so nobody is let in")
+        sources = found.get("identitySource", [])
+        return Authorizer(
+            function=_called(str(found.get("authorizerUri", ""))),
+            identity_sources=tuple(map(str, sources if isinstance(sources, list) else str(sources).split(","))),
+            simple_answers=str(found.get("enableSimpleResponses", "")).lower() == "true",
+            payload=str(found.get("authorizerPayloadFormatVersion", "1.0")),
+        )
+
+
+def _openapi_routes(deployment: Deployment, logical_id: str, body: Any) -> Iterator[Route]:
+    document = _Document(body)
+    for path, operations in document.paths.items():
+        for method, operation in _mapping(operations, path).items():
+            if method.upper() not in _METHODS and method != _ANY:
+                continue
+            key = path if path == "$default" else f"{'ANY' if method == _ANY else method.upper()} {path}"
+            made = functools.partial(document.called, _mapping(operation or {}, key))
+            yield Route(key, *_or_not_served(deployment, logical_id, f"route {key}", made))
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TemplateError(f"{where} must be a mapping, and is {shown(value)}")
+    return value
+
+
+def _upper(name: str) -> str:
+    return name[:1].upper() + name[1:]
 
 
 def _cors(properties: Mapping[str, Any]) -> Cors | None:
     """OpenAPI and CloudFormation spell the same fields with different first letters."""
-    written = properties.get("CorsConfiguration") or (properties.get("Body") or {}).get("x-amazon-apigateway-cors")
-    if not written:
+    written = (properties.get("Body") or {}).get("x-amazon-apigateway-cors")
+    if written:
+        shape = input_of("apigatewayv2.CreateApi").members["CorsConfiguration"]
+        fields = {_upper(key): value for key, value in _mapping(written, "x-amazon-apigateway-cors").items()}
+        written = Fitted(fields, shape).properties
+    return _cors_of(properties.get("CorsConfiguration") or written)
+
+
+def _cors_of(cors: Mapping[str, Any] | None) -> Cors | None:
+    if not cors:
         return None
-    cors = {key[0].lower() + key[1:]: value for key, value in written.items()}
     return Cors(
-        origins=tuple(cors.get("allowOrigins", ())),
-        methods=tuple(cors.get("allowMethods", ())),
-        headers=tuple(cors.get("allowHeaders", ())),
-        exposed=tuple(cors.get("exposeHeaders", ())),
-        credentials=bool(cors.get("allowCredentials")),
-        max_age_s=None if cors.get("maxAge") is None else int(cors["maxAge"]),
+        origins=tuple(cors.get("AllowOrigins", ())),
+        methods=tuple(cors.get("AllowMethods", ())),
+        headers=tuple(cors.get("AllowHeaders", ())),
+        exposed=tuple(cors.get("ExposeHeaders", ())),
+        credentials=bool(cors.get("AllowCredentials")),
+        max_age_s=cors.get("MaxAge"),
     )

@@ -5,49 +5,75 @@ Everything else is only named: its id and ARN look as AWS makes them.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from infra.local import resource_types
 from infra.local import template as templates
-from infra.local.intrinsics import Resolver, TemplateError
+from infra.local.conversions import Fitted, input_of, missing
+from infra.local.intrinsics import NO_VALUE, Resolver, TemplateError, as_text, kind_of, located
+from infra.local.omissions import Omission
+from infra.local.resource_types import SERVED, Class
 from infra.local.services import Deployed, Services
 from infra.local.template import ACCOUNT, REGION
 
 NESTED = "AWS::CloudFormation::Stack"
 _LAMBDA = f"arn:aws:lambda:{REGION}:{ACCOUNT}"
+_DYNAMIC = re.compile(r"\{\{resolve:(ssm|ssm-secure|secretsmanager):([^}]+)\}\}")
 
 
 class Deployment:
     """A template and, below it, the nested stacks that it declares.
 
     `directory` is where relative paths of the template begin, `name` the stack's, and `prefix` what tells its
-    logical ids from those of the other stacks: empty for the root.
+    logical ids from those of the other stacks: empty for the root. `omissions`: what is not served, so far.
+    Everything may raise TemplateError, which says where.
     """
 
-    def __init__(self, path: Path, name: str, given: Mapping[str, str], services: Services, prefix: str = "") -> None:
-        self.directory = path.parent.resolve()
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        given: Mapping[str, str],
+        services: Services,
+        prefix: str = "",
+        parent: "Deployment | None" = None,
+    ) -> None:
+        self.path = path.resolve()
+        self.directory = self.path.parent
         self.name = name
         self.prefix = prefix
-        self.template = templates.read(path, given)
+        self.children: dict[str, Deployment] = {}
+        self.omissions: list[Omission] = []
+        self._parent = parent
         self._services = services
         self._deployed: dict[str, Deployed] = {}
-        self.children: dict[str, Deployment] = {}
-        parameters = templates.parameter_values(self.template, given, name)
-        self._resolver = Resolver(self.template, parameters, self)
-        self._resolver.obey(self.template.get("Rules") or {})
-        self.resources = {
-            logical_id: resource
-            for logical_id, resource in self.template["Resources"].items()
-            if "Condition" not in resource or self._resolver.condition(resource["Condition"])
-        }
+        self._creating: list[str] = []
+        self._importing: list[str] = []
+        self._resolved: dict[str, dict[str, Any]] = {}
+        self.template = templates.read(path, given, self.omissions.append)
+        with located(file=path.name):
+            parameters = templates.parameter_values(self.template, given, name)
+            self._resolver = Resolver(self.template, parameters, self, self._imported)
+            self._resolver.obey(self.template.get("Rules") or {})
+            self.resources = {
+                logical_id: resource
+                for logical_id, resource in self.template["Resources"].items()
+                if self._is_wanted(resource)
+            }
+        for logical_id, resource in self.resources.items():
+            kind, reason = resource_types.classify(resource["Type"])
+            if kind is Class.NOT_SERVED:
+                self.omit(logical_id, resource["Type"], reason)
 
     def deploy(self) -> None:
         """Create every data resource, nested stacks included."""
         for logical_id, resource in self.resources.items():
             if resource["Type"] == NESTED or self._services.holds(resource["Type"]):
                 self._resource(logical_id)
-        for child in self.children.values():
+        for child in list(self.children.values()):
             child.deploy()
 
     def of_type(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -58,8 +84,12 @@ class Deployment:
 
     def everywhere(self) -> Iterator["Deployment"]:
         yield self
-        for child in self.children.values():
+        for child in list(self.children.values()):
             yield from child.everywhere()
+
+    def omit(self, logical_id: str, what: str, reason: str) -> None:
+        """Note what is not served."""
+        self.omissions.append(Omission(self.prefix + logical_id, what, reason))
 
     def ref(self, logical_id: str) -> Any:
         return self._resource(logical_id).ref
@@ -67,43 +97,144 @@ class Deployment:
     def attribute(self, logical_id: str, name: str) -> Any:
         resource = self._resource(logical_id)
         if name not in resource.attributes and logical_id in self.children:
-            raise TemplateError(f"{logical_id}: the nested template has no {name}.")
+            raise TemplateError(f"{logical_id}: the nested template has no {name}")
         return resource.attributes.get(name, f"local-{logical_id}-{name}".lower())
+
+    def _imported(self, name: str) -> str:
+        """Give what another stack of this deployment exports; the name itself if none does."""
+        if name in self._importing:
+            raise TemplateError(f"Circular dependency between exports: {', '.join(self._importing)}")
+        self._importing.append(name)
+        try:
+            exported = [value for stack in self._root().everywhere() for value in stack.exported(name)]
+        finally:
+            self._importing.pop()
+        if not exported:
+            self.omit("Fn::ImportValue", name, "no stack here exports it; its name stands for it")
+        return exported[0] if exported else name
+
+    def exported(self, name: str) -> Iterator[str]:
+        """Give the value of the output that is exported by a name."""
+        for output in (self.template.get("Outputs") or {}).values():
+            export = output.get("Export")
+            if isinstance(export, dict) and self.text(export.get("Name")) == name:
+                yield as_text(self._resolver.resolve(output["Value"]))
+
+    def _root(self) -> "Deployment":
+        return self if self._parent is None else self._parent._root()  # noqa: SLF001
+
+    def _is_wanted(self, declaration: Mapping[str, Any]) -> bool:
+        return "Condition" not in declaration or self._resolver.condition(declaration["Condition"])
 
     def _resource(self, logical_id: str) -> Deployed:
         if logical_id not in self.resources:
-            raise TemplateError(f"{logical_id!r} is neither a parameter nor a resource of {self.name}.")
+            raise TemplateError(f"{logical_id!r} is neither a parameter nor a resource of {self.name}")
+        if logical_id in self._creating:
+            raise TemplateError(f"Circular dependency between resources: {', '.join(self._creating)}")
         if logical_id not in self._deployed:
-            self._deployed[logical_id] = self._create(logical_id, self.resources[logical_id]["Type"])
+            self._creating.append(logical_id)
+            try:
+                with located(where=logical_id, file=self.path.name):
+                    self._deployed[logical_id] = self._create(logical_id, self.resources[logical_id]["Type"])
+            finally:
+                self._creating.pop()
         return self._deployed[logical_id]
 
     def _create(self, logical_id: str, kind: str) -> Deployed:
         if kind == NESTED:
             return self._nest(logical_id)
         if self._services.holds(kind):
-            return self._services.create(kind, f"{self.name}-{logical_id}", self._properties(logical_id))
+            made = self._services.create(kind, f"{self.name}-{logical_id}", self._properties(logical_id))
+            for path in made.ignored:
+                self.omit(logical_id, f"{kind} {path}", "moto does not take it")
+            return made
         return _NAMED.get(kind, _named_by_default)(self, logical_id)
 
     def _nest(self, logical_id: str) -> Deployed:
         properties = self._properties(logical_id)
-        path = self.directory / properties["TemplateURL"]
-        name, given = f"{self.name}-{logical_id}", properties.get("Parameters", {})
-        child = Deployment(path, name, given, self._services, f"{self.prefix}{logical_id}.")
+        location, given = properties.get("TemplateURL"), properties.get("Parameters", {})
+        path = self.directory / location if isinstance(location, str) else None
+        if path is None or "://" in str(location) or not path.is_file():
+            if self.resources[logical_id].get("Properties"):
+                self.omit(logical_id, NESTED, "its template is no file beside this one")
+            return Deployed(f"{self.name}-{logical_id}")
+        if path.resolve() in self._lineage():
+            raise TemplateError("the nested template is one that this one is nested in")
+        if not isinstance(given, dict):
+            raise TemplateError(f"Parameters must be a mapping, and is {kind_of(given)}")
+        texts = {
+            name: ",".join(map(as_text, value)) if isinstance(value, list) else as_text(value)
+            for name, value in given.items()
+        }
+        child = Deployment(
+            path, f"{self.name}-{logical_id}", texts, self._services, f"{self.prefix}{logical_id}.", self
+        )
         self.children[logical_id] = child
         return Deployed(child.name, {f"Outputs.{name}": value for name, value in child.outputs()})
 
+    def _lineage(self) -> list[Path]:
+        return [self.path, *(self._parent._lineage() if self._parent else ())]  # noqa: SLF001
+
     def outputs(self) -> Iterator[tuple[str, Any]]:
         for name, output in (self.template.get("Outputs") or {}).items():
-            if "Condition" not in output or self._resolver.condition(output["Condition"]):
-                yield name, self._resolver.resolve(output["Value"])
+            with located(where=f"Outputs.{name}", file=self.path.name):
+                if self._is_wanted(output):
+                    yield name, self._with_references(self._resolver.resolve(output["Value"]))
 
     def _properties(self, logical_id: str) -> dict[str, Any]:
-        properties: dict[str, Any] = self._resolver.resolve(self.resources[logical_id].get("Properties") or {})
-        return properties
+        """Give a resource's properties, each with its type's type. What is not served of them is noted, once."""
+        if logical_id not in self._resolved:
+            with located(where=logical_id, file=self.path.name):
+                properties = self._resolver.resolve(self.resources[logical_id].get("Properties") or {})
+                if not isinstance(properties, dict):
+                    raise TemplateError(f"Properties must be a mapping, and is {kind_of(properties)}")
+                self._resolved[logical_id] = self._fitted(logical_id, self._with_references(properties))
+        return self._resolved[logical_id]
 
-    def property(self, logical_id: str, name: str) -> Any:
+    def _fitted(self, logical_id: str, properties: dict[str, Any]) -> dict[str, Any]:
+        kind = self.resources[logical_id]["Type"]
+        if kind not in SERVED:
+            return properties
+        missing(properties, SERVED[kind].required)
+        for name in properties:
+            if reason := resource_types.property_reason(kind, name):
+                self.omit(logical_id, f"{kind} {name}", reason)
+        obeyed = {name: value for name, value in properties.items() if name in SERVED[kind].obeyed}
+        if not SERVED[kind].call:
+            return obeyed
+        shape = input_of(SERVED[kind].call)
+        known = {name: value for name, value in obeyed.items() if name in shape.members}
+        fitted = Fitted(known, shape)
+        for path in fitted.ignored:
+            self.omit(logical_id, f"{kind} {path}", "it has no effect on this machine")
+        return obeyed | fitted.properties
+
+    def _with_references(self, value: Any) -> Any:
+        """Evaluate dynamic references, which stand in the middle of texts.
+
+        Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/dynamic-references.html
+        """
+        if isinstance(value, dict):
+            return {key: self._with_references(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._with_references(item) for item in value]
+        return _DYNAMIC.sub(self._referred, value) if isinstance(value, str) else value
+
+    def _referred(self, reference: re.Match[str]) -> str:
+        service, name = reference.groups()
+        found = self._services.secret_value(name) if service == "secretsmanager" else self._services.parameter(name)
+        if found is None:
+            self.omit("{{resolve}}", reference.group(), "nothing of that name is here; the reference stands for it")
+        return reference.group() if found is None else found
+
+    def text(self, value: Any) -> str | None:
+        """Resolve a value that names something; None if there is none."""
+        resolved = self._resolver.resolve(value)
+        return None if resolved is None or resolved is NO_VALUE else as_text(resolved)
+
+    def property(self, logical_id: str, name: str) -> str | None:
         """Resolve one property only: resolving all of them could ask for the resource itself."""
-        return self._resolver.resolve((self.resources[logical_id].get("Properties") or {}).get(name))
+        return self.text((self.resources[logical_id].get("Properties") or {}).get(name))
 
 
 def api_id(stack: str, logical_id: str) -> str:
@@ -117,12 +248,12 @@ def _function(deployment: Deployment, logical_id: str) -> Deployed:
 
 
 def _version(deployment: Deployment, logical_id: str) -> Deployed:
-    function = _function_arn(deployment.property(logical_id, "FunctionName"))
+    function = _function_arn(deployment.property(logical_id, "FunctionName") or "")
     return Deployed(f"{function}:1", {"Version": "1", "FunctionArn": f"{function}:1"})
 
 
 def _alias(deployment: Deployment, logical_id: str) -> Deployed:
-    function = _function_arn(deployment.property(logical_id, "FunctionName"))
+    function = _function_arn(deployment.property(logical_id, "FunctionName") or "")
     return Deployed(f"{function}:{deployment.property(logical_id, 'Name')}")
 
 
@@ -139,7 +270,13 @@ def _api(deployment: Deployment, logical_id: str) -> Deployed:
 
 
 def _stage(deployment: Deployment, logical_id: str) -> Deployed:
-    return Deployed(deployment.property(logical_id, "StageName"))
+    return Deployed(deployment.property(logical_id, "StageName") or logical_id)
+
+
+def _url(deployment: Deployment, logical_id: str) -> Deployed:
+    function = _function_arn(deployment.property(logical_id, "TargetFunctionArn") or "")
+    address = f"https://{api_id(deployment.name, logical_id)}.lambda-url.{REGION}.on.aws/"
+    return Deployed(function, {"FunctionArn": function, "FunctionUrl": address})
 
 
 def _role(deployment: Deployment, logical_id: str) -> Deployed:
@@ -162,6 +299,7 @@ _NAMED: Mapping[str, Callable[[Deployment, str], Deployed]] = {
     "AWS::Lambda::Version": _version,
     "AWS::Lambda::Alias": _alias,
     "AWS::Lambda::LayerVersion": _layer,
+    "AWS::Lambda::Url": _url,
     "AWS::ApiGatewayV2::Api": _api,
     "AWS::ApiGatewayV2::Stage": _stage,
     "AWS::IAM::Role": _role,

@@ -51,6 +51,11 @@ class Outcome:
         return document if isinstance(document, dict) else {}
 
 
+def failed(version: str, kind: str, message: str) -> Outcome:
+    """Give what Lambda says of a function that did not answer itself."""
+    return Outcome(json.dumps({"errorType": kind, "errorMessage": message}).encode(), version, "Unhandled")
+
+
 class State(enum.Enum):
     STARTING = "starting"
     IDLE = "idle"
@@ -170,8 +175,7 @@ class Environment:
             continue
 
     def _failed(self, kind: str, message: str) -> Outcome:
-        payload = json.dumps({"errorType": kind, "errorMessage": message}).encode()
-        return Outcome(payload, self.version, "Unhandled")
+        return failed(self.version, kind, message)
 
     def _move(self, state: State) -> None:
         if state not in _MOVES[self.state]:
@@ -201,6 +205,8 @@ class Pool:
 
     async def run(self, version: str, request_id: str, arn: str, payload: bytes) -> Outcome:
         """Have one event handled, by a warm environment if one is idle. Raises Throttled."""
+        if reason := self.function.not_served:
+            return failed(version, "NotServed", f"Not served: {self.function.name}: {reason}")
         reserved = self.function.reserved_concurrency
         if self._ending or (reserved is not None and self._running >= reserved):
             raise Throttled(self.function.name)

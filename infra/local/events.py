@@ -143,6 +143,41 @@ def http_authorization(call: Call, stamp: Stamp, route: str, sources: Sequence[s
     }
 
 
+def http_first(call: Call, stamp: Stamp, route: str, path_parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Payload format 1.0.
+
+    Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+    """
+    body = _body(call)
+    return {
+        "version": "1.0",
+        "resource": route.partition(" ")[2] or route,
+        "path": call.path,
+        "httpMethod": call.method,
+        **_headers(call.headers),
+        "queryStringParameters": dict(call.query_items) or None,
+        "multiValueQueryStringParameters": _grouped(call.query_items) or None,
+        "requestContext": _http_first_context(call, stamp, route),
+        "pathParameters": dict(path_parameters) or None,
+        "stageVariables": dict(call.stage_variables) or None,
+        "body": body.get("body"),
+        "isBase64Encoded": body["isBase64Encoded"],
+    }
+
+
+def http_first_authorization(call: Call, stamp: Stamp, route: str, sources: Sequence[str]) -> dict[str, Any]:
+    """The event of an HTTP API's REQUEST authorizer, payload format 1.0."""
+    event = http_first(call, stamp, route, {})
+    identity = ",".join(sources)
+    return {
+        **{name: value for name, value in event.items() if name not in ("body", "isBase64Encoded")},
+        "type": "REQUEST",
+        "methodArn": route_arn(call, route),
+        "identitySource": identity,
+        "authorizationToken": identity,
+    }
+
+
 def route_arn(call: Call, route: str) -> str:
     method, _, path = route.partition(" ")
     resource = f"{call.method}{path}" if path else method
@@ -199,6 +234,26 @@ def _http_context(call: Call, stamp: Stamp, route: str) -> dict[str, Any]:
         "stage": call.stage,
         "time": request_time(stamp.time_ms),
         "timeEpoch": stamp.time_ms,
+    }
+
+
+def _http_first_context(call: Call, stamp: Stamp, route: str) -> dict[str, Any]:
+    return {
+        "accountId": ACCOUNT,
+        "apiId": call.api,
+        "domainName": call.domain,
+        "domainPrefix": call.domain.split(".", 1)[0],
+        "extendedRequestId": stamp.extended_id,
+        "httpMethod": call.method,
+        "identity": identity(call.caller),
+        "path": call.path,
+        "protocol": f"HTTP/{call.http_version}",
+        "requestId": stamp.extended_id,
+        "requestTime": request_time(stamp.time_ms),
+        "requestTimeEpoch": stamp.time_ms,
+        "resourceId": route,
+        "resourcePath": route.partition(" ")[2] or route,
+        "stage": call.stage,
     }
 
 

@@ -1,12 +1,16 @@
 """The functions that a deployed template declares."""
 
+import importlib.metadata
+import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.local.conversions import as_number
 from infra.local.deployment import Deployment
-from infra.local.intrinsics import TemplateError
+from infra.local.template import local_path
 
 
 @dataclass(frozen=True)
@@ -19,8 +23,14 @@ class EventSettings:
     on_failure: str | None = None
 
 
+class _Unserved(Exception):
+    """The function cannot run here; the message says why."""
+
+
 @dataclass(frozen=True)
 class Function:
+    """`not_served`: why it cannot run here; empty if it can."""
+
     name: str
     arn: str
     handler: str
@@ -36,56 +46,134 @@ class Function:
     snap_start: bool
     json_logs: bool
     events: Mapping[str, EventSettings]
+    not_served: str = ""
 
     def watched(self) -> Iterator[Path]:
-        yield self.code
-        yield from self.layers
+        if not self.not_served:
+            yield self.code
+            yield from self.layers
 
 
-def functions(deployment: Deployment, rewrite: Callable[[str], str]) -> Iterator[Function]:
-    layers = {
-        deployment.ref(logical_id): _layer_path(deployment.directory / properties["Content"]["S3Key"])
-        for logical_id, properties in deployment.of_type("AWS::Lambda::LayerVersion")
-    }
+def functions(deployment: Deployment, rewrite: Callable[[str], str], unpacked: Path) -> Iterator[Function]:
+    """Give the functions of one stack. Code that is no folder yet is written below `unpacked`."""
+    layers = dict(_layers(deployment, unpacked))
     for logical_id, properties in deployment.of_type("AWS::Lambda::Function"):
-        code = _code_path(deployment, logical_id, properties)
+        code, not_served = deployment.directory, ""
+        try:
+            code = _code_path(deployment, logical_id, properties, unpacked)
+        except _Unserved as reason:
+            not_served = str(reason)
+            deployment.omit(logical_id, "AWS::Lambda::Function", not_served)
         variables = properties.get("Environment", {}).get("Variables", {})
         reserved = properties.get("ReservedConcurrentExecutions")
         name = deployment.ref(logical_id)
+        if not not_served:
+            _say_what_lacks(deployment, logical_id, properties, code, layers)
         yield Function(
             name=name,
             arn=deployment.attribute(logical_id, "Arn"),
-            handler=properties["Handler"],
+            handler=properties.get("Handler", ""),
             runtime=properties.get("Runtime", "python3"),
             code=code,
             layers=tuple(layers[layer] for layer in properties.get("Layers", []) if layer in layers),
-            environment={key: rewrite(_variable(value)) for key, value in variables.items()},
+            environment={key: rewrite(value) for key, value in variables.items()},
             timeout_s=float(properties.get("Timeout", 3)),
             memory_mb=int(properties.get("MemorySize", 128)),
-            reserved_concurrency=None if reserved is None else int(reserved),
+            reserved_concurrency=None if reserved is None else int(as_number(reserved, "ReservedConcurrentExecutions")),
             qualifiers=_qualifiers(deployment, name),
             snap_start=properties.get("SnapStart", {}).get("ApplyOn") == "PublishedVersions",
             json_logs=properties.get("LoggingConfig", {}).get("LogFormat") == "JSON",
             events=_event_settings(deployment, name),
+            not_served=not_served,
         )
 
 
-def _code_path(deployment: Deployment, logical_id: str, properties: Mapping[str, Any]) -> Path:
-    if not properties.get("Runtime", "python3").startswith("python"):
-        raise TemplateError(f"{logical_id}: only Python functions are served, not {properties['Runtime']}.")
-    path = deployment.directory / str(properties["Code"].get("S3Key", ""))
-    if "S3Key" not in properties["Code"] or not path.is_dir():
-        raise TemplateError(f"{logical_id}: CodeUri must be a folder, and {path} is none.")
-    return path
+def _layers(deployment: Deployment, unpacked: Path) -> Iterator[tuple[str, Path]]:
+    for logical_id, properties in deployment.of_type("AWS::Lambda::LayerVersion"):
+        try:
+            content = _content(deployment, logical_id, properties["Content"], unpacked)
+            yield deployment.ref(logical_id), _layer_path(content)
+        except _Unserved as reason:
+            deployment.omit(logical_id, "AWS::Lambda::LayerVersion", str(reason))
+
+
+def _code_path(deployment: Deployment, logical_id: str, properties: Mapping[str, Any], unpacked: Path) -> Path:
+    runtime = properties.get("Runtime", "python3")
+    if properties.get("PackageType") == "Image" or "ImageUri" in properties["Code"]:
+        raise _Unserved("container images are not run here")
+    if not runtime.startswith("python"):
+        raise _Unserved(f"only Python functions run here, not {runtime}")
+    if "Handler" not in properties:
+        raise _Unserved("Handler is missing (as app.handler)")
+    return _content(deployment, logical_id, properties["Code"], unpacked)
+
+
+def _content(deployment: Deployment, logical_id: str, code: Mapping[str, Any], unpacked: Path) -> Path:
+    """Give the folder of a `Code` or `Content`. Raises _Unserved."""
+    folder = unpacked / f"{deployment.prefix}{logical_id}"
+    if "ZipFile" in code:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "index.py").write_text(code["ZipFile"], encoding="utf-8")
+        return folder
+    path = local_path(code)
+    if path is None:
+        raise _Unserved("its code is in S3 (name a folder beside the template)")
+    return _unpacked(deployment.directory / path, folder)
+
+
+def _unpacked(path: Path, folder: Path) -> Path:
+    try:
+        if path.is_dir():
+            return path.resolve()
+        if not path.is_file():
+            raise _Unserved(f"there is no folder {path}")
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise _Unserved(f"{path} is neither a folder nor a .zip file") from error
+    return folder
+
+
+def _say_what_lacks(
+    deployment: Deployment, logical_id: str, properties: Mapping[str, Any], code: Path, layers: Mapping[str, Path]
+) -> None:
+    """The function runs without them: often enough it needs none of them on this machine."""
+    for layer in properties.get("Layers", []):
+        if layer not in layers:
+            reason = "only layers of this template are here (install into .venv what it holds)"
+            deployment.omit(logical_id, f"layer {layer}", reason)
+    for folder in (code, *(layers[layer] for layer in properties.get("Layers", []) if layer in layers)):
+        if lacking := ", ".join(_not_installed(folder / "requirements.txt")):
+            reason = "is not installed in .venv, and `sam build` is not run here"
+            deployment.omit(str(folder), f"requirements.txt: {lacking}", reason)
+
+
+def _not_installed(requirements: Path) -> Iterator[str]:
+    """Requirements under a condition are left out: most are for another system or an older Python."""
+    try:
+        lines = requirements.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    for line in lines:
+        name = _REQUIREMENT.match(line.strip())
+        if name and ";" not in line and not _is_installed(name.group()):
+            yield name.group()
+
+
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _layer_path(content: Path) -> Path:
     """AWS unpacks a layer to /opt and puts /opt/python on the path; a source folder may lack that level."""
     return content / "python" if (content / "python").is_dir() else content
-
-
-def _variable(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _qualifiers(deployment: Deployment, function: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""HTTP APIs: routes, payload format 2.0, answers, CORS.
+"""HTTP APIs: routes, payload formats, answers, CORS.
 
 Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 """
@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from infra.local import authorizers, events, integrations, log, stamps
 from infra.local.apis import Authorizer, Cors, HttpApi, Route
-from infra.local.integrations import IntegrationFailed, IntegrationTimedOut
+from infra.local.integrations import IntegrationFailed, IntegrationTimedOut, NotServed
 from infra.local.invoke import Invoker
 from infra.local.limits import Limits
 
@@ -71,7 +71,9 @@ class HttpApis:
         if body is None:
             return _message(413, "Request Entity Too Large")
         call = _call(request, api, stage, self._domain, body)
-        event = events.http(call, stamps.new_stamp(), match.route.key, match.path_parameters)
+        is_first = match.route.integration.payload == "1.0"
+        event_of = events.http_first if is_first else events.http
+        event = event_of(call, stamps.new_stamp(), match.route.key, match.path_parameters)
         payload = json.dumps(event).encode()
         if len(payload) > self._limits.invoke_payload_bytes:
             return _message(413, "Request Entity Too Large")
@@ -80,15 +82,18 @@ class HttpApis:
         answer = await self._authorize(match.route.authorizer, call, match.route.key)
         if isinstance(answer, Response):
             return answer
-        event["requestContext"]["authorizer"] = {"lambda": answer}
+        event["requestContext"]["authorizer"] = answer if is_first else {"lambda": answer}
         return await self._integrate(match.route, json.dumps(event).encode())
 
     async def _integrate(self, route: Route, payload: bytes) -> Response:
         limit_s = self._limits.http_timeout_s
         timeout_s = min(route.integration.timeout_s or limit_s, limit_s)
         try:
+            integrations.serve(route.integration)
             answered = await integrations.call(self._invoker, route.integration.function, payload, timeout_s)
             return response_of(answered.value)
+        except NotServed as reason:
+            return _message(501, str(reason))
         except IntegrationTimedOut:
             return _message(503, "Service Unavailable")
         except IntegrationFailed:
@@ -100,13 +105,17 @@ class HttpApis:
         if None in sources:
             return _message(401, "Unauthorized")
         identity = [source for source in sources if source is not None]
-        event = events.http_authorization(call, stamps.new_stamp(), route, identity)
+        is_first = authorizer.payload == "1.0"
+        event_of = events.http_first_authorization if is_first else events.http_authorization
+        event = event_of(call, stamps.new_stamp(), route, identity)
         payload, limit_s = json.dumps(event).encode(), self._limits.http_timeout_s
         try:
             answered = await integrations.call(self._invoker, authorizer.function, payload, limit_s)
             return _context(authorizer, answered.value, events.route_arn(call, route))
         except authorizers.Denied:
             return _message(403, "Forbidden")
+        except NotServed as reason:
+            return _message(501, str(reason))
         except IntegrationFailed as failed:
             unauthorized = failed.error_message == "Unauthorized"
             return _message(401, "Unauthorized") if unauthorized else _message(500, "Internal Server Error")
@@ -128,6 +137,7 @@ def response_of(answer: Any) -> Response:
     """Turn what a function returned into a response. Raises IntegrationFailed if it cannot be one.
 
     `{"statusCode", "headers"?, "cookies"?, "body"?, "isBase64Encoded"?}`, or anything else: 200 with that as JSON.
+    Payload format 1.0 has `multiValueHeaders?` instead of cookies.
     """
     if not isinstance(answer, dict) or "statusCode" not in answer:
         text = answer if isinstance(answer, str) else json.dumps(answer)
@@ -136,6 +146,10 @@ def response_of(answer: Any) -> Response:
     headers.setdefault("content-type", "text/plain;charset=UTF-8")
     headers.pop("content-length", None)
     response = Response(_content(answer), status_code=_status(answer), headers=headers)
+    for name, values in (answer.get("multiValueHeaders") or {}).items():
+        del response.headers[str(name)]
+        for value in values if isinstance(values, list) else [values]:
+            response.headers.append(str(name).lower(), _header(value))
     for cookie in answer.get("cookies") or ():
         response.headers.append("set-cookie", cookie)
     return response

@@ -11,7 +11,7 @@ from typing import Any
 from infra.local import log, mapping
 from infra.local.apis import Integration, ResponseTemplates
 from infra.local.environments import Outcome, Throttled
-from infra.local.invoke import FunctionMissing, Invoker
+from infra.local.invoke import FunctionMissing, Invoker, Target
 
 
 class IntegrationFailed(Exception):
@@ -20,6 +20,10 @@ class IntegrationFailed(Exception):
     def __init__(self, reason: str, error_message: str = "") -> None:
         super().__init__(reason)
         self.error_message = error_message
+
+
+class NotServed(IntegrationFailed):
+    """The function cannot run here, or the route calls something else than a function."""
 
 
 class IntegrationTimedOut(Exception):
@@ -39,7 +43,7 @@ async def call(invoker: Invoker, function: str, payload: bytes, timeout_s: float
     began = time.monotonic()
     try:
         async with asyncio.timeout(timeout_s):
-            outcome = await invoker.call(invoker.find(function), payload)
+            outcome = await invoker.call(_runnable(invoker, function), payload)
     except TimeoutError as error:
         log.notice(f"{function.split(':')[6]}: no answer after {timeout_s:g} s, API Gateway stops waiting")
         raise IntegrationTimedOut(function) from error
@@ -52,10 +56,24 @@ async def call(invoker: Invoker, function: str, payload: bytes, timeout_s: float
 def send(invoker: Invoker, function: str, payload: bytes) -> None:
     """Have `function` handle an event some time. Raises IntegrationFailed."""
     try:
-        invoker.send(invoker.find(function), payload)
+        invoker.send(_runnable(invoker, function), payload)
     except FunctionMissing as error:
         log.notice(f"FunctionMissing: {error}")
         raise IntegrationFailed("FunctionMissing") from error
+
+
+def serve(integration: Integration) -> None:
+    """Raises NotServed for an integration that calls nothing here."""
+    if integration.not_served:
+        raise NotServed(f"Not served: {integration.not_served}")
+
+
+def _runnable(invoker: Invoker, function: str) -> Target:
+    """Raises NotServed, FunctionMissing."""
+    target = invoker.find(function)
+    if reason := target.pool.function.not_served:
+        raise NotServed(f"Not served: {target.pool.function.name}: {reason}")
+    return target
 
 
 def _value(outcome: Outcome) -> Any:

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore import xform_name
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.local import server
+from infra.local.conversions import Fitted, as_json_text
+from infra.local.intrinsics import TemplateError, kind_of
 from infra.local.processes import die_with_parent
 from infra.local.signature import Credentials
 from infra.local.template import ACCOUNT, REGION
@@ -25,14 +28,18 @@ _START_S = 60.0
 
 @dataclass(frozen=True)
 class Deployed:
-    """What `Ref` and `Fn::GetAtt` of a resource give."""
+    """What `Ref` and `Fn::GetAtt` of a resource give. `ignored`: properties that its service does not have here."""
 
     ref: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
 
 class Services:
-    """DynamoDB, S3, SQS, SNS, SSM and Secrets Manager at one address. Made by `running`."""
+    """DynamoDB, S3, SQS, SNS, SSM and Secrets Manager at one address. Made by `running`.
+
+    An empty `endpoint` is AWS's own addresses, which moto can stand in for within one process.
+    """
 
     def __init__(self, endpoint: str, credentials: Credentials) -> None:
         self.endpoint = endpoint
@@ -44,6 +51,7 @@ class Services:
             aws_session_token=credentials.token,
         )
         self._makers: Mapping[str, Callable[[str, Mapping[str, Any]], Deployed]] = {
+            "AWS::DynamoDB::GlobalTable": self._global_table,
             "AWS::DynamoDB::Table": self._table,
             "AWS::S3::Bucket": self._bucket,
             "AWS::SQS::Queue": self._queue,
@@ -54,86 +62,127 @@ class Services:
 
     def client(self, service: str, config: Config | None = None) -> Any:
         """Give a boto3 client for what the template declared, as the functions will see it."""
-        return self._session.client(service, endpoint_url=self.endpoint, config=config)  # type: ignore[call-overload]
+        endpoint = self.endpoint or None
+        return self._session.client(service, endpoint_url=endpoint, config=config)  # type: ignore[call-overload]
 
     def resource(self, service: str) -> Any:
         """The same as a boto3 resource."""
-        return self._session.resource(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
+        return self._session.resource(service, endpoint_url=self.endpoint or None)  # type: ignore[call-overload]
 
     def holds(self, kind: str) -> bool:
         return kind in self._makers
 
     def create(self, kind: str, name: str, properties: Mapping[str, Any]) -> Deployed:
-        """Create a resource of CloudFormation type `kind`; `name` is for one that the template does not name."""
+        """Create a resource of CloudFormation type `kind`; `name` is for one that the template does not name.
+
+        Raises TemplateError with the service's own words if it refuses.
+        """
         return self._makers[kind](name, properties)
 
+    def parameter(self, reference: str) -> str | None:
+        """Give the value of a parameter, named as `name` or `name:version`; None if there is none."""
+        name = reference.partition(":")[0]
+        try:
+            return str(self.client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
+        except (BotoCoreError, ClientError):
+            return None
+
+    def secret_value(self, reference: str) -> str | None:
+        """Give what `id:SecretString:key` stands for, key optional; None if there is none."""
+        name, _, rest = reference.partition(":SecretString")
+        try:
+            secret = str(self.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
+            key = rest.removeprefix(":").partition(":")[0]
+            return str(json.loads(secret)[key]) if key else secret
+        except (BotoCoreError, ClientError, LookupError, TypeError, ValueError):
+            return None
+
+    def _call(self, service: str, operation: str, parameters: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
+        """Call a service, each parameter as its type wants it. Gives its answer, and the parameters that it lacks.
+
+        Raises TemplateError.
+        """
+        client = self.client(service)
+        shape = client.meta.service_model.operation_model(operation).input_shape
+        fitted = Fitted(parameters, shape)
+        try:
+            return getattr(client, xform_name(operation))(**fitted.properties), tuple(fitted.ignored)
+        except (BotoCoreError, ClientError) as error:
+            raise TemplateError(f"{service} refuses it: {' '.join(str(error).split())}") from error
+
     def _table(self, name: str, properties: Mapping[str, Any]) -> Deployed:
-        client = self.client("dynamodb")
-        table = {key: properties[key] for key in _TABLE_PROPERTIES if key in properties}
-        table.setdefault("TableName", name)
-        if stream := properties.get("StreamSpecification"):
+        table = {"TableName": name, **properties}
+        ttl = table.pop("TimeToLiveSpecification", None)
+        if isinstance(stream := table.get("StreamSpecification"), dict):
             table["StreamSpecification"] = {"StreamEnabled": True, **stream}
-        made = client.create_table(**table)["TableDescription"]
-        if ttl := properties.get("TimeToLiveSpecification"):
-            client.update_time_to_live(TableName=made["TableName"], TimeToLiveSpecification=ttl)
-        return Deployed(made["TableName"], {"Arn": made["TableArn"], "StreamArn": made.get("LatestStreamArn", "")})
+        made, ignored = self._call("dynamodb", "CreateTable", table)
+        description = made["TableDescription"]
+        if ttl is not None:
+            whose = {"TableName": description["TableName"], "TimeToLiveSpecification": ttl}
+            self._call("dynamodb", "UpdateTimeToLive", whose)
+        attributes = {"Arn": description["TableArn"], "StreamArn": description.get("LatestStreamArn", "")}
+        return Deployed(description["TableName"], attributes, ignored)
+
+    def _global_table(self, name: str, properties: Mapping[str, Any]) -> Deployed:
+        """A table of this one Region. Its capacity is said for each Region, and counts for nothing here."""
+        return self._table(name, {**properties, "BillingMode": "PAY_PER_REQUEST"})
 
     def _bucket(self, name: str, properties: Mapping[str, Any]) -> Deployed:
-        client = self.client("s3")
-        bucket = properties.get("BucketName", name.lower())
-        client.create_bucket(Bucket=bucket)
-        if rules := properties.get("CorsConfiguration", {}).get("CorsRules"):
-            client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": list(map(_cors_rule, rules))})
+        bucket = as_json_text(properties.get("BucketName", name.lower()))
+        self._call("s3", "CreateBucket", {"Bucket": bucket})
+        rules = _part(_part(properties, "CorsConfiguration", {}), "CorsRules", [])
+        if rules:
+            cors = {"CORSRules": [_cors_rule(rule) for rule in rules if isinstance(rule, dict)]}
+            self._call("s3", "PutBucketCors", {"Bucket": bucket, "CORSConfiguration": cors})
+        if versioning := properties.get("VersioningConfiguration"):
+            self._call("s3", "PutBucketVersioning", {"Bucket": bucket, "VersioningConfiguration": versioning})
         domain = f"{bucket}.s3.amazonaws.com"
         regional = f"{bucket}.s3.{REGION}.amazonaws.com"
         return Deployed(bucket, {"Arn": f"arn:aws:s3:::{bucket}", "DomainName": domain, "RegionalDomainName": regional})
 
     def _queue(self, name: str, properties: Mapping[str, Any]) -> Deployed:
-        queue = properties.get("QueueName", f"{name}.fifo" if properties.get("FifoQueue") else name)
-        attributes = {key: _text(properties[key]) for key in _QUEUE_PROPERTIES if key in properties}
-        url = self.client("sqs").create_queue(QueueName=queue, Attributes=attributes)["QueueUrl"]
+        attributes = {key: as_json_text(value) for key, value in properties.items() if key != "QueueName"}
+        fifo = attributes.get("FifoQueue", "").lower() == "true"
+        if not fifo:
+            attributes.pop("FifoQueue", None)
+        queue = as_json_text(properties.get("QueueName", f"{name}.fifo" if fifo else name))
+        made, _ = self._call("sqs", "CreateQueue", {"QueueName": queue, "Attributes": attributes})
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
-        return Deployed(url, {"Arn": arn, "QueueName": queue, "QueueUrl": url})
+        return Deployed(made["QueueUrl"], {"Arn": arn, "QueueName": queue, "QueueUrl": made["QueueUrl"]})
 
     def _topic(self, name: str, properties: Mapping[str, Any]) -> Deployed:
-        topic = properties.get("TopicName", name)
-        arn = self.client("sns").create_topic(Name=topic)["TopicArn"]
+        attributes = {key: as_json_text(value) for key, value in properties.items() if key != "TopicName"}
+        fifo = attributes.get("FifoTopic", "").lower() == "true"
+        topic = as_json_text(properties.get("TopicName", f"{name}.fifo" if fifo else name))
+        arn = self._call("sns", "CreateTopic", {"Name": topic, "Attributes": attributes})[0]["TopicArn"]
         return Deployed(arn, {"TopicArn": arn, "TopicName": topic})
 
     def _parameter(self, name: str, properties: Mapping[str, Any]) -> Deployed:
-        parameter = properties.get("Name", name)
-        value, kind = _text(properties["Value"]), properties.get("Type", "String")
-        self.client("ssm").put_parameter(Name=parameter, Value=value, Type=kind)
-        return Deployed(parameter, {"Value": value, "Type": kind})
+        parameter = as_json_text(properties.get("Name", name))
+        value = as_json_text(properties["Value"])
+        self._call("ssm", "PutParameter", {"Name": parameter, "Value": value, "Type": properties["Type"]})
+        return Deployed(parameter, {"Value": value, "Type": properties["Type"]})
 
     def _secret(self, name: str, properties: Mapping[str, Any]) -> Deployed:
-        client = self.client("secretsmanager")
         secret = properties.get("SecretString")
         if secret is None:
-            secret = _generated(client, properties.get("GenerateSecretString") or {})
-        arn = client.create_secret(Name=properties.get("Name", name), SecretString=secret)["ARN"]
+            secret = self._generated(_part(properties, "GenerateSecretString", {}))
+        wanted = {"Name": properties.get("Name", name), "SecretString": secret}
+        arn = self._call("secretsmanager", "CreateSecret", wanted)[0]["ARN"]
         return Deployed(arn, {"Id": arn})
 
-
-_TABLE_PROPERTIES = (
-    "TableName",
-    "AttributeDefinitions",
-    "KeySchema",
-    "LocalSecondaryIndexes",
-    "GlobalSecondaryIndexes",
-    "BillingMode",
-    "ProvisionedThroughput",
-)
-_QUEUE_PROPERTIES = (
-    "ContentBasedDeduplication",
-    "DelaySeconds",
-    "FifoQueue",
-    "MaximumMessageSize",
-    "MessageRetentionPeriod",
-    "ReceiveMessageWaitTimeSeconds",
-    "RedrivePolicy",
-    "VisibilityTimeout",
-)
+    def _generated(self, settings: Mapping[str, Any]) -> str:
+        """Source: AWS::SecretsManager::Secret GenerateSecretString."""
+        own = ("SecretStringTemplate", "GenerateStringKey")
+        rules = {key: value for key, value in settings.items() if key not in own}
+        password = str(self._call("secretsmanager", "GetRandomPassword", rules)[0]["RandomPassword"])
+        if "GenerateStringKey" not in settings:
+            return password
+        key, template = as_json_text(settings["GenerateStringKey"]), settings.get("SecretStringTemplate")
+        try:
+            return json.dumps({**json.loads(as_json_text(template)), key: password})
+        except (TypeError, ValueError):
+            raise TemplateError("SecretStringTemplate must be the text of a JSON object") from None
 
 
 @contextlib.contextmanager
@@ -171,22 +220,15 @@ def _wait_until_up(services: Services) -> None:
         raise RuntimeError("moto's server did not start: is moto[server] installed?") from error
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return json.dumps(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _part(properties: Mapping[str, Any], name: str, otherwise: Any) -> Any:
+    """Give a part of properties that is of the same kind as `otherwise`, its default. Raises TemplateError."""
+    value = properties.get(name, otherwise)
+    if not isinstance(value, type(otherwise)):
+        wanted = "a list" if isinstance(otherwise, list) else "a mapping"
+        raise TemplateError(f"{name} must be {wanted}, and is {kind_of(value)}")
+    return value
 
 
 def _cors_rule(rule: Mapping[str, Any]) -> dict[str, Any]:
     names = {"Id": "ID", "MaxAge": "MaxAgeSeconds", "ExposedHeaders": "ExposeHeaders"}
     return {names.get(key, key): value for key, value in rule.items()}
-
-
-def _generated(client: Any, settings: Mapping[str, Any]) -> str:
-    """Source: AWS::SecretsManager::Secret GenerateSecretString."""
-    own = ("SecretStringTemplate", "GenerateStringKey")
-    rules = {key: value for key, value in settings.items() if key not in own}
-    password = str(client.get_random_password(**rules)["RandomPassword"])
-    if "GenerateStringKey" not in settings:
-        return password
-    return json.dumps(json.loads(settings["SecretStringTemplate"]) | {settings["GenerateStringKey"]: password})

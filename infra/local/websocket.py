@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from infra.local import authorizers, events, integrations, log, stamps
 from infra.local.apis import Authorizer, Integration, Route, WebSocketApi
 from infra.local.connections import BufferFull, Connection, Connections, Gone, State
-from infra.local.integrations import IntegrationFailed, IntegrationTimedOut
+from infra.local.integrations import IntegrationFailed, IntegrationTimedOut, NotServed
 from infra.local.invoke import Invoker
 from infra.local.limits import Limits
 
@@ -30,8 +30,8 @@ _SUBPROTOCOL = "sec-websocket-protocol"
 class Refused(Exception):
     """The handshake ends with an HTTP status instead of a connection."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(HTTPStatus(status).phrase)
+    def __init__(self, status: int, sentence: str = "") -> None:
+        super().__init__(sentence or HTTPStatus(status).phrase)
         self.status = status
 
 
@@ -106,6 +106,8 @@ class WebSockets:
             allowed = authorizers.allowed_by_policy(answered.value, events.method_arn(socket))
         except authorizers.Denied as denied:
             raise Refused(403) from denied
+        except NotServed as reason:
+            raise Refused(501, str(reason)) from reason
         except IntegrationFailed as failed:
             raise Refused(401 if failed.error_message == "Unauthorized" else 500) from failed
         except (IntegrationTimedOut, authorizers.Malformed) as error:
@@ -119,6 +121,8 @@ class WebSockets:
             answer = await self._integrate(integration, socket, event)
         except IntegrationTimedOut as error:
             raise Refused(504) from error
+        except NotServed as reason:
+            raise Refused(501, str(reason)) from reason
         except IntegrationFailed as error:
             raise Refused(502) from error
         if not integration.proxy:
@@ -176,6 +180,8 @@ class WebSockets:
             answer = await self._integrate(route.integration, connection.socket, event)
         except IntegrationTimedOut:
             _send_error(connection, "Endpoint request timed out", stamp)
+        except NotServed as reason:
+            _send_error(connection, str(reason), stamp)
         except IntegrationFailed:
             _send_error(connection, "Internal server error", stamp)
         else:
@@ -195,6 +201,7 @@ class WebSockets:
         self, integration: Integration, socket: events.Socket, event: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Give the function's answer. Raises IntegrationFailed, IntegrationTimedOut."""
+        integrations.serve(integration)
         if not integration.function:
             return {"body": integrations.mocked(integration, event, socket.stage_variables)}
         payload = integrations.request_of(integration, event, socket.stage_variables)
@@ -240,7 +247,8 @@ def _body_value(text: str, path: list[str]) -> str | None:
 
 def _send_error(connection: Connection, message: str, stamp: events.Stamp) -> None:
     # The spaces are API Gateway's.
-    text = f'{{"message": "{message}", "connectionId":"{connection.id}", "requestId":"{stamp.request_id}"}}'
+    words = json.dumps(message)
+    text = f'{{"message": {words}, "connectionId":"{connection.id}", "requestId":"{stamp.request_id}"}}'
     _send(connection, text)
 
 

@@ -128,7 +128,8 @@ def test_changed_layer_replaces_idle_environments_at_once_and_busy_ones_after_th
 
 
 def test_what_is_not_served_is_said(gateway: Serving) -> None:
-    assert "Not served: Clock (AWS::Events::Rule)" in gateway.printed
+    reason = "nothing runs by the clock or by events of others here"
+    assert f"Not served: Clock (AWS::Events::Rule): {reason}" in gateway.printed
 
 
 def _edit(path: Path, old: str, new: str) -> None:

@@ -1,0 +1,109 @@
+"""The text of a template as values: JSON, or YAML as CloudFormation and the SAM command line read it.
+
+Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/template-formats.html
+"""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from infra.local.intrinsics import TemplateError, as_text, located
+from infra.local.omissions import Omission
+
+# Deeper than AWS's own examples by far; a YAML alias can stand inside what it names, which has no end.
+_DEEPEST = 60
+_TAG = "tag:yaml.org,2002:"
+_AS_TEXT = (f"{_TAG}timestamp", f"{_TAG}value")
+
+
+def parse(path: Path, omit: Callable[[Omission], None]) -> Any:
+    """Give the file's value: mappings with text for keys, lists and scalars. Raises TemplateError, OSError."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return _plain(_json(text) if text.lstrip().startswith("{") else _yaml(text, omit), 0)
+    except yaml.MarkedYAMLError as error:
+        raise _malformed(error) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TemplateError(f"is no text that YAML can hold: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise TemplateError(f"is no YAML that can be read: {error}") from error
+
+
+def _json(text: str) -> Any:
+    """YAML takes nearly all JSON, but no tabs before a line; and a mapping of YAML may begin with a brace, too."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return _yaml(text, lambda _: None)
+
+
+def _yaml(text: str, omit: Callable[[Omission], None]) -> Any:
+    loader = _Loader(text)
+    loader.omit = omit
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _malformed(error: Any) -> TemplateError:
+    what = TemplateError(f"is no YAML: {error.problem or error.context} (mend this line)")
+    if error.problem_mark:
+        what.where = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+    return what
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Dates are text, `!Name` is a function of CloudFormation's, keys are text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _AS_TEXT]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    omit: Callable[[Omission], None]
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        written: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in written:
+                    reason = "is written twice in one mapping; the last is read, as by the SAM command line"
+                    self.omit(Omission(key.value, f"line {key.start_mark.line + 1}", reason))
+                written.add(key.value)
+        return node
+
+    def function(self, suffix: str, node: Any) -> dict[str, Any]:
+        name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
+        if isinstance(node, yaml.ScalarNode):
+            text = self.construct_scalar(node)
+            return {name: text.split(".", 1) if name == "Fn::GetAtt" else text}
+        if isinstance(node, yaml.SequenceNode):
+            return {name: self.construct_sequence(node, deep=True)}
+        return {name: self.construct_mapping(node, deep=True)}
+
+
+_Loader.add_constructor(f"{_TAG}timestamp", _Loader.construct_yaml_str)
+_Loader.add_multi_constructor("!", _Loader.function)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """Copy a value, so that what YAML's aliases share is nobody's twice. Raises TemplateError for what JSON lacks."""
+    if depth > _DEEPEST:
+        raise TemplateError(f"is nested deeper than {_DEEPEST} levels, or an alias stands inside its own anchor")
+    if isinstance(value, dict):
+        copied: dict[str, Any] = {}
+        for key, item in value.items():
+            name = "null" if key is None else as_text(key)
+            with located(where=name):
+                copied[name] = _plain(item, depth + 1)
+        return copied
+    if isinstance(value, list):
+        return [_plain(item, depth + 1) for item in value]
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise TemplateError(f"a {type(value).__name__} is no value that a template can have")
