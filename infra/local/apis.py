@@ -232,7 +232,7 @@ def _integration(
         passthrough=properties.get("PassthroughBehavior", Integration.passthrough),
         timeout_s=None if timeout_ms is None else float(timeout_ms) / 1000,
         answers=answers,
-        payload=properties.get("PayloadFormatVersion", "1.0"),
+        payload=properties.get("PayloadFormatVersion", "1.0") if is_http else "",
     )
 
 

@@ -55,7 +55,7 @@ class Deployment:
         self._resolved: dict[str, dict[str, Any]] = {}
         self.template = templates.read(path, given, self.omissions.append)
         with located(file=path.name):
-            parameters = templates.parameter_values(self.template, given, name)
+            parameters = templates.parameter_values(self.template, given, name) | dict(self._of_systems_manager(given))
             self._resolver = Resolver(self.template, parameters, self, self._imported)
             self._resolver.obey(self.template.get("Rules") or {})
             self.resources = {
@@ -67,6 +67,17 @@ class Deployment:
             kind, reason = resource_types.classify(resource["Type"])
             if kind is Class.NOT_SERVED:
                 self.omit(logical_id, resource["Type"], reason)
+
+    def _of_systems_manager(self, given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """Give the values of parameters that are named by the template's parameters."""
+        for name, parameter in (self.template.get("Parameters") or {}).items():
+            if str(parameter.get("Type", "")).startswith("AWS::SSM::Parameter::Value<"):
+                named = given.get(name, parameter.get("Default", ""))
+                found = self._services.parameter(named)
+                if found is None:
+                    self.omit(name, f"parameter {named}", "Systems Manager has none here; its name stands for it")
+                else:
+                    yield name, found
 
     def deploy(self) -> None:
         """Create every data resource, nested stacks included."""
@@ -86,6 +97,12 @@ class Deployment:
         yield self
         for child in list(self.children.values()):
             yield from child.everywhere()
+
+    def data(self) -> Iterator[str]:
+        """Give the logical id of every resource that a service holds."""
+        for logical_id, resource in self.resources.items():
+            if self._services.holds(resource["Type"]):
+                yield self.prefix + logical_id
 
     def omit(self, logical_id: str, what: str, reason: str) -> None:
         """Note what is not served."""

@@ -118,19 +118,18 @@ def _content(deployment: Deployment, logical_id: str, code: Mapping[str, Any], u
     path = local_path(code)
     if path is None:
         raise _Unserved("its code is in S3 (name a folder beside the template)")
-    return _unpacked(deployment.directory / path, folder)
+    return _unpacked(deployment.directory, path, folder)
 
 
-def _unpacked(path: Path, folder: Path) -> Path:
+def _unpacked(beside: Path, path: str, folder: Path) -> Path:
     try:
-        if path.is_dir():
-            return path.resolve()
-        if not path.is_file():
-            raise _Unserved(f"there is no folder {path}")
-        with zipfile.ZipFile(path) as archive:
+        content = (beside / path).resolve()
+        if content.is_dir():
+            return content
+        with zipfile.ZipFile(content) as archive:
             archive.extractall(folder)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise _Unserved(f"{path} is neither a folder nor a .zip file") from error
+        raise _Unserved(f"{path} is neither a folder nor a .zip file beside the template") from error
     return folder
 
 
@@ -145,7 +144,7 @@ def _say_what_lacks(
     for folder in (code, *(layers[layer] for layer in properties.get("Layers", []) if layer in layers)):
         if lacking := ", ".join(_not_installed(folder / "requirements.txt")):
             reason = "is not installed in .venv, and `sam build` is not run here"
-            deployment.omit(str(folder), f"requirements.txt: {lacking}", reason)
+            deployment.omit(logical_id, f"requirements.txt: {lacking}", reason)
 
 
 def _not_installed(requirements: Path) -> Iterator[str]:

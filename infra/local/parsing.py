@@ -16,6 +16,7 @@ from infra.local.omissions import Omission
 
 # Deeper than AWS's own examples by far; a YAML alias can stand inside what it names, which has no end.
 _DEEPEST = 60
+_SHOWN = 3
 _TAG = "tag:yaml.org,2002:"
 _AS_TEXT = (f"{_TAG}timestamp", f"{_TAG}value")
 
@@ -24,7 +25,7 @@ def parse(path: Path, omit: Callable[[Omission], None]) -> Any:
     """Give the file's value: mappings with text for keys, lists and scalars. Raises TemplateError, OSError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return _plain(_json(text) if text.lstrip().startswith("{") else _yaml(text, omit), 0)
+        return _plain(_json(text) if text.lstrip().startswith("{") else _yaml(text, omit), ())
     except yaml.MarkedYAMLError as error:
         raise _malformed(error) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -72,7 +73,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
                 if key.value in written:
-                    reason = "is written twice in one mapping; the last is read, as by the SAM command line"
+                    reason = "it is written twice in one mapping, and the last is read, as by the SAM command line"
                     self.omit(Omission(key.value, f"line {key.start_mark.line + 1}", reason))
                 written.add(key.value)
         return node
@@ -91,19 +92,16 @@ _Loader.add_constructor(f"{_TAG}timestamp", _Loader.construct_yaml_str)
 _Loader.add_multi_constructor("!", _Loader.function)
 
 
-def _plain(value: Any, depth: int) -> Any:
+def _plain(value: Any, path: tuple[str, ...]) -> Any:
     """Copy a value, so that what YAML's aliases share is nobody's twice. Raises TemplateError for what JSON lacks."""
-    if depth > _DEEPEST:
-        raise TemplateError(f"is nested deeper than {_DEEPEST} levels, or an alias stands inside its own anchor")
-    if isinstance(value, dict):
-        copied: dict[str, Any] = {}
-        for key, item in value.items():
-            name = "null" if key is None else as_text(key)
-            with located(where=name):
-                copied[name] = _plain(item, depth + 1)
-        return copied
-    if isinstance(value, list):
-        return [_plain(item, depth + 1) for item in value]
-    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    raise TemplateError(f"a {type(value).__name__} is no value that a template can have")
+    with located(where=".".join(path[:_SHOWN])):
+        if len(path) > _DEEPEST:
+            raise TemplateError(f"is nested deeper than {_DEEPEST} levels (does an alias stand inside its own anchor?)")
+        if isinstance(value, dict):
+            named = (("null" if key is None else as_text(key), item) for key, item in value.items())
+            return {name: _plain(item, (*path, name)) for name, item in named}
+        if isinstance(value, list):
+            return [_plain(item, (*path, str(n))) for n, item in enumerate(value)]
+        if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        raise TemplateError(f"a {type(value).__name__} is no value that a template can have")

@@ -112,7 +112,7 @@ SERVED: Mapping[str, Served] = {
         "Code",
         "Environment FunctionName Handler Layers LoggingConfig MemorySize PackageType ReservedConcurrentExecutions "
         "Runtime SnapStart Timeout",
-        "Architectures CodeSigningConfigArn Description EphemeralStorage KmsKeyArn RecursiveLoop Role "
+        "Architectures CodeSigningConfigArn Description EphemeralStorage ImageConfig KmsKeyArn RecursiveLoop Role "
         "RuntimeManagementConfig TracingConfig VpcConfig",
     ),
     "AWS::Lambda::LayerVersion": _served(
@@ -226,7 +226,6 @@ NOT_SERVED_PROPERTIES: Mapping[tuple[str, str], str] = {
     ("AWS::Lambda::Alias", "RoutingConfig"): "all calls go to the alias's own version",
     ("AWS::Lambda::Function", "DeadLetterConfig"): "an event that fails goes nowhere (EventInvokeConfig is served)",
     ("AWS::Lambda::Function", "FileSystemConfigs"): "no file system is mounted here",
-    ("AWS::Lambda::Function", "ImageConfig"): "container images are not run here",
     ("AWS::S3::Bucket", "NotificationConfiguration"): "nobody is told of objects here",
     ("AWS::SNS::Topic", "Subscription"): "a topic's messages are handed to nobody here",
 }
@@ -251,7 +250,11 @@ def property_reason(kind: str, name: str) -> str | None:
     return NOT_SERVED_PROPERTIES.get((kind, name), _IGNORED)
 
 
+def matches(kind: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(kind, pattern)
+
+
 def _found(table: Mapping[str, str], kind: str, *, exact: bool = False) -> str | None:
     if kind in table or exact:
         return table.get(kind)
-    return next((reason for pattern, reason in table.items() if fnmatch.fnmatchcase(kind, pattern)), None)
+    return next((reason for pattern, reason in table.items() if matches(kind, pattern)), None)

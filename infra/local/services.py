@@ -50,6 +50,7 @@ class Services:
             aws_secret_access_key=credentials.secret_key,
             aws_session_token=credentials.token,
         )
+        self._own: dict[str, Any] = {}
         self._makers: Mapping[str, Callable[[str, Mapping[str, Any]], Deployed]] = {
             "AWS::DynamoDB::GlobalTable": self._global_table,
             "AWS::DynamoDB::Table": self._table,
@@ -83,7 +84,7 @@ class Services:
         """Give the value of a parameter, named as `name` or `name:version`; None if there is none."""
         name = reference.partition(":")[0]
         try:
-            return str(self.client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
+            return str(self._client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
         except (BotoCoreError, ClientError):
             return None
 
@@ -91,18 +92,24 @@ class Services:
         """Give what `id:SecretString:key` stands for, key optional; None if there is none."""
         name, _, rest = reference.partition(":SecretString")
         try:
-            secret = str(self.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
+            secret = str(self._client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
             key = rest.removeprefix(":").partition(":")[0]
             return str(json.loads(secret)[key]) if key else secret
         except (BotoCoreError, ClientError, LookupError, TypeError, ValueError):
             return None
+
+    def _client(self, service: str) -> Any:
+        """Making a client takes longer than what it is made for."""
+        if service not in self._own:
+            self._own[service] = self.client(service)
+        return self._own[service]
 
     def _call(self, service: str, operation: str, parameters: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
         """Call a service, each parameter as its type wants it. Gives its answer, and the parameters that it lacks.
 
         Raises TemplateError.
         """
-        client = self.client(service)
+        client = self._client(service)
         shape = client.meta.service_model.operation_model(operation).input_shape
         fitted = Fitted(parameters, shape)
         try:

@@ -1,5 +1,6 @@
 """Reads a template: unrolls its loops, and has AWS's own translator turn SAM into CloudFormation."""
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,8 @@ _PATHS = {
 }
 _BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 Omit = Callable[[Omission], None]
+# The translator warns of its own affairs.
+logging.getLogger("samtranslator").addHandler(logging.NullHandler())
 
 
 class _NoManagedPolicies:
@@ -69,6 +72,7 @@ def read(path: Path, parameters: Mapping[str, str], omit: Omit = lambda _: None)
         _check_resources(template)
         _point_at_local_code(template, path.parent, omit)
         if _SAM in transforms:
+            _say_silent_events(template["Resources"], omit)
             template = _translated(template, parameters, omit)
             _check_resources(template)
         return template
@@ -199,6 +203,15 @@ def _translated(template: dict[str, Any], parameters: Mapping[str, str], omit: O
     for name in remote:
         translated["Resources"][name] = {"Type": "AWS::CloudFormation::Stack", "Properties": {}}
     return translated
+
+
+def _say_silent_events(resources: Mapping[str, Any], omit: Omit) -> None:
+    """Any other event source becomes a resource or a property, which is said where it is found."""
+    for logical_id, resource in resources.items():
+        events = resource["Properties"].get("Events")
+        for event in events.values() if isinstance(events, dict) else ():
+            if isinstance(event, dict) and event.get("Type") == "AlexaSkill":
+                omit(Omission(logical_id, "event AlexaSkill", "Alexa does not reach this machine"))
 
 
 def _is_in_repository(resource: Mapping[str, Any]) -> bool:
