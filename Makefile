@@ -10,7 +10,7 @@ LOCKS = layers/dependencies/requirements.txt infra/local/requirements.txt
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
-.PHONY: help run install smoke test busy scenarios nightly layers check lint types templates lock clean
+.PHONY: help run install smoke test busy scenarios nightly layers check lint types templates tables lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -36,6 +36,7 @@ scenarios: .venv/test  ## Let everything go wrong that may, and count what is lo
 
 nightly: .venv/test layers  ## Run what takes long: layers that start, faulty deployments, the store over moto, ten times the fuzz, all scenarios
 	$(BIN)/python -m pytest -n 2 -m nightly
+	MUTATIONS=4000 $(BIN)/python -m pytest --timeout 3600 tests/infra/local/test_corpus.py
 	RECORDINGS=100000 $(BIN)/python -m pytest -n 2 --timeout 1800 tests/layers/relay/chatrelay/agents/test_fuzz.py
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat 3
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat 3 --invocation function
@@ -63,6 +64,9 @@ templates: .venv/test .venv-sam/done
 	.venv-sam/bin/sam build
 	.venv-sam/bin/python tests/sam/packed.py .aws-sam/build/RelayLayer .aws-sam/build/DependenciesLayer
 	.venv-sam/bin/python tests/sam/guided.py .venv-sam/bin/sam
+
+tables: .venv/test  ## Write the tables of docs/emulator.md anew
+	$(BIN)/python -m tests.infra.local.corpus
 
 lock: .venv/test  ## Resolve every requirements.in anew
 	for at in layers/dependencies infra/local infra/bridgehub tests; do \

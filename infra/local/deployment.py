@@ -53,6 +53,7 @@ class Deployment:
         self._creating: list[str] = []
         self._importing: list[str] = []
         self._resolved: dict[str, dict[str, Any]] = {}
+        self.resources: dict[str, Any] = {}  # conditions and rules, which come first, may refer to none
         self.template = templates.read(path, given, self.omissions.append)
         with located(file=path.name):
             parameters = templates.parameter_values(self.template, given, name) | dict(self._of_systems_manager(given))
@@ -97,12 +98,6 @@ class Deployment:
         yield self
         for child in list(self.children.values()):
             yield from child.everywhere()
-
-    def data(self) -> Iterator[str]:
-        """Give the logical id of every resource that a service holds."""
-        for logical_id, resource in self.resources.items():
-            if self._services.holds(resource["Type"]):
-                yield self.prefix + logical_id
 
     def omit(self, logical_id: str, what: str, reason: str) -> None:
         """Note what is not served."""

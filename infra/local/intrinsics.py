@@ -189,7 +189,8 @@ class Resolver:
 
     def _if(self, argument: Any) -> Any:
         name, then, otherwise = _list("Fn::If", argument, 3)
-        return self.resolve(then if self.condition(name) else otherwise)
+        is_so = self._test(name) if isinstance(name, dict) else self.condition(name)
+        return self.resolve(then if is_so else otherwise)
 
     def _select(self, argument: Any) -> Any:
         index, items = _list("Fn::Select", argument, 2)

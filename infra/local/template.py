@@ -227,6 +227,9 @@ def parameter_values(template: Mapping[str, Any], given: Mapping[str, str], stac
     declared: Mapping[str, Any] = template.get("Parameters") or {}
     if unknown := given.keys() - declared.keys():
         raise TemplateError(f"No such parameter: {', '.join(sorted(unknown))}")
+    if lacking := [name for name, each in declared.items() if given.get(name, each.get("Default")) is None]:
+        options = " ".join(f"--parameter {name}=..." for name in lacking)
+        raise TemplateError(f"Parameters without a default: {', '.join(lacking)} (give {options})")
     return _pseudo_parameters(stack) | {
         name: _parameter(name, parameter, given) for name, parameter in declared.items()
     }
@@ -234,8 +237,6 @@ def parameter_values(template: Mapping[str, Any], given: Mapping[str, str], stac
 
 def _parameter(name: str, declaration: Mapping[str, Any], given: Mapping[str, str]) -> Any:
     value = given.get(name, declaration.get("Default"))
-    if value is None:
-        raise TemplateError(f"Parameter {name} has no default: give --parameter {name}=...")
     is_list = re.fullmatch(r"CommaDelimitedList|List<.*>", str(declaration.get("Type", "String")))
     items = [item.strip() for item in str(value).split(",")] if is_list else [str(value)]
     if not all(_satisfies(name, declaration, item) for item in items):

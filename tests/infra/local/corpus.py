@@ -50,7 +50,12 @@ def say(path: Path, services: Services) -> list[str]:
         deployment, stack = deploy(path, path.stem, services)
     except TemplateError as error:
         return [f"error: {error}"]
-    made = [f"{path.stem}-{name}" for each in deployment.everywhere() for name in each.data()]
+    made = [
+        each.prefix + logical_id
+        for each in deployment.everywhere()
+        for logical_id, resource in each.resources.items()
+        if services.holds(resource["Type"])
+    ]
     lines = [*stack.notices, *made, *_routes(stack), *_functions(stack)]
     lines += [f"{name} = {value}" for name, value in stack.outputs.items()]
     return [line.replace(f"{path.stem}-", "") for line in lines]
