@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,12 @@ def services() -> Iterator[Services]:
     with pytest.MonkeyPatch.context() as shell, mock_aws():
         shell.setenv("AWS_DEFAULT_REGION", REGION)
         yield Services("")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the templates name."""
+    return shutil.copytree(corpus.FOLDER, tmp_path_factory.mktemp("mutated") / "templates")
 
 
 @pytest.mark.parametrize("template", corpus.templates(), ids=lambda path: path.stem)
@@ -106,7 +113,7 @@ numbers = itertools.count()
     ),
 )
 def test_whatever_stands_anywhere_ends_in_a_sentence_or_is_served(
-    services: Services, place: tuple[str, Any], value: Any
+    services: Services, folder: Path, place: tuple[str, Any], value: Any
 ) -> None:
     name, path = place
     template = json.loads(json.dumps(TEMPLATES[name]))
@@ -117,18 +124,14 @@ def test_whatever_stands_anywhere_ends_in_a_sentence_or_is_served(
         del holder[path[-1]]
     else:
         holder[path[-1]] = value
-    assert sentence(template, services).count("\n") == 0
+    assert "\n" not in sentence(template, services, folder / "mutated.json")
 
 
-def sentence(template: Any, services: Services) -> str:
+def sentence(template: Any, services: Services, path: Path) -> str:
     """Deploy a template. Gives what is wrong with it; nothing else may be raised."""
-    stack = f"mutated-{os.getpid()}-{next(numbers)}"
-    path = corpus.FOLDER / f".{stack}.json"
     path.write_text(json.dumps(template), encoding="utf-8")
     try:
-        corpus.deploy(path, stack, services)
+        corpus.deploy(path, f"mutated-{next(numbers)}", services)
     except TemplateError as error:
         return str(error)
-    finally:
-        path.unlink()
     return ""
