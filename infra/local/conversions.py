@@ -58,7 +58,7 @@ def input_of(call: str) -> StructureShape:
 
 def as_number(value: Any, path: str) -> float:
     """Raises TemplateError."""
-    return float(_number(value, path))
+    return float(_scalar(value, "double", path))
 
 
 def as_json_text(value: Any) -> str:

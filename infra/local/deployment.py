@@ -4,6 +4,7 @@ A data resource is created in `services` the first time anything refers to it, s
 Everything else is only named: its id and ARN look as AWS makes them.
 """
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 from infra.local import resource_types
 from infra.local import template as templates
-from infra.local.conversions import Fitted, input_of, missing
+from infra.local.conversions import Fitted, as_json_text, input_of, missing
 from infra.local.intrinsics import NO_VALUE, Resolver, TemplateError, as_text, kind_of, located
 from infra.local.omissions import Omission
 from infra.local.resource_types import SERVED, Class
@@ -164,9 +165,9 @@ class Deployment:
 
     def _nest(self, logical_id: str) -> Deployed:
         properties = self._properties(logical_id)
-        location, given = properties.get("TemplateURL"), properties.get("Parameters", {})
-        path = self.directory / location if isinstance(location, str) else None
-        if path is None or "://" in str(location) or not path.is_file():
+        location, given = properties.get("TemplateURL", ""), properties.get("Parameters", {})
+        path = self._beside(location)
+        if path is None:
             if self.resources[logical_id].get("Properties"):
                 self.omit(logical_id, NESTED, "its template is no file beside this one")
             return Deployed(f"{self.name}-{logical_id}")
@@ -183,6 +184,13 @@ class Deployment:
         )
         self.children[logical_id] = child
         return Deployed(child.name, {f"Outputs.{name}": value for name, value in child.outputs()})
+
+    def _beside(self, location: Any) -> Path | None:
+        """Give the file that a nested stack's address names; None if it is elsewhere."""
+        with contextlib.suppress(OSError, ValueError):
+            path = self.directory / as_json_text(location)
+            return path if path.is_file() else None
+        return None
 
     def _lineage(self) -> list[Path]:
         return [self.path, *(self._parent._lineage() if self._parent else ())]  # noqa: SLF001

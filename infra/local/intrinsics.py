@@ -20,7 +20,7 @@ _LONGEST_SHOWN = 60
 class TemplateError(Exception):
     """The template cannot be served as it is written. The message says what, why, and what helps.
 
-    `where`: the resource, section or line. `file`: the template's name. `located` fills both in.
+    `where`: the resource, section or line. `file`: the template's name. `located` fills both in. One line as text.
     """
 
     def __init__(self, what: str) -> None:
@@ -30,7 +30,8 @@ class TemplateError(Exception):
         self.file = ""
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.file, self.where, self.what) if part)
+        parts = (self.file, self.where, self.what)
+        return ": ".join(" ".join(part.split()) for part in parts if part)
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.local import server
-from infra.local.conversions import Fitted, as_json_text
-from infra.local.intrinsics import TemplateError, kind_of
+from infra.local.conversions import Fitted, as_json_text, as_number
+from infra.local.intrinsics import TemplateError, as_text, kind_of
 from infra.local.processes import die_with_parent
 from infra.local.signature import Credentials
 from infra.local.template import ACCOUNT, REGION
@@ -148,7 +148,7 @@ class Services:
         return Deployed(bucket, {"Arn": f"arn:aws:s3:::{bucket}", "DomainName": domain, "RegionalDomainName": regional})
 
     def _queue(self, name: str, properties: Mapping[str, Any]) -> Deployed:
-        attributes = {key: as_json_text(value) for key, value in properties.items() if key != "QueueName"}
+        attributes = {key: _queue_attribute(key, value) for key, value in properties.items() if key != "QueueName"}
         fifo = attributes.get("FifoQueue", "").lower() == "true"
         if not fifo:
             attributes.pop("FifoQueue", None)
@@ -225,6 +225,15 @@ def _wait_until_up(services: Services) -> None:
         services.client("sts", config).get_caller_identity()
     except BotoCoreError as error:
         raise RuntimeError("moto's server did not start: is moto[server] installed?") from error
+
+
+def _queue_attribute(name: str, value: Any) -> str:
+    """SQS takes text only, and each attribute's must read as what it is. Raises TemplateError."""
+    if name == "RedrivePolicy":
+        return as_json_text(value)
+    if name in ("ContentBasedDeduplication", "FifoQueue"):
+        return as_text(value)
+    return str(int(as_number(value, name)))
 
 
 def _part(properties: Mapping[str, Any], name: str, otherwise: Any) -> Any:
