@@ -18,6 +18,7 @@ from infra.local import parsing, resource_types
 from infra.local.intrinsics import TemplateError
 from infra.local.resource_types import NEEDS_NOTHING, NOT_SERVED, NOT_SERVED_PROPERTIES, SERVED, Class
 from infra.local.services import Services
+from infra.local.signature import Credentials
 from infra.local.template import REGION
 from tests.infra.local import corpus
 
@@ -33,7 +34,7 @@ def services() -> Iterator[Services]:
     """moto within this process."""
     with pytest.MonkeyPatch.context() as shell, mock_aws():
         shell.setenv("AWS_DEFAULT_REGION", REGION)
-        yield Services("")
+        yield Services("", Credentials.new())
 
 
 @pytest.fixture(scope="module")
