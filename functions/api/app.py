@@ -238,6 +238,8 @@ def _summary(kept: Summary) -> dict[str, Any]:
 
 def _turn(kept: Exchange) -> dict[str, Any]:
     ended_at = None if kept.ended_at_ms is None else _time(kept.ended_at_ms)
+    last = kept.reply.last
+    error = None if last is None or last.type != "error" else {"content": last.content, **last.fields}
     return {
         "id": kept.message_id,
         "content": kept.content,
@@ -249,6 +251,7 @@ def _turn(kept: Exchange) -> dict[str, Any]:
             "status": kept.status,
             "text": "" if ended_at is None else kept.reply.text,
             "ended_at": ended_at,
+            **({} if error is None else {"error": error}),
         },
     }
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
@@ -15,6 +16,14 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from chatrelay.attachments import (
+    ATTACHMENTS_LIMIT,
+    FILE_LIMIT_BYTES,
+    IMAGE_LIMIT_BYTES,
+    NAME_LIMIT_BYTES,
+    POSTED_LIMIT_BYTES,
+    TEXT_LIMIT_BYTES,
+)
 from chatrelay.identity import new_key
 from chatrelay.protocol import AGENTS
 from chatrelay.store.keys import Keys
@@ -35,10 +44,24 @@ PUSHES = "/pushes"
 """Where the push services are that phones are told by here."""
 APPLE, GOOGLE = "local/apns", "local/fcm"
 DEVELOPER = "developer"
+FRESH = {"cache-control": "no-store"}
 PROMPTS = {"ClaudePrompt": "CLAUDE_PROMPT", "CodexPrompt": "CODEX_PROMPT"}
 """The variable of the shell with the text, by the parameter that names where it is kept; functions call it the same."""
-
-
+LIMITS = {
+    "attachments": ATTACHMENTS_LIMIT,
+    "file": FILE_LIMIT_BYTES,
+    "image": IMAGE_LIMIT_BYTES,
+    "text": TEXT_LIMIT_BYTES,
+    "name": NAME_LIMIT_BYTES,
+    "posted": POSTED_LIMIT_BYTES,
+}
+"""What the page refuses when a file is chosen, before the relay would refuse the message."""
+SERVICES = {
+    "anthropic": {"name": "Anthropic", "variable": "ANTHROPIC_API_KEY", "model": "ClaudeModel"},
+    "openai": {"name": "OpenAI", "variable": "OPENAI_API_KEY", "model": "CodexModel"},
+    "bridgehub": {"name": "BridgeHub", "variable": "BRIDGEHUB_TOKEN"},
+}
+"""What whoever runs this can set of a service behind an agent, for the cures on the page: a variable, a parameter."""
 KEY_VARIABLES = {"claude": "ANTHROPIC_API_KEY", "codex": "OPENAI_API_KEY or BRIDGEHUB_TOKEN"}
 CURES = {
     "key": "Check {variable} and start again.",
@@ -69,6 +92,7 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
     environment |= {"FCM_SECRET": GOOGLE, "FCM_URL": pushes}
 
     told = PushServices()
+    backends = {"claude": "anthropic"}
 
     def parameters(given: Mapping[str, str]) -> Mapping[str, str]:
         """The BuilderOS app may come, and the playground, beside whoever else is let in."""
@@ -80,6 +104,7 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
         table = stack.outputs["TableName"]
         Keys(Table(services.resource("dynamodb").meta.client, table)).add(key, DEVELOPER, "make run")
         message = stack.functions[stack.resources["MessageFunction"]].environment
+        backends["codex"] = message["CODEX_BACKEND"]
         secrets = services.client("secretsmanager")
         secrets.create_secret(Name=message["CLAUDE_SECRET"], SecretString=real or "demonstration")
         secrets.create_secret(Name=APPLE, SecretString=apple_key())
@@ -92,7 +117,7 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
                 services.client("ssm").put_parameter(Name=message[variable], Value=value, Type="String")
 
     return Extras(
-        routes=_routes(key, told, demonstrates=not real),
+        routes=_routes(key, told, backends, demonstrates=not real),
         paths=EDGE,
         environment=environment,
         parameters=parameters,
@@ -119,8 +144,14 @@ def reply_line(entry: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _routes(key: str, told: PushServices, *, demonstrates: bool) -> list[BaseRoute]:
-    config = {"websocket": "/v1", "key": key, "agents": AGENTS, "demonstration": demonstrates}
+def _routes(key: str, told: PushServices, backends: Mapping[str, str], *, demonstrates: bool) -> list[BaseRoute]:
+    config = {
+        "websocket": "/v1",
+        "agents": AGENTS,
+        "demonstration": demonstrates,
+        "limits": LIMITS,
+        "run": uuid4().hex,  # the emulator forgets everything when it ends, which the page may have kept the key of
+    }
 
     def page(request: Request) -> Response:
         """At the address that those of files begin with: elsewhere they would be of another origin."""
@@ -130,7 +161,9 @@ def _routes(key: str, told: PushServices, *, demonstrates: bool) -> list[BaseRou
 
     def configuration(request: Request) -> JSONResponse:
         """The key goes to this machine's own pages only."""
-        return JSONResponse(config if is_of_this_machine(request) else {**config, "key": None})
+        services = {agent: SERVICES.get(backends.get(agent, "")) for agent in AGENTS}
+        given = key if is_of_this_machine(request) else None
+        return JSONResponse({**config, "services": services, "key": given}, headers=FRESH)
 
     return [
         Route("/", page),

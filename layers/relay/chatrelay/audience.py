@@ -8,7 +8,7 @@ from typing import Self
 
 from chatrelay.coalesce import Pacing
 from chatrelay.outbox import Outbox
-from chatrelay.protocol import Origin, Outbound
+from chatrelay.protocol import Dialect, Origin, Outbound, spoken
 from chatrelay.reply import Aside, Reply
 
 PostTo = Callable[[str, bytes], Awaitable[None]]
@@ -24,7 +24,7 @@ class Audience:
 
     def __init__(self, reply: Reply, origin: Origin, post: PostTo) -> None:
         self.outboxes: dict[str, Outbox] = {}
-        self._curious: set[str] = set()
+        self._dialects: dict[str, Dialect] = {}
         self._last: Outbound | None = None
         self._reply = reply
         self._origin = origin
@@ -38,19 +38,26 @@ class Audience:
         await self._running.__aexit__(*exception)  # type: ignore[arg-type]  # as the interpreter passes it
 
     async def join(
-        self, connection_id: str, first: Sequence[Outbound], pacing: Pacing, offset: int = 0, *, asides: bool = True
+        self,
+        connection_id: str,
+        first: Sequence[Outbound],
+        pacing: Pacing,
+        offset: int = 0,
+        *,
+        dialect: Dialect = Dialect.RELAY,
     ) -> None:
         """Lets a connection read along from UTF-16 `offset` on. One that joins again begins again, there.
 
-        It hears of what the model does beside its text from now on, if `asides` says so.
+        It hears of what the model does beside its text from now on, unless it is the BuilderOS app: that ignores
+        asides, and each would cost it a quiet time.
         """
         if (earlier := self.outboxes.get(connection_id)) is not None:
             earlier.give_up()
         post = partial(self._post, connection_id)
         outbox = Outbox(self._reply, self._origin, first, post, pacing, offset=offset)
+        self._dialects[connection_id] = dialect
         if self._last is not None:
-            outbox.end(self._last)
-        (self._curious.add if asides else self._curious.discard)(connection_id)
+            outbox.end(spoken(self._last, dialect))
         self.outboxes[connection_id] = await self._running.enter_async_context(outbox)
 
     def wake(self) -> None:
@@ -60,14 +67,15 @@ class Audience:
 
     def tell(self, aside: Aside) -> None:
         """The model did this beside its text, after all that the reply has."""
-        for connection_id in self._curious:
-            self.outboxes[connection_id].tell(aside)
+        for connection_id, outbox in self.outboxes.items():
+            if self._dialects[connection_id] is Dialect.RELAY:
+                outbox.tell(aside)
 
     def end(self, last: Outbound) -> None:
         """Nothing follows the text that is there but the frame `last`."""
         self._last = last
-        for outbox in self.outboxes.values():
-            outbox.end(last)
+        for connection_id, outbox in self.outboxes.items():
+            outbox.end(spoken(last, self._dialects[connection_id]))
 
     async def served(self, within_s: float, among: Collection[str] | None = None) -> bool:
         """Whether everybody, or the connections `among` them, has everything or is gone, after so many seconds."""

@@ -10,13 +10,13 @@ the first frame, a configuration frame, messages without an ``action``).
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from chatrelay.attachments import ATTACHMENTS_LIMIT, Attachment, file_id
-from chatrelay.errors import InvalidMessage, Told, TooLarge
+from chatrelay.errors import InvalidMessage, ReplyError, Told, TooLarge
 from chatrelay.reply import Aside
 from chatrelay.text import beginning, fitting, whole
 
@@ -382,8 +382,13 @@ def complete(
 
 
 def error(problem: Told, *, message_id: str | None = None, origin: Origin | None = None) -> Outbound:
-    """What went wrong, as a sentence for a person and a code for a program."""
+    """What went wrong, as a sentence for a person and a code for a program.
+
+    That a reply failed has a `reason`, too: what whoever runs the relay has to mend, if anything.
+    """
     fields: dict[str, Any] = {"code": problem.code, "retryable": problem.retryable}
+    if isinstance(problem, ReplyError):
+        fields["reason"] = problem.reason
     if problem.retry_after_s is not None:
         fields["retry_after"] = problem.retry_after_s
     if message_id is not None:
@@ -391,6 +396,13 @@ def error(problem: Told, *, message_id: str | None = None, origin: Origin | None
     if origin is not None:
         fields |= origin.fields()
     return Outbound("error", str(problem), fields)
+
+
+def spoken(frame: Outbound, dialect: Dialect) -> Outbound:
+    """The frame as `dialect` has it. The BuilderOS app's frames stay what they were before errors had a `reason`."""
+    if dialect is Dialect.RELAY or "reason" not in frame.fields:
+        return frame
+    return replace(frame, fields={name: value for name, value in frame.fields.items() if name != "reason"})
 
 
 def resumed(origin: Origin, message_id: str, offset: int) -> Outbound:

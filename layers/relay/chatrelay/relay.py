@@ -227,8 +227,7 @@ class Relay:
         viewers = await asyncio.to_thread(self._connections.viewers, accepted.place)
         for viewer in viewers:
             first = [typing] if viewer.connection_id == accepted.sender else [said, typing]
-            asides = viewer.dialect is Dialect.RELAY  # the app ignores them, and each would cost it a quiet time
-            await audience.join(viewer.connection_id, first, PACING[viewer.dialect], asides=asides)
+            await audience.join(viewer.connection_id, first, PACING[viewer.dialect], dialect=viewer.dialect)
         return {viewer.connection_id for viewer in viewers if viewer.dialect is Dialect.BUILDEROS}
 
     async def _forget_gone(self, audience: Audience, accepted: Accepted) -> None:

@@ -11,7 +11,7 @@ from chatrelay import endings, protocol
 from chatrelay.coalesce import Cursor
 from chatrelay.errors import Conflict, Forbidden, Interrupted, PostError, Superseded, Unavailable
 from chatrelay.gateway import CONCURRENT_POSTS, Gateway
-from chatrelay.protocol import Acknowledge, Cancel, Origin, Outbound, Resume
+from chatrelay.protocol import Acknowledge, Cancel, Origin, Outbound, Resume, spoken
 from chatrelay.reply import Reply
 from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.conversations import Conversations, StoredReply
@@ -168,9 +168,10 @@ class Resumption:
 
     def _tell_all(self, place: Place, stored: StoredReply, last: Outbound, waiting: Mapping[str, int]) -> None:
         """What those who wait miss; the end to all others: the worker, or another burial, may not have come to it."""
-        viewers = {viewer.connection_id for viewer in self._connections.viewers(place)}
+        viewers = self._connections.viewers(place)
         posting = [partial(self._send, each, stored, offset) for each, offset in waiting.items()]
-        posting += [partial(self._post, each, last) for each in viewers - waiting.keys()]
+        others = [viewer for viewer in viewers if viewer.connection_id not in waiting]
+        posting += [partial(self._post, each.connection_id, spoken(last, each.dialect)) for each in others]
         done, _ = wait([self._posting.submit(_try, post) for post in posting], TELL_S)
         for each in done:
             each.result()

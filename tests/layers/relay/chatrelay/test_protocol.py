@@ -366,8 +366,11 @@ def test_a_complete_frame_proves_the_text() -> None:
         (Unauthorized("Who?"), {"code": "unauthorized", "retryable": False}),
         (Forbidden("No."), {"code": "forbidden", "retryable": False}),
         (TooLarge("No."), {"code": "too_large", "retryable": False}),
-        (Overloaded("Busy.", retry_after_s=30.0), {"code": "overloaded", "retryable": True, "retry_after": 30.0}),
-        (Refused("No."), {"code": "refused", "retryable": False}),
+        (
+            Overloaded("Busy.", retry_after_s=30.0),
+            {"code": "overloaded", "retryable": True, "reason": "busy", "retry_after": 30.0},
+        ),
+        (Refused("No."), {"code": "refused", "retryable": False, "reason": "declined"}),
         (Internal("c-1"), {"code": "internal", "retryable": True}),
     ],
     ids=lambda value: value.code if isinstance(value, Told) else "",
@@ -376,6 +379,15 @@ def test_an_error_frame_has_a_code_for_programs_and_a_sentence_for_people(
     problem: Told, fields: dict[str, Any]
 ) -> None:
     assert protocol.error(problem) == Outbound("error", str(problem), fields)
+
+
+def test_the_builderos_apps_error_frames_have_no_reason() -> None:
+    frame = protocol.error(Refused("No."), message_id="m1", origin=ORIGIN)
+    app, phone = (protocol.spoken(frame, dialect) for dialect in (Dialect.BUILDEROS, Dialect.RELAY))
+
+    names = ["code", "retryable", "id", "conversation", "reply", "epoch"]
+    assert (list(app.fields), app.content) == (names, frame.content)
+    assert phone == frame
 
 
 def test_an_error_frame_says_what_it_is_about() -> None:

@@ -748,6 +748,18 @@ async def test_the_app_never_gets_two_replies_at_once(relay: Answering, store: S
     assert sockets.invoked == [], "another worker would have begun before the app had all"
 
 
+async def test_why_a_reply_failed_is_told_to_everybody_but_the_app(
+    relay: Answering, store: Store, sockets: Sockets, model: Model
+) -> None:
+    store.connections.view(Connection("app=", "claude", Dialect.BUILDEROS, 1, "alice"), "talk")
+    model.script = refuse(401)
+
+    await relay.answer(said(), "worker-1", LONG)
+
+    phone, app = (sockets.frames(connection)[-1] for connection in ("c1=", "app="))
+    assert phone == {**app, "reason": "key", "timestamp": phone["timestamp"]}
+
+
 async def test_a_living_socket_that_is_said_to_be_gone_is_closed(relay: Answering, sockets: Sockets) -> None:
     """Its client hears the close, and connects again; a ping, which API Gateway answers, would tell it nothing."""
     refusals = iter([[410]])
