@@ -252,7 +252,7 @@ async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, page: Page
     await expect(bar).to_be_hidden()
     await expect(bar).to_have_js_property("value", 1)
     await expect(tray.nth(1)).to_have_attribute("data-state", "uploaded")
-    await expect(tray.nth(2)).to_contain_text("must not be empty")
+    await expect(tray.nth(2)).to_contain_text("void.txt is empty. Choose a file with something in it.")
     await tray.nth(2).get_by_test_id("remove-attachment").click()
     await say(page, "Look at these")
     await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")

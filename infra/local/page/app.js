@@ -1,11 +1,16 @@
 /** The page: one chat an agent, each with a socket of its own, of which one is on the screen. */
 
 import { Chat } from "./chat.js";
+import { Blobs } from "./blobs.js";
 import { ConversationList } from "./conversations.js";
+import { setUp } from "./cures.js";
 import { button } from "./dom.js";
 import { Http } from "./http.js";
+import { Keep, changedElsewhere } from "./keep.js";
+import { Keys } from "./keys.js";
 import { Pushes } from "./pushes.js";
 import { Follower } from "./scroll.js";
+import { own, shared } from "./storage.js";
 import { FrameList, TimingView } from "./timeline.js";
 
 const CONTENT_BYTES = 300_000;
@@ -16,6 +21,9 @@ const SUGGESTIONS = [
   "Tell me a long story",
   "Think about a riddle",
 ];
+
+const NO_ROOM = "This browser has no room left for this page: what you type is lost when you close it. Free some, or send it now.";
+const WHERE_KEYS_ARE = "The gateway prints one when it starts: the line “Development API key”.";
 
 const $ = (selector) => document.querySelector(selector);
 const pill = $("[data-testid=connection]");
@@ -32,23 +40,28 @@ const drawer = $("[data-drawer]");
 const follower = new Follower($("[data-scroll]"), (following) => (latest.hidden = following));
 const timings = new TimingView($("[data-timings]"));
 const frames = new FrameList($("[data-frames]"), $("[data-frame-count]"));
-const http = new Http();
+const config = await configuration();
+const http = new Http(config.limits);
+const keys = new Keys(own, shared);
+const keep = new Keep(shared, () => complain(NO_ROOM));
+const blobs = new Blobs();
 const conversations = new ConversationList(drawer, http, { open: openConversation, deleted: forget });
 const bell = $("[data-testid=bell]");
 const pushes = new Pushes(bell, $("[data-pushes]"), http, {
   open: (conversation) => openConversation(conversation).catch(({ message }) => complain(message)),
   changed: introduce,
 });
-const config = await (await fetch("/page/config.json")).json();
 
 // --- chats
 
 /** What happens to a chat is drawn if it is the one on the screen. */
 const screen = {
   connected(each) {
-    if (each.connection.state === "rejected") askForKey("That key was not accepted. Is there another?");
+    if (each.connection.state === "rejected") refuseKey();
+    if (each.connection.state === "online") keys.accept(http.key);
     if (each === chat) drawConnection();
   },
+  drafted: (each) => each === chat && showDraft(),
   drawn: (each) => each === chat && drawChat(),
   changed: (each) => each === chat && drawButtons(),
   lagged: (each) => each === chat && drawLag(),
@@ -87,7 +100,9 @@ function startAgain() {
 }
 
 function forget(conversation) {
+  keep.forget(conversation);
   for (const each of chats.values()) each.forget(conversation);
+  showDraft();
   conversations.mark(chat.client.conversation);
   drawChat();
 }
@@ -95,6 +110,7 @@ function forget(conversation) {
 function showConversation() {
   if (drawer.matches(":popover-open")) drawer.hidePopover();
   conversations.mark(chat.client.conversation);
+  showDraft();
   drawButtons();
   drawChat();
   follower.toEnd();
@@ -134,14 +150,18 @@ function drawConnection() {
   const { state, retryAt } = chat.connection;
   const seconds = retryAt ? Math.max(0, Math.ceil((retryAt - Date.now()) / 1000)) : 0;
   const texts = {
-    stopped: "Not connected",
+    stopped: "Key needed",
     connecting: "Connecting",
     online: "Online",
     reconnecting: seconds ? `Reconnecting in ${seconds} s` : "Reconnecting",
     offline: "Offline",
     rejected: "Key needed",
   };
+  if (pill.dataset.state !== state) $("[data-connection-status]").textContent = texts[state];
   pill.dataset.state = state;
+  const offers = { stopped: "Give a key", rejected: "Give a key", reconnecting: "Connect now", offline: "Connect now" };
+  pill.title = offers[state] ?? "";
+  pill.disabled = pill.title === "";
   pill.lastChild.textContent = texts[state];
   if (state === "reconnecting" && seconds) setTimeout(() => drawConnection(), 250);
 }
@@ -162,7 +182,6 @@ function announce({ name, latest: { status, error } }) {
 
 function switchTo(agent) {
   choices += 1;
-  if (chat) chat.draft = composer.value;
   chat = chats.get(agent);
   document.documentElement.dataset.agent = agent;
   for (const choice of $("[data-agents]").children) {
@@ -171,11 +190,13 @@ function switchTo(agent) {
   }
   $("[data-transcript]").replaceChildren(chat.transcript.element);
   $("[data-tray]").replaceChildren(chat.tray.element);
-  composer.value = chat.draft;
+  showDraft();
   composer.placeholder = `Message ${chat.name}`;
   if (chat.connection.state === "stopped" && http.key) chat.start(http.key);
   conversations.mark(chat.client.conversation);
-  fitComposer();
+  const notSetUp = $("[data-testid=not-set-up]");
+  notSetUp.hidden = chat.service !== null;
+  notSetUp.textContent = setUp(chat.name);
   drawChat();
   drawConnection();
   drawLag();
@@ -199,13 +220,22 @@ function fitComposer() {
   counter.dataset.over = String(size > CONTENT_BYTES);
 }
 
-/** One place, two buttons: while a reply is being written and nothing is in the composer, it can be stopped. */
+/** While a reply is being written, it can be stopped; there is something to send only if something is in the composer. */
 function drawButtons() {
   const { isEmpty, isUploading } = chat.tray;
   const drafted = composer.value.trim() !== "" || !isEmpty || isUploading;
-  stop.hidden = drafted || !chat.client.writing;
-  send.hidden = !stop.hidden;
+  const { writing } = chat.client;
+  stop.hidden = !writing;
+  stop.disabled = Boolean(writing?.stops);
+  stop.title = stop.disabled ? "Stops with the next connection" : "Stop";
+  send.hidden = Boolean(writing) && !drafted;
   send.disabled = !drafted || isUploading;
+}
+
+/** What the chat has in its composer, and the page does not: it came from elsewhere than the keyboard. */
+function showDraft() {
+  if (composer.value !== chat.draft) composer.value = chat.draft;
+  fitComposer();
 }
 
 function sendDraft() {
@@ -213,9 +243,7 @@ function sendDraft() {
   if ((!content && chat.tray.isEmpty) || chat.tray.isUploading) return;
   const size = utf8Bytes(content);
   if (size > CONTENT_BYTES) return complainOfSize(size);
-  composer.value = "";
-  fitComposer();
-  chat.client.send(content, chat.tray.take());
+  chat.send();
   follower.toEnd();
 }
 
@@ -249,6 +277,20 @@ function askForKey(note) {
   if (!keyDialog.open) keyDialog.showModal();
 }
 
+function configuration() {
+  return fetch("/page/config.json").then((answer) => answer.json());
+}
+
+/** The relay may have been started again with another key, and gives that to its own page. */
+async function refuseKey() {
+  const refused = http.key;
+  keys.refuse(refused);
+  const { key } = (await configuration().catch(() => null)) ?? { key: null };
+  if (http.key !== refused) return; // another one is being tried meanwhile
+  if (key && key !== refused) useKey(key);
+  else askForKey(`That key was not accepted. ${WHERE_KEYS_ARE}`);
+}
+
 function useKey(key) {
   http.key = key;
   for (const each of chats.values()) {
@@ -272,7 +314,10 @@ composer.addEventListener("keydown", (event) => {
   sendDraft();
 });
 
-composer.addEventListener("input", fitComposer);
+composer.addEventListener("input", () => {
+  chat.write(composer.value);
+  fitComposer();
+});
 
 const picker = $("[data-testid=picker]");
 const phone = $(".phone");
@@ -309,6 +354,11 @@ phone.addEventListener("drop", (event) => {
 
 stop.addEventListener("click", () => chat.client.cancel());
 
+pill.addEventListener("click", () => {
+  if (["rejected", "stopped"].includes(chat.connection.state)) askForKey(WHERE_KEYS_ARE);
+  else chat.client.wake();
+});
+
 latest.addEventListener("click", () => follower.toEnd());
 
 earlier.addEventListener("click", recallEarlier);
@@ -335,7 +385,7 @@ $("[data-testid=theme]").addEventListener("click", () => {
 $("[data-key-form]").addEventListener("submit", (event) => {
   event.preventDefault();
   const given = event.target.elements.key.value.trim();
-  sessionStorage.setItem("key", given);
+  keys.give(given, config.key === null);
   keyDialog.close();
   useKey(given);
 });
@@ -349,11 +399,22 @@ $("[data-agents]").addEventListener("keydown", (event) => {
   $(`[data-agents] [data-agent=${next}]`).focus();
 });
 
-window.addEventListener("online", () => chat.client.wake());
+window.addEventListener("online", () => chats.forEach(({ client }) => client.wake()));
+window.addEventListener("offline", () => chats.forEach(({ client }) => client.loseNetwork()));
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
   chat.client.wake();
   acknowledge();
+  if (chat.connection.state !== "online") return; // all of it comes with the connection
+  chat.catchUp();
+  conversations.refresh();
+});
+
+window.addEventListener("storage", (event) => {
+  const { agent, conversation, message, isGone } = changedElsewhere(event);
+  if (isGone) chats.forEach((each) => each.droppedElsewhere(message));
+  const each = chats.get(agent);
+  if (each?.client.conversation === conversation) each.draftedElsewhere();
 });
 
 function agentButton({ agent, name }) {
@@ -367,6 +428,7 @@ function agentButton({ agent, name }) {
 function suggestionChip(text) {
   const chip = button("", text, () => {
     composer.value = text;
+    chat.write(text);
     sendDraft();
   });
   chip.dataset.testid = "suggestion";
@@ -376,14 +438,15 @@ function suggestionChip(text) {
 let chat = null;
 /** How often somebody has chosen what is on the screen. */
 let choices = 0;
-const about = { url: websocketUrl(), device: pushes.device, http, screen };
+const about = { url: websocketUrl(), device: pushes.device, http, keep, blobs, config, configure: configuration, screen };
 const chats = new Map(config.agents.map((agent) => [agent, new Chat(agent, about)]));
 
 $("[data-testid=demonstration]").hidden = !config.demonstration;
 $("[data-agents]").append(...[...chats.values()].map(agentButton));
 $("[data-chips]").append(...SUGGESTIONS.map(suggestionChip));
 switchTo(config.agents[0]);
-const key = sessionStorage.getItem("key") ?? config.key;
+const key = keys.known ?? config.key;
 if (key) useKey(key);
-else askForKey("The gateway prints one when it starts. It stays in this tab.");
+else askForKey(WHERE_KEYS_ARE);
+blobs.sweep(keep.files());
 composer.focus();

@@ -1,11 +1,15 @@
-/** One agent's chat: its conversation, the socket that it goes over, and what it looks like. */
+/** One agent's chat: its conversation, the socket that it goes over, what it looks like, and what is typed into it. */
 
-import { Tray } from "./attachments.js";
-import { ChatRelayClient } from "./client.js";
+import { Tray, lost, upload } from "./attachments.js";
+import { ChatRelayClient, isOpen, isUnsettled } from "./client.js";
+import { explained } from "./cures.js";
 import { Files } from "./files.js";
+import { own } from "./storage.js";
 import { Transcript } from "./transcript.js";
 
 const NAMES = { claude: "Claude", codex: "Codex" };
+/** More than a page of turns is rarely said while one is away. */
+const PAGES_BEHIND = 20;
 
 export class Chat {
   connection = { state: "stopped", retryAt: null };
@@ -13,48 +17,76 @@ export class Chat {
   latest = null;
   /** Milliseconds to the server and back; null until known. */
   lag = null;
+  /** What is in the composer. */
   draft = "";
   /** The cursor of the turns before those that are shown; null if there are none. */
   earlier = null;
 
   #http;
   #files;
+  #keep;
+  #blobs;
   #screen;
   #status = null;
+  /** Nothing was said in the conversation yet, so the relay has no such one. */
   #isNew;
+  #isRecalled = false;
+  /** Which run of the relay what is here comes from. */
+  #run;
+  #isLoadingDraft = false;
 
   /**
    * @param {string} agent
-   * @param {string} url of the WebSocket
-   * @param {string | null} device the name of this page as a device
-   * @param {object} screen is told what has happened to which chat: `connected`, `drawn` (something of the transcript),
-   *   `changed` (an exchange, or the files of the next message), `moved` (an exchange to another status), `lagged`; and
-   *   shows every `frame`
+   * @param {object} about
+   * @param {string} about.url of the WebSocket
+   * @param {string | null} about.device the name of this page as a device
+   * @param {object} about.config the page's configuration, at present
+   * @param {() => Promise<object>} about.configure gives the configuration of the relay as it is running now
+   * @param {string | null} about.conversation to begin with, if the page's address names one
+   * @param {object} about.screen is told what has happened to which chat: `connected`, `drawn` (something of the
+   *   transcript), `changed` (an exchange, or the files of the next message), `drafted` (by other means than typing),
+   *   `moved` (an exchange to another status), `lagged`; and shows every `frame`
    */
-  constructor(agent, { url, device, http, screen }) {
+  constructor(agent, { url, device, http, keep, blobs, config, configure, conversation, screen }) {
     this.agent = agent;
     this.name = NAMES[agent] ?? agent;
+    this.service = config.services[agent];
     this.#http = http;
-    this.#files = new Files(http);
+    this.#files = new Files(http, blobs);
+    this.#keep = keep;
+    this.#blobs = blobs;
     this.#screen = screen;
-    const known = sessionStorage.getItem(`conversation.${agent}`);
+    this.#run = config.run;
+    const known = conversation ?? own.getItem(`conversation.${agent}`);
     this.#isNew = known === null;
-    const conversation = this.#keep(known ?? newConversation());
-    const isRejected = (key) => http.isRejected(key);
-    const upload = (frame) => this.#post(frame);
-    this.client = new ChatRelayClient({ url, agent, conversation, device, isRejected, upload });
-    this.tray = new Tray(http, this.#files, () => screen.changed(this));
+    this.client = new ChatRelayClient({
+      url,
+      agent,
+      conversation: this.#stay(known ?? keep.begun(agent) ?? newConversation()),
+      device,
+      isRejected: (key) => http.isRejected(key),
+      upload: (frame) => this.#post(frame),
+      prepare: (exchange) => this.#prepare(exchange),
+      isAnew: () => this.#isAnew(configure),
+      explain: (error) => explained(error, this.service),
+    });
+    this.tray = new Tray({ http, files: this.#files, blobs, limits: config.limits }, () => this.#trayChanged());
     this.transcript = new Transcript(
       this.name,
       (id) => this.client.retry(id),
       (attachment) => this.#files.show(attachment),
       () => screen.drawn(this),
+      (id) => this.withdraw(id),
     );
     this.client.addEventListener("state", ({ detail }) => this.#connected(detail));
     this.client.addEventListener("exchange", ({ detail }) => this.#exchanged(detail));
+    this.client.addEventListener("status", ({ detail }) => this.#remember(detail));
+    this.client.addEventListener("shown", () => this.catchUp());
     this.client.addEventListener("notice", ({ detail }) => this.transcript.notice(detail));
     this.client.addEventListener("frame", ({ detail }) => screen.frame(detail));
     this.client.addEventListener("lag", ({ detail }) => this.#lagged(detail));
+    this.#loadDraft();
+    this.#restore();
   }
 
   /** What was said before the page was loaded comes while the socket opens. */
@@ -64,12 +96,14 @@ export class Chat {
   }
 
   /** Another conversation, with the latest page of its turns; without one, a new conversation. */
-  open(conversation = newConversation(), page = { turns: [], next: null }) {
+  open(conversation = null, page = { turns: [], next: null }) {
+    this.#isNew = conversation === null;
     this.transcript.clear();
     this.#files.clear();
     this.latest = null;
-    this.client.converse(this.#keep(conversation));
+    this.client.converse(this.#stay(conversation ?? this.#keep.begun(this.agent) ?? newConversation()));
     this.#take(page);
+    this.#loadDraft();
   }
 
   /** A conversation was deleted; if it was this one, a new one begins. */
@@ -83,6 +117,34 @@ export class Chat {
     return this.#recall(this.earlier);
   }
 
+  /** What was said elsewhere while nothing came from there. */
+  async catchUp() {
+    if (this.#isNew) return;
+    const { conversation } = this.client;
+    try {
+      const { turns, next } = await this.#behind(conversation);
+      if (conversation !== this.client.conversation) return;
+      if (!this.#isRecalled) this.earlier = next;
+      this.#isRecalled = true;
+      this.transcript.arrange(this.client.catchUp(turns));
+    } catch {} // the next connection tries again; nothing was ever said, if there is no such conversation
+  }
+
+  /** The latest turns of a conversation, back to one that is here. */
+  async #behind(conversation) {
+    let { turns, next } = await this.#http.turns(conversation);
+    for (let pages = 1; pages < PAGES_BEHIND && next && this.#isRecalled && !this.#hasOne(turns); pages += 1) {
+      const before = await this.#http.turns(conversation, next);
+      turns = [...before.turns, ...turns];
+      next = before.next;
+    }
+    return { turns, next };
+  }
+
+  #hasOne(turns) {
+    return turns.some(({ id }) => this.client.exchanges.has(id));
+  }
+
   async #recall(cursor = null) {
     const { conversation } = this.client;
     const page = await this.#http.turns(conversation, cursor);
@@ -90,13 +152,14 @@ export class Chat {
   }
 
   #take({ turns, next }) {
+    this.#isRecalled = true;
     this.earlier = next;
     this.transcript.recall(this.client.recall(turns));
   }
 
   /** So that a page that is loaded again is where it was. */
-  #keep(conversation) {
-    sessionStorage.setItem(`conversation.${this.agent}`, conversation);
+  #stay(conversation) {
+    own.setItem(`conversation.${this.agent}`, conversation);
     return conversation;
   }
 
@@ -110,8 +173,157 @@ export class Chat {
     }
   }
 
+  // --- what is typed
+
+  /** What is in the composer now. */
+  write(content) {
+    this.draft = content;
+    this.#saveDraft();
+  }
+
+  /** Sends what is in the composer and in the tray. What had come back of it before is not shown any more. */
+  send() {
+    for (const { id, returned } of [...this.client.exchanges.values()]) if (returned) this.#takeBack(id);
+    const content = this.draft.trim();
+    this.#isNew = false;
+    this.client.send(content, this.tray.take());
+    this.write("");
+    this.#screen.drafted(this);
+  }
+
+  /** A message that waits, or that the relay has refused, goes back to where it was written. */
+  withdraw(id) {
+    const exchange = this.#takeBack(id);
+    if (exchange) this.#putBack(exchange);
+  }
+
+  #takeBack(id) {
+    const exchange = this.client.withdraw(id);
+    if (exchange) this.transcript.remove(exchange);
+    if (exchange) this.#screen.drawn(this);
+    return exchange;
+  }
+
+  /** Nothing that is there already is overwritten. */
+  #putBack({ content, attachments, error }) {
+    this.write([this.draft, content].filter(Boolean).join("\n\n"));
+    // One of them is what the relay does not have, and it does not say which.
+    const isFileMissing = error?.code === "forbidden";
+    this.tray.put(attachments.map((file) => (isFileMissing ? { ...file, url: null } : file)));
+    this.#screen.drafted(this);
+  }
+
+  /** Another tab shows the same conversation, and somebody types there. */
+  draftedElsewhere() {
+    const { content, files } = this.#keep.draft(this.agent, this.client.conversation);
+    const ids = (some) => some.map(({ kept }) => kept).join();
+    if (content === this.draft && ids(files) === ids(this.tray.kept)) return;
+    this.#loadDraft();
+    this.#screen.drafted(this);
+  }
+
+  /** Another tab has taken a message back, or it was answered there. */
+  droppedElsewhere(id) {
+    if (this.client.exchanges.get(id)?.status === "queued") this.#takeBack(id);
+  }
+
+  /** Files that the run of the relay does not have that is running now are uploaded again. */
+  #loadDraft() {
+    const { content, files, run } = this.#keep.draft(this.agent, this.client.conversation);
+    this.draft = content;
+    this.#isLoadingDraft = true;
+    this.tray.clear();
+    this.tray.put(run === this.#run ? files : withoutUrls(files));
+    this.#isLoadingDraft = false;
+  }
+
+  #trayChanged() {
+    if (!this.#isLoadingDraft) this.#saveDraft();
+    this.#screen.changed(this);
+  }
+
+  #saveDraft() {
+    const draft = { content: this.draft, files: this.tray.kept, run: this.#run, isNew: this.#isNew };
+    this.#keep.saveDraft(this.agent, this.client.conversation, draft);
+  }
+
+  // --- what was sent
+
+  /** What was sent before the page was loaded: what the relay has taken and still has is shown as it has it. */
+  #restore() {
+    const messages = this.#keep.messages(this.agent);
+    const isTaken = ({ accepted, run }) => accepted && run === this.#run;
+    for (const { id } of messages.filter(isTaken)) this.#keep.dropMessage(id);
+    const owed = messages.filter((message) => !isTaken(message));
+    this.client.restore(
+      owed.map((message) =>
+        message.run === this.#run
+          ? message
+          : { ...message, wasSent: false, attachments: withoutUrls(message.attachments) },
+      ),
+    );
+  }
+
+  /** A message from here is kept until its reply has ended. */
+  #remember(exchange) {
+    if (!exchange.own) return;
+    const { conversation, id, content, attachments, status, error, wasSent } = exchange;
+    if (isOpen(exchange) || isUnsettled(exchange)) {
+      const refusal = status === "failed" && !error.retryable ? error : null;
+      const kept = { agent: this.agent, run: this.#run, accepted: isOpen(exchange), error: refusal };
+      this.#keep.saveMessage({ conversation, id, content, attachments, wasSent, ...kept });
+      if (refusal) this.#refused(exchange);
+    } else {
+      this.#keep.dropMessage(id);
+      if (status !== "withdrawn") for (const { kept } of attachments) if (kept) this.#blobs.drop(kept);
+    }
+  }
+
+  /** What was refused goes back to where it was written, unless something else is there by now: then it is offered. */
+  #refused(exchange) {
+    const { id, conversation, content, attachments } = exchange;
+    if (conversation !== this.client.conversation) {
+      const there = this.#keep.draft(this.agent, conversation);
+      if (there.content || there.files.length) return;
+      // The list may not have the conversation: `begun` does then.
+      this.#keep.saveDraft(this.agent, conversation, { content, files: attachments, run: this.#run, isNew: true });
+    } else {
+      if (this.draft || !this.tray.isEmpty) return;
+      this.#putBack(exchange);
+      exchange.returned = true;
+    }
+    this.#keep.dropMessage(id);
+  }
+
+  /** Uploads what the relay does not have of a message's files. */
+  async #prepare(exchange) {
+    const attachments = [];
+    for (const attachment of exchange.attachments) {
+      const blob = attachment.url ? null : await this.#blobs.get(attachment.kept);
+      if (!attachment.url && !blob) return lost(attachment);
+      try {
+        attachments.push(blob ? { ...attachment, url: await upload(this.#http, attachment, blob) } : attachment);
+      } catch ({ message, code, retryable }) {
+        return { content: message, code, retryable };
+      }
+    }
+    exchange.attachments = attachments;
+    return null;
+  }
+
+  // --- the connection
+
+  async #isAnew(configure) {
+    const { run } = (await configure().catch(() => null)) ?? { run: this.#run };
+    const isAnew = run !== this.#run;
+    this.#run = run;
+    if (isAnew) this.tray.renew();
+    return isAnew;
+  }
+
   #connected(connection) {
     this.connection = connection;
+    if (connection.state === "online") this.tray.wake();
     this.#screen.connected(this);
   }
 
@@ -128,6 +340,10 @@ export class Chat {
     this.lag = ms;
     this.#screen.lagged(this);
   }
+}
+
+function withoutUrls(files) {
+  return files.map((file) => ({ ...file, url: null }));
 }
 
 function newConversation() {

@@ -18,16 +18,20 @@
  * What is sent is kept as an exchange: the user's message and the reply to it.
  *
  *   queued ─► sent ─► typing ─► writing ─► complete
- *                └───────┴─────────┴─────► failed ─► (retry, same id) queued
+ *      │         └───────┴─────────┴─────► failed ─► (retry, same id) queued
+ *      └─► (withdraw) withdrawn              └─► (withdraw, if the server has refused it) withdrawn
  *
- * Whatever is `queued` or `sent` goes out again after a reconnect with the same id, which is safe. What the server
- * has accepted (`typing`, `writing`) is resumed from the text that is here. What was said before comes in by `recall`.
+ * Whatever is `queued` or `sent`, or failed because nobody could be reached, goes out again after a reconnect with the
+ * same id, which is safe. What the server has accepted (`typing`, `writing`) is resumed from the text that is here; if
+ * the server has begun anew and knows nothing of it, it is sent again. What was said before comes in by `recall`, what
+ * was said meanwhile by `catchUp`.
  *
  * A socket shows one conversation. When that is left for another, what it had `queued` or `sent` goes out by `upload`,
- * now or after the next reconnect. What could not be sent is there again when one comes back.
+ * now or after the next reconnect, and then is `left`: its reply is not followed here. What could not be sent is there
+ * again when one comes back.
  *
- * Events: `state`, `frame`, `exchange`, `notice`, `lag`; each is a CustomEvent whose `detail` is described at the
- * place where it is dispatched.
+ * Events: `state`, `frame`, `exchange`, `status`, `shown`, `notice`, `lag`; each is a CustomEvent whose `detail` is
+ * described at the place where it is dispatched.
  */
 
 import { isCurrent, missing, newReply, place, prove } from "./assembly.js";
@@ -36,6 +40,8 @@ export const FRAME_BYTES = 31 * 1024;
 
 const UNSENT = { code: "too_large", content: "This message is not for the socket.", retryable: false };
 const BROKE_OFF = { code: "interrupted", content: "The answer broke off here.", retryable: true };
+/** Nobody knows whether the server has the message: it goes out again with the next connection. */
+const UNHEARD = ["unanswered", "unreached"];
 const HANDSHAKE_MS = 10_000;
 const PONG_MS = 10_000;
 const ANSWER_MS = 20_000;
@@ -82,15 +88,33 @@ export class ChatRelayClient extends EventTarget {
    *   browsers do not tell scripts why
    * @param {(frame: object) => Promise<object | null>} [options.upload] the other way for a message that is longer than
    *   a frame may be, or of a conversation that was left: the error to show, or null
+   * @param {(exchange: object) => Promise<object | null>} [options.prepare] uploads the files of a message that have no
+   *   url (yet, or any more): the error to show, or null
+   * @param {() => Promise<boolean>} [options.isAnew] asked with every connection: whether the server has begun anew
+   *   since the last one, and has forgotten everything
+   * @param {(error: object) => object} [options.explain] an error frame as it is shown
    */
-  constructor({ url, agent, conversation, device = null, isRejected = async () => false, upload }) {
+  constructor({
+    url,
+    agent,
+    conversation,
+    device = null,
+    isRejected = async () => false,
+    upload = async () => UNSENT,
+    prepare = async () => UNSENT,
+    isAnew = null,
+    explain = (error) => error,
+  }) {
     super();
     this.url = url;
     this.agent = agent;
     this.conversation = conversation;
     this.device = device;
     this.isRejected = isRejected;
-    this.upload = upload ?? (async () => UNSENT);
+    this.upload = upload;
+    this.prepare = prepare;
+    this.isAnew = isAnew;
+    this.explain = explain;
   }
 
   start(key) {
@@ -108,6 +132,11 @@ export class ChatRelayClient extends EventTarget {
   wake() {
     if (this.state === "reconnecting" || this.state === "offline") this.#connect();
     else if (this.state === "online") this.#ping();
+  }
+
+  /** Call when the device says that it has no network: nothing more comes over this socket. */
+  loseNetwork() {
+    if (this.state === "online" || this.state === "connecting") this.#lost();
   }
 
   /** Leave this conversation for another. Replies of the old one are not followed any more; nothing unsent is lost. */
@@ -138,6 +167,29 @@ export class ChatRelayClient extends EventTarget {
     this.#changed(exchange);
   }
 
+  /** Take in what was sent from here before the page was loaded, as `status` has told of it. */
+  restore(messages) {
+    for (const { conversation, id, content, attachments, error, wasSent } of messages) {
+      if (this.exchanges.has(id) || this.#left.has(id)) continue;
+      const status = error ? "failed" : "queued";
+      const exchange = { ...newExchange(conversation, id, content, status, attachments), own: true, error, wasSent };
+      if (conversation !== this.conversation) this.#left.set(id, exchange);
+      else this.exchanges.set(id, exchange);
+      this.#changed(exchange);
+    }
+    this.#flush();
+  }
+
+  /** Takes a message back. @returns its exchange, or null if the server may have it */
+  withdraw(id) {
+    const exchange = this.exchanges.get(id) ?? this.#left.get(id);
+    if (!exchange || !isWithdrawable(exchange)) return null;
+    this.exchanges.delete(id);
+    this.#left.delete(id);
+    this.#change(exchange, { status: "withdrawn" });
+    return exchange;
+  }
+
   /**
    * Take in what was said before all that is here: turns, as `GET /api/conversations/{id}/messages` gives them. A
    * reply that is still owed is followed.
@@ -145,12 +197,32 @@ export class ChatRelayClient extends EventTarget {
    * @returns their exchanges, in their order
    */
   recall(turns) {
-    const followed = new Set([...this.exchanges.values()].filter(({ reply }) => reply));
-    const past = turns.map((turn) => this.#known(turn) ?? recalled(this.conversation, turn));
-    const fresh = past.filter((exchange) => !followed.has(exchange));
-    this.exchanges = new Map([...past, ...this.exchanges.values()].map((exchange) => [exchange.id, exchange]));
+    return this.#take(turns, (past, present) => [...past, ...present.filter((exchange) => !past.includes(exchange))]);
+  }
+
+  /**
+   * Take in what was said meanwhile: the latest turns, back to one that is here or to the first.
+   *
+   * @returns all exchanges, in their order
+   */
+  catchUp(turns) {
+    this.#take(turns, inOrder);
+    return [...this.exchanges.values()];
+  }
+
+  #take(turns, arranged) {
+    const present = [...this.exchanges.values()];
+    const followed = new Set(present.filter(({ reply }) => reply));
+    const told = turns.map((turn) => this.#known(turn) ?? this.#recalled(turn));
+    const fresh = told.filter((exchange) => !followed.has(exchange));
+    this.exchanges = new Map(arranged(told, present).map((exchange) => [exchange.id, exchange]));
     if (this.state === "online") fresh.filter(isOpen).forEach((exchange) => this.#resume(exchange));
-    return past;
+    return told;
+  }
+
+  #recalled(turn) {
+    const exchange = recalled(this.conversation, turn);
+    return exchange.error ? { ...exchange, error: this.explain(exchange.error) } : exchange;
   }
 
   /** The exchange of a turn that is here: sent meanwhile, or told of by `ready`, which does not say what was asked. */
@@ -158,17 +230,19 @@ export class ChatRelayClient extends EventTarget {
     const { id, content, attachments = [], reply } = turn;
     const known = this.exchanges.get(id) ?? this.#ofReply(reply.id);
     if (!known) return null;
-    this.exchanges.delete(known.id);
-    const asked = { id, content, attachments, truncated: false };
-    // Of a message of which nothing was heard here, the server knows more.
-    const told = known.reply ? asked : { ...recalled(this.conversation, turn), sentAt: known.sentAt };
-    this.exchanges.set(id, Object.assign(known, told));
+    const { status, own, wasSent, sentAt } = known;
+    const asked = { id, content, attachments: own ? known.attachments : attachments, truncated: false };
+    // Of a message of which nothing was heard here, or that was asked for again elsewhere, the server knows more.
+    const knowsMore = !known.reply || (status === "failed" && !hasFailed(reply.status));
+    Object.assign(known, knowsMore ? { ...this.#recalled(turn), own, wasSent, sentAt } : {}, asked);
+    if (known.status !== status) this.#emit("status", known);
     return known;
   }
 
   /** @param {{url}[]} attachments files that were uploaded; with one, `content` may be empty */
   send(content, attachments = []) {
-    const exchange = this.#open(newId(), content, "queued", attachments);
+    const exchange = { ...newExchange(this.conversation, newId(), content, "queued", attachments), own: true };
+    this.#begin(exchange);
     this.#flush();
     return exchange;
   }
@@ -177,8 +251,7 @@ export class ChatRelayClient extends EventTarget {
   retry(id) {
     const exchange = this.exchanges.get(id);
     if (exchange?.status !== "failed") return;
-    const anew = { aside: null, asides: [], error: null, end: null, proof: null, acknowledged: false, arrivals: [] };
-    this.#change(exchange, { status: "queued", ...anew });
+    this.#change(exchange, { status: "queued", ...anew() });
     this.#flush();
   }
 
@@ -204,9 +277,16 @@ export class ChatRelayClient extends EventTarget {
     }
   }
 
-  /** Stop the model; what it has written stays. */
+  /** Stop the model, now or with the next connection; what it has written stays. */
   cancel() {
-    if (this.state === "online" && this.writing) this.#transmit({ action: "cancel", reply: this.writing.reply.id });
+    const exchange = this.writing;
+    if (exchange && this.state === "online") this.#cancel(exchange);
+    else if (exchange) this.#change(exchange, { stops: true });
+  }
+
+  #cancel(exchange) {
+    exchange.stops = false;
+    this.#transmit({ action: "cancel", reply: exchange.reply.id });
   }
 
   // --- the socket
@@ -270,16 +350,39 @@ export class ChatRelayClient extends EventTarget {
   // --- staying alive
 
   #ready(frame) {
+    if (this.state === "online" || !this.isAnew) return this.#greeted(frame);
+    const socket = this.#socket;
+    this.isAnew().then((anew) => {
+      if (socket !== this.#socket) return;
+      if (anew) this.#beginAnew();
+      this.#greeted(frame);
+    });
+  }
+
+  #greeted(frame) {
     const elsewhere = this.#isElsewhere(frame);
     if (this.state !== "online") {
       if (elsewhere) this.#hello(); // the conversation was opened after the first one
       this.#online(frame.heartbeat ?? HEARTBEAT_S);
     }
     if (elsewhere) return;
+    this.#emit("shown", { conversation: this.conversation }); // from now on all that is said in it comes in
     const active = frame.active?.reply ?? frame.active;
     // If a message has just been sent again, the active reply may be the one to it: `typing` will tell.
     const sent = [...this.exchanges.values()].some((exchange) => exchange.status === "sent");
     if (active && !sent && !this.#ofReply(active)) this.#resume(this.#foreign(active));
+  }
+
+  /** The server knows neither of the replies that it owed, nor of any file. */
+  #beginAnew() {
+    for (const exchange of [...this.exchanges.values(), ...this.#left.values()]) {
+      if (isOpen(exchange) && isWhole(exchange) && !exchange.stops) {
+        this.#change(exchange, { status: "queued", reply: null, waits: false, wasSent: false, ...anew() });
+      } else if (isOpen(exchange)) {
+        this.#fail(exchange, { ...BROKE_OFF, retryable: isWhole(exchange) });
+      }
+      if (isUnsettled(exchange)) exchange.attachments = exchange.attachments.map((file) => ({ ...file, url: null }));
+    }
   }
 
   #online(heartbeatS) {
@@ -370,17 +473,25 @@ export class ChatRelayClient extends EventTarget {
   #user({ id, reply, content, attachments = [], truncated = false }) {
     const exchange = this.exchanges.get(id) ?? this.#open(id, null, "typing");
     if (reply) exchange.reply ??= newReply(reply); // so that it is resumed, not sent again
+    if (exchange.own) return;
     if (!truncated || exchange.content === null) this.#change(exchange, { content, attachments, truncated });
   }
 
   #ofAReply(frame) {
     if (!frame.reply) return;
-    const exchange = this.#ofReply(frame.reply) ?? this.#foreign(frame.reply);
+    const exchange = this.#ofReply(frame.reply) ?? this.#asked(frame) ?? this.#foreign(frame.reply);
     if (exchange.status === "complete" || !isCurrent(exchange.reply, frame)) return;
     if (frame.type === "message") this.#message(exchange, frame);
     else if (frame.type === "complete") this.#complete(exchange, frame);
     else if (frame.type === "resumed") exchange.resuming = false;
     else this.#aside(exchange, frame);
+  }
+
+  /** The message that `resumed` names: of one that was accepted before, that may be the first that is heard. */
+  #asked({ id, reply }) {
+    const exchange = this.exchanges.get(id);
+    if (exchange) this.#change(exchange, { status: "typing", reply: newReply(reply), ...anew() });
+    return exchange;
   }
 
   /** What the model does beside its text; thoughts come in pieces. */
@@ -424,7 +535,7 @@ export class ChatRelayClient extends EventTarget {
     else if (["unauthorized", "expired"].includes(frame.code)) this.#reject();
     else if (frame.id) return; // of a message of a conversation that was left
     else if (resuming && !frame.reply) this.#fail(resuming, { ...BROKE_OFF, retryable: frame.retryable });
-    else this.#emit("notice", frame); // an error frame that belongs to no message
+    else this.#emit("notice", this.explain(frame)); // an error frame that belongs to no message
   }
 
   /** API Gateway's own frames have no type: `{"message": "Forbidden", "connectionId", "requestId"}`. */
@@ -436,7 +547,8 @@ export class ChatRelayClient extends EventTarget {
     else this.#emit("notice", error);
   }
 
-  #fail(exchange, error) {
+  #fail(exchange, frame) {
+    const error = this.explain(frame);
     const retryAt = Date.now() + (error.retry_after ?? 0) * 1000;
     this.#change(exchange, {
       status: "failed",
@@ -451,6 +563,7 @@ export class ChatRelayClient extends EventTarget {
     if (exchange.status !== "sent") return;
     const content = "No answer yet. If this message was accepted before, its reply may be finished already.";
     this.#fail(exchange, { code: "unanswered", content, retryable: true });
+    this.#ping(); // the socket may be dead
   }
 
   #cannotResume(exchange) {
@@ -467,14 +580,28 @@ export class ChatRelayClient extends EventTarget {
   #flush() {
     if (this.state !== "online") return;
     this.#deliver();
-    for (const exchange of this.exchanges.values()) if (exchange.status === "queued") this.#post(exchange);
+    for (const exchange of this.exchanges.values()) {
+      if (exchange.status !== "queued") continue;
+      if (lacksFiles(exchange)) return void this.#prepare(exchange); // what is behind it stays behind it
+      this.#post(exchange);
+    }
+  }
+
+  async #prepare(exchange) {
+    if (exchange.preparing) return;
+    exchange.preparing = true;
+    const error = await this.prepare(exchange);
+    exchange.preparing = false;
+    if (!this.#isHere(exchange)) return;
+    if (error) this.#fail(exchange, error);
+    this.#flush();
   }
 
   #post(exchange) {
     const frame = this.#sendFrame(exchange);
     if (bytes(frame) > FRAME_BYTES) this.#upload(exchange, frame);
     else this.#transmit(frame);
-    this.#change(exchange, { status: "sent", sentAt: performance.now(), endedAt: null });
+    this.#change(exchange, { status: "sent", wasSent: true, sentAt: performance.now(), endedAt: null });
     this.#after(`answer ${exchange.id}`, ANSWER_MS, () => this.#unanswered(exchange));
   }
 
@@ -487,20 +614,26 @@ export class ChatRelayClient extends EventTarget {
   async #deliver() {
     for (const exchange of [...this.#left.values()]) {
       if (this.#left.get(exchange.id) !== exchange || exchange.status === "failed") continue;
-      const error = await this.upload(this.#sendFrame(exchange));
+      const unprepared = lacksFiles(exchange) ? await this.prepare(exchange) : null;
+      const error = unprepared ?? (await this.upload(this.#sendFrame(exchange)));
       if (error?.retryable) return; // whatever is flushed next, begins with it again
       if (this.#left.get(exchange.id) !== exchange) continue; // one has come back to it
       if (error) this.#fail(exchange, error);
-      else this.#left.delete(exchange.id);
+      else {
+        this.#left.delete(exchange.id);
+        this.#change(exchange, { status: "left" });
+      }
     }
   }
 
   /** After a reconnect: what the server may not have is sent again, what it has is continued. */
   #takeUp(exchange) {
     exchange.resuming = false;
+    if (exchange.stops && isOpen(exchange)) this.#cancel(exchange);
     if (exchange.status === "sent") exchange.status = "queued";
     else if (isOpen(exchange) && exchange.reply) this.#resume(exchange);
     else if (isOpen(exchange)) exchange.status = "queued";
+    else if (isUnsettled(exchange) && UNHEARD.includes(exchange.error?.code)) this.#change(exchange, { status: "queued", ...anew() });
   }
 
   #resume(exchange) {
@@ -515,9 +648,13 @@ export class ChatRelayClient extends EventTarget {
     return attachments.length ? { ...frame, attachments: attachments.map(({ url }) => ({ url })) } : frame;
   }
 
-  #open(id, content, status, attachments = []) {
-    const exchange = newExchange(this.conversation, id, content, status, attachments);
-    this.exchanges.set(id, exchange);
+  #open(id, content, status) {
+    return this.#begin(newExchange(this.conversation, id, content, status));
+  }
+
+  #begin(exchange) {
+    this.exchanges.set(exchange.id, exchange);
+    this.#emit("status", exchange);
     this.#changed(exchange);
     return exchange;
   }
@@ -534,7 +671,9 @@ export class ChatRelayClient extends EventTarget {
   }
 
   #change(exchange, changes) {
+    const before = exchange.status;
     Object.assign(exchange, changes);
+    if (exchange.status !== before) this.#emit("status", exchange); // of whatever conversation
     this.#changed(exchange);
   }
 
@@ -570,8 +709,12 @@ function newExchange(conversation, id, content, status, attachments = []) {
     id,
     content, // null if another device sent the message and it is not known here
     truncated: false, // whether `content` is only the beginning
-    attachments, // {url, filename, mime_type, size} of each
+    attachments, // {url, filename, mime_type, size} of each; without a url it is to be uploaded first
     status,
+    own: false, // sent from here
+    wasSent: false, // the server may have it
+    preparing: false, // its files are being uploaded
+    stops: false, // nobody wants the rest: said to the server with the next connection
     waits: false, // for the replies before it
     reply: null,
     aside: null, // "thinking" or "tool" while the model does that instead of writing
@@ -588,15 +731,15 @@ function newExchange(conversation, id, content, status, attachments = []) {
 }
 
 /** The exchange that a turn of the server's store tells of. */
-function recalled(conversation, { id, content, attachments, reply: { id: reply, status, text } }) {
+function recalled(conversation, { id, content, attachments, reply: { id: reply, status, text, error } }) {
   const owed = status === "queued" || status === "streaming";
-  const broken = status === "failed" || status === "interrupted";
+  const broken = hasFailed(status);
   return {
     ...newExchange(conversation, id, content, owed ? "typing" : broken ? "failed" : "complete", attachments),
     waits: status === "queued",
     acknowledged: !owed,
     reply: { ...newReply(reply), text },
-    error: broken ? { ...BROKE_OFF, retryAt: 0 } : null,
+    error: broken ? { ...(error ?? BROKE_OFF), retryAt: 0 } : null,
     end: owed || broken ? null : { stop_reason: status },
     proof: owed ? null : "kept",
   };
@@ -613,8 +756,44 @@ export function isWhole({ content, truncated }) {
 }
 
 /** Whether the server may not have the message. */
-function isUnsettled({ status, reply }) {
+export function isUnsettled({ status, reply }) {
   return status === "queued" || status === "sent" || (status === "failed" && !reply);
+}
+
+/** Whether the server certainly has not taken the message. */
+export function isWithdrawable(exchange) {
+  const { own, status, wasSent, error } = exchange;
+  if (!own || !isUnsettled(exchange) || status === "sent") return false;
+  return !wasSent || (status === "failed" && !error.retryable);
+}
+
+function hasFailed(status) {
+  return status === "failed" || status === "interrupted";
+}
+
+function lacksFiles({ attachments }) {
+  return attachments.some(({ url }) => !url);
+}
+
+/** What an exchange is before its reply. */
+function anew() {
+  return { aside: null, asides: [], error: null, end: null, proof: null, acknowledged: false, arrivals: [] };
+}
+
+/**
+ * `told` is what the server has, `present` what is here. What only is here stays behind what it follows, and what the
+ * server may not have comes last.
+ */
+function inOrder(told, present) {
+  const isTold = new Set(told);
+  const following = new Map([[null, []], ...told.map((exchange) => [exchange, []])]);
+  const last = [];
+  let before = null;
+  for (const exchange of present) {
+    if (isTold.has(exchange)) before = exchange;
+    else (isUnsettled(exchange) ? last : following.get(before)).push(exchange);
+  }
+  return [...following.get(null), ...told.flatMap((exchange) => [exchange, ...following.get(exchange)]), ...last];
 }
 
 /** `crypto.randomUUID` exists only on pages that browsers call secure. */

@@ -6,15 +6,19 @@ const ICON = "M14 3H7a2 2 0 0 0-2 2v14a2 2 0 0 0 2 2h10a2 2 0 0 0 2-2V8zM14 3v5h
 
 export class Files {
   #http;
+  #blobs;
   #urls = new Map(); // promises of `blob:` URLs, by the files' ids
 
-  constructor(http) {
+  /** @param {Blobs} blobs the files that were chosen here and may not be at the relay */
+  constructor(http, blobs) {
     this.#http = http;
+    this.#blobs = blobs;
   }
 
-  /** What was uploaded from here need not be fetched. */
-  keep(url, file) {
-    this.#urls.set(idOf(url), Promise.resolve(URL.createObjectURL(file)));
+  /** What was uploaded from here need not be fetched, whether it is shown as it was sent or as the relay has it. */
+  keep({ kept, url, mime_type }, blob) {
+    const shown = Promise.resolve(objectUrl(blob, mime_type));
+    for (const id of [kept, idOf(url)]) this.#urls.set(id, shown);
   }
 
   /** Frees what is kept, when none of it is shown any more. */
@@ -43,27 +47,36 @@ export class Files {
       if (link.dataset.kind === "picture") link.firstChild.src = url;
       if (link.dataset.kind === "paper") link.firstChild.src = `${url}#toolbar=0&navpanes=0&view=FitH`;
     } catch (refusal) {
-      this.#urls.delete(idOf(attachment.url)); // the next one who shows it tries again
+      this.#urls.delete(shownAs(attachment)); // the next one who shows it tries again
       link.dataset.kind = "lost";
       link.replaceChildren(card(attachment, refusal.message));
     }
   }
 
   #address(attachment) {
-    const id = idOf(attachment.url);
-    if (!this.#urls.has(id)) this.#urls.set(id, this.#fetched(id, attachment.mime_type));
+    const id = shownAs(attachment);
+    if (!this.#urls.has(id)) this.#urls.set(id, this.#fetched(attachment));
     return this.#urls.get(id);
   }
 
-  async #fetched(id, mimeType) {
-    const type = mimeType === "text/plain" ? "text/plain;charset=utf-8" : mimeType;
-    return URL.createObjectURL(new Blob([await this.#http.file(id)], { type }));
+  async #fetched({ kept, url, mime_type }) {
+    const blob = (kept && (await this.#blobs.get(kept))) ?? (await this.#http.file(idOf(url ?? "")));
+    return objectUrl(blob, mime_type);
   }
+}
+
+function shownAs({ kept, url }) {
+  return kept ?? idOf(url);
 }
 
 /** On whatever host: only the id means something. */
 function idOf(url) {
   return url.slice(url.lastIndexOf("/") + 1);
+}
+
+function objectUrl(blob, mimeType) {
+  const type = mimeType === "text/plain" ? "text/plain;charset=utf-8" : mimeType;
+  return URL.createObjectURL(new Blob([blob], { type }));
 }
 
 function kind({ mime_type }) {

@@ -1,5 +1,7 @@
 /** The relay's HTTP API. Every call gives what the answer says, or throws a `Refusal`. */
 
+import { advice } from "./cures.js";
+
 /** `message` is a sentence for a person, `code` a word for a program: see "An error is …" in the README. */
 export class Refusal extends Error {
   constructor(sentence, code, retryable) {
@@ -9,11 +11,14 @@ export class Refusal extends Error {
   }
 }
 
-/** What the relay itself takes in one request; larger files go to S3 by a form. */
-const POSTED_BYTES = 4_500_000;
-
 export class Http {
   key = null;
+  #postedBytes;
+
+  /** @param {number} limits.posted what the relay itself takes in one request; larger files go to S3 by a form */
+  constructor({ posted: postedBytes }) {
+    this.#postedBytes = postedBytes;
+  }
 
   /** Whether the server says that a key is wrong. Without a network there is no judgement of it. */
   async isRejected(key) {
@@ -62,7 +67,7 @@ export class Http {
    * @returns {Promise<{url, filename}>} the url to quote in a message
    */
   async upload(file, options) {
-    if (file.size <= POSTED_BYTES) {
+    if (file.size <= this.#postedBytes) {
       const answer = await posted("/api/files/upload", { file }, { ...options, headers: { "X-API-Key": this.key } });
       return JSON.parse(answer);
     }
@@ -99,7 +104,7 @@ export class Http {
 }
 
 /** `fetch` cannot say how much of a body is sent. */
-function posted(url, fields, { headers = {}, progress, signal }) {
+function posted(url, fields, { headers = {}, progress = () => {}, signal }) {
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) form.append(name, value);
   const request = new XMLHttpRequest();
@@ -112,7 +117,7 @@ function posted(url, fields, { headers = {}, progress, signal }) {
       else reject(refusal(request.status, request.responseText));
     });
     request.addEventListener("error", () => reject(unreached()));
-    signal.addEventListener("abort", () => request.abort());
+    signal?.addEventListener("abort", () => request.abort());
     request.send(form);
   });
 }
@@ -126,13 +131,13 @@ function after(cursor) {
 }
 
 function unreached() {
-  return new Refusal("The relay cannot be reached.", "unreached", true);
+  return new Refusal(advice("unreached", 0), "unreached", true);
 }
 
 /** Also of API Gateway's own answers, which have other fields, and of S3's, which are no JSON. */
 function refusal(status, text) {
   const { error, message, code } = parsed(text);
-  return new Refusal(error ?? message ?? `The answer was ${status}.`, code ?? "gateway", status >= 500);
+  return new Refusal(advice(code, status, error ?? message), code ?? "gateway", status >= 500);
 }
 
 function parsed(text) {

@@ -1,7 +1,7 @@
 /** The conversation on the screen. Every exchange is drawn from its present state, whatever has happened to it. */
 
 import { AsidesView } from "./asides.js";
-import { isWhole } from "./client.js";
+import { isWhole, isWithdrawable } from "./client.js";
 import { button, element } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
 
@@ -20,18 +20,21 @@ export class Transcript {
   #retry;
   #showFile;
   #drawn;
+  #withdraw;
 
   /**
    * @param {string} name the agent's
    * @param {(id: string) => void} retry
    * @param {(attachment: object) => HTMLElement} showFile
    * @param {() => void} drawn called after something on the screen has changed
+   * @param {(id: string) => void} withdraw takes a message back that the relay does not have
    */
-  constructor(name, retry, showFile, drawn) {
+  constructor(name, retry, showFile, drawn, withdraw) {
     this.#name = name;
     this.#retry = retry;
     this.#showFile = showFile;
     this.#drawn = drawn;
+    this.#withdraw = withdraw;
     this.element.className = "transcript";
     this.element.setAttribute("role", "log");
     // Reading every few letters aloud helps nobody; the page announces beginnings and ends instead.
@@ -54,10 +57,32 @@ export class Transcript {
     this.#drawn();
   }
 
+  /** All exchanges in their order; those that stand where they belong stay there. */
+  arrange(exchanges) {
+    let last = null;
+    for (const exchange of exchanges) {
+      const { elements } = this.#viewOf(exchange);
+      if (behind(this.element, last) !== elements[0]) {
+        if (last) last.after(...elements);
+        else this.element.prepend(...elements);
+      }
+      this.#viewOf(exchange).draw(exchange);
+      last = elements.at(-1);
+    }
+    this.#drawn();
+  }
+
+  /** A message was taken back. */
+  remove(exchange) {
+    for (const part of this.#viewOf(exchange).elements) part.remove();
+    this.#views.delete(exchange);
+  }
+
   #viewOf(exchange) {
     if (!this.#views.has(exchange)) {
       const retry = () => this.#retry(exchange.id);
-      this.#views.set(exchange, new ExchangeView(this.#name, retry, this.#showFile, this.#drawn));
+      const withdraw = () => this.#withdraw(exchange.id);
+      this.#views.set(exchange, new ExchangeView(this.#name, retry, this.#showFile, this.#drawn, withdraw));
     }
     return this.#views.get(exchange);
   }
@@ -90,13 +115,15 @@ class ExchangeView {
   #retry;
   #showFile;
   #drawn;
+  #withdraw;
   #frame = null;
 
-  constructor(name, retry, showFile, drawn) {
+  constructor(name, retry, showFile, drawn, withdraw) {
     this.#name = name;
     this.#retry = retry;
     this.#showFile = showFile;
     this.#drawn = drawn;
+    this.#withdraw = withdraw;
     this.#markdown = new MarkdownView(this.#text);
     this.#text.dataset.testid = "reply-text";
     this.#typing.dataset.testid = "typing";
@@ -149,12 +176,24 @@ class ExchangeView {
 
   #feet(exchange) {
     const { status, end, proof, reply, sentAt } = exchange;
-    if (status === "queued" && sentAt === null) return [foot("waiting", "Waiting for the connection")];
+    if (status === "queued" && sentAt === null) return [this.#waiting(exchange)];
     if (status === "failed") return [this.#failure(exchange)];
     if (status !== "complete") return [];
     const feet = [verdict(proof, reply.text.length)];
     if (ENDINGS[end.stop_reason]) feet.unshift(foot("ending", ENDINGS[end.stop_reason]));
     return feet;
+  }
+
+  #waiting(exchange) {
+    const waiting = foot("waiting", exchange.preparing ? "Uploading its files" : "Waiting for the connection");
+    if (isWithdrawable(exchange)) waiting.append(this.#withdrawButton("Take back"));
+    return waiting;
+  }
+
+  #withdrawButton(text) {
+    const withdraw = button("withdraw", text, this.#withdraw);
+    withdraw.dataset.testid = "withdraw";
+    return withdraw;
   }
 
   #failure(exchange) {
@@ -165,6 +204,7 @@ class ExchangeView {
     box.setAttribute("role", "alert");
     box.append(element("p", "", error.content));
     if (error.retryable && isWhole(exchange)) box.append(this.#retryButton(error.retryAt));
+    else if (isWithdrawable(exchange) && !exchange.returned) box.append(this.#withdrawButton("Edit"));
     return box;
   }
 
@@ -180,6 +220,13 @@ class ExchangeView {
     count();
     return retry;
   }
+}
+
+/** The next exchange's first element behind `element`, or the first of all; notices belong to no exchange. */
+function behind(parent, element) {
+  let next = element ? element.nextSibling : parent.firstChild;
+  while (next?.dataset.role === "notice") next = next.nextSibling;
+  return next;
 }
 
 function verdict(proof, length) {

@@ -413,3 +413,153 @@ test("a reply that cannot be resumed because it is gone ends where it broke off"
   assert.deepEqual([exchange.status, exchange.reply.text, exchange.error.retryable], ["failed", "Half", false]);
   assert.deepEqual(notices, []);
 });
+
+test("what nobody has answered goes out again with the next connection, and what was refused does not", async () => {
+  client.upload = async () => ({ code: "unreached", content: "No.", retryable: true });
+  greeted();
+  const [silent, long, refused] = ["One", LONG, "Three"].map((content) => client.send(content));
+  socket().says({ type: "error", id: refused.id, code: "forbidden", retryable: false, content: "No such file." });
+  await settled();
+  mock.timers.tick(20_000);
+  assert.deepEqual([silent, long].map(({ error }) => error.code), ["unanswered", "unreached"]);
+  assert.equal(socket().sent.at(-1).action, "ping", "the socket may be dead");
+  mock.timers.tick(10_000);
+  mock.timers.tick(500);
+  client.upload = async () => null;
+  greeted();
+  assert.deepEqual(socket().messages.map(({ id }) => id), [silent.id]);
+  assert.deepEqual([silent, long, refused].map(({ status }) => status), ["sent", "sent", "failed"]);
+});
+
+test("a device without a network is offline at once", () => {
+  greeted();
+  client.loseNetwork();
+  assert.equal(client.state, "reconnecting", "Node does not say that it is offline");
+  mock.timers.tick(500);
+  assert.equal(client.state, "connecting");
+});
+
+test("a message that was accepted before is one exchange, though `resumed` is the first that is heard of it", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "resumed", id: exchange.id, offset: 0 }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  assert.deepEqual([...client.exchanges.values()], [exchange]);
+  assert.deepEqual([exchange.status, exchange.reply.text], ["writing", "Good"]);
+});
+
+test("stop without a connection is said with the next one", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().happen("close", { code: 1006 });
+  client.cancel();
+  mock.timers.tick(500);
+  greeted();
+  assert.deepEqual(socket().messages.map(({ action }) => action), ["cancel", "resume"]);
+});
+
+test("a message is taken back if the server has refused it, or cannot have it", () => {
+  const waiting = client.send("One");
+  assert.equal(client.withdraw(waiting.id), waiting);
+  const sent = client.send("Two");
+  greeted();
+  assert.equal(client.withdraw(sent.id), null);
+  socket().happen("close", { code: 1006 });
+  mock.timers.tick(250);
+  assert.equal(client.withdraw(sent.id), null, "nobody knows whether it has arrived");
+  mock.timers.tick(250);
+  greeted();
+  socket().says({ type: "error", id: sent.id, code: "invalid_message", retryable: false, content: "No." });
+  assert.equal(client.withdraw(sent.id), sent);
+  assert.deepEqual([waiting.status, sent.status, client.exchanges.size], ["withdrawn", "withdrawn", 0]);
+});
+
+const kept = (id, conversation, fields) => ({ id, conversation, content: `Said ${id}`, attachments: [], error: null, wasSent: false, ...fields });
+
+test("what was sent before the page was loaded is sent under its id, or shown as it was refused", async () => {
+  const uploaded = [];
+  client.upload = async (frame) => void uploaded.push(frame) ?? null;
+  client.restore([
+    kept("m1", "c1"),
+    kept("m2", "c2"),
+    kept("m3", "c1", { error: { code: "forbidden", content: "No.", retryable: false } }),
+  ]);
+  greeted();
+  await settled();
+  assert.deepEqual(socket().messages.map(({ id }) => id), ["m1"]);
+  assert.deepEqual(uploaded.map(({ id, conversation }) => [id, conversation]), [["m2", "c2"]]);
+  assert.deepEqual([...client.exchanges.values()].map(({ id, status }) => [id, status]), [["m1", "sent"], ["m3", "failed"]]);
+});
+
+test("every message that is sent from here is told of, from its first status to its last", async () => {
+  const statuses = [];
+  client.addEventListener("status", ({ detail: { own, id, status } }) => own && statuses.push([id, status]));
+  client.upload = async () => null;
+  const { id } = client.send("Hello");
+  greeted();
+  socket().says(ofReply({ type: "typing", id }));
+  socket().says(ofReply({ type: "complete", length: 0 }));
+  const other = client.send("Leave me");
+  client.converse("c2");
+  await settled();
+  assert.deepEqual(statuses, [
+    ...["queued", "sent", "typing", "complete"].map((status) => [id, status]),
+    ...["queued", "sent", "left"].map((status) => [other.id, status]),
+  ]);
+});
+
+test("what was said meanwhile is put where it belongs, and what is here is not doubled", () => {
+  greeted();
+  client.recall([turn("m1", "complete", "Yes."), turn("m2", "complete", "Yes.")]);
+  socket().happen("close", { code: 1006 });
+  const waiting = client.send("Waiting");
+  const told = [turn("m1", "complete", "Yes."), turn("m5", "complete", "Before."), turn("m2", "complete", "Yes."), turn("m6", "streaming")];
+  assert.deepEqual(client.catchUp(told).map(({ id }) => id), ["m1", "m5", "m2", "m6", waiting.id]);
+  assert.deepEqual([...client.exchanges.keys()], ["m1", "m5", "m2", "m6", waiting.id]);
+  client.catchUp([...told, turn(waiting.id, "complete", "Here.")]);
+  assert.deepEqual([client.exchanges.size, waiting.status, waiting.reply.text], [5, "complete", "Here."]);
+});
+
+test("a reply that broke off here and was asked for again elsewhere is taken as it is now", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "error", code: "upstream", retryable: true, content: "Broken." }));
+  client.catchUp([{ ...turn(exchange.id, "complete", "Whole."), reply: { id: "r2", status: "complete", text: "Whole." } }]);
+  assert.deepEqual([exchange.status, exchange.reply.text, exchange.error], ["complete", "Whole.", null]);
+});
+
+test("a server that has begun anew gets once more what it owed, with its files, and what waited behind it", async () => {
+  const prepared = [];
+  client.isAnew = async () => true;
+  client.prepare = async (exchange) => {
+    prepared.push(exchange.attachments);
+    exchange.attachments = [{ url: "/api/files/new" }];
+    return null;
+  };
+  const [owed, behind] = [client.send("One", [{ url: "/api/files/old" }]), client.send("Two")];
+  socket().happen("open");
+  client.isAnew = async () => false;
+  socket().says({ type: "ready", content: "" });
+  await settled();
+  socket().says(ofReply({ type: "typing", id: owed.id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Half" }));
+  socket().happen("close", { code: 1006 });
+  mock.timers.tick(500);
+  client.isAnew = async () => true;
+  greeted();
+  await settled();
+  assert.deepEqual(prepared, [[{ url: null }]]);
+  const sent = socket().messages.map(({ action, id, attachments }) => [action, id, attachments?.[0].url]);
+  assert.deepEqual(sent, [["send", owed.id, "/api/files/new"], ["send", behind.id, undefined]]);
+  assert.equal(owed.reply, null);
+});
+
+test("files that cannot be uploaded are the message's error, and hold back nothing else", async () => {
+  client.prepare = async () => ({ code: "lost_file", content: "No.", retryable: false });
+  greeted();
+  const [lost, other] = [client.send("One", [{ url: null }]), client.send("Two")];
+  await settled();
+  assert.deepEqual([lost.status, lost.error.code, other.status], ["failed", "lost_file", "sent"]);
+});

@@ -1,0 +1,61 @@
+/**
+ * Which files the relay takes, as `chatrelay/attachments.py` decides it from their first bytes: one that it would refuse
+ * with the message is refused when it is chosen. The limits are the relay's own, from the page's configuration.
+ */
+
+import { sizeText } from "./files.js";
+
+const IMAGES = {
+  "image/jpeg": /^\xff\xd8\xff/,
+  "image/png": /^\x89PNG\r\n\x1a\n/,
+  "image/gif": /^GIF8[79]a/,
+  "image/webp": /^RIFF[^]{4}WEBP/,
+};
+const PDF = "application/pdf";
+const PDF_HEADER = /%PDF-\d/;
+/** In a file that could be a text, which may speak of PDFs. */
+const PDF_LINE = /(^|\r|\n|\xef\xbb\xbf)%PDF-\d/;
+const PDF_HEADER_WITHIN = 1024;
+const TEXT = "text/plain";
+
+/** @returns {Promise<{type: string} | {problem: string}>} what the file is, or a sentence that says why it is not taken */
+export async function read(file, limits) {
+  const refused = (problem) => ({ problem: `${file.name} ${problem}` });
+  if (file.size === 0) return refused("is empty. Choose a file with something in it.");
+  if (new TextEncoder().encode(file.name).length > limits.name) return { problem: "The name of this file is too long. Give it a shorter one." };
+  let beginning;
+  try {
+    beginning = new Uint8Array(await file.slice(0, limits.text + 1).arrayBuffer());
+  } catch {
+    return refused("cannot be read. Is it a folder, or was it moved?");
+  }
+  const type = kind(beginning, limits.text);
+  if (!type) return refused(`cannot be read by a model. Pictures (JPEG, PNG, GIF, WebP), PDFs and texts (UTF-8, up to ${most(limits.text)}) can.`);
+  const limit = type in IMAGES ? limits.image : limits.file;
+  if (file.size > limit) return refused(`has ${sizeText(file.size)}. ${type in IMAGES ? "A picture" : "A file"} may have ${most(limit)} at most; make it smaller.`);
+  return { type };
+}
+
+/** @returns {string | null} a media type, of at least the first `limit` + 1 bytes of a file */
+export function kind(beginning, limit) {
+  const characters = Array.from(beginning.subarray(0, PDF_HEADER_WITHIN), (byte) => String.fromCharCode(byte)).join("");
+  for (const [type, sign] of Object.entries(IMAGES)) if (sign.test(characters)) return type;
+  const isText = readsAsText(beginning, limit);
+  if ((isText ? PDF_LINE : PDF_HEADER).test(characters)) return PDF;
+  return isText && beginning.length > 0 && beginning.length <= limit ? TEXT : null;
+}
+
+/** Whether it is UTF-8, of which the last character may be cut. */
+function readsAsText(beginning, limit) {
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(beginning, { stream: beginning.length > limit });
+  } catch {
+    return false;
+  }
+  return !beginning.includes(0);
+}
+
+/** Never more than the limit itself. */
+function most(bytes) {
+  return bytes < 1_000_000 ? `${Math.floor(bytes / 1000)} KB` : `${Math.floor(bytes / 100_000) / 10} MB`;
+}
