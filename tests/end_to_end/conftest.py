@@ -1,17 +1,20 @@
-"""A second user, beside the one that the gateway makes; and a deployment that has Codex."""
+"""A second user, beside the one that the gateway makes; a deployment that has Codex; a browser."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from chatrelay.store.keys import Keys
 from chatrelay.store.table import Table
 from infra.local.services import Services
 from infra.local.signature import Credentials
 from tests.conftest import Relay
+from tests.end_to_end.browser import CHROMIUM, FLAGS
 from tests.infra.bridgehub.sidecars import BRIDGEHUB, TOKEN, starting
 
 
@@ -74,3 +77,32 @@ def relay_with_codex(start_relay: Callable[..., Relay], codex_folder: Path) -> I
         }
         options = [word for name, value in hub.items() for word in ("--parameter", f"{name}={value}")]
         yield start_relay(*options, BRIDGEHUB_TOKEN=f"{TOKEN}\r\n")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One for all tests: each has a window of its own, which knows nothing of the others."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(relay: Relay, browser: Browser) -> AsyncIterator[Page]:
+    """The page, connected. A script error on it, or a request to anywhere else, fails the test."""
+    window = await browser.new_context(viewport={"width": 1280, "height": 860})
+    page = await window.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: problems.append(request.url) if _leads_away(request.url, relay) else None)
+    await page.goto(f"http://{relay.address}/")
+    await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
+    yield page
+    await window.close()
+    assert problems == []
+
+
+def _leads_away(url: str, relay: Relay) -> bool:
+    """Not a file that is shown, nor a part of the browser's own PDF viewer."""
+    return url.startswith("http") and not url.startswith(f"http://{relay.address}/")

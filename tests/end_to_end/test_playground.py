@@ -1,71 +1,17 @@
 """The page, as a person sees it, in a real browser."""
 
-import asyncio
-import base64
 import json
-import os
 import re
-import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import httpx
-import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, FilePayload, Page, Route, WebSocketRoute, async_playwright, expect
+from playwright.async_api import FilePayload, Page, WebSocketRoute, expect
 
 from infra.local.script import Pause, answer, blocks, cut_after, found_block, search_block, text_block, thinking_block
 from tests.conftest import Relay
+from tests.end_to_end.browser import PDF, PNG, call, hold_back, in_a_browser, say
 from tests.end_to_end.phone import Phone
 
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAAD0lEQVR4nGP4MK2i4tIdAA5dBCWeG9XrAAAAAElFTkSuQmCC"
-)
-"""Two pixels."""
-PDF = b"%PDF-1.4\n%%EOF"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
-expect.set_options(timeout=60_000)  # a slow machine is no fault of the page
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no Chromium on this machine; CI has one"),
-]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """One for all tests: each has a window of its own, which knows nothing of the others."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        await browser.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(relay: Relay, browser: Browser) -> AsyncIterator[Page]:
-    """The page, connected. A script error on it, or a request to anywhere else, fails the test."""
-    window = await browser.new_context(viewport={"width": 1280, "height": 860})
-    page = await window.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("request", lambda request: problems.append(request.url) if _leads_away(request.url, relay) else None)
-    await page.goto(f"http://{relay.address}/")
-    await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
-    yield page
-    await window.close()
-    assert problems == []
-
-
-def _leads_away(url: str, relay: Relay) -> bool:
-    """Not a file that is shown, nor a part of the browser's own PDF viewer."""
-    return url.startswith("http") and not url.startswith(f"http://{relay.address}/")
-
-
-async def say(page: Page, text: str) -> None:
-    await page.get_by_test_id("composer").fill(text)
-    await page.keyboard.press("Enter")
+pytestmark = in_a_browser
 
 
 async def test_a_message_is_typed_and_its_reply_streams_in_pieces(relay: Relay, page: Page, tmp_path: Path) -> None:
@@ -348,24 +294,6 @@ async def test_codex_says_that_it_is_not_there_yet(page: Page) -> None:
     await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
     await say(page, "Hello, Codex")
     await expect(page.get_by_test_id("error")).to_contain_text("Codex is not connected to this relay yet.")
-
-
-async def hold_back(page: Page, pattern: str) -> asyncio.Event:
-    """Requests go out once the event is set."""
-    released = asyncio.Event()
-
-    async def hold(route: Route) -> None:
-        await released.wait()
-        await route.continue_()
-
-    await page.route(pattern, hold)
-    return released
-
-
-def call(relay: Relay, method: str, path: str, body: dict[str, Any] | None = None) -> None:
-    headers = {"X-API-Key": relay.key}
-    answer = httpx.request(method, f"http://{relay.address}{path}", json=body, headers=headers, timeout=30)
-    assert answer.is_success, answer.text
 
 
 async def _growth(page: Page) -> list[int]:

@@ -1,5 +1,6 @@
 /** The page: one chat an agent, each with a socket of its own, of which one is on the screen. */
 
+import * as address from "./address.js";
 import { Chat } from "./chat.js";
 import { Blobs } from "./blobs.js";
 import { ConversationList } from "./conversations.js";
@@ -82,15 +83,27 @@ function acknowledge() {
   if (!document.hidden) chat.client.acknowledge();
 }
 
-/** Shows the conversation in the chat with whom it was led, unless something else was chosen meanwhile. */
-async function openConversation(conversation) {
+/**
+ * Shows the conversation in the chat with whom it was led, unless something else was chosen meanwhile. One in which
+ * nothing was said yet is that of the `agent`, if one is named.
+ */
+async function openConversation(conversation, agent = null) {
   const choice = (choices += 1);
   const open = [...chats.values()].find(({ client }) => client.conversation === conversation);
-  const page = open ? null : await http.turns(conversation);
+  const page = open ? null : await turnsOf(conversation, agent);
   if (choice !== choices) return;
-  switchTo(open?.agent ?? page.turns.at(-1)?.agent ?? chat.agent);
+  switchTo(open?.agent ?? page.turns.at(-1)?.agent ?? agent ?? chat.agent);
   if (page) chat.open(conversation, page);
   showConversation();
+}
+
+async function turnsOf(conversation, agent) {
+  try {
+    return await http.turns(conversation);
+  } catch (refusal) {
+    if (agent && refusal.code === "forbidden") return { turns: [], next: null };
+    throw refusal;
+  }
 }
 
 function startAgain() {
@@ -103,19 +116,25 @@ function forget(conversation) {
   keep.forget(conversation);
   for (const each of chats.values()) each.forget(conversation);
   showDraft();
-  conversations.mark(chat.client.conversation);
+  markConversation();
   drawChat();
 }
 
 function showConversation() {
   if (drawer.matches(":popover-open")) drawer.hidePopover();
-  conversations.mark(chat.client.conversation);
+  markConversation();
   showDraft();
   drawButtons();
   drawChat();
   follower.toEnd();
   follower.resized();
   composer.focus();
+}
+
+function markConversation() {
+  const { conversation } = chat.client;
+  conversations.mark(conversation);
+  address.show(chat.agent, conversation);
 }
 
 /** The older page goes above what is being read, which stays where it is. */
@@ -139,6 +158,7 @@ function websocketUrl() {
 // --- the screen
 
 function drawChat() {
+  document.title = [chat.title, "Chat Relay"].filter(Boolean).join(" · ");
   const empty = chat.transcript.isEmpty;
   $("[data-testid=empty]").hidden = !empty;
   earlier.hidden = empty || chat.earlier === null;
@@ -161,7 +181,6 @@ function drawConnection() {
   pill.dataset.state = state;
   const offers = { stopped: "Give a key", rejected: "Give a key", reconnecting: "Connect now", offline: "Connect now" };
   pill.title = offers[state] ?? "";
-  pill.disabled = pill.title === "";
   pill.lastChild.textContent = texts[state];
   if (state === "reconnecting" && seconds) setTimeout(() => drawConnection(), 250);
 }
@@ -193,7 +212,7 @@ function switchTo(agent) {
   showDraft();
   composer.placeholder = `Message ${chat.name}`;
   if (chat.connection.state === "stopped" && http.key) chat.start(http.key);
-  conversations.mark(chat.client.conversation);
+  markConversation();
   const notSetUp = $("[data-testid=not-set-up]");
   notSetUp.hidden = chat.service !== null;
   notSetUp.textContent = setUp(chat.name);
@@ -399,6 +418,15 @@ $("[data-agents]").addEventListener("keydown", (event) => {
   $(`[data-agents] [data-agent=${next}]`).focus();
 });
 
+window.addEventListener("popstate", () => {
+  const { agent, conversation } = address.shown() ?? {};
+  if (!chats.has(agent)) return;
+  openConversation(conversation, agent).catch(({ message }) => {
+    markConversation();
+    complain(message);
+  });
+});
+
 window.addEventListener("online", () => chats.forEach(({ client }) => client.wake()));
 window.addEventListener("offline", () => chats.forEach(({ client }) => client.loseNetwork()));
 document.addEventListener("visibilitychange", () => {
@@ -439,12 +467,16 @@ let chat = null;
 /** How often somebody has chosen what is on the screen. */
 let choices = 0;
 const about = { url: websocketUrl(), device: pushes.device, http, keep, blobs, config, configure: configuration, screen };
-const chats = new Map(config.agents.map((agent) => [agent, new Chat(agent, about)]));
+const begin = address.shown();
+const conversationOf = (agent) => (begin?.agent === agent ? begin.conversation : null);
+const chats = new Map(
+  config.agents.map((agent) => [agent, new Chat(agent, { ...about, conversation: conversationOf(agent) })]),
+);
 
 $("[data-testid=demonstration]").hidden = !config.demonstration;
 $("[data-agents]").append(...[...chats.values()].map(agentButton));
 $("[data-chips]").append(...SUGGESTIONS.map(suggestionChip));
-switchTo(config.agents[0]);
+switchTo(chats.has(begin?.agent) ? begin.agent : config.agents[0]);
 const key = keys.known ?? config.key;
 if (key) useKey(key);
 else askForKey(WHERE_KEYS_ARE);

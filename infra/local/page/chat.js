@@ -106,6 +106,11 @@ export class Chat {
     this.#loadDraft();
   }
 
+  /** What the conversation began with, as far as that is shown. */
+  get title() {
+    return [...this.client.exchanges.values()].find(({ content }) => content)?.content.slice(0, 80) ?? "";
+  }
+
   /** A conversation was deleted; if it was this one, a new one begins. */
   forget(conversation) {
     this.client.forget(conversation);

@@ -328,7 +328,8 @@ export class ChatRelayClient extends EventTarget {
     const offline = globalThis.navigator?.onLine === false;
     this.#become(offline ? "offline" : "reconnecting", Date.now() + delay);
     this.#after("reconnect", delay, () => this.#connect());
-    if (neverOpened && (await this.isRejected(this.key))) this.#reject();
+    const { key } = this;
+    if (neverOpened && (await this.isRejected(key)) && key === this.key && this.state !== "online") this.#reject();
   }
 
   #reject() {
