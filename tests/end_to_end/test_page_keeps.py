@@ -52,9 +52,11 @@ async def test_a_draft_and_its_files_are_there_after_a_reload_and_in_every_tab(r
     await composer.fill("Another one")
     await page.get_by_test_id("new-chat").click()
     await expect(composer).to_have_value("")
-    await page.get_by_test_id("conversation").first.locator(".open").click()
+    await expect(page).to_have_title("Chat Relay")
+    await page.go_back()
     await expect(composer).to_have_value("Another one")
     await expect(said).to_have_text("A whole thought")
+    await expect(page).to_have_title("A whole thought · Chat Relay")
     await page.get_by_test_id("conversation").first.get_by_test_id("delete").click()
     await page.get_by_test_id("delete-confirm").click()
     await expect(composer).to_have_value("")
@@ -62,22 +64,7 @@ async def test_a_draft_and_its_files_are_there_after_a_reload_and_in_every_tab(r
     assert len(relay.requests_for("A whole thought")) == 1
 
 
-async def test_what_the_relay_would_refuse_is_refused_when_it_is_chosen(relay: Relay, page: Page) -> None:
-    tray = page.get_by_test_id("attachment")
-    archive = FilePayload(name="archive.zip", mimeType="application/zip", buffer=b"PK\x03\x04\xff")
-    notes = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"Some words")
-    await page.get_by_test_id("picker").set_input_files([PICTURE, archive, notes])
-    await expect(tray.nth(1)).to_have_attribute("data-state", "failed")
-    await expect(tray.nth(1)).to_contain_text("Pictures (JPEG, PNG, GIF, WebP), PDFs and texts")
-    await expect(tray.nth(2)).to_have_attribute("data-state", "uploaded")
-    await expect(tray.nth(0)).to_have_attribute("data-state", "uploaded")
-    await say(page, "Two of three")
-    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
-    await expect(tray).to_contain_text(["archive.zip"])
-    blocks = relay.requests_for("Two of three")[0].body["messages"][-1]["content"]
-    assert [block["type"] for block in blocks] == ["image", "text", "text"]
-
-
+@pytest.mark.nightly
 async def test_why_the_model_s_service_refuses_this_deployment_is_said_with_the_cure(relay: Relay, page: Page) -> None:
     error, retry = page.get_by_test_id("error"), page.get_by_test_id("retry")
     relay.plays("Who pays?", refuse(401))
@@ -93,7 +80,7 @@ async def test_why_the_model_s_service_refuses_this_deployment_is_said_with_the_
     await expect(retry).to_have_count(1)
 
 
-async def test_a_message_that_was_refused_goes_back_to_where_it_was_written(page: Page) -> None:
+async def test_a_message_to_codex_which_is_not_set_up_goes_back_to_where_it_was_written(page: Page) -> None:
     composer, error, edit = (page.get_by_test_id(name) for name in ("composer", "error", "withdraw"))
     await page.get_by_test_id("agent-codex").click()
     await be(page, "online")
@@ -101,7 +88,7 @@ async def test_a_message_that_was_refused_goes_back_to_where_it_was_written(page
     await page.get_by_test_id("picker").set_input_files(PICTURE)
     await expect(page.get_by_test_id("attachment")).to_have_attribute("data-state", "uploaded")
     await say(page, "Hello, Codex")
-    await expect(error).to_contain_text("Codex is not connected")
+    await expect(error).to_contain_text("Codex is not connected to this relay yet.")
     await expect(composer).to_have_value("Hello, Codex")
     await expect(page.get_by_test_id("attachment")).to_have_attribute("data-state", "uploaded")
     await expect(edit).to_have_count(0)
@@ -176,9 +163,10 @@ async def test_what_was_said_while_away_comes_in_by_itself_once_and_in_order(rel
     refusing.clear()
     await expect(page.locator(".user:visible")).to_have_text(["First", "Second", "Third", "Fourth"])
     await expect(page.get_by_test_id("reply-text")).to_have_text(["Yes."] * 4)
-    await expect(page.get_by_test_id("conversation").locator(".title")).to_have_text(["First", "Elsewhere"])
+    await expect(page.get_by_test_id("conversation").filter(has_text="Elsewhere")).to_have_count(1)
 
 
+@pytest.mark.nightly
 async def test_a_key_is_asked_for_only_if_the_relay_gives_none(relay: Relay, page: Page) -> None:
     dialog, pill = page.get_by_test_id("key-dialog"), page.get_by_test_id("connection")
 

@@ -6,7 +6,17 @@ from pathlib import Path
 
 from playwright.async_api import FilePayload, Page, WebSocketRoute, expect
 
-from infra.local.script import Pause, answer, blocks, cut_after, found_block, search_block, text_block, thinking_block
+from infra.local.script import (
+    Pause,
+    answer,
+    blocks,
+    cut_after,
+    found_block,
+    refuse,
+    search_block,
+    text_block,
+    thinking_block,
+)
 from tests.conftest import Relay
 from tests.end_to_end.browser import PDF, PNG, call, hold_back, in_a_browser, say
 from tests.end_to_end.phone import Phone
@@ -53,6 +63,10 @@ async def test_a_broken_reply_keeps_its_text_and_can_be_asked_for_again(relay: R
     await page.get_by_test_id("retry").click()
     await expect(page.get_by_test_id("reply-text").last).to_contain_text("The whole truth.")
     await expect(error).to_have_count(0)
+    relay.plays("Who pays?", refuse(401))
+    await say(page, "Who pays?")
+    await expect(error).to_contain_text("Check ANTHROPIC_API_KEY and start `make run` again.")
+    await expect(page.get_by_test_id("retry")).to_have_count(0)
 
 
 async def test_a_lost_socket_is_opened_again_and_what_was_typed_meanwhile_is_sent(relay: Relay, page: Page) -> None:
@@ -188,7 +202,9 @@ async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, page: Page
     atlas = FilePayload(name="atlas.pdf", mimeType="application/pdf", buffer=PDF + bytes(4_500_000))
     bar = tray.first.get_by_role("progressbar", include_hidden=True)
     uploads = await hold_back(page, "**/api/files/upload")
-    await picker.set_input_files([picture, atlas, FilePayload(name="void.txt", mimeType="text/plain", buffer=b"")])
+    void = FilePayload(name="void.txt", mimeType="text/plain", buffer=b"")
+    archive = FilePayload(name="archive.zip", mimeType="application/zip", buffer=b"PK\x03\x04\xff")
+    await picker.set_input_files([picture, atlas, void, archive])
     await expect(tray.first).to_have_attribute("data-state", "uploading")
     await expect(bar).to_be_visible()
     await expect(bar).to_have_js_property("value", 0)
@@ -198,8 +214,10 @@ async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, page: Page
     await expect(bar).to_be_hidden()
     await expect(bar).to_have_js_property("value", 1)
     await expect(tray.nth(1)).to_have_attribute("data-state", "uploaded")
-    await expect(tray.nth(2)).to_contain_text("void.txt is empty. Choose a file with something in it.")
-    await tray.nth(2).get_by_test_id("remove-attachment").click()
+    await expect(tray.nth(2)).to_contain_text("This file is empty. Choose one with something in it.")
+    await expect(tray.nth(3)).to_contain_text("models read pictures (JPEG, PNG, GIF, WebP), PDFs and texts")
+    for _ in range(2):
+        await tray.nth(2).get_by_test_id("remove-attachment").click()
     await say(page, "Look at these")
     await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
     await expect(tray).to_have_count(0)
@@ -287,13 +305,6 @@ async def test_a_list_that_is_drawn_anew_loses_no_click(page: Page) -> None:
     await page.mouse.up()
 
     await expect(rows.nth(1)).to_contain_text("Delete it for good?")
-
-
-async def test_codex_says_that_it_is_not_there_yet(page: Page) -> None:
-    await page.get_by_test_id("agent-codex").click()
-    await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
-    await say(page, "Hello, Codex")
-    await expect(page.get_by_test_id("error")).to_contain_text("Codex is not connected to this relay yet.")
 
 
 async def _growth(page: Page) -> list[int]:

@@ -59,7 +59,10 @@ const pushes = new Pushes(bell, $("[data-pushes]"), http, {
 const screen = {
   connected(each) {
     if (each.connection.state === "rejected") refuseKey();
-    if (each.connection.state === "online") keys.accept(http.key);
+    if (each.connection.state === "online") {
+      keys.accept(http.key);
+      conversations.refresh();
+    }
     if (each === chat) drawConnection();
   },
   drafted: (each) => each === chat && showDraft(),
@@ -398,7 +401,7 @@ $("[data-testid=theme]").addEventListener("click", () => {
   const preferred = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
   const root = document.documentElement.dataset;
   root.theme = (root.theme ?? preferred) === "dark" ? "light" : "dark";
-  localStorage.setItem("theme", root.theme);
+  shared.setItem("theme", root.theme);
 });
 
 $("[data-key-form]").addEventListener("submit", (event) => {

@@ -4,7 +4,7 @@ import { button, element } from "./dom.js";
 import { sizeText } from "./files.js";
 import { read } from "./readable.js";
 
-const LOST = "is no longer in this browser. Attach it again.";
+const LOST = "no longer in this browser. Attach it again";
 
 export class Tray {
   element = element("ul", "tray");
@@ -106,7 +106,7 @@ export class Tray {
     const { attachment, aborting, bar } = this.#chips.get(chip);
     this.#become(chip, "uploading");
     const blob = await this.#blobs.get(attachment.kept);
-    if (!blob) return this.#become(chip, "failed", `${attachment.filename} ${LOST}`);
+    if (!blob) return this.#become(chip, "failed", `It is ${LOST}.`);
     try {
       const progress = (part) => (bar.value = part);
       attachment.url = await upload(this.#http, attachment, blob, { progress, signal: aborting.signal });
@@ -167,7 +167,7 @@ export async function upload(http, { filename, mime_type }, blob, options = {}) 
 
 /** The message's error if it has a file whose bytes are gone. */
 export function lost({ filename }) {
-  return { code: "lost_file", content: `${filename} ${LOST}`, retryable: false };
+  return { code: "lost_file", content: `${filename} is ${LOST}, or send the message without it.`, retryable: false };
 }
 
 function newId() {

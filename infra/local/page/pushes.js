@@ -5,6 +5,7 @@
  */
 
 import { button, element } from "./dom.js";
+import { own } from "./storage.js";
 
 const MOST = 3;
 
@@ -14,7 +15,7 @@ export class Pushes {
   #http;
   #open;
   #changed;
-  #device = JSON.parse(sessionStorage.getItem("device"));
+  #device = JSON.parse(own.getItem("device"));
   #events = null;
   #toggling = null;
 
@@ -68,7 +69,7 @@ export class Pushes {
   #become(device) {
     this.#events?.close();
     this.#device = device;
-    sessionStorage.setItem("device", JSON.stringify(device));
+    own.setItem("device", JSON.stringify(device));
     this.#draw();
     this.#changed();
   }

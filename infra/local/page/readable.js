@@ -20,19 +20,22 @@ const TEXT = "text/plain";
 
 /** @returns {Promise<{type: string} | {problem: string}>} what the file is, or a sentence that says why it is not taken */
 export async function read(file, limits) {
-  const refused = (problem) => ({ problem: `${file.name} ${problem}` });
-  if (file.size === 0) return refused("is empty. Choose a file with something in it.");
-  if (new TextEncoder().encode(file.name).length > limits.name) return { problem: "The name of this file is too long. Give it a shorter one." };
+  const refused = (problem) => ({ problem });
+  if (file.size === 0) return refused("This file is empty. Choose one with something in it.");
+  if (new TextEncoder().encode(file.name).length > limits.name) return refused("Its name is too long. Give it a shorter one.");
   let beginning;
   try {
     beginning = new Uint8Array(await file.slice(0, limits.text + 1).arrayBuffer());
   } catch {
-    return refused("cannot be read. Is it a folder, or was it moved?");
+    return refused("It cannot be read. Choose it again, if it is no folder and still there.");
   }
   const type = kind(beginning, limits.text);
-  if (!type) return refused(`cannot be read by a model. Pictures (JPEG, PNG, GIF, WebP), PDFs and texts (UTF-8, up to ${most(limits.text)}) can.`);
+  if (!type) return refused(`Not sent: models read pictures (JPEG, PNG, GIF, WebP), PDFs and texts (UTF-8, up to ${most(limits.text)}).`);
   const limit = type in IMAGES ? limits.image : limits.file;
-  if (file.size > limit) return refused(`has ${sizeText(file.size)}. ${type in IMAGES ? "A picture" : "A file"} may have ${most(limit)} at most; make it smaller.`);
+  if (file.size > limit) {
+    const what = type in IMAGES ? "A picture" : "A file";
+    return refused(`${sizeText(file.size)} is too much. ${what} may have ${most(limit)}: make it smaller.`);
+  }
   return { type };
 }
 

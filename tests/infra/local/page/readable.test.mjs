@@ -23,11 +23,11 @@ test("a file is what its bytes are, whatever it is called", async () => {
 
 test("what the relay would refuse is refused with what would be taken, in the units that people use", async () => {
   const problems = {
-    "void.txt": ["", 0, "is empty"],
-    "archive.zip": ["PK\x03\x04\xff", 5, "Pictures (JPEG, PNG, GIF, WebP), PDFs and texts (UTF-8, up to 262 KB) can."],
-    "big.png": [PNG, 4_000_000, "has 4.0 MB. A picture may have 3.9 MB at most"],
-    "big.pdf": ["%PDF-1.4\n\xff", 11_000_008, "has 11.0 MB. A file may have 10.4 MB at most"],
-    [`${"x".repeat(252)}.txt`]: ["Hello", 5, "name of this file is too long"],
+    "void.txt": ["", 0, "This file is empty."],
+    "archive.zip": ["PK\x03\x04\xff", 5, "models read pictures (JPEG, PNG, GIF, WebP), PDFs and texts (UTF-8, up to 262 KB)"],
+    "big.png": [PNG, 4_000_000, "4.0 MB is too much. A picture may have 3.9 MB"],
+    "big.pdf": ["%PDF-1.4\n\xff", 11_000_008, "11.0 MB is too much. A file may have 10.4 MB"],
+    [`${"x".repeat(252)}.txt`]: ["Hello", 5, "Its name is too long"],
   };
   for (const [name, [text, size, sentence]] of Object.entries(problems)) {
     const { problem } = await read(file(name, text, size), LIMITS);
