@@ -207,6 +207,16 @@ test("a wrong key ends the trying", async () => {
   assert.equal(client.state, "rejected");
 });
 
+test("what is found out late of a key that is no longer used rejects no other", async () => {
+  let judge;
+  client.isRejected = () => new Promise((resolve) => (judge = resolve));
+  socket().happen("close", { code: 1006 });
+  client.start("right");
+  judge(true);
+  await settled();
+  assert.equal(client.state, "connecting");
+});
+
 test("the rest of a conversation that was left is not heard", () => {
   greeted();
   const { id } = client.send("Hello");
@@ -239,6 +249,25 @@ test("a message longer than a frame goes the other way, and is answered here", a
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
   assert.deepEqual([exchange.status, exchange.reply.text], ["writing", "Good"]);
+});
+
+test("what was sent from here stays as it was written, with the files as they are kept here", () => {
+  client.upload = async () => null;
+  greeted();
+  const exchange = client.send(LONG, [{ url: "/api/files/f1", kept: "k1" }]);
+  socket().says(ofReply({ type: "user", id: exchange.id, content: LONG, attachments: [{ url: "/api/files/f1" }] }));
+  assert.deepEqual(exchange.attachments, [{ url: "/api/files/f1", kept: "k1" }]);
+});
+
+test("an error is explained, whether it comes in a frame or from the server's store", () => {
+  client.explain = (error) => ({ ...error, content: `${error.content} ${error.reason}` });
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says({ type: "error", id: exchange.id, code: "upstream", retryable: false, content: "No:", reason: "key" });
+  const failed = turn("m1", "failed");
+  const error = { code: "upstream", retryable: false, content: "No:", reason: "model" };
+  const [kept] = client.recall([{ ...failed, reply: { ...failed.reply, error } }]);
+  assert.deepEqual([exchange.error.content, kept.error.content, kept.error.retryable], ["No: key", "No: model", false]);
 });
 
 test("what the other way refuses is the message's error", async () => {
@@ -470,6 +499,8 @@ test("a message is taken back if the server has refused it, or cannot have it", 
   assert.equal(client.withdraw(sent.id), null, "nobody knows whether it has arrived");
   mock.timers.tick(250);
   greeted();
+  mock.timers.tick(20_000);
+  assert.equal(client.withdraw(sent.id), null, "nor does anybody after 20 seconds");
   socket().says({ type: "error", id: sent.id, code: "invalid_message", retryable: false, content: "No." });
   assert.equal(client.withdraw(sent.id), sent);
   assert.deepEqual([waiting.status, sent.status, client.exchanges.size], ["withdrawn", "withdrawn", 0]);

@@ -49,6 +49,7 @@ test("a conversation that was begun and never sent is found again, the latest fi
   keep.saveDraft("claude", "c1", draft("Here", [], true));
   mock.timers.tick(1);
   keep.saveDraft("claude", "c2", draft("There", [], true));
+  mock.timers.tick(1);
   keep.saveDraft("claude", "c3", draft("An answer"));
   assert.deepEqual([keep.begun("claude"), keep.begun("codex")], ["c2", null]);
 });
