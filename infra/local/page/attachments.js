@@ -1,5 +1,6 @@
 /** The files that go with the next message: a chip each, from the first byte of its upload until it is sent. */
 
+import { news } from "./announcer.js";
 import { button, element } from "./dom.js";
 import { sizeText } from "./files.js";
 
@@ -64,6 +65,7 @@ export class Tray {
       note.textContent = refusal.message;
     }
     chip.dataset.state = state.failed ? "failed" : "uploaded";
+    news(chip, state.failed ? `${file.name} is not attached. ${note.textContent}` : `${file.name} is attached`);
     bar.hidden = true;
     this.#changed();
   }
