@@ -358,6 +358,8 @@ drawer.addEventListener("beforetoggle", ({ newState }) => newState === "open" &&
 drawer.addEventListener("toggle", ({ newState }) => {
   const isOpen = newState === "open";
   for (const behind of document.querySelectorAll("[data-skip], main, aside")) behind.inert = isOpen;
+  drawer.role = isOpen ? "dialog" : "navigation";
+  drawer.ariaModal = isOpen ? "true" : null;
   if (isOpen) drawer.querySelector("[data-current] .open, [data-testid=theme]").focus();
   else if (document.activeElement === document.body) $("[data-testid=menu]").focus();
 });
