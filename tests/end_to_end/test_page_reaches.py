@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-not-found]
 from playwright.async_api import FilePayload, Page, WebSocketRoute, expect
 
 from infra.local.script import answer, blocks, cut_after, search_block, text_block, thinking_block
