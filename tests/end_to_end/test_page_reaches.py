@@ -484,3 +484,37 @@ async def test_a_reply_that_cannot_be_drawn_is_read_as_it_was_written(relay: Rel
     await expect(page.get_by_test_id("reply-text").last).to_have_text("Yes.")
     await page.reload()
     await expect(page.get_by_test_id("reply-text").first).to_contain_text("The end.")
+
+
+GROWING = [
+    RICH,
+    "\n".join(f"- item {number} with **bold** and `code`" for number in range(12)) + "\n\nThen text.\n\n1. a\n2. b",
+    "- same\n" * 9 + "\n- loose\n\n" + "- same\n\n" * 3 + "The end.",
+    "1. one\n   - deep\n   - deep\n" * 6
+    + "\n   more\n\n> quoted\n> - a\n> - b\n\n"
+    + "Text. " * 9
+    + "\n\n"
+    + "Text. " * 9,
+    "See [it][1].\n\nA line.\n\nAnother.\n\n[1]: https://example.com/\n\nThe\nend\n===\n\n***\n\n* a\n* b\n+ c\n+ d",
+]
+
+
+async def test_what_is_drawn_piece_by_piece_is_what_is_drawn_at_once(page: Page) -> None:
+    differences = """async (texts) => {
+        const { MarkdownView } = await import("/page/markdown.js");
+        const drawn = (view, box, text, isOpen) => (view.show(text, isOpen), box.innerHTML);
+        const found = [];
+        for (const text of texts) {
+            const box = document.createElement("div");
+            const view = new MarkdownView(box);
+            for (let length = 1; length <= text.length; length += 1) {
+                const [written, isOpen] = [text.slice(0, length), length < text.length];
+                const fresh = document.createElement("div");
+                const growing = drawn(view, box, written, isOpen);
+                if (isOpen && /\\[[^\\]]*\\]\\[/.test(text)) continue; // what is defined later is linked at the end
+                if (growing !== drawn(new MarkdownView(fresh), fresh, written, isOpen)) found.push([written, growing]);
+            }
+        }
+        return found.slice(0, 3);
+    }"""
+    assert await page.evaluate(differences, GROWING) == []

@@ -28,12 +28,18 @@ const ALLOWED = {
   RETURN_DOM_FRAGMENT: true,
 };
 
+const NOTHING = { text: "", blocks: 0, items: 0, loose: false };
+
 export class MarkdownView {
   #element;
   #text = "";
   #isOpen = true;
-  /** What will not change any more while the text grows, and how many blocks it is. */
-  #head = { text: "", blocks: 0 };
+  /**
+   * What will not change any more while the text grows, so that it need not be read again: so many blocks, and so many
+   * items of the list after them.
+   */
+  #head = NOTHING;
+  /** What each block shows, as far as it may change. */
   #tokens = [];
   #isPlain = false;
 
@@ -44,12 +50,12 @@ export class MarkdownView {
   /** @param {boolean} isOpen whether more text will come */
   show(text, isOpen) {
     if (text === this.#text && isOpen === this.#isOpen) return;
-    if (!text.startsWith(this.#text)) this.#isPlain = false;
+    const isOther = !text.startsWith(this.#text);
+    if (isOther) this.#isPlain = false;
     // At the end all is read once more: a link's definition may have come after the link.
-    if (!text.startsWith(this.#text) || (!isOpen && !this.#isPlain)) this.#head = { text: "", blocks: 0 };
+    if (isOther || (!isOpen && !this.#isPlain)) this.#begin();
     [this.#text, this.#isOpen] = [text, isOpen];
-    const tail = text.slice(this.#head.text.length);
-    if (this.#isPlain || !this.#drew(tail)) this.#showPlain(tail);
+    if (this.#isPlain || !this.#drew()) this.#showPlain();
   }
 
   /** How many blocks are complete. */
@@ -63,69 +69,100 @@ export class MarkdownView {
     return [...this.#element.children].slice(from, this.finished).map(spoken);
   }
 
+  #begin() {
+    this.#head = NOTHING;
+    this.#tokens = [];
+  }
+
+  get #tail() {
+    return this.#text.slice(this.#head.text.length);
+  }
+
   /** Whatever the parser or the sanitizer cannot bear (a stack that is too deep, too much time), people can still read. */
-  #drew(tail) {
+  #drew() {
     try {
-      this.#draw(tail);
+      this.#draw();
     } catch {
       this.#isPlain = true;
     }
     return !this.#isPlain;
   }
 
-  #draw(tail) {
-    const all = parse(this.#isOpen ? settled(tail) : tail);
-    const isDefined = Object.keys(all.links).length > 0;
-    const tokens = all.filter(({ type }) => type !== "space" && type !== "def");
-    tokens.forEach((token, index) => this.#showBlock(token, this.#head.blocks + index, isDefined && !this.#isOpen));
-    this.#cut(this.#head.blocks + tokens.length);
-    if (this.#isOpen) this.#settle(tail, tokens);
+  #draw() {
+    const text = this.#isOpen ? settled(this.#tail) : this.#tail;
+    const tokens = parse(text).filter(({ type }) => type !== "space" && type !== "def");
+    const { blocks, items, loose } = this.#head;
+    if (items && (tokens[0]?.type !== "list" || tokens[0].loose !== loose)) {
+      this.#begin(); // the list is another one than it seemed
+      return this.#draw();
+    }
+    tokens.forEach((token, index) => this.#showBlock(token, blocks + index, index === 0 ? items : 0));
+    this.#cut(blocks + tokens.length);
+    if (this.#isOpen && tokens.length) this.#settle(tokens);
   }
 
-  #showBlock(token, index, anew) {
+  /** @param {number} above how many items of the list are not in its token any more */
+  #showBlock(token, index, above) {
     const before = this.#tokens[index];
-    if (before?.raw === token.raw && !anew) return;
+    if (before?.raw === token.raw) return;
     const block = this.#element.children[index] ?? this.#element.appendChild(element("div", "block"));
-    const kept = anew ? 0 : commonItems(before, token);
-    const drawn = DOMPurify.sanitize(render([kept ? { ...token, items: token.items.slice(kept) } : token]), ALLOWED);
+    const same = commonItems(before, token);
+    const drawn = DOMPurify.sanitize(render([same ? { ...token, items: token.items.slice(same) } : token]), ALLOWED);
     drawn.querySelectorAll("pre").forEach(frameCode);
     drawn.querySelectorAll("table").forEach(frameTable);
     // Between two items marked writes a line end, which is a node of its own.
-    if (kept) merge(block.firstChild, drawn.firstChild, 2 * kept);
+    if (above + same) merge(block.firstChild, drawn.firstChild, 2 * (above + same));
     else merge(block, drawn);
     block.dataset.type = token.type;
     this.#tokens[index] = token;
   }
 
-  /** A block after a blank line, with one after it: nothing that is before it can change. */
-  #settle(tail, tokens) {
-    if (tokens.length < 3) return;
-    let at = 0;
-    for (const { raw } of tokens.slice(0, -2)) {
-      const start = tail.indexOf(raw, at);
+  /** Two blocks after a blank line, or two items of a list, keep what is before them from changing. */
+  #settle(tokens) {
+    const { text, blocks, items } = this.#head;
+    const { items: listed = [], loose } = tokens.at(-1);
+    const done = tokens.slice(0, -1);
+    if (listed.length > 3) {
+      const start = startOfLast([...done, ...listed.slice(0, -1)], this.#tail);
       if (start < 0) return;
-      at = start + raw.length;
+      const above = (done.length ? 0 : items) + listed.length - 2;
+      this.#head = { text: text + this.#tail.slice(0, start), blocks: blocks + done.length, items: above, loose };
+      this.#tokens[blocks + done.length] = { ...tokens.at(-1), raw: null, items: listed.slice(-2) };
+    } else if (done.length > 1) {
+      const start = startOfLast(done, this.#tail);
+      if (start < 0 || !/\n[ \t]*\n$/.test(this.#tail.slice(0, start))) return;
+      this.#head = { ...NOTHING, text: text + this.#tail.slice(0, start), blocks: blocks + done.length - 1 };
     }
-    const start = tail.indexOf(tokens.at(-2).raw, at);
-    if (start < 0 || !/\n[ \t]*\n$/.test(tail.slice(0, start))) return;
-    this.#head = { text: this.#head.text + tail.slice(0, start), blocks: this.#head.blocks + tokens.length - 2 };
   }
 
-  #showPlain(tail) {
+  #showPlain() {
+    if (this.#head.items) this.#begin(); // a list cannot go on as plain text
     const { blocks } = this.#head;
     const block = this.#element.children[blocks] ?? this.#element.appendChild(element("div", "block"));
     const written = element("div");
-    written.append(element("p", "", tail));
+    written.append(element("p", "", this.#tail));
     merge(block, written);
     block.dataset.type = "plain";
-    this.#cut(blocks + 1);
     this.#tokens[blocks] = undefined;
+    this.#cut(blocks + 1);
   }
 
   #cut(count) {
     while (this.#element.children.length > count) this.#element.lastChild.remove();
     this.#tokens.length = count;
   }
+}
+
+/** Where the last of these pieces of the text begins, which follow each other; -1 if they do not. */
+function startOfLast(pieces, text) {
+  let start = 0;
+  let end = 0;
+  for (const { raw } of pieces) {
+    start = text.indexOf(raw, end);
+    if (start < 0) return -1;
+    end = start + raw.length;
+  }
+  return start;
 }
 
 /** How many of a growing list's items are as they were. */
