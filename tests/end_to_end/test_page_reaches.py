@@ -98,6 +98,7 @@ async def writing(page: Page, relay: Relay) -> None:
     relay.plays("Go on", ENDLESS)
     await page.get_by_test_id("picker").set_input_files([NOTES, VOID])
     await expect(page.get_by_test_id("attachment").nth(1)).to_have_attribute("data-state", "failed")
+    await expect(page.get_by_test_id("attachment").first).to_have_attribute("data-state", "uploaded")
     await say(page, "Go on")
     await expect(page.get_by_test_id("reply-text")).to_contain_text("And so on")
     await say(page, "And then?")
@@ -213,6 +214,7 @@ async def test_everything_is_done_by_keyboard(relay: Relay, page: Page) -> None:
     await expect(proof).to_have_count(4)
     await expect(composer).to_be_focused()
 
+    page.on("filechooser", lambda _: None)  # from now on the test is asked for files, not somebody at a screen
     await tab(page, "[data-testid=attach]", back=True)
     async with page.expect_file_chooser() as chooser:
         await page.keyboard.press("Enter")
@@ -278,6 +280,10 @@ async def test_everything_is_done_by_keyboard(relay: Relay, page: Page) -> None:
         await page.keyboard.press("Tab")
     await page.keyboard.press("Escape")
     await expect(page.get_by_test_id("menu")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await tab(page, "[data-testid=conversation] .open")
+    await page.keyboard.press("Enter")
+    await expect(composer).to_be_focused()
 
 
 async def write(page: Page, text: str) -> None:

@@ -352,17 +352,23 @@ earlier.addEventListener("click", recallEarlier);
 
 $("[data-testid=new-chat]").addEventListener("click", startAgain);
 
-drawer.addEventListener("beforetoggle", ({ newState }) => newState === "open" && conversations.refresh());
+// Over the chat, it is all that there is: nothing behind it is reached until it begins to close.
+drawer.addEventListener("beforetoggle", ({ newState }) => {
+  if (newState === "open") conversations.refresh();
+  else keepBehind(false);
+});
 
-// Over the chat, it is all that there is.
 drawer.addEventListener("toggle", ({ newState }) => {
-  const isOpen = newState === "open";
+  if (newState !== "open") return;
+  keepBehind(true);
+  drawer.querySelector("button").focus();
+});
+
+function keepBehind(isOpen) {
   for (const behind of document.querySelectorAll("[data-skip], main, aside")) behind.inert = isOpen;
   drawer.role = isOpen ? "dialog" : "navigation";
   drawer.ariaModal = isOpen ? "true" : null;
-  if (isOpen) drawer.querySelector("[data-current] .open, [data-testid=theme]").focus();
-  else if (document.activeElement === document.body) $("[data-testid=menu]").focus();
-});
+}
 
 wide.addEventListener("change", () => drawer.matches(":popover-open") && drawer.hidePopover());
 
