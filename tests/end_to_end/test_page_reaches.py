@@ -248,18 +248,21 @@ async def test_everything_is_done_by_keyboard(relay: Relay, page: Page) -> None:
     await expect(proof).to_have_count(1)
     rows = page.get_by_test_id("conversation")
     await tab(page, "[data-testid=conversation] .open", back=True)
-    await page.keyboard.press("ArrowDown")
-    await expect(rows.nth(1).locator(".open")).to_be_focused()
+    sought = rows.filter(has_text="Tell me much").locator(".open:focus")
+    for _ in range(20):  # other tests' conversations may come to stand between
+        await page.keyboard.press("ArrowDown")
+        if await sought.count():
+            break
     await page.keyboard.press("Enter")
     await expect(page.locator(".message.user").first).to_have_text("Tell me much")
     await expect(composer).to_be_focused()
     await tab(page, "[data-testid=delete]", back=True)
     await page.keyboard.press("Enter")
-    await expect(rows.nth(1).locator(".no")).to_be_focused()
+    await expect(page.get_by_role("button", name="Keep")).to_be_focused()
     await tab(page, "[data-testid=delete-confirm]", back=True)
     await page.keyboard.press("Enter")
     await expect(rows.filter(has_text="Tell me much")).to_have_count(0)
-    await expect(rows.first.locator(".open")).to_be_focused()
+    await expect(rows.locator(".open:focus")).to_have_count(1)
 
     await tab(page, "[data-testid=theme]", back=True)
     await page.keyboard.press("Enter")
