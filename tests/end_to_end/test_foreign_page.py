@@ -26,10 +26,10 @@ from infra.local.relay import extras
 from infra.local.services import Services
 from infra.local.stack import Stack
 from tests.conftest import CREDENTIALS, Relay
+from tests.end_to_end.browser import CHROMIUM, FLAGS, in_a_browser
 from tests.end_to_end.conftest import services_of
-from tests.end_to_end.test_playground import CHROMIUM, FLAGS, pytestmark
 
-__all__ = ["pytestmark"]
+pytestmark = in_a_browser
 
 POLICY = json.dumps({"principalId": "alice", "context": {"user": "alice"}})
 OWN = {
@@ -135,7 +135,7 @@ def elsewhere() -> Iterator[str]:
         yield url.rpartition(":")[2]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """One for which a name of elsewhere leads here, as a rebound one would."""
     flags = [*FLAGS, "--host-resolver-rules=MAP *.example 127.0.0.1"]

@@ -1,6 +1,7 @@
 /** The page: one chat an agent, each with a socket of its own, of which one is on the screen. */
 
 import * as address from "./address.js";
+import { Announcer, ConnectionNews } from "./announcer.js";
 import { Chat } from "./chat.js";
 import { Blobs } from "./blobs.js";
 import { ConversationList } from "./conversations.js";
@@ -9,6 +10,7 @@ import { button } from "./dom.js";
 import { Http } from "./http.js";
 import { Keep, changedElsewhere } from "./keep.js";
 import { Keys } from "./keys.js";
+import { isComposing, isTyping, keepFocus, pageOf, rove } from "./keyboard.js";
 import { Pushes } from "./pushes.js";
 import { Follower } from "./scroll.js";
 import { own, shared } from "./storage.js";
@@ -35,10 +37,20 @@ const counter = $("[data-testid=counter]");
 const complaint = $("[data-testid=complaint]");
 const latest = $("[data-testid=latest]");
 const earlier = $("[data-testid=earlier]");
+const fold = $("[data-testid=fold]");
 const keyDialog = $("[data-testid=key-dialog]");
 const drawer = $("[data-drawer]");
+const helpDialog = $("[data-testid=help-dialog]");
+const reading = $("[data-scroll]");
+/** There is room for the conversations beside the chat. */
+const wide = matchMedia("(min-width: 1180px)");
+/** The keyboard is on the screen, and in the way of whoever only reads. */
+const touch = matchMedia("(hover: none) and (pointer: coarse)");
 
-const follower = new Follower($("[data-scroll]"), (following) => (latest.hidden = following));
+const announcer = new Announcer($("[data-announcements]"));
+const connectionNews = new ConnectionNews();
+
+const follower = new Follower(reading, (following) => (latest.hidden = following));
 const timings = new TimingView($("[data-timings]"));
 const frames = new FrameList($("[data-frames]"), $("[data-frame-count]"));
 const config = await configuration();
@@ -63,7 +75,10 @@ const screen = {
       keys.accept(http.key);
       conversations.refresh();
     }
-    if (each === chat) drawConnection();
+    if (each !== chat) return;
+    drawConnection();
+    const told = connectionNews.of(each.connection.state);
+    if (told) announcer.say(told);
   },
   drafted: (each) => each === chat && showDraft(),
   drawn: (each) => each === chat && drawChat(),
@@ -71,7 +86,6 @@ const screen = {
   lagged: (each) => each === chat && drawLag(),
   frame: (frame) => frames.add(frame),
   moved(each) {
-    announce(each);
     if (each.latest.status === "typing") conversations.refresh(); // accepted, so the server lists it
     if (each.latest.status === "complete") acknowledge();
   },
@@ -131,7 +145,13 @@ function showConversation() {
   drawChat();
   follower.toEnd();
   follower.resized();
-  composer.focus();
+  announcer.say(chat.transcript.isEmpty ? `New chat with ${chat.name}` : `Conversation with ${chat.name}`);
+  home().focus();
+}
+
+/** Where whoever has nothing else to do goes on. */
+function home() {
+  return touch.matches ? reading : composer;
 }
 
 function markConversation() {
@@ -142,11 +162,10 @@ function markConversation() {
 
 /** The older page goes above what is being read, which stays where it is. */
 async function recallEarlier() {
-  const box = $("[data-scroll]");
-  const below = box.scrollHeight - box.scrollTop;
+  const below = reading.scrollHeight - reading.scrollTop;
   try {
     await chat.recallEarlier();
-    box.scrollTop = box.scrollHeight - below;
+    reading.scrollTop = reading.scrollHeight - below;
   } catch (refusal) {
     complain(refusal.message);
   }
@@ -180,7 +199,6 @@ function drawConnection() {
     offline: "Offline",
     rejected: "Key needed",
   };
-  if (pill.dataset.state !== state) $("[data-connection-status]").textContent = texts[state];
   pill.dataset.state = state;
   const offers = { stopped: "Give a key", rejected: "Give a key", reconnecting: "Connect now", offline: "Connect now" };
   pill.title = offers[state] ?? "";
@@ -190,16 +208,6 @@ function drawConnection() {
 
 function drawLag() {
   $("[data-testid=lag]").textContent = chat.lag === null ? "–" : `${chat.lag.toFixed(chat.lag < 10 ? 1 : 0)} ms`;
-}
-
-function announce({ name, latest: { status, error } }) {
-  const news = {
-    typing: `${name} is typing`,
-    complete: `${name}'s reply is complete`,
-    failed: error?.content,
-  }[status];
-  const place = $("[data-announcement]");
-  if (news && place.textContent !== news) place.textContent = news;
 }
 
 function switchTo(agent) {
@@ -214,6 +222,7 @@ function switchTo(agent) {
   $("[data-tray]").replaceChildren(chat.tray.element);
   showDraft();
   composer.placeholder = `Message ${chat.name}`;
+  $("[data-heading]").textContent = `Chat with ${chat.name}`;
   if (chat.connection.state === "stopped" && http.key) chat.start(http.key);
   markConversation();
   const notSetUp = $("[data-testid=not-set-up]");
@@ -322,6 +331,19 @@ function useKey(key) {
   pushes.start().catch(() => {}); // a wrong key, or no network, shows elsewhere
 }
 
+// --- beside the chat
+
+function isFolded() {
+  return document.documentElement.hasAttribute("data-folded");
+}
+
+function foldPanel(folded) {
+  document.documentElement.toggleAttribute("data-folded", folded);
+  fold.setAttribute("aria-expanded", String(!folded));
+  localStorage.setItem("folded", folded ? "yes" : "");
+  follower.resized();
+}
+
 // --- what the user does
 
 $("[data-composer]").addEventListener("submit", (event) => {
@@ -331,9 +353,23 @@ $("[data-composer]").addEventListener("submit", (event) => {
 
 composer.addEventListener("keydown", (event) => {
   // Enter also ends the choice of a character in Chinese, Japanese or Korean; then it is not meant for us.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  if (event.key !== "Enter" || event.shiftKey || isComposing(event)) return;
+  if (touch.matches && !event.ctrlKey && !event.metaKey) return; // no other key for a new line there
   event.preventDefault();
   sendDraft();
+});
+
+composer.addEventListener("keydown", (event) => {
+  // A draft that is longer than its box is scrolled itself.
+  if (!pageOf(event) || composer.scrollHeight > composer.clientHeight) return;
+  event.preventDefault();
+  reading.scrollBy({ top: pageOf(event) * reading.clientHeight });
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.defaultPrevented || isComposing(event) || $("dialog[open], :popover-open")) return;
+  if (event.key === "Escape" && chat.client.writing) chat.client.cancel();
+  if (event.key === "?" && !isTyping(event.target)) helpDialog.showModal();
 });
 
 composer.addEventListener("input", () => {
@@ -387,7 +423,36 @@ earlier.addEventListener("click", recallEarlier);
 
 $("[data-testid=new-chat]").addEventListener("click", startAgain);
 
-drawer.addEventListener("beforetoggle", ({ newState }) => newState === "open" && conversations.refresh());
+// Over the chat, it is all that there is: nothing behind it is reached until it begins to close.
+drawer.addEventListener("beforetoggle", ({ newState }) => {
+  if (newState === "open") conversations.refresh();
+  else keepBehind(false);
+});
+
+drawer.addEventListener("toggle", ({ newState }) => {
+  if (newState !== "open") return;
+  keepBehind(true);
+  drawer.querySelector("button").focus();
+});
+
+function keepBehind(isOpen) {
+  for (const behind of document.querySelectorAll("[data-skip], main, aside")) behind.inert = isOpen;
+  drawer.role = isOpen ? "dialog" : "navigation";
+  drawer.ariaModal = isOpen ? "true" : null;
+}
+
+wide.addEventListener("change", () => drawer.matches(":popover-open") && drawer.hidePopover());
+
+$("[data-skip]").addEventListener("click", (event) => {
+  event.preventDefault(); // the address stays
+  composer.focus();
+});
+
+$("[data-testid=help]").addEventListener("click", () => helpDialog.showModal());
+
+$("[data-testid=help-close]").addEventListener("click", () => helpDialog.close());
+
+fold.addEventListener("click", () => foldPanel(!isFolded()));
 
 bell.addEventListener("click", async () => {
   try {
@@ -479,9 +544,13 @@ const chats = new Map(
 $("[data-testid=demonstration]").hidden = !config.demonstration;
 $("[data-agents]").append(...[...chats.values()].map(agentButton));
 $("[data-chips]").append(...SUGGESTIONS.map(suggestionChip));
+rove($("[data-list]"));
+keepFocus(home);
+foldPanel(Boolean(localStorage.getItem("folded")));
+if (touch.matches) composer.enterKeyHint = "enter";
 switchTo(chats.has(begin?.agent) ? begin.agent : config.agents[0]);
 const key = keys.known ?? config.key;
 if (key) useKey(key);
 else askForKey(WHERE_KEYS_ARE);
 blobs.sweep(keep.files());
-composer.focus();
+home().focus();

@@ -1,5 +1,6 @@
 /** The files that go with the next message: a chip each, from the moment in which it is chosen until it is sent. */
 
+import { news } from "./announcer.js";
 import { button, element } from "./dom.js";
 import { sizeText } from "./files.js";
 import { read } from "./readable.js";
@@ -126,6 +127,9 @@ export class Tray {
     shown.bar.hidden = state !== "uploading";
     shown.note.textContent = note ?? sizeText(shown.attachment.size);
     chip.dataset.state = state;
+    const { filename } = shown.attachment;
+    if (state === "uploaded") news(chip, `${filename} is attached`);
+    if (state === "failed") news(chip, `${filename} is not attached. ${note}`);
     this.#changed();
   }
 

@@ -104,6 +104,11 @@ export class ConversationList {
       asked.at(-1).focus();
     });
     yes.dataset.testid = "delete-confirm";
+    row.onkeydown = (event) => {
+      if (event.key !== "Escape" || !no.isConnected) return;
+      event.preventDefault(); // it is for the question, not for the reply or the drawer
+      no.click();
+    };
     row.replaceChildren(element("span", "question", "Delete it for good?"), yes, no);
     no.focus();
   }

@@ -4,6 +4,7 @@
  * A reply that nobody has seen is pushed: one that ends while the page is hidden, or shows another conversation.
  */
 
+import { news } from "./announcer.js";
 import { button, element } from "./dom.js";
 import { own } from "./storage.js";
 
@@ -81,6 +82,8 @@ export class Pushes {
 
   #show(push) {
     this.#list.prepend(this.#card(push));
+    const { title, body } = push.payload.aps.alert;
+    news(this.#list, `${title}. ${body}`);
     while (this.#list.children.length > MOST) this.#list.lastChild.remove();
   }
 

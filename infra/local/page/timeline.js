@@ -4,6 +4,8 @@ const KEPT_FRAMES = 500;
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 320;
 const HEIGHT = 56;
+/** A panel that is drawn with each frame of the screen takes the time that the reply needs. */
+const REST_MS = 250;
 
 /** @returns the numbers of one exchange, in milliseconds; null where nothing is known yet */
 export function timing({ sentAt, endedAt, arrivals, reply }) {
@@ -32,13 +34,28 @@ function median(values) {
 export class TimingView {
   #fields;
   #strip;
+  #exchange = null;
+  #isStale = false;
+  #timer = null;
 
   constructor(panel) {
     this.#fields = panel.querySelectorAll("[data-timing]");
     this.#strip = panel.querySelector("[data-strip]");
   }
 
+  /** At once, and then four times a second at most. */
   show(exchange) {
+    this.#exchange = exchange;
+    this.#isStale = this.#timer !== null;
+    if (!this.#isStale) this.#draw();
+  }
+
+  #draw() {
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      if (this.#isStale) this.show(this.#exchange);
+    }, REST_MS);
+    const exchange = this.#exchange;
     const numbers = exchange && timing(exchange);
     for (const field of this.#fields) field.textContent = shown(field.dataset, numbers?.[field.dataset.timing]);
     drawStrip(this.#strip, exchange?.arrivals ?? []);

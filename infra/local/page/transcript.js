@@ -1,7 +1,9 @@
 /** The conversation on the screen. Every exchange is drawn from its present state, whatever has happened to it. */
 
 import { AsidesView } from "./asides.js";
-import { isWhole, isWithdrawable } from "./client.js";
+import { news } from "./announcer.js";
+import { copyButton } from "./clipboard.js";
+import { isOpen, isWhole, isWithdrawable } from "./client.js";
 import { button, element } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
 
@@ -12,6 +14,10 @@ const ENDINGS = {
   model_context_window_exceeded: "The conversation has grown too long for the model.",
   cancelled: "Stopped.",
 };
+
+/** Between two drawings the page has this many times as long for everything else as the last one took. */
+const REST = 3;
+const FRAME_MS = 16;
 
 export class Transcript {
   element = document.createElement("div");
@@ -36,9 +42,6 @@ export class Transcript {
     this.#drawn = drawn;
     this.#withdraw = withdraw;
     this.element.className = "transcript";
-    this.element.setAttribute("role", "log");
-    // Reading every few letters aloud helps nobody; the page announces beginnings and ends instead.
-    this.element.setAttribute("aria-live", "off");
   }
 
   get isEmpty() {
@@ -50,23 +53,26 @@ export class Transcript {
     this.#viewOf(exchange).show(exchange);
   }
 
-  /** Exchanges that come before all the others; drawn at once, so that their height is known. */
+  /** Exchanges that come before all the others; drawn at once, so that their height is known, and not read out. */
   recall(exchanges) {
     this.element.prepend(...exchanges.flatMap((exchange) => this.#viewOf(exchange).elements));
-    for (const exchange of exchanges) this.#viewOf(exchange).draw(exchange);
+    for (const exchange of exchanges) this.#viewOf(exchange).recall(exchange);
     this.#drawn();
   }
 
-  /** All exchanges in their order; those that stand where they belong stay there. */
+  /** All exchanges in their order; those that stand where they belong stay there, and those that are new are recalled. */
   arrange(exchanges) {
     let last = null;
     for (const exchange of exchanges) {
-      const { elements } = this.#viewOf(exchange);
+      const isNew = !this.#views.has(exchange);
+      const view = this.#viewOf(exchange);
+      const { elements } = view;
       if (behind(this.element, last) !== elements[0]) {
         if (last) last.after(...elements);
         else this.element.prepend(...elements);
       }
-      this.#viewOf(exchange).draw(exchange);
+      if (isNew) view.recall(exchange);
+      else view.show(exchange);
       last = elements.at(-1);
     }
     this.#drawn();
@@ -88,11 +94,12 @@ export class Transcript {
   }
 
   notice(error) {
-    const notice = element("article", "message notice");
-    notice.dataset.testid = "message";
-    notice.dataset.role = "notice";
+    const notice = message("notice");
+    notice.hidden = false;
     notice.textContent = error.content;
+    notice.setAttribute("aria-label", "Notice");
     this.element.append(notice);
+    news(notice, error.content);
     this.#drawn();
   }
 
@@ -103,6 +110,7 @@ export class Transcript {
 }
 
 class ExchangeView {
+  #heading = element("h2", "unseen", "You");
   #files = element("div", "files");
   #user = message("user");
   #assistant = message("assistant");
@@ -116,7 +124,11 @@ class ExchangeView {
   #showFile;
   #drawn;
   #withdraw;
+  #feetOf = null;
   #frame = null;
+  #tookMs = 0;
+  /** What has been read out: the last state, how many blocks of the reply, and whether the user's own words. */
+  #told = { status: null, blocks: 0, words: false };
 
   constructor(name, retry, showFile, drawn, withdraw) {
     this.#name = name;
@@ -128,40 +140,80 @@ class ExchangeView {
     this.#text.dataset.testid = "reply-text";
     this.#typing.dataset.testid = "typing";
     this.#typing.append(dots(), element("span"));
-    this.#assistant.append(this.#asides.element, this.#text, this.#typing, this.#foot);
+    const heading = element("h2", "unseen", name);
+    this.#assistant.append(heading, this.#asides.element, this.#text, this.#typing, this.#foot);
   }
 
   get elements() {
-    return [this.#files, this.#user, this.#assistant];
+    return [this.#heading, this.#files, this.#user, this.#assistant];
   }
 
-  /** At most once a frame of the screen: text may come more often than anyone can see. */
+  /** At most once a frame of the screen: text may come more often than anyone can see, or the page can draw. */
   show(exchange) {
     if (this.#frame !== null) return;
+    const restMs = this.#tookMs * REST;
     // A hidden page gets no animation frames, but should be up to date when it is looked at.
-    const soon = document.hidden ? (draw) => setTimeout(draw, 100) : requestAnimationFrame;
+    const waits = document.hidden || restMs > FRAME_MS;
+    const soon = waits ? (draw) => setTimeout(draw, Math.max(restMs, document.hidden ? 100 : 0)) : requestAnimationFrame;
     this.#frame = soon(() => {
       this.#frame = null;
-      this.draw(exchange);
+      const began = performance.now();
+      this.#draw(exchange);
+      this.#tookMs = performance.now() - began;
+      this.#tell(exchange);
       this.#drawn();
     });
   }
 
-  draw(exchange) {
+  /** Draws what was said before. Only what comes from now on is read out. */
+  recall(exchange) {
+    this.#draw(exchange);
+    this.#told = { status: exchange.status, blocks: this.#markdown.finished, words: true };
+  }
+
+  #draw(exchange) {
     const { status, attachments, reply } = exchange;
     const content = exchange.truncated ? `${exchange.content}…` : exchange.content;
     if (this.#files.childElementCount !== attachments.length) this.#drawFiles(attachments);
     this.#files.hidden = attachments.length === 0;
+    this.#heading.hidden = !content && attachments.length === 0;
     this.#user.hidden = !content;
     if (this.#user.textContent !== content) this.#user.textContent = content;
     this.#user.dataset.status = status;
+    this.#user.setAttribute("aria-label", waitsForConnection(exchange) ? "You, waiting for the connection" : "You");
     this.#assistant.dataset.status = status;
+    this.#assistant.setAttribute("aria-label", `${this.#name}${condition(exchange)}`);
     this.#assistant.hidden = status === "sent" && !reply;
     this.#asides.show(exchange.asides, exchange.aside);
     this.#text.hidden = !reply?.text;
-    this.#markdown.show(reply?.text ?? "", status === "typing" || status === "writing");
+    this.#markdown.show(reply?.text ?? "", isOpen(exchange));
     this.#drawTyping(exchange);
-    this.#foot.replaceChildren(...this.#feet(exchange));
+    this.#drawFeet(exchange);
+  }
+
+  /** Reads out what has happened since the last time, in order: who asks, who writes, what is written, how it ended. */
+  #tell(exchange) {
+    const told = this.#told;
+    if (!told.words && exchange.content !== null) this.#tellWords(exchange);
+    if (isOpen(exchange) && !isOpen(told)) {
+      told.blocks = 0;
+      news(this.#assistant, `${this.#name} is typing`);
+    }
+    for (const text of this.#markdown.spoken(told.blocks)) news(this.#assistant, text);
+    told.blocks = this.#markdown.finished;
+    if (exchange.status !== told.status) this.#tellEnd(exchange);
+    told.status = exchange.status;
+  }
+
+  /** Of what was written here, its writer knows. */
+  #tellWords({ content, own }) {
+    this.#told.words = true;
+    if (!own) news(this.#user, `You, elsewhere: ${content}`);
+  }
+
+  #tellEnd({ status, end, error }) {
+    if (status === "complete") news(this.#assistant, ENDINGS[end.stop_reason] ?? `${this.#name}'s reply is complete`);
+    if (status === "failed") news(this.#assistant, error.content);
   }
 
   #drawFiles(attachments) {
@@ -174,12 +226,22 @@ class ExchangeView {
     this.#typing.lastChild.textContent = waits ? "Waits for the reply before it" : `${this.#name} is typing…`;
   }
 
+  /** Only when they are others: one of them may have the focus. */
+  #drawFeet(exchange) {
+    const { status, end, proof, error, preparing, returned } = exchange;
+    const offers = [isWhole(exchange), isWithdrawable(exchange), waitsForConnection(exchange), preparing, returned];
+    const feetOf = JSON.stringify([status, end?.stop_reason, proof, error, offers]);
+    if (feetOf === this.#feetOf) return;
+    this.#feetOf = feetOf;
+    this.#foot.replaceChildren(...this.#feet(exchange));
+  }
+
   #feet(exchange) {
-    const { status, end, proof, reply, sentAt } = exchange;
-    if (status === "queued" && sentAt === null) return [this.#waiting(exchange)];
-    if (status === "failed") return [this.#failure(exchange)];
+    const { status, end, proof, reply } = exchange;
+    if (waitsForConnection(exchange)) return [this.#waiting(exchange)];
+    if (status === "failed") return [this.#failure(exchange), ...this.#copy(exchange)];
     if (status !== "complete") return [];
-    const feet = [verdict(proof, reply.text.length)];
+    const feet = [verdict(proof, reply.text.length), ...this.#copy(exchange)];
     if (ENDINGS[end.stop_reason]) feet.unshift(foot("ending", ENDINGS[end.stop_reason]));
     return feet;
   }
@@ -196,12 +258,19 @@ class ExchangeView {
     return withdraw;
   }
 
+  /** The reply as the model has written it. */
+  #copy({ reply }) {
+    if (!reply?.text) return [];
+    const copy = copyButton("copy", "Copy reply", () => reply.text);
+    copy.dataset.testid = "copy-reply";
+    return [copy];
+  }
+
   #failure(exchange) {
     const { error } = exchange;
     const box = element("div", "failure");
     box.dataset.testid = "error";
     box.dataset.code = error.code;
-    box.setAttribute("role", "alert");
     box.append(element("p", "", error.content));
     if (error.retryable && isWhole(exchange)) box.append(this.#retryButton(error.retryAt));
     else if (isWithdrawable(exchange) && !exchange.returned) box.append(this.#withdrawButton("Edit"));
@@ -227,6 +296,19 @@ function behind(parent, element) {
   let next = element ? element.nextSibling : parent.firstChild;
   while (next?.dataset.role === "notice") next = next.nextSibling;
   return next;
+}
+
+/** Sent by nobody yet. */
+function waitsForConnection({ status, sentAt }) {
+  return status === "queued" && sentAt === null;
+}
+
+/** What is to be known of a reply before it is read. */
+function condition({ status, end, waits }) {
+  if (status === "typing") return waits ? ", waiting" : ", typing";
+  if (status === "writing") return ", being written";
+  if (status === "failed") return ", failed";
+  return { cancelled: ", stopped", max_tokens: ", cut off", refusal: ", declined" }[end?.stop_reason] ?? "";
 }
 
 function verdict(proof, length) {

@@ -2,64 +2,75 @@
  * Makes Markdown that stops in the middle look like what it is going to be. No DOM.
  *
  * Without this, `**bold` shows its asterisks until the closing ones arrive, and a table is a line of pipes until its
- * second line is there. Fences need no help: one that is not closed yet is code to the end.
+ * second line is there. Where the text stops, the parser itself tells: within code of any kind it is left alone.
  */
 
-const FENCE = /^ {0,3}(`{3,}|~{3,})/;
+import { parse } from "./dialect.js";
+
+/** A last line of nothing but beginnings: of quotes and items, and then of a fence, heading, rule, task, row. */
+const HALF_MARKERS =
+  /(^|\n)(?:[ \t]*(?:>|(?:[-*+]|\d+[.)])(?=[ \t])))*[ \t]*(?:`{1,2}|~{1,2}|[-*_=]+|[+|>]|#{1,6}|\d+[.)]?|\[[ xX]?\]?)?[ \t]*$/;
+/** Opens or closes something; which, what follows will tell. */
+const HALF_DELIMITER = /(?<!\\)(?:[*_~`$]+|\\[[(]?)[ \t]*$/;
+/** What stands within these is not Markdown. */
+const VERBATIM = /`+|\\\(|\\\[|\$\$/;
+const CLOSING = { "\\(": "\\)", "\\[": "\\]" };
+const EMPHASIS = /(?<![\w*_~])(?:\*{1,3}|_{1,3}|~~)(?=[^\s*_~])/g;
 
 /** @param {string} text Markdown up to now */
 export function settled(text) {
-  const start = lastBlockStart(text);
-  const block = text.slice(start);
-  if (FENCE.test(block)) return text;
-  return text.slice(0, start) + closed(withoutHalfTable(withoutHalfMarker(block)));
+  const leaf = lastLeaf(parse(text));
+  if (leaf === null || leaf.type === "html") return text;
+  if (leaf.type === "code") return withoutHalfFence(text, leaf);
+  return closed(text.replace(HALF_MARKERS, "$1").replace(HALF_DELIMITER, ""));
 }
 
-/** Where the last paragraph, list item, row or open fence begins. */
-function lastBlockStart(text) {
-  let at = 0;
-  let start = 0;
-  let fence = null;
-  for (const line of text.split("\n")) {
-    const next = at + line.length + 1;
-    const mark = FENCE.exec(line)?.[1];
-    if (fence === null && mark) [fence, start] = [mark, at];
-    else if (fence !== null && mark?.startsWith(fence) && line.trim() === mark) [fence, start] = [null, next];
-    else if (fence === null && line.trim() === "") start = next;
-    at = next;
-  }
-  return Math.min(start, text.length);
+/** The innermost block at the end of the text; null if there is none, or only blank lines follow it. */
+function lastLeaf(tokens) {
+  const last = tokens.at(-1);
+  if (last === undefined || last.type === "space") return null;
+  const within = { list: last.items, list_item: last.tokens, blockquote: last.tokens }[last.type];
+  return within?.length ? lastLeaf(within) : last;
 }
 
-/** A last line of nothing but the beginning of a fence, a list item, a heading or a rule is not shown yet. */
-function withoutHalfMarker(block) {
-  return block.replace(/(^|\n)[ \t]*(`{1,2}|~{1,2}|[-*+]|#{1,6}|\d+\.?|>)[ \t]*$/, "$1");
+function withoutHalfFence(text, { raw }) {
+  const [fence] = /^ {0,3}(`{3,}|~{3,})/.exec(raw)?.slice(1) ?? [];
+  const [line, run] = /\n[ \t>]*(`+|~+)$/.exec(text) ?? [];
+  return run && fence?.startsWith(run) && run !== fence ? text.slice(0, -line.length) : text;
+}
+
+/** Closes what the innermost block has opened and left open: code, formulas, links, emphasis. */
+function closed(text) {
+  const leaf = lastLeaf(parse(text));
+  if (leaf === null || leaf.type === "code" || leaf.type === "html") return text;
+  if (isHalfTable(leaf)) return text.split(/(?<=\n)/).slice(0, -lines(leaf)).join("");
+  const ending = closing(unparsed(inlines(leaf)));
+  return ending ? text.trimEnd() + ending : text;
 }
 
 /** A table is a table from its second line on. */
-function withoutHalfTable(block) {
-  const lines = block.split("\n");
-  if (!/^\s*\|/.test(lines[0])) return block;
-  const delimited = lines.length > 2 || (lines.length === 2 && isDelimiter(lines[1], lines[0]));
-  return delimited ? block : "";
+function isHalfTable({ type, raw }) {
+  return (type === "paragraph" || type === "text") && /^\s*\|/.test(raw) && lines({ raw }) <= 2;
 }
 
-function isDelimiter(line, header) {
-  const columns = (row) => row.trim().replace(/^\||\|$/g, "").split("|").length;
-  return /^\s*\|[\s:|-]+\|\s*$/.test(line) && columns(line) === columns(header);
+function lines({ raw }) {
+  return raw.trimEnd().split("\n").length;
 }
 
-/** Closes what the last line opened and left open: code, bold, emphasis. */
-function closed(block) {
-  const line = block.slice(block.lastIndexOf("\n") + 1);
-  const open = line
-    .replace(/^\s*[*+-]\s/, "")
-    .replace(/`[^`]*`/g, "")
-    .replace(/\*\*\S.*?\*\*/g, "")
-    .replace(/(^|[^\w*])\*[^\s*][^*]*\*(?!\*)/g, "$1");
-  if (open.includes("`")) return `${block}\``;
-  const bare = block.replace(/[ \t*]+$/, "");
-  if (/\*\*[^\s*]/.test(open)) return `${bare}**`;
-  if (/(^|[^\w*])\*[^\s*]/.test(open)) return `${bare}*`;
-  return /\*$/.test(open) ? bare : block;
+function inlines(leaf) {
+  const cells = leaf.type === "table" ? [leaf.header, ...leaf.rows].at(-1).filter(({ text }) => text) : [];
+  return (cells.at(-1) ?? leaf).tokens ?? [];
+}
+
+/** What the parser took for mere text; everything that is closed counts as a letter. */
+function unparsed(tokens) {
+  const isText = ({ type, raw }) => type === "text" || (type === "escape" && VERBATIM.test(raw));
+  return tokens.map((token) => (isText(token) ? token.raw : "x")).join("");
+}
+
+function closing(text) {
+  const [verbatim] = VERBATIM.exec(text) ?? [];
+  const before = verbatim ? text.slice(0, text.indexOf(verbatim)) : text;
+  const within = verbatim ? (CLOSING[verbatim] ?? verbatim) : /\[[^\][]*\]\([^()\s]*$/.test(text) ? ")" : "";
+  return within + [...before.matchAll(EMPHASIS)].map(([mark]) => mark).reverse().join("");
 }
