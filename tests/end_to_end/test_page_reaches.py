@@ -279,6 +279,7 @@ async def test_everything_is_done_by_keyboard(relay: Relay, page: Page) -> None:
     await page.set_viewport_size({"width": 390, "height": 844})
     await tab(page, "[data-testid=menu]", back=True)
     await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("help")).to_be_focused()
     for _ in range(8):
         assert await page.evaluate("document.activeElement.closest('#drawer, main, aside')?.id ?? 'drawer'") == "drawer"
         await page.keyboard.press("Tab")

@@ -340,7 +340,6 @@ function isFolded() {
 function foldPanel(folded) {
   document.documentElement.toggleAttribute("data-folded", folded);
   fold.setAttribute("aria-expanded", String(!folded));
-  localStorage.setItem("folded", folded ? "yes" : "");
   follower.resized();
 }
 
@@ -452,7 +451,11 @@ $("[data-testid=help]").addEventListener("click", () => helpDialog.showModal());
 
 $("[data-testid=help-close]").addEventListener("click", () => helpDialog.close());
 
-fold.addEventListener("click", () => foldPanel(!isFolded()));
+fold.addEventListener("click", () => {
+  foldPanel(!isFolded());
+  if (isFolded()) shared.setItem("folded", "yes");
+  else shared.removeItem("folded");
+});
 
 bell.addEventListener("click", async () => {
   try {
@@ -546,7 +549,7 @@ $("[data-agents]").append(...[...chats.values()].map(agentButton));
 $("[data-chips]").append(...SUGGESTIONS.map(suggestionChip));
 rove($("[data-list]"));
 keepFocus(home);
-foldPanel(Boolean(localStorage.getItem("folded")));
+foldPanel(shared.getItem("folded") !== null);
 if (touch.matches) composer.enterKeyHint = "enter";
 switchTo(chats.has(begin?.agent) ? begin.agent : config.agents[0]);
 const key = keys.known ?? config.key;
