@@ -6,6 +6,7 @@ set (``ANTHROPIC_BASE_URL`` respected), otherwise a script that speaks the servi
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,6 +30,7 @@ from chatrelay.protocol import AGENTS
 from chatrelay.store.keys import Keys
 from chatrelay.store.table import Table
 from chatrelay.text import pasted
+from infra.local.cures import cures
 from infra.local.demonstration import demonstration
 from infra.local.extras import Extras
 from infra.local.loopback import is_of_this_machine
@@ -56,22 +58,6 @@ LIMITS = {
     "posted": POSTED_LIMIT_BYTES,
 }
 """What the page refuses when a file is chosen, before the relay would refuse the message."""
-SERVICES = {
-    "anthropic": {"name": "Anthropic", "variable": "ANTHROPIC_API_KEY", "model": "ClaudeModel"},
-    "openai": {"name": "OpenAI", "variable": "OPENAI_API_KEY", "model": "CodexModel"},
-    "bridgehub": {"name": "BridgeHub", "variable": "BRIDGEHUB_TOKEN"},
-}
-"""What whoever runs this can set of a service behind an agent, for the cures on the page: a variable, a parameter."""
-KEY_VARIABLES = {"claude": "ANTHROPIC_API_KEY", "codex": "OPENAI_API_KEY or BRIDGEHUB_TOKEN"}
-CURES = {
-    "key": "Check {variable} and start again.",
-    "permission": "This key may not use the model: allow it where the key was made, or take another key.",
-    "account": "Look at the account's credit and limits where {variable} was made.",
-    "model": "Choose another model: --parameter {agent}Model=….",
-    "settings": "Check the parameters that {agent} is set up with: docs/deploy.md lists them.",
-    "unreachable": "Is the service's address right, and this machine online?",
-}
-"""What to do here about a reply that failed, by the `reason` that the relay logs."""
 
 
 def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
@@ -122,25 +108,23 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
         environment=environment,
         parameters=parameters,
         banner=_banner(address, key, base_url, demonstrates=not real),
-        sentence=reply_line,
+        sentence=partial(_reply_line, backends),
         prepare=prepare,
         end=told.end,
     )
 
 
-def reply_line(entry: Mapping[str, Any]) -> str | None:
+def _reply_line(backends: Mapping[str, str], entry: Mapping[str, Any]) -> str | None:
     """Give the gateway's line for the end of a reply, from what `message` logs of it: one line a reply."""
     match entry:
         case {"message": "reply ended", "status": "complete" | "cancelled" as status, "length": length, "posts": posts}:
             return f"reply {status}: {length:,} characters in {posts} posts"
         case {"message": "reply ended"}:  # "reply failed" has said more
             return ""
-        case {"message": "reply failed", "reason": reason, "service_said": dict(said)}:
-            agent = entry.get("agent") or "claude"
-            status, sentence = said.get("status"), said.get("sentence")
-            heard = f' It said: "{sentence}".' if sentence else ""
-            cure = CURES.get(reason, "").format(variable=KEY_VARIABLES.get(agent, "the key"), agent=agent.capitalize())
-            return f"reply failed: {reason}{f' ({status})' if status else ''}.{heard} {cure}".rstrip()
+        case {"message": "reply failed", "reason": reason, "service_said": {"status": status, "sentence": sentence}}:
+            cure = (cures(backends.get(entry["agent"], "")) or {}).get(reason)
+            failed = f"reply failed{f' ({status})' if status else ''}: {cure or reason}"
+            return f'{failed} Its service said: "{sentence}"' if sentence else failed
     return None
 
 
@@ -161,9 +145,9 @@ def _routes(key: str, told: PushServices, backends: Mapping[str, str], *, demons
 
     def configuration(request: Request) -> JSONResponse:
         """The key goes to this machine's own pages only."""
-        services = {agent: SERVICES.get(backends.get(agent, "")) for agent in AGENTS}
+        known = {agent: cures(backends.get(agent, "")) for agent in AGENTS}
         given = key if is_of_this_machine(request) else None
-        return JSONResponse({**config, "services": services, "key": given}, headers=FRESH)
+        return JSONResponse({**config, "cures": known, "key": given}, headers=FRESH)
 
     return [
         Route("/", page),

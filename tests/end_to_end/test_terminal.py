@@ -30,11 +30,10 @@ async def test_a_reply_is_one_line(relay: Relay, conversation: str) -> None:
 
 
 async def test_a_key_that_is_refused_is_one_line_that_says_what_to_do(relay: Relay, conversation: str) -> None:
-    relay.plays("Refuse me", refuse(401, message="invalid x-api-key"))
+    relay.plays("Refuse me", refuse(401, message="invalid x-api-key\n\x1b[2J"))
     (line,) = await told_of(relay, "Refuse me", conversation)
-    assert "reply failed: key (401)." in line
-    assert 'It said: "invalid x-api-key' in line
-    assert line.endswith("Check ANTHROPIC_API_KEY and start again.")
+    assert "reply failed (401): Anthropic refused the key of this relay. Check ANTHROPIC_API_KEY and start" in line
+    assert line.endswith('Its service said: "invalid x-api-key\\n\\x1b[2J"')
 
 
 def test_what_is_kept_is_said(relay: Relay) -> None:

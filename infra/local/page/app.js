@@ -226,7 +226,7 @@ function switchTo(agent) {
   if (chat.connection.state === "stopped" && http.key) chat.start(http.key);
   markConversation();
   const notSetUp = $("[data-testid=not-set-up]");
-  notSetUp.hidden = chat.service !== null;
+  notSetUp.hidden = chat.cures !== null;
   notSetUp.textContent = setUp(chat.name);
   drawChat();
   drawConnection();

@@ -50,7 +50,7 @@ export class Chat {
   constructor(agent, { url, device, http, keep, blobs, config, configure, conversation, screen }) {
     this.agent = agent;
     this.name = NAMES[agent] ?? agent;
-    this.service = config.services[agent];
+    this.cures = config.cures[agent];
     this.#http = http;
     this.#files = new Files(http, blobs);
     this.#keep = keep;
@@ -68,7 +68,7 @@ export class Chat {
       upload: (frame) => this.#post(frame),
       prepare: (exchange) => this.#prepare(exchange),
       isAnew: () => this.#isAnew(configure),
-      explain: (error) => explained(error, this.service),
+      explain: (error) => explained(error, this.cures),
     });
     this.tray = new Tray({ http, files: this.#files, blobs, limits: config.limits }, () => this.#trayChanged());
     this.transcript = new Transcript(

@@ -1,28 +1,13 @@
 /** What whoever sits before this page can do about an error: its cause, and what to change here. Pure. */
 
-const AGAIN = "and start `make run` again";
-
-/** Why the service behind an agent refuses this deployment, by the `reason` of an `error` frame. */
-const DENIED = {
-  key: ({ name, variable }) => `${name} refused the key of this relay. Check ${variable} ${AGAIN}.`,
-  account: ({ name }) => `${name} says that this account is used up or closed. Add credit there, or raise its limit, and send the message again.`,
-  permission: ({ name, variable }) => `${name} does not let this key do that. Check what the key in ${variable} may do, or take another ${AGAIN}.`,
-  model: ({ name, model }) =>
-    model
-      ? `${name} does not have the model that this relay asks for, or not for this key. Name another with --parameter ${model}=… ${AGAIN.replace("`make run`", "the gateway")}.`
-      : `${name} does not have the model that this relay asks for. Change it there ${AGAIN}.`,
-  settings: ({ name, variable }) => `${name} does not take what this relay asks with. Check ${variable}, its address and the parameters of the template, ${AGAIN}.`,
-  unreachable: ({ name }) => `${name} cannot be reached from the machine that runs this relay. Check its network, and the address if you have set one, and try again.`,
-};
-
 /**
  * @param {object} error an `error` frame
- * @param {{name, variable, model?} | null} service the one behind the agent; null if the deployment has none
+ * @param {Object<string, string> | null} cures sentences by the `reason` of a frame; null if the agent is not set up
  * @returns the error, with a sentence that says what to do
  */
-export function explained(error, service) {
-  const cure = service && DENIED[error.reason];
-  return cure ? { ...error, content: cure(service) } : error;
+export function explained(error, cures) {
+  const content = cures?.[error.reason];
+  return content ? { ...error, content } : error;
 }
 
 /** How an agent is set up that this deployment does not have. */

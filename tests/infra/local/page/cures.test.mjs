@@ -3,21 +3,11 @@ import { test } from "node:test";
 
 import { advice, explained } from "../../../../infra/local/page/cures.js";
 
-const ANTHROPIC = { name: "Anthropic", variable: "ANTHROPIC_API_KEY", model: "ClaudeModel" };
-const BRIDGEHUB = { name: "BridgeHub", variable: "BRIDGEHUB_TOKEN" };
-
-test("why a service refuses this deployment is said with what to change here", () => {
-  const said = (reason, service) => explained({ content: "Ask whoever runs it.", reason }, service).content;
-  assert.match(said("key", ANTHROPIC), /^Anthropic refused the key .* Check ANTHROPIC_API_KEY and start `make run` again\.$/);
-  assert.match(said("account", ANTHROPIC), /Add credit/);
-  assert.match(said("model", ANTHROPIC), /--parameter ClaudeModel=/);
-  assert.doesNotMatch(said("model", BRIDGEHUB), /undefined|--parameter/);
-  for (const reason of ["permission", "settings", "unreachable"]) assert.match(said(reason, BRIDGEHUB), /^BridgeHub /);
-});
-
-test("what nobody here can mend keeps its own sentence", () => {
-  const error = { content: "Claude is very busy at the moment.", reason: "busy", retryable: true };
-  assert.deepEqual([explained(error, ANTHROPIC), explained({ ...error, reason: "key" }, null)], [error, { ...error, reason: "key" }]);
+test("an error whose cause is known here says what to do, and every other keeps its sentence", () => {
+  const error = { content: "Ask whoever runs it.", reason: "key", retryable: false };
+  assert.deepEqual(explained(error, { key: "Check it." }), { ...error, content: "Check it." });
+  for (const cures of [{ model: "Another one." }, {}, null]) assert.equal(explained(error, cures), error);
+  assert.equal(explained({ ...error, reason: undefined }, { key: "Check it." }).content, error.content);
 });
 
 test("what the HTTP API refuses is said without fields and bytes", () => {
