@@ -88,14 +88,14 @@ clean:  ## Remove what was built
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv; \
 		echo "The environment in .venv could not be used and has been removed. Run the same again."; exit 1; }
 	@echo "Installing what the relay and the local gateway need (once; about a minute) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(LOCKS:%=--requirement %)
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check $(LOCKS:%=--requirement %)
 	@$(BIN)/python -c 'import pathlib, sysconfig; \
 		pathlib.Path(sysconfig.get_path("purelib"), "chatrelay.pth").write_text(str(pathlib.Path("layers/relay").resolve()))'
 	@touch $@
 
 .venv/test: tests/requirements.txt .venv/run | $(DYNAMODB_LOCAL)/node_modules
 	@echo "Installing what the tests need (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement tests/requirements.txt
 	@touch $@
 
 # The store's tests show what they skip for want of it; CI skips nothing.

@@ -14,7 +14,9 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="finds children in /p
 
 
 @linux
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "ending", [signal.SIGINT, signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)]
+)
 def test_every_process_ends_with_the_gateway(tmp_path: Path, ending: signal.Signals) -> None:
     with serving(tmp_path) as gateway:
         gateway.describe("local-Actor")
