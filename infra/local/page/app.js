@@ -271,7 +271,8 @@ function showDraft() {
 
 function sendDraft() {
   const content = composer.value.trim();
-  if ((!content && chat.tray.isEmpty) || chat.tray.isUploading) return;
+  if (chat.tray.isUploading) return complain("The files are still on their way. Send the message when they are there.");
+  if (!content && chat.tray.isEmpty) return;
   const size = utf8Bytes(content);
   if (size > CONTENT_BYTES) return complainOfSize(size);
   chat.send();

@@ -1,2 +1,4 @@
 // Before the first paint, so that a page that was made dark does not flash in white. Not a module: those wait.
-if (localStorage.getItem("theme")) document.documentElement.dataset.theme = localStorage.getItem("theme");
+try {
+  if (localStorage.getItem("theme")) document.documentElement.dataset.theme = localStorage.getItem("theme");
+} catch {} // a browser that keeps nothing
