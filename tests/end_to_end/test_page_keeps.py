@@ -75,6 +75,7 @@ async def test_why_the_model_s_service_refuses_this_deployment_is_said_with_the_
     await page.reload()
     await expect(error).to_contain_text("Check ANTHROPIC_API_KEY and start `make run` again.")
     await expect(retry).to_have_count(0)
+    await expect(page.get_by_test_id("withdraw")).to_have_text("Edit")
     await say(page, "Too many?")
     await expect(error).to_have_count(2)
     await expect(retry).to_have_count(1)

@@ -1,7 +1,7 @@
 /** One agent's chat: its conversation, the socket that it goes over, what it looks like, and what is typed into it. */
 
 import { Tray, lost, upload } from "./attachments.js";
-import { ChatRelayClient, isOpen, isUnsettled } from "./client.js";
+import { ChatRelayClient, isUnanswered, isUnsettled } from "./client.js";
 import { explained } from "./cures.js";
 import { Files } from "./files.js";
 import { own } from "./storage.js";
@@ -131,7 +131,7 @@ export class Chat {
       if (conversation !== this.client.conversation) return;
       if (!this.#isRecalled) this.earlier = next;
       this.#isRecalled = true;
-      this.transcript.arrange(this.client.catchUp(turns));
+      this.transcript.arrange(this.#adopt(this.client.catchUp(turns)));
     } catch {} // the next connection tries again; nothing was ever said, if there is no such conversation
   }
 
@@ -159,7 +159,7 @@ export class Chat {
   #take({ turns, next }) {
     this.#isRecalled = true;
     this.earlier = next;
-    this.transcript.recall(this.client.recall(turns));
+    this.transcript.recall(this.#adopt(this.client.recall(turns)));
   }
 
   /** So that a page that is loaded again is where it was. */
@@ -254,11 +254,15 @@ export class Chat {
 
   // --- what was sent
 
-  /** What was sent before the page was loaded: what the relay has taken and still has is shown as it has it. */
+  /**
+   * What was sent before the page was loaded. What the relay has taken and still has is shown as it has it, and kept
+   * until that says how it ended; of a reply that is written elsewhere nothing would ever be heard here.
+   */
   #restore() {
     const messages = this.#keep.messages(this.agent);
     const isTaken = ({ accepted, run }) => accepted && run === this.#run;
-    for (const { id } of messages.filter(isTaken)) this.#keep.dropMessage(id);
+    const isElsewhere = ({ conversation, error }) => conversation !== this.client.conversation && !error;
+    for (const message of messages.filter(isTaken)) if (isElsewhere(message)) this.#keep.dropMessage(message.id);
     const owed = messages.filter((message) => !isTaken(message));
     this.client.restore(
       owed.map((message) =>
@@ -269,15 +273,28 @@ export class Chat {
     );
   }
 
-  /** A message from here is kept until its reply has ended. */
+  /** What the relay tells of may have been sent from here, before the page was loaded. */
+  #adopt(exchanges) {
+    const sent = new Map(this.#keep.messages(this.agent).map((message) => [message.id, message]));
+    for (const exchange of exchanges) {
+      if (exchange.own || !sent.has(exchange.id)) continue;
+      const { attachments, wasSent } = sent.get(exchange.id);
+      Object.assign(exchange, { own: true, attachments, wasSent });
+      this.#remember(exchange);
+    }
+    return exchanges;
+  }
+
+  /** A message from here is kept until it is answered: its reply may fail, and the relay may forget both. */
   #remember(exchange) {
     if (!exchange.own) return;
     const { conversation, id, content, attachments, status, error, wasSent } = exchange;
-    if (isOpen(exchange) || isUnsettled(exchange)) {
-      const refusal = status === "failed" && !error.retryable ? error : null;
-      const kept = { agent: this.agent, run: this.#run, accepted: isOpen(exchange), error: refusal };
+    if (isUnanswered(exchange)) {
+      const accepted = !isUnsettled(exchange);
+      const failure = status === "failed" && (accepted || !error.retryable) ? error : null;
+      const kept = { agent: this.agent, run: this.#run, accepted, error: failure };
       this.#keep.saveMessage({ conversation, id, content, attachments, wasSent, ...kept });
-      if (refusal) this.#refused(exchange);
+      if (failure && !accepted) this.#refused(exchange);
     } else {
       this.#keep.dropMessage(id);
       if (status !== "withdrawn") for (const { kept } of attachments) if (kept) this.#blobs.drop(kept);

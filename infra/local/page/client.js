@@ -141,9 +141,10 @@ export class ChatRelayClient extends EventTarget {
 
   /** Leave this conversation for another. Replies of the old one are not followed any more; nothing unsent is lost. */
   converse(conversation) {
-    for (const exchange of this.exchanges.values()) this.#leave(exchange);
+    const leaving = [...this.exchanges.values()];
     this.conversation = conversation;
     this.exchanges.clear();
+    leaving.forEach((exchange) => this.#leave(exchange));
     if (this.state === "online") this.#hello();
     for (const exchange of this.#left.values()) if (exchange.conversation === conversation) this.#comeBackTo(exchange);
     this.#flush();
@@ -157,7 +158,8 @@ export class ChatRelayClient extends EventTarget {
 
   #leave(exchange) {
     this.#clear(`answer ${exchange.id}`);
-    if (isUnsettled(exchange)) this.#left.set(exchange.id, exchange);
+    if (isOpen(exchange)) this.#change(exchange, { status: "left" }); // the server answers it, whoever looks
+    else if (isUnanswered(exchange)) this.#left.set(exchange.id, exchange);
   }
 
   #comeBackTo(exchange) {
@@ -382,7 +384,7 @@ export class ChatRelayClient extends EventTarget {
       } else if (isOpen(exchange)) {
         this.#fail(exchange, { ...BROKE_OFF, retryable: isWhole(exchange) });
       }
-      if (isUnsettled(exchange)) exchange.attachments = exchange.attachments.map((file) => ({ ...file, url: null }));
+      if (isUnanswered(exchange)) exchange.attachments = exchange.attachments.map((file) => ({ ...file, url: null }));
     }
   }
 
@@ -761,11 +763,16 @@ export function isUnsettled({ status, reply }) {
   return status === "queued" || status === "sent" || (status === "failed" && !reply);
 }
 
-/** Whether the server certainly has not taken the message. */
-export function isWithdrawable(exchange) {
-  const { own, status, wasSent, error } = exchange;
-  if (!own || !isUnsettled(exchange) || status === "sent") return false;
-  return !wasSent || (status === "failed" && !error.retryable);
+/** Whether the message can still need to be sent again: it and its files must not be lost. */
+export function isUnanswered({ status }) {
+  return !["complete", "withdrawn", "left"].includes(status);
+}
+
+/** Whether the server certainly has not taken the message, or will never answer it as it is. */
+export function isWithdrawable({ own, status, wasSent, error, reply }) {
+  if (!own) return false;
+  if (status === "failed" && !error.retryable) return !reply?.text;
+  return !wasSent && (status === "queued" || status === "failed");
 }
 
 function hasFailed(status) {

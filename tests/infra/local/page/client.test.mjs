@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { ChatRelayClient, backoff, base64url, isWhole } from "../../../../infra/local/page/client.js";
+import { ChatRelayClient, backoff, base64url, isWhole, isWithdrawable } from "../../../../infra/local/page/client.js";
 
 /** A socket in whose server's place the test speaks. */
 class Socket extends EventTarget {
@@ -593,4 +593,41 @@ test("files that cannot be uploaded are the message's error, and hold back nothi
   const [lost, other] = [client.send("One", [{ url: null }]), client.send("Two")];
   await settled();
   assert.deepEqual([lost.status, lost.error.code, other.status], ["failed", "lost_file", "sent"]);
+});
+
+test("a message whose reply has failed for good is taken back, with all of its files, unless there is a part of it", () => {
+  greeted();
+  const [refused, broken] = ["One", "Two"].map((content) => client.send(content, [{ kept: "f1", url: "/api/files/old" }]));
+  for (const [{ id }, reply] of [[refused, "r1"], [broken, "r2"]]) socket().says(ofReply({ type: "typing", id, reply }));
+  socket().says(ofReply({ type: "message", reply: "r2", offset: 0, content: "Half" }));
+  for (const reply of ["r1", "r2"]) socket().says(ofReply({ type: "error", reply, code: "upstream", retryable: false, content: "No." }));
+  assert.deepEqual([refused, broken].map(isWithdrawable), [true, false]);
+  client.converse("c2");
+  client.converse("c1");
+  assert.equal(client.withdraw(refused.id), refused);
+});
+
+test("a server that has begun anew has none of the files of a reply that has failed either", async () => {
+  greeted();
+  const exchange = client.send("One", [{ kept: "f1", url: "/api/files/old" }]);
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "error", code: "overloaded", retryable: true, content: "Busy." }));
+  client.isAnew = async () => true;
+  socket().happen("close", { code: 1006 });
+  mock.timers.tick(500);
+  greeted();
+  await settled();
+  assert.deepEqual(exchange.attachments, [{ kept: "f1", url: null }]);
+});
+
+test("a message that was accepted is the server's when its conversation is left", () => {
+  const statuses = [];
+  greeted();
+  const { id } = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id }));
+  client.addEventListener("status", ({ detail }) => statuses.push(detail.status));
+  client.addEventListener("exchange", () => assert.fail("nothing of it is shown in the next one"));
+  client.converse("c2");
+  client.converse("c1");
+  assert.deepEqual([statuses, client.exchanges.size], [["left"], 0]);
 });
