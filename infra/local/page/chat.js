@@ -1,7 +1,7 @@
 /** One agent's chat: its conversation, the socket that it goes over, what it looks like, and what is typed into it. */
 
 import { Tray, lost, upload } from "./attachments.js";
-import { ChatRelayClient, isUnanswered, isUnsettled } from "./client.js";
+import { ChatRelayClient, isOpen, isUnanswered, isUnsettled } from "./client.js";
 import { explained } from "./cures.js";
 import { Files } from "./files.js";
 import { own } from "./storage.js";
@@ -10,6 +10,7 @@ import { Transcript } from "./transcript.js";
 const NAMES = { claude: "Claude", codex: "Codex" };
 /** More than a page of turns is rarely said while one is away. */
 const PAGES_BEHIND = 20;
+const GONE = { content: "The relay does not have this conversation any more. It was deleted, or the relay was started again." };
 
 export class Chat {
   connection = { state: "stopped", retryAt: null };
@@ -28,8 +29,10 @@ export class Chat {
   #blobs;
   #screen;
   #status = null;
-  /** Nothing was said in the conversation yet, so the relay has no such one. */
-  #isNew;
+  /** The conversation was made here and nothing was sent in it yet, so there is nothing to ask for. */
+  #isMade;
+  /** The conversations that the relay is known to have; whoever drafts in another finds it by `begun` only. */
+  #heard = new Set();
   #isRecalled = false;
   /** Which run of the relay what is here comes from. */
   #run;
@@ -58,7 +61,7 @@ export class Chat {
     this.#screen = screen;
     this.#run = config.run;
     const known = conversation ?? own.getItem(`conversation.${agent}`);
-    this.#isNew = known === null;
+    this.#isMade = known === null;
     this.client = new ChatRelayClient({
       url,
       agent,
@@ -92,12 +95,12 @@ export class Chat {
   /** What was said before the page was loaded comes while the socket opens. */
   start(key) {
     this.client.start(key);
-    if (!this.#isNew) this.#recall().catch(() => {}); // nothing was ever said, or the socket will tell what is wrong
+    if (!this.#isMade) this.#recall().catch(() => {}); // nothing was ever said, or the socket will tell what is wrong
   }
 
   /** Another conversation, with the latest page of its turns; without one, a new conversation. */
   open(conversation = null, page = { turns: [], next: null }) {
-    this.#isNew = conversation === null;
+    this.#isMade = conversation === null;
     this.transcript.clear();
     this.#files.clear();
     this.latest = null;
@@ -124,15 +127,22 @@ export class Chat {
 
   /** What was said elsewhere while nothing came from there. */
   async catchUp() {
-    if (this.#isNew) return;
+    if (this.#isMade) return;
     const { conversation } = this.client;
     try {
       const { turns, next } = await this.#behind(conversation);
       if (conversation !== this.client.conversation) return;
       if (!this.#isRecalled) this.earlier = next;
       this.#isRecalled = true;
+      this.#hear(conversation);
       this.transcript.arrange(this.#adopt(this.client.catchUp(turns)));
-    } catch {} // the next connection tries again; nothing was ever said, if there is no such conversation
+    } catch ({ code }) {
+      // The next connection tries again; nothing was ever said, if there is no such conversation and never was.
+      if (code !== "forbidden" || !this.#heard.delete(conversation)) return;
+      if (conversation !== this.client.conversation) return;
+      this.transcript.notice(GONE);
+      this.#saveDraft(); // no list leads to it any more
+    }
   }
 
   /** The latest turns of a conversation, back to one that is here. */
@@ -159,6 +169,7 @@ export class Chat {
   #take({ turns, next }) {
     this.#isRecalled = true;
     this.earlier = next;
+    if (turns.length) this.#hear(this.client.conversation);
     this.transcript.recall(this.#adopt(this.client.recall(turns)));
   }
 
@@ -190,7 +201,7 @@ export class Chat {
   send() {
     for (const { id, returned } of [...this.client.exchanges.values()]) if (returned) this.#takeBack(id);
     const content = this.draft.trim();
-    this.#isNew = false;
+    this.#isMade = false;
     this.client.send(content, this.tray.take());
     this.write("");
     this.#screen.drafted(this);
@@ -234,7 +245,9 @@ export class Chat {
 
   /** Files that the run of the relay does not have that is running now are uploaded again. */
   #loadDraft() {
-    const { content, files, run } = this.#keep.draft(this.agent, this.client.conversation);
+    const { conversation } = this.client;
+    const { content, files, run, isNew } = this.#keep.draft(this.agent, conversation);
+    if (isNew === false) this.#heard.add(conversation);
     this.draft = content;
     this.#isLoadingDraft = true;
     this.tray.clear();
@@ -247,9 +260,23 @@ export class Chat {
     this.#screen.changed(this);
   }
 
+  /** The relay has the conversation, and its list leads there. */
+  #hear(conversation) {
+    if (conversation === this.client.conversation) this.#isMade = false;
+    if (this.#heard.has(conversation)) return;
+    this.#heard.add(conversation);
+    const draft = this.#keep.draft(this.agent, conversation);
+    if (draft.isNew) this.#keep.saveDraft(this.agent, conversation, { ...draft, isNew: false });
+  }
+
+  #isNew(conversation) {
+    return !this.#heard.has(conversation);
+  }
+
   #saveDraft() {
-    const draft = { content: this.draft, files: this.tray.kept, run: this.#run, isNew: this.#isNew };
-    this.#keep.saveDraft(this.agent, this.client.conversation, draft);
+    const { conversation } = this.client;
+    const draft = { content: this.draft, files: this.tray.kept, run: this.#run, isNew: this.#isNew(conversation) };
+    this.#keep.saveDraft(this.agent, conversation, draft);
   }
 
   // --- what was sent
@@ -287,6 +314,7 @@ export class Chat {
 
   /** A message from here is kept until it is answered: its reply may fail, and the relay may forget both. */
   #remember(exchange) {
+    if (isOpen(exchange) || exchange.status === "left") this.#hear(exchange.conversation);
     if (!exchange.own) return;
     const { conversation, id, content, attachments, status, error, wasSent } = exchange;
     if (isUnanswered(exchange)) {
@@ -307,8 +335,9 @@ export class Chat {
     if (conversation !== this.client.conversation) {
       const there = this.#keep.draft(this.agent, conversation);
       if (there.content || there.files.length) return;
-      // The list may not have the conversation: `begun` does then.
-      this.#keep.saveDraft(this.agent, conversation, { content, files: attachments, run: this.#run, isNew: true });
+      const isNew = this.#isNew(conversation);
+      this.#keep.saveDraft(this.agent, conversation, { content, files: attachments, run: this.#run, isNew });
+      this.client.withdraw(id); // from now on it is a draft
     } else {
       if (this.draft || !this.tray.isEmpty) return;
       this.#putBack(exchange);

@@ -46,12 +46,17 @@ let socket;
 /** What the relay has, by conversation. */
 let told;
 let run;
+/** What it says to a message that comes by HTTP. */
+let refusal;
 
 /** The page is loaded (again). */
 function load(conversation = null) {
   const screen = Object.fromEntries(["connected", "drawn", "changed", "drafted", "moved", "lagged", "frame"].map((name) => [name, () => {}]));
   const http = {
     isRejected: async () => false,
+    async postMessage() {
+      if (refusal) throw refusal;
+    },
     async turns(asked) {
       if (told[asked]) return { turns: told[asked], next: null };
       throw Object.assign(new Error("There is no such conversation."), { code: "forbidden" });
@@ -103,6 +108,7 @@ beforeEach(() => {
   keep = new Keep(shared, () => {});
   told = {};
   run = "R1";
+  refusal = null;
 });
 
 test("a message that the model's service refuses is kept until it is answered, over a reload and a restart", async () => {
@@ -139,4 +145,54 @@ test("what was accepted in a conversation that is left is not sent again after a
   says({ type: "typing", id: say("Hello").id });
   chat.open("c2", { turns: [turn("m1", "complete")], next: null });
   assert.deepEqual(keep.messages("claude"), []);
+});
+
+test("a draft in a conversation that was never answered is found again, after a reload as after taking back", async () => {
+  await load();
+  const { conversation } = chat.client;
+  await load();
+  assert.equal(chat.client.conversation, conversation);
+  chat.write("Half a thought");
+  assert.equal(keep.begun("claude"), conversation);
+  chat.withdraw(say("Whole").id);
+  assert.deepEqual([chat.draft, keep.begun("claude")], ["Whole", conversation]);
+});
+
+test("a draft in a conversation that the relay has is no new chat, whoever has sent the message", async () => {
+  await load("c1");
+  await greeted();
+  chat.write("Another one");
+  says({ type: "user", id: "m1", content: "Said elsewhere" });
+  assert.equal(keep.begun("claude"), null);
+  chat.write("Longer");
+  assert.equal(keep.begun("claude"), null);
+  told.c2 = [turn("m2", "complete")];
+  await load("c2");
+  chat.write("Another one");
+  assert.equal(keep.begun("claude"), null);
+});
+
+test("what is refused after its conversation was left is a draft there, once, and no new chat", async () => {
+  told.c1 = [turn("m1", "complete")];
+  await load("c1");
+  refusal = { message: "No.", code: "forbidden", retryable: false };
+  say("Hello");
+  chat.open("c2");
+  await greeted();
+  chat.open("c1", { turns: told.c1, next: null });
+  assert.deepEqual([chat.draft, keep.begun("claude")], ["Hello", null]);
+  assert.deepEqual([...chat.client.exchanges.keys()], ["m1"]);
+});
+
+test("that the relay has forgotten a conversation is said once, and its draft is found again", async () => {
+  const notices = mock.method(Node.prototype, "dispatchEvent", () => true).mock;
+  told.c1 = [turn("m1", "complete")];
+  await load("c1");
+  chat.write("Another one");
+  told = {};
+  await chat.catchUp();
+  await chat.catchUp();
+  const said = notices.calls.map(({ arguments: [{ detail }] }) => detail).filter((detail) => /does not have/.test(detail));
+  assert.deepEqual([said.length, keep.begun("claude")], [1, "c1"]);
+  mock.restoreAll();
 });
