@@ -139,6 +139,7 @@ function forget(conversation) {
 
 function showConversation() {
   if (drawer.matches(":popover-open")) drawer.hidePopover();
+  complaint.hidden = true;
   markConversation();
   showDraft();
   drawButtons();
@@ -210,8 +211,10 @@ function drawLag() {
   $("[data-testid=lag]").textContent = chat.lag === null ? "–" : `${chat.lag.toFixed(chat.lag < 10 ? 1 : 0)} ms`;
 }
 
+/** Who calls it marks the conversation, once it is the one that was meant: going back must not add to the history. */
 function switchTo(agent) {
   choices += 1;
+  complaint.hidden = true;
   chat = chats.get(agent);
   document.documentElement.dataset.agent = agent;
   for (const choice of $("[data-agents]").children) {
@@ -224,7 +227,6 @@ function switchTo(agent) {
   composer.placeholder = `Message ${chat.name}`;
   $("[data-heading]").textContent = `Chat with ${chat.name}`;
   if (chat.connection.state === "stopped" && http.key) chat.start(http.key);
-  markConversation();
   const notSetUp = $("[data-testid=not-set-up]");
   notSetUp.hidden = chat.cures !== null;
   notSetUp.textContent = setUp(chat.name);
@@ -235,6 +237,12 @@ function switchTo(agent) {
   acknowledge();
 }
 
+/** Goes on with the conversation of that agent. */
+function choose(agent) {
+  switchTo(agent);
+  markConversation();
+}
+
 // --- writing
 
 function fitComposer() {
@@ -243,7 +251,6 @@ function fitComposer() {
   follower.resized();
   const content = composer.value.trim();
   drawButtons();
-  complaint.hidden = true;
   // Counting bytes of every draft on every key press is wasteful: no UTF-16 unit takes more than 3 in UTF-8.
   const size = content.length * 3 < COUNTER_FROM_BYTES ? 0 : utf8Bytes(content);
   counter.hidden = size < COUNTER_FROM_BYTES;
@@ -270,6 +277,7 @@ function showDraft() {
 }
 
 function sendDraft() {
+  complaint.hidden = true;
   const content = composer.value.trim();
   if (chat.tray.isUploading) return complain("The files are still on their way. Send the message when they are there.");
   if (!content && chat.tray.isEmpty) return;
@@ -373,6 +381,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 composer.addEventListener("input", () => {
+  complaint.hidden = true;
   chat.write(composer.value);
   fitComposer();
 });
@@ -486,7 +495,7 @@ $("[data-agents]").addEventListener("keydown", (event) => {
   if (!step) return;
   const agents = [...chats.keys()];
   const next = agents[(agents.indexOf(chat.agent) + step + agents.length) % agents.length];
-  switchTo(next);
+  choose(next);
   $(`[data-agents] [data-agent=${next}]`).focus();
 });
 
@@ -514,11 +523,11 @@ window.addEventListener("storage", (event) => {
   const { agent, conversation, message, isGone } = changedElsewhere(event);
   if (isGone) chats.forEach((each) => each.droppedElsewhere(message));
   const each = chats.get(agent);
-  if (each?.client.conversation === conversation) each.draftedElsewhere();
+  if (each && each.client.conversation === conversation) each.draftedElsewhere();
 });
 
 function agentButton({ agent, name }) {
-  const choice = button("", name, () => switchTo(agent));
+  const choice = button("", name, () => choose(agent));
   choice.dataset.agent = agent;
   choice.dataset.testid = `agent-${agent}`;
   choice.setAttribute("role", "radio");
@@ -527,9 +536,8 @@ function agentButton({ agent, name }) {
 
 function suggestionChip(text) {
   const chip = button("", text, () => {
-    composer.value = text;
-    chat.write(text);
-    sendDraft();
+    chat.say(text); // what is in the composer stays a draft
+    follower.toEnd();
   });
   chip.dataset.testid = "suggestion";
   return chip;
@@ -552,7 +560,7 @@ rove($("[data-list]"));
 keepFocus(home);
 foldPanel(shared.getItem("folded") !== null);
 if (touch.matches) composer.enterKeyHint = "enter";
-switchTo(chats.has(begin?.agent) ? begin.agent : config.agents[0]);
+choose(chats.has(begin?.agent) ? begin.agent : config.agents[0]);
 const key = keys.known ?? config.key;
 if (key) useKey(key);
 else askForKey(WHERE_KEYS_ARE);

@@ -200,11 +200,14 @@ export class Chat {
   /** Sends what is in the composer and in the tray. What had come back of it before is not shown any more. */
   send() {
     for (const { id, returned } of [...this.client.exchanges.values()]) if (returned) this.#takeBack(id);
-    const content = this.draft.trim();
-    this.#isMade = false;
-    this.client.send(content, this.tray.take());
+    this.say(this.draft.trim(), this.tray.take());
     this.write("");
     this.#screen.drafted(this);
+  }
+
+  say(content, files = []) {
+    this.#isMade = false;
+    this.client.send(content, files);
   }
 
   /** A message that waits, or that the relay has refused, goes back to where it was written. */

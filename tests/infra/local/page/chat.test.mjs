@@ -196,3 +196,11 @@ test("that the relay has forgotten a conversation is said once, and its draft is
   assert.deepEqual([said.length, keep.begun("claude")], [1, "c1"]);
   mock.restoreAll();
 });
+
+test("what is said without having been typed leaves the draft alone", async () => {
+  await load("c1");
+  chat.write("Half a thought");
+  chat.say("Tell me a long story");
+  assert.deepEqual([chat.draft, keep.draft("claude", "c1").content], ["Half a thought", "Half a thought"]);
+  assert.deepEqual([...chat.client.exchanges.values()].map(({ content }) => content), ["Tell me a long story"]);
+});
