@@ -189,6 +189,7 @@ export class ChatRelayClient extends EventTarget {
     this.exchanges.delete(id);
     this.#left.delete(id);
     this.#change(exchange, { status: "withdrawn" });
+    this.#flush(); // what was behind it waited for its files
     return exchange;
   }
 
@@ -785,7 +786,8 @@ function lacksFiles({ attachments }) {
 
 /** What an exchange is before its reply. */
 function anew() {
-  return { aside: null, asides: [], error: null, end: null, proof: null, acknowledged: false, arrivals: [] };
+  const said = { aside: null, asides: [], error: null, end: null, proof: null, arrivals: [] };
+  return { ...said, acknowledged: false, stops: false };
 }
 
 /**

@@ -631,3 +631,32 @@ test("a message that was accepted is the server's when its conversation is left"
   client.converse("c1");
   assert.deepEqual([statuses, client.exchanges.size], [["left"], 0]);
 });
+
+test("a message that is taken back while its files are uploaded holds back nothing behind it", () => {
+  client.prepare = () => new Promise(() => {});
+  greeted();
+  const [first, second] = [client.send("One", [{ url: null }]), client.send("Two")];
+  assert.deepEqual(socket().messages, []);
+  client.withdraw(first.id);
+  assert.deepEqual(socket().messages.map(({ id }) => id), [second.id]);
+});
+
+test("whoever has stopped a reply and asks for it again wants the next one", async () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().happen("close", { code: 1006 });
+  client.cancel();
+  client.isAnew = async () => true;
+  mock.timers.tick(500);
+  greeted();
+  await settled();
+  client.isAnew = async () => false;
+  client.retry(exchange.id);
+  socket().says(ofReply({ type: "typing", id: exchange.id, reply: "r2" }));
+  socket().happen("close", { code: 1006 });
+  mock.timers.tick(500);
+  greeted();
+  await settled();
+  assert.deepEqual(socket().messages.map(({ action }) => action), ["resume"]);
+});
