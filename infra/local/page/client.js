@@ -74,6 +74,8 @@ export class ChatRelayClient extends EventTarget {
   #socket = null;
   #timers = new Map();
   #attempt = 0;
+  /** How often in turn something that was left could not be delivered. */
+  #undelivered = 0;
   #heartbeatMs = HEARTBEAT_S * 1000;
   #pingedAt = null;
   #connectedAt = 0;
@@ -182,9 +184,14 @@ export class ChatRelayClient extends EventTarget {
     this.#flush();
   }
 
+  /** The exchange with that message, here or in a conversation that was left; or undefined. */
+  find(id) {
+    return this.exchanges.get(id) ?? this.#left.get(id);
+  }
+
   /** Takes a message back. @returns its exchange, or null if the server may have it */
   withdraw(id) {
-    const exchange = this.exchanges.get(id) ?? this.#left.get(id);
+    const exchange = this.find(id);
     if (!exchange || !isWithdrawable(exchange)) return null;
     this.exchanges.delete(id);
     this.#left.delete(id);
@@ -231,10 +238,10 @@ export class ChatRelayClient extends EventTarget {
   /** The exchange of a turn that is here: sent meanwhile, or told of by `ready`, which does not say what was asked. */
   #known(turn) {
     const { id, content, attachments = [], reply } = turn;
-    const known = this.exchanges.get(id) ?? this.#ofReply(reply.id);
+    const known = this.#asking({ id, reply: reply.id });
     if (!known) return null;
     const { status, own, wasSent, sentAt } = known;
-    const asked = { id, content, attachments: own ? known.attachments : attachments, truncated: false };
+    const asked = { content, attachments: own ? known.attachments : attachments, truncated: false };
     // Of a message of which nothing was heard here, or that was asked for again elsewhere, the server knows more.
     const knowsMore = !known.reply || (status === "failed" && !hasFailed(reply.status));
     Object.assign(known, knowsMore ? { ...this.#recalled(turn), own, wasSent, sentAt } : {}, asked);
@@ -465,7 +472,7 @@ export class ChatRelayClient extends EventTarget {
   }
 
   #typing(frame) {
-    const exchange = this.exchanges.get(frame.id) ?? this.#open(frame.id, null, "typing");
+    const exchange = this.#asking(frame) ?? this.#open(frame.id, null, "typing");
     if (frame.reply && exchange.reply?.id !== frame.reply) exchange.reply = newReply(frame.reply);
     if (exchange.reply && !isCurrent(exchange.reply, frame)) return;
     exchange.resuming = false; // a reply that waits its turn comes by itself
@@ -475,7 +482,7 @@ export class ChatRelayClient extends EventTarget {
 
   /** Of a message that is longer than a frame may be only the beginning comes: who has more keeps it. */
   #user({ id, reply, content, attachments = [], truncated = false }) {
-    const exchange = this.exchanges.get(id) ?? this.#open(id, null, "typing");
+    const exchange = this.#asking({ id, reply }) ?? this.#open(id, null, "typing");
     if (reply) exchange.reply ??= newReply(reply); // so that it is resumed, not sent again
     if (exchange.own) return;
     if (!truncated || exchange.content === null) this.#change(exchange, { content, attachments, truncated });
@@ -620,7 +627,8 @@ export class ChatRelayClient extends EventTarget {
       if (this.#left.get(exchange.id) !== exchange || exchange.status === "failed") continue;
       const unprepared = lacksFiles(exchange) ? await this.prepare(exchange) : null;
       const error = unprepared ?? (await this.upload(this.#sendFrame(exchange)));
-      if (error?.retryable) return; // whatever is flushed next, begins with it again
+      if (error?.retryable) return this.#after("deliver", backoff((this.#undelivered += 1)), () => this.#flush());
+      this.#undelivered = 0;
       if (this.#left.get(exchange.id) !== exchange) continue; // one has come back to it
       if (error) this.#fail(exchange, error);
       else {
@@ -667,6 +675,15 @@ export class ChatRelayClient extends EventTarget {
   #foreign(reply) {
     const exchange = this.#open(`reply:${reply}`, null, "typing");
     exchange.reply = newReply(reply);
+    return exchange;
+  }
+
+  /** The exchange of a message; of a reply that was heard of before its message, it is that. */
+  #asking({ id, reply }) {
+    const exchange = this.exchanges.get(id) ?? this.#ofReply(reply);
+    if (!exchange || exchange.id === id) return exchange;
+    exchange.id = id;
+    this.exchanges = new Map([...this.exchanges.values()].map((each) => [each.id, each]));
     return exchange;
   }
 

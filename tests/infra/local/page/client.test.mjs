@@ -660,3 +660,26 @@ test("whoever has stopped a reply and asks for it again wants the next one", asy
   await settled();
   assert.deepEqual(socket().messages.map(({ action }) => action), ["resume"]);
 });
+
+test("what was left and could not be delivered goes out a moment later, without a new connection", async () => {
+  const errors = [{ code: "internal", content: "No.", retryable: true }, null];
+  client.upload = async () => errors.shift();
+  greeted();
+  const exchange = client.send("Hello");
+  client.converse("c2");
+  await settled();
+  assert.equal(exchange.status, "sent");
+  mock.timers.tick(1_000);
+  await settled();
+  assert.equal(exchange.status, "left");
+});
+
+test("a reply that is running when a page joins is one exchange, though its message is heard of later", () => {
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", active: "r9" });
+  socket().says(ofReply({ type: "user", reply: "r9", id: "m9", content: "Asked" }));
+  socket().says(ofReply({ type: "typing", reply: "r9", id: "m9" }));
+  assert.deepEqual([...client.exchanges.values()].map(({ id, content }) => [id, content]), [["m9", "Asked"]]);
+  client.catchUp([{ ...turn("m9", "streaming"), reply: { id: "r9", status: "streaming", text: "" } }]);
+  assert.deepEqual([...client.exchanges.keys()], ["m9"]);
+});
