@@ -14,8 +14,9 @@ export class Blobs {
   #memory = new Map();
 
   async keep(id, blob) {
-    this.#memory.set(id, blob);
-    await this.#ask("readwrite", (files) => files.put({ blob, at: Date.now() }, id)).catch(() => {}); // no room: see above
+    // A file that was chosen cannot be read any more once it has changed on the disk; a copy of it can.
+    const put = this.#ask("readwrite", (files) => files.put({ blob, at: Date.now() }, id));
+    await put.catch(() => this.#memory.set(id, blob));
   }
 
   /** @returns {Promise<Blob | null>} */
