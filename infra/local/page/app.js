@@ -85,11 +85,24 @@ const screen = {
   changed: (each) => each === chat && drawButtons(),
   lagged: (each) => each === chat && drawLag(),
   frame: (frame) => frames.add(frame),
+  configured: drawConfiguration,
   moved(each) {
     if (each.latest.status === "typing") conversations.refresh(); // accepted, so the server lists it
     if (each.latest.status === "complete") acknowledge();
   },
 };
+
+/** How the relay runs: as it did when the page was loaded, or since it was started again. */
+function drawConfiguration({ demonstration }) {
+  $("[data-testid=demonstration]").hidden = !demonstration;
+  drawSetUp();
+}
+
+function drawSetUp() {
+  const notSetUp = $("[data-testid=not-set-up]");
+  notSetUp.hidden = chat.cures !== null;
+  notSetUp.textContent = setUp(chat.name);
+}
 
 function introduce() {
   for (const { client } of chats.values()) client.introduce(pushes.device);
@@ -227,9 +240,7 @@ function switchTo(agent) {
   composer.placeholder = `Message ${chat.name}`;
   $("[data-heading]").textContent = `Chat with ${chat.name}`;
   if (chat.connection.state === "stopped" && http.key) chat.start(http.key);
-  const notSetUp = $("[data-testid=not-set-up]");
-  notSetUp.hidden = chat.cures !== null;
-  notSetUp.textContent = setUp(chat.name);
+  drawSetUp();
   drawChat();
   drawConnection();
   drawLag();
@@ -553,7 +564,6 @@ const chats = new Map(
   config.agents.map((agent) => [agent, new Chat(agent, { ...about, conversation: conversationOf(agent) })]),
 );
 
-$("[data-testid=demonstration]").hidden = !config.demonstration;
 $("[data-agents]").append(...[...chats.values()].map(agentButton));
 $("[data-chips]").append(...SUGGESTIONS.map(suggestionChip));
 rove($("[data-list]"));
@@ -561,6 +571,7 @@ keepFocus(home);
 foldPanel(shared.getItem("folded") !== null);
 if (touch.matches) composer.enterKeyHint = "enter";
 choose(chats.has(begin?.agent) ? begin.agent : config.agents[0]);
+drawConfiguration(config);
 const key = keys.known ?? config.key;
 if (key) useKey(key);
 else askForKey(WHERE_KEYS_ARE);

@@ -6,6 +6,7 @@ import { sizeText } from "./files.js";
 import { read } from "./readable.js";
 
 const LOST = "no longer in this browser. Attach it again";
+const GONE = `It is ${LOST}.`;
 
 export class Tray {
   element = element("ul", "tray");
@@ -20,7 +21,8 @@ export class Tray {
    * @param {object} uses
    * @param {Blobs} uses.blobs where the files are until their message is answered
    * @param {object} uses.limits the relay's
-   * @param {() => void} changed called when something came, went, or was uploaded
+   * @param {(isLost: boolean) => void} changed called when something came, went, or was uploaded; or when it is lost:
+   *   the tab that has its bytes, in memory only, may still send it
    */
   constructor({ http, files, blobs, limits }, changed) {
     this.#http = http;
@@ -37,12 +39,16 @@ export class Tray {
   }
 
   get isUploading() {
-    return [...this.#chips.values()].some(({ state }) => state === "uploading");
+    return [...this.#chips.values()].some(({ state }) => state === "reading" || state === "uploading");
   }
 
-  /** The files that are to be sent: {kept, url, filename, mime_type, size}; `url` is null as long as none is known. */
+  /**
+   * The files that are to be sent: {kept, url, filename, mime_type, size}; `url` is null as long as none is known. What
+   * is still being read is not among them: nobody else finds its bytes yet.
+   */
   get kept() {
-    return [...this.#chips.values()].filter(({ state }) => state !== "failed").map(({ attachment }) => attachment);
+    const shown = [...this.#chips.values()].filter(({ state }) => state !== "failed" && state !== "reading");
+    return shown.map(({ attachment }) => attachment);
   }
 
   /** @returns a complaint, or null */
@@ -107,7 +113,7 @@ export class Tray {
     const { attachment, aborting, bar } = this.#chips.get(chip);
     this.#become(chip, "uploading");
     const blob = await this.#blobs.get(attachment.kept);
-    if (!blob) return this.#become(chip, "failed", `It is ${LOST}.`);
+    if (!blob) return this.#become(chip, "failed", GONE);
     try {
       const progress = (part) => (bar.value = part);
       attachment.url = await upload(this.#http, attachment, blob, { progress, signal: aborting.signal });
@@ -130,7 +136,7 @@ export class Tray {
     const { filename } = shown.attachment;
     if (state === "uploaded") news(chip, `${filename} is attached`);
     if (state === "failed") news(chip, `${filename} is not attached. ${note}`);
-    this.#changed();
+    this.#changed(note === GONE);
   }
 
   #newChip(attachment) {
@@ -152,7 +158,7 @@ export class Tray {
     remove.dataset.testid = "remove-attachment";
     remove.setAttribute("aria-label", `Remove ${attachment.filename}`);
     chip.append(element("span", "name", attachment.filename), note, remove, bar);
-    this.#chips.set(chip, { attachment, state: "uploading", aborting, note, bar });
+    this.#chips.set(chip, { attachment, state: "reading", aborting, note, bar });
     this.element.append(chip);
     return chip;
   }

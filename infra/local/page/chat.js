@@ -48,7 +48,8 @@ export class Chat {
    * @param {string | null} about.conversation to begin with, if the page's address names one
    * @param {object} about.screen is told what has happened to which chat: `connected`, `drawn` (something of the
    *   transcript), `changed` (an exchange, or the files of the next message), `drafted` (by other means than typing),
-   *   `moved` (an exchange to another status), `lagged`; and shows every `frame`
+   *   `moved` (an exchange to another status), `lagged`; shows every `frame`; and draws what it is told with
+   *   `configured`, as the relay runs now
    */
   constructor(agent, { url, device, http, keep, blobs, config, configure, conversation, screen }) {
     this.agent = agent;
@@ -73,7 +74,7 @@ export class Chat {
       isAnew: () => this.#isAnew(configure),
       explain: (error) => explained(error, this.cures),
     });
-    this.tray = new Tray({ http, files: this.#files, blobs, limits: config.limits }, () => this.#trayChanged());
+    this.tray = new Tray({ http, files: this.#files, blobs, limits: config.limits }, (isLost) => this.#trayChanged(isLost));
     this.transcript = new Transcript(
       this.name,
       (id) => this.client.retry(id),
@@ -243,7 +244,7 @@ export class Chat {
 
   /** Another tab has taken a message back, or it was answered there. */
   droppedElsewhere(id) {
-    if (this.client.exchanges.get(id)?.status === "queued") this.#takeBack(id);
+    if (this.client.find(id)?.status === "queued") this.#takeBack(id);
   }
 
   /** Files that the run of the relay does not have that is running now are uploaded again. */
@@ -258,8 +259,8 @@ export class Chat {
     this.#isLoadingDraft = false;
   }
 
-  #trayChanged() {
-    if (!this.#isLoadingDraft) this.#saveDraft();
+  #trayChanged(isLost) {
+    if (!this.#isLoadingDraft && !isLost) this.#saveDraft();
     this.#screen.changed(this);
   }
 
@@ -368,11 +369,13 @@ export class Chat {
   // --- the connection
 
   async #isAnew(configure) {
-    const { run } = (await configure().catch(() => null)) ?? { run: this.#run };
-    const isAnew = run !== this.#run;
-    this.#run = run;
-    if (isAnew) this.tray.renew();
-    return isAnew;
+    const config = await configure().catch(() => null);
+    if (!config || config.run === this.#run) return false;
+    this.#run = config.run;
+    this.cures = config.cures[this.agent];
+    this.tray.renew();
+    this.#screen.configured(config);
+    return true;
   }
 
   #connected(connection) {

@@ -40,18 +40,23 @@ const { Chat } = await import("../../../../infra/local/page/chat.js");
 const { Keep } = await import("../../../../infra/local/page/keep.js");
 const { own, shared } = await import("../../../../infra/local/page/storage.js");
 
+const LIMITS = { attachments: 10, text: 1000, image: 1000, file: 1000, name: 100 };
+
 let keep;
 let chat;
 let socket;
 /** What the relay has, by conversation. */
 let told;
 let run;
+let cures;
+/** The bytes of the file that was chosen are kept now. */
+let read;
 /** What it says to a message that comes by HTTP. */
 let refusal;
 
 /** The page is loaded (again). */
 function load(conversation = null) {
-  const screen = Object.fromEntries(["connected", "drawn", "changed", "drafted", "moved", "lagged", "frame"].map((name) => [name, () => {}]));
+  const screen = Object.fromEntries(["connected", "drawn", "changed", "drafted", "moved", "lagged", "frame", "configured"].map((name) => [name, () => {}]));
   const http = {
     isRejected: async () => false,
     async postMessage() {
@@ -62,9 +67,9 @@ function load(conversation = null) {
       throw Object.assign(new Error("There is no such conversation."), { code: "forbidden" });
     },
   };
-  const config = { cures: { claude: {} }, limits: { attachments: 10 }, run };
-  const blobs = { drop() {}, get: async () => null };
-  const configure = async () => ({ ...config, run });
+  const config = { cures: { claude: cures }, limits: LIMITS, run };
+  const blobs = { drop() {}, get: async () => null, keep: () => new Promise((resolve) => (read = resolve)) };
+  const configure = async () => ({ ...config, cures: { claude: cures }, run });
   chat = new Chat("claude", { url: "ws://relay", device: null, http, keep, blobs, config, configure, conversation, screen });
   chat.start("crk");
   return settled();
@@ -98,6 +103,8 @@ function say(content) {
   return [...chat.client.exchanges.values()].at(-1);
 }
 
+const drafted = () => keep.draft("claude", chat.client.conversation).files.map(({ filename }) => filename);
+
 const says = (frame) => socket.says({ conversation: chat.client.conversation, reply: "r1", epoch: 1, ...frame });
 const turn = (id, status, error = null) => ({ id, content: "Hello", attachments: [], reply: { id: "r1", status, text: "", error } });
 
@@ -108,6 +115,7 @@ beforeEach(() => {
   keep = new Keep(shared, () => {});
   told = {};
   run = "R1";
+  cures = {};
   refusal = null;
 });
 
@@ -203,4 +211,31 @@ test("what is said without having been typed leaves the draft alone", async () =
   chat.say("Tell me a long story");
   assert.deepEqual([chat.draft, keep.draft("claude", "c1").content], ["Half a thought", "Half a thought"]);
   assert.deepEqual([...chat.client.exchanges.values()].map(({ content }) => content), ["Tell me a long story"]);
+});
+
+test("a file is in the draft once its bytes are kept, and stays there for the tab that has them", async () => {
+  await load("c1");
+  chat.tray.add([new File(["Hello"], "notes.txt")]);
+  for (let turns = 0; turns < 50 && !read; turns += 1) await settled();
+  assert.deepEqual([drafted(), chat.tray.isUploading], [[], true]);
+  read();
+  await settled();
+  assert.deepEqual([drafted(), chat.tray.kept.length], [["notes.txt"], 0], "nobody finds its bytes here");
+});
+
+test("a message that another tab has taken back is not sent from here, whatever is shown", async () => {
+  keep.saveMessage({ agent: "claude", run, conversation: "c2", id: "m1", content: "Hello", attachments: [], wasSent: false, error: null });
+  await load("c1");
+  chat.droppedElsewhere("m1");
+  assert.equal(chat.client.find("m1"), undefined);
+});
+
+test("a relay that was started again has cures of its own", async () => {
+  await load("c1");
+  await greeted();
+  chat.client.loseNetwork();
+  [run, cures] = ["R2", null];
+  chat.client.wake();
+  await greeted();
+  assert.equal(chat.cures, null);
 });
