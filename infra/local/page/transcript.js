@@ -62,6 +62,8 @@ export class Transcript {
 
   /** All exchanges in their order; those that stand where they belong stay there, and those that are new are recalled. */
   arrange(exchanges) {
+    const isBegun = this.#views.size > 0;
+    let added = 0;
     let last = null;
     for (const exchange of exchanges) {
       const isNew = !this.#views.has(exchange);
@@ -71,10 +73,13 @@ export class Transcript {
         if (last) last.after(...elements);
         else this.element.prepend(...elements);
       }
+      if (isNew) added += 1;
       if (isNew) view.recall(exchange);
       else view.show(exchange);
       last = elements.at(-1);
     }
+    // Of a transcript that was empty, whoever opens it is told otherwise.
+    if (isBegun && added) news(this.element, added === 1 ? "A message came in meanwhile" : `${added} messages came in meanwhile`);
     this.#drawn();
   }
 

@@ -239,3 +239,14 @@ test("a relay that was started again has cures of its own", async () => {
   await greeted();
   assert.equal(chat.cures, null);
 });
+
+test("what came in meanwhile is said in one sentence, not read out", async () => {
+  told.c1 = [turn("m1", "complete")];
+  await load("c1");
+  const dispatched = mock.method(Node.prototype, "dispatchEvent", () => true).mock;
+  told.c1 = ["m1", "m2", "m3"].map((id) => ({ ...turn(id, "complete"), reply: { id: `r-${id}`, status: "complete", text: "" } }));
+  await chat.catchUp();
+  await chat.catchUp();
+  assert.deepEqual(dispatched.calls.map(({ arguments: [{ detail }] }) => detail), ["2 messages came in meanwhile"]);
+  mock.restoreAll();
+});
