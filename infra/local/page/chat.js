@@ -10,7 +10,9 @@ import { Transcript } from "./transcript.js";
 const NAMES = { claude: "Claude", codex: "Codex" };
 /** More than a page of turns is rarely said while one is away. */
 const PAGES_BEHIND = 20;
-const GONE = { content: "The relay does not have this conversation any more. It was deleted, or the relay was started again." };
+const GONE = {
+  content: "The relay does not have this conversation any more. It was deleted, or the relay was started again.",
+};
 
 export class Chat {
   connection = { state: "stopped", retryAt: null };
@@ -74,7 +76,8 @@ export class Chat {
       isAnew: () => this.#isAnew(configure),
       explain: (error) => explained(error, this.cures),
     });
-    this.tray = new Tray({ http, files: this.#files, blobs, limits: config.limits }, (isLost) => this.#trayChanged(isLost));
+    const uses = { http, files: this.#files, blobs, limits: config.limits };
+    this.tray = new Tray(uses, (isLost) => this.#trayChanged(isLost));
     this.transcript = new Transcript(
       this.name,
       (id) => this.client.retry(id),
@@ -310,7 +313,8 @@ export class Chat {
     for (const exchange of exchanges) {
       if (exchange.own || !sent.has(exchange.id)) continue;
       const { attachments, wasSent } = sent.get(exchange.id);
-      Object.assign(exchange, { own: true, attachments, wasSent });
+      Object.assign(exchange, { own: true, wasSent });
+      exchange.attachments = exchange.attachments.map((file, at) => ({ ...file, kept: attachments[at]?.kept }));
       this.#remember(exchange);
     }
     return exchanges;

@@ -19,7 +19,7 @@
  *
  *   queued ─► sent ─► typing ─► writing ─► complete
  *      │         └───────┴─────────┴─────► failed ─► (retry, same id) queued
- *      └─► (withdraw) withdrawn              └─► (withdraw, if the server has refused it) withdrawn
+ *      └─► (withdraw) withdrawn              └─► (withdraw, if it was refused for good) withdrawn
  *
  * Whatever is `queued` or `sent`, or failed because nobody could be reached, goes out again after a reconnect with the
  * same id, which is safe. What the server has accepted (`typing`, `writing`) is resumed from the text that is here; if
@@ -27,8 +27,8 @@
  * was said meanwhile by `catchUp`.
  *
  * A socket shows one conversation. When that is left for another, what it had `queued` or `sent` goes out by `upload`,
- * now or after the next reconnect, and then is `left`: its reply is not followed here. What could not be sent is there
- * again when one comes back.
+ * now or after the next reconnect, and then is `left`, as what was accepted is at once: its reply is not followed here.
+ * What could not be sent, or has failed, is there again when one comes back.
  *
  * Events: `state`, `frame`, `exchange`, `status`, `shown`, `notice`, `lag`; each is a CustomEvent whose `detail` is
  * described at the place where it is dispatched.

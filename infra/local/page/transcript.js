@@ -73,13 +73,14 @@ export class Transcript {
         if (last) last.after(...elements);
         else this.element.prepend(...elements);
       }
-      if (isNew) added += 1;
+      added += isNew;
       if (isNew) view.recall(exchange);
       else view.show(exchange);
       last = elements.at(-1);
     }
     // Of a transcript that was empty, whoever opens it is told otherwise.
-    if (isBegun && added) news(this.element, added === 1 ? "A message came in meanwhile" : `${added} messages came in meanwhile`);
+    const what = added === 1 ? "A message" : `${added} messages`;
+    if (isBegun && added) news(this.element, `${what} came in meanwhile`);
     this.#drawn();
   }
 

@@ -14,7 +14,7 @@ function database(files) {
   return { open: () => asked({ transaction: () => ({ objectStore: () => store }) }) };
 }
 
-test("what is kept is a copy, which can be read though the file has changed since; if there is no room, the file itself", async () => {
+test("what is kept is a copy, or the file itself if there is no room", async () => {
   for (const files of [new Map(), null]) {
     globalThis.indexedDB = database(files);
     const blobs = new Blobs();

@@ -34,7 +34,8 @@ class Node extends EventTarget {
 
 globalThis.requestAnimationFrame = () => {};
 globalThis.document = { nodeType: 9, createElement: () => new Node(), addEventListener() {}, implementation: {} };
-globalThis.window = { document, Element: Node, NodeFilter: {} }; // enough for DOMPurify to begin; nothing is purified here
+// Enough for DOMPurify to begin; nothing is purified here.
+globalThis.window = { document, Element: Node, NodeFilter: {} };
 
 const { Chat } = await import("../../../../infra/local/page/chat.js");
 const { Keep } = await import("../../../../infra/local/page/keep.js");
@@ -56,7 +57,8 @@ let refusal;
 
 /** The page is loaded (again). */
 function load(conversation = null) {
-  const screen = Object.fromEntries(["connected", "drawn", "changed", "drafted", "moved", "lagged", "frame", "configured"].map((name) => [name, () => {}]));
+  const heard = ["connected", "drawn", "changed", "drafted", "moved", "lagged", "frame", "configured"];
+  const screen = Object.fromEntries(heard.map((name) => [name, () => {}]));
   const http = {
     isRejected: async () => false,
     async postMessage() {
@@ -70,7 +72,8 @@ function load(conversation = null) {
   const config = { cures: { claude: cures }, limits: LIMITS, run };
   const blobs = { drop() {}, get: async () => null, keep: () => new Promise((resolve) => (read = resolve)) };
   const configure = async () => ({ ...config, cures: { claude: cures }, run });
-  chat = new Chat("claude", { url: "ws://relay", device: null, http, keep, blobs, config, configure, conversation, screen });
+  const about = { url: "ws://relay", device: null, http, keep, blobs, config, configure, conversation, screen };
+  chat = new Chat("claude", about);
   chat.start("crk");
   return settled();
 }
@@ -106,7 +109,10 @@ function say(content) {
 const drafted = () => keep.draft("claude", chat.client.conversation).files.map(({ filename }) => filename);
 
 const says = (frame) => socket.says({ conversation: chat.client.conversation, reply: "r1", epoch: 1, ...frame });
-const turn = (id, status, error = null) => ({ id, content: "Hello", attachments: [], reply: { id: "r1", status, text: "", error } });
+
+function turn(id, status, error = null) {
+  return { id, content: "Hello", attachments: [], reply: { id: "r1", status, text: "", error } };
+}
 
 beforeEach(() => {
   mock.timers.reset();
@@ -119,7 +125,7 @@ beforeEach(() => {
   refusal = null;
 });
 
-test("a message that the model's service refuses is kept until it is answered, over a reload and a restart", async () => {
+test("a message that the model's service refuses is kept over a reload and a restart", async () => {
   await load("c1");
   await greeted();
   const { id } = say("Hello");
@@ -129,7 +135,8 @@ test("a message that the model's service refuses is kept until it is answered, o
   assert.deepEqual(keep.messages("claude").map((kept) => [kept.id, kept.accepted]), [[id, true]]);
   told.c1 = [turn(id, "failed", error)];
   await load("c1");
-  assert.deepEqual([...chat.client.exchanges.values()].map(({ status, own: mine }) => [status, mine]), [["failed", true]]);
+  const [recalled] = chat.client.exchanges.values();
+  assert.deepEqual([recalled.status, recalled.own], ["failed", true]);
   told = {};
   run = "R2";
   await load("c1");
@@ -155,7 +162,7 @@ test("what was accepted in a conversation that is left is not sent again after a
   assert.deepEqual(keep.messages("claude"), []);
 });
 
-test("a draft in a conversation that was never answered is found again, after a reload as after taking back", async () => {
+test("a draft in a conversation that was never answered is found again, reloaded or taken back", async () => {
   await load();
   const { conversation } = chat.client;
   await load();
@@ -200,7 +207,7 @@ test("that the relay has forgotten a conversation is said once, and its draft is
   told = {};
   await chat.catchUp();
   await chat.catchUp();
-  const said = notices.calls.map(({ arguments: [{ detail }] }) => detail).filter((detail) => /does not have/.test(detail));
+  const said = notices.calls.filter(({ arguments: [{ detail }] }) => /does not have/.test(detail));
   assert.deepEqual([said.length, keep.begun("claude")], [1, "c1"]);
   mock.restoreAll();
 });
@@ -224,7 +231,8 @@ test("a file is in the draft once its bytes are kept, and stays there for the ta
 });
 
 test("a message that another tab has taken back is not sent from here, whatever is shown", async () => {
-  keep.saveMessage({ agent: "claude", run, conversation: "c2", id: "m1", content: "Hello", attachments: [], wasSent: false, error: null });
+  const said = { conversation: "c2", id: "m1", content: "Hello", attachments: [] };
+  keep.saveMessage({ agent: "claude", run, ...said, wasSent: false, error: null });
   await load("c1");
   chat.droppedElsewhere("m1");
   assert.equal(chat.client.find("m1"), undefined);
@@ -244,7 +252,8 @@ test("what came in meanwhile is said in one sentence, not read out", async () =>
   told.c1 = [turn("m1", "complete")];
   await load("c1");
   const dispatched = mock.method(Node.prototype, "dispatchEvent", () => true).mock;
-  told.c1 = ["m1", "m2", "m3"].map((id) => ({ ...turn(id, "complete"), reply: { id: `r-${id}`, status: "complete", text: "" } }));
+  const reply = (id) => ({ id: `r-${id}`, status: "complete", text: "" });
+  told.c1 = ["m1", "m2", "m3"].map((id) => ({ ...turn(id, "complete"), reply: reply(id) }));
   await chat.catchUp();
   await chat.catchUp();
   assert.deepEqual(dispatched.calls.map(({ arguments: [{ detail }] }) => detail), ["2 messages came in meanwhile"]);

@@ -595,12 +595,14 @@ test("files that cannot be uploaded are the message's error, and hold back nothi
   assert.deepEqual([lost.status, lost.error.code, other.status], ["failed", "lost_file", "sent"]);
 });
 
-test("a message whose reply has failed for good is taken back, with all of its files, unless there is a part of it", () => {
+test("a message whose reply has failed for good is taken back, unless there is a part of the reply", () => {
   greeted();
-  const [refused, broken] = ["One", "Two"].map((content) => client.send(content, [{ kept: "f1", url: "/api/files/old" }]));
-  for (const [{ id }, reply] of [[refused, "r1"], [broken, "r2"]]) socket().says(ofReply({ type: "typing", id, reply }));
+  const [refused, broken] = ["One", "Two"].map((content) => client.send(content));
+  socket().says(ofReply({ type: "typing", id: refused.id }));
+  socket().says(ofReply({ type: "typing", id: broken.id, reply: "r2" }));
   socket().says(ofReply({ type: "message", reply: "r2", offset: 0, content: "Half" }));
-  for (const reply of ["r1", "r2"]) socket().says(ofReply({ type: "error", reply, code: "upstream", retryable: false, content: "No." }));
+  const failed = { type: "error", code: "upstream", retryable: false, content: "No." };
+  for (const reply of ["r1", "r2"]) socket().says(ofReply({ ...failed, reply }));
   assert.deepEqual([refused, broken].map(isWithdrawable), [true, false]);
   client.converse("c2");
   client.converse("c1");
