@@ -27,6 +27,7 @@ Pairs = Sequence[tuple[str, str]]
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"
+_CONTENT = "x-amz-content-sha256"
 _SKEW = datetime.timedelta(minutes=5)
 _LONGEST = datetime.timedelta(days=7)
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
@@ -164,6 +165,8 @@ def verify(received: Received, service: str | None, credentials: Credentials, no
     _check_age(claim, now)
     if "host" not in claim.headers:
         raise Refused("SignatureDoesNotMatch", "The header Host has to be signed.")
+    if claim.scope.service == "s3" and (unsigned := _unsigned(received, claim)):
+        raise Refused("AccessDenied", f"These headers have to be signed: {', '.join(unsigned)}.")
     headers = [(name.lower(), value) for name, value in received.headers if name.lower() in claim.headers]
     items = [(name, value) for name, value in received.query_items if name != "X-Amz-Signature"]
     request = _request(received, headers, items)
@@ -201,7 +204,7 @@ def verify_policy(form: Mapping[str, str], credentials: Credentials, now: dateti
 
 def sign(received: Received, url: str, scope: Scope, credentials: Credentials) -> dict[str, str]:
     """Give the headers that sign for `url`, without its query, what was verified as signed for another one."""
-    payload = received.header("x-amz-content-sha256")
+    payload = received.header(_CONTENT)
     if not payload:
         payload = UNSIGNED if scope.service == "s3" else hashlib.sha256(received.body).hexdigest()
     headers = [("Host", urlsplit(url).netloc), ("X-Amz-Content-SHA256", payload)]
@@ -213,6 +216,12 @@ def sign(received: Received, url: str, scope: Scope, credentials: Credentials) -
 def same(one: str, other: str) -> bool:
     """Compare in a time that tells nothing of where they differ."""
     return hmac.compare_digest(one.encode(), other.encode())
+
+
+def _unsigned(received: Received, claim: _Claim) -> list[str]:
+    """Headers by which a request would do more than was signed: read another object, or change who may read this."""
+    names = {name.lower() for name, _ in received.headers}
+    return sorted(name for name in names - claim.headers if name.startswith("x-amz-") and name != _CONTENT)
 
 
 def _of_headers(received: Received) -> _Claim:
@@ -244,7 +253,7 @@ def _of_query(query: Mapping[str, str]) -> _Claim:
 
 
 def _payload(received: Received) -> str:
-    claimed = received.header("x-amz-content-sha256")
+    claimed = received.header(_CONTENT)
     if claimed == UNSIGNED or claimed.startswith(_STREAMING):
         return claimed
     found = hashlib.sha256(received.body).hexdigest()

@@ -201,6 +201,15 @@ def test_a_presigned_address_is_good_until_it_expires_and_for_its_key_only() -> 
     assert refusal(received("GET", f"{BUCKET}/b/k?X-Amz-Signature=1"), "s3") == "AuthorizationQueryParametersError"
 
 
+@pytest.mark.parametrize("header", ["x-amz-copy-source", "X-Amz-Acl", "x-amz-tagging", "x-amz-meta-owner"])
+def test_a_header_that_was_not_signed_adds_nothing_to_a_presigned_address(header: str) -> None:
+    url = client("s3", url=BUCKET).generate_presigned_url("put_object", Params={"Bucket": "b", "Key": "k"})
+    assert (
+        refusal(received("PUT", url, {"Content-Type": "text/plain", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"})) == ""
+    )
+    assert refusal(received("PUT", url, {header: "/other/secret"}), "s3") == "AccessDenied"
+
+
 def test_a_request_that_is_signed_anew_is_good_at_the_other_address() -> None:
     for name, service, operation, arguments in (POST, *CALLS[-3:]):
         request = sent(client(service, url=BUCKET if service == "s3" else ADDRESS), operation, **arguments)
@@ -262,6 +271,43 @@ FIELDS = {"bucket": "b", "key": "uploads/a.png", "content-type": "image/png", "p
 def test_a_policy_is_kept_to(fields: dict[str, str], size: int, fits: bool) -> None:
     try:
         post_policy.check(POLICY, fields, size)
+    except Refused:
+        assert not fits
+    else:
+        assert fits
+
+
+def posted(parts: list[tuple[str, str]], file: str = "file") -> Received:
+    """A form as it is sent, its file last."""
+    disposition = '--b\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n{}\r\n'
+    body = "".join(disposition.format(name, "", value) for name, value in parts)
+    body += disposition.format(file, '; filename="f"', "abc") + "--b--\r\n"
+    return received("POST", f"{BUCKET}/b", {"Content-Type": "multipart/form-data; boundary=b"}, body)
+
+
+SIGNED_FORM = list(form().items())
+"""Its key is uploads/${filename}."""
+
+
+@pytest.mark.parametrize(
+    ("sent_form", "fits"),
+    [
+        (posted(SIGNED_FORM), True),
+        (posted([("key", "stolen/b"), *SIGNED_FORM]), False),
+        (
+            posted([("key", "stolen/b"), *(("Key" if name == "key" else name, value) for name, value in SIGNED_FORM)]),
+            False,
+        ),
+        (posted([("Key" if name == "key" else name, value) for name, value in SIGNED_FORM]), False),
+        (posted([(name.title() if "-" in name else name, value) for name, value in SIGNED_FORM]), True),
+        (posted([("file", "x" * 100), *SIGNED_FORM]), False),
+        (posted(SIGNED_FORM, file="File"), False),
+        (posted([*SIGNED_FORM, ("file", "x")], file="other"), False),
+    ],
+)
+def test_a_form_has_each_field_once_and_as_moto_reads_it(sent_form: Received, *, fits: bool) -> None:
+    try:
+        post_policy.verify(sent_form, "b", OURS, now())
     except Refused:
         assert not fits
     else:
