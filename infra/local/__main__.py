@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(options)
     except (TemplateError, OSError, ValueError) as error:
-        print(f"infra.local: {error}", file=sys.stderr)
+        print(log.escaped(f"infra.local: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before it serves; afterwards Ctrl-C ends it in order
         return 130
@@ -157,15 +157,16 @@ def _extras(template: Path, address: str) -> Extras:
 
 
 def _announce(gateway: Gateway) -> None:
-    for line in gateway.stack.notices:
-        print(line)
-    for stage in (stage for api in gateway.stack.websocket_apis for stage in api.stages):
-        print(f"WebSocket: ws://{gateway.address}/{stage}")
-    print(f"Credentials: AWS_SHARED_CREDENTIALS_FILE={gateway.identity.credentials_file}")
-    for line in gateway.extras.banner:
-        print(line)
-    print("Kept in memory only, and gone when this ends: tables, files, secrets, queues, connections")
-    print(f"Ready: http://{gateway.address}/", flush=True)
+    websockets = [f"ws://{gateway.address}/{stage}" for api in gateway.stack.websocket_apis for stage in api.stages]
+    lines = [
+        *gateway.stack.notices,
+        *(f"WebSocket: {url}" for url in websockets),
+        f"Credentials: AWS_SHARED_CREDENTIALS_FILE={gateway.identity.credentials_file}",
+        *gateway.extras.banner,
+        "Kept in memory only, and gone when this ends: tables, files, secrets, queues, connections",
+        f"Ready: http://{gateway.address}/",
+    ]
+    print("\n".join(map(log.escaped, lines)), flush=True)
 
 
 if __name__ == "__main__":

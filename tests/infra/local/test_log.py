@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from infra.local.log import Escaping
+from infra.local.log import Escaping, escaped
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,4 @@ def test_a_line_stays_one_line_and_says_no_more_than_it_shows(said: str, shown: 
     formatter = Escaping("%(message)s")
     record = logging.LogRecord("a", logging.INFO, "", 0, "http     %s", (said,), None)
     assert formatter.format(record) == f"http     {shown}"
+    assert escaped(said) == shown

@@ -32,3 +32,11 @@ def test_a_value_that_the_template_does_not_take_is_refused_before_anything_star
     template.write_text(STRICT)
     refused = serve(template, "--parameter", f"Tokens={value}")
     assert (refused.returncode, refused.stderr) == (1, f"infra.local: template.yaml: {sentence}\n")
+
+
+def test_what_a_template_says_is_one_line_and_no_command_of_the_terminal(tmp_path: Path) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text('Resources: {"A\\nReady: http://evil/\\e[31m": {Type: AWS::X::Y}}')
+    refused = serve(template)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(r"infra.local: template.yaml: Resources.A Ready: http://evil/\x1b[31m: is no")
