@@ -28,6 +28,8 @@ Pairs = Sequence[tuple[str, str]]
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 _CONTENT = "x-amz-content-sha256"
+# What only says of a body what it is: boto3 leaves checksums unsigned at times.
+_OF_BODY = (_CONTENT, "x-amz-checksum-", "x-amz-sdk-checksum-algorithm")
 _SKEW = datetime.timedelta(minutes=5)
 _LONGEST = datetime.timedelta(days=7)
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
@@ -221,7 +223,7 @@ def same(one: str, other: str) -> bool:
 def _unsigned(received: Received, claim: _Claim) -> list[str]:
     """Headers by which a request would do more than was signed: read another object, or change who may read this."""
     names = {name.lower() for name, _ in received.headers}
-    return sorted(name for name in names - claim.headers if name.startswith("x-amz-") and name != _CONTENT)
+    return sorted(name for name in names - claim.headers if name.startswith("x-amz-") and not name.startswith(_OF_BODY))
 
 
 def _of_headers(received: Received) -> _Claim:
