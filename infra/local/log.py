@@ -6,6 +6,7 @@ Frames, warm invocations and all that functions print are for `--verbose`.
 import logging
 import re
 import sys
+from typing import Any
 
 from infra.local.printed import Sentence, readable
 
@@ -24,7 +25,9 @@ def configure(*, verbose: bool) -> None:
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.DEBUG if verbose else logging.INFO)
     LOGGER.propagate = False
-    logging.getLogger("uvicorn.error").addFilter(_is_not_meant)
+    uvicorn = logging.getLogger("uvicorn.error")
+    uvicorn.addFilter(_is_not_meant)
+    uvicorn.addHandler(handler)
 
 
 def escaped(line: str) -> str:
@@ -41,6 +44,9 @@ class Escaping(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return "\n".join(map(escaped, super().formatException(ei).split("\n")))
 
 
 def _is_not_meant(record: logging.LogRecord) -> bool:

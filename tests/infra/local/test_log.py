@@ -1,6 +1,7 @@
 """What of others' words reaches the terminal."""
 
 import logging
+import sys
 
 import pytest
 
@@ -26,3 +27,12 @@ def test_a_line_stays_one_line_and_says_no_more_than_it_shows(said: str, shown: 
     record = logging.LogRecord("a", logging.INFO, "", 0, "http     %s", (said,), None)
     assert formatter.format(record) == f"http     {shown}"
     assert escaped(said) == shown
+
+
+def test_lines_of_a_traceback_stay_lines_and_say_no_more_than_they_show() -> None:
+    try:
+        raise ValueError("a\x1b[2J")
+    except ValueError:
+        record = logging.LogRecord("a", logging.ERROR, "", 0, "failed", None, sys.exc_info())
+    first, *_, last = Escaping("%(message)s").format(record).splitlines()
+    assert (first, last) == ("failed", r"ValueError: a\x1b[2J")

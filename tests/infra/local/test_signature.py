@@ -1,5 +1,6 @@
 """Signatures, of requests that boto3, curl and AWS's own documents have signed."""
 
+import base64
 import datetime
 import io
 import json
@@ -219,6 +220,13 @@ def test_a_request_that_is_signed_anew_is_good_at_the_other_address() -> None:
         assert (scope.service, refusal(again, name)) == (name, "")
 
 
+def test_a_time_near_the_beginning_or_the_end_of_time_is_refused() -> None:
+    url = client("s3", url=BUCKET).generate_presigned_url("get_object", Params={"Bucket": "b", "Key": "k"})
+    for day in ("00010101", "99991231"):
+        asked = received("GET", url.replace(f"{now():%Y%m%d}", day))
+        assert refusal(asked, "s3") == "SignatureDoesNotMatch"
+
+
 def form(**conditions: Any) -> dict[str, str]:
     made = client("s3", url=BUCKET).generate_presigned_post("b", "uploads/${filename}", ExpiresIn=60, **conditions)
     return {name.lower(): value for name, value in made["fields"].items()}
@@ -230,6 +238,7 @@ def test_a_form_is_good_until_it_expires_and_as_it_was_signed() -> None:
     wrong = [
         ({**fields, "policy": "e30="}, now()),
         ({**fields, "policy": "nothing"}, now()),
+        ({**fields, "policy": base64.b64encode(b"[" * 100_000).decode()}, now()),
         ({**fields, "x-amz-signature": "0" * 64}, now()),
         ({**fields, "x-amz-security-token": ""}, now()),
         ({**fields, "x-amz-credential": "a/b"}, now()),
