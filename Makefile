@@ -28,7 +28,7 @@ test: .venv/test  ## Run every test
 	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
 
 busy: .venv/test  ## Run every test three times while two other programs hold two cores
-	@trap 'kill $$loops' EXIT; for core in 1 2; do (while :; do :; done) & loops="$$loops $$!"; done; \
+	@trap 'kill $$loops' EXIT; trap 'exit 130' INT TERM; for core in 1 2; do (while :; do :; done) & loops="$$loops $$!"; done; \
 	for turn in 1 2 3; do $(MAKE) -s test || exit 1; done
 
 scenarios: .venv/test  ## Let everything go wrong that may, and count what is lost (SEED, REPEAT)

@@ -5,7 +5,9 @@ import asyncio
 import contextlib
 import errno
 import importlib
+import ipaddress
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -17,7 +19,7 @@ from infra.local.extras import Extras
 from infra.local.faults import Plan
 from infra.local.faulty import FaultyGateway
 from infra.local.gateway import Gateway
-from infra.local.guard import Names
+from infra.local.guard import HOST, Names
 from infra.local.intrinsics import TemplateError
 from infra.local.limits import Limits, override
 from infra.local.stack import build
@@ -25,6 +27,8 @@ from infra.local.template import REGION
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _STACK = "local"
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)/?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(options)
     except (TemplateError, OSError, ValueError) as error:
-        print(f"infra.local: {error}", file=sys.stderr)
+        print(log.escaped(f"infra.local: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before it serves; afterwards Ctrl-C ends it in order
         return 130
@@ -47,12 +51,22 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--template", type=Path, default=Path("template.yaml"))
-    parser.add_argument("--host", type=_one_address, default="127.0.0.1", help="of this machine (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="of this machine (default: %(default)s)")
     parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="another name of it, as a tunnel has"
+        "--allow-host",
+        action="append",
+        type=host_name,
+        default=[],
+        metavar="NAME",
+        help="another name of it, as a tunnel has",
     )
     parser.add_argument(
-        "--allow-origin", action="append", default=[], metavar="ORIGIN", help="whose pages may ask the template's APIs"
+        "--allow-origin",
+        action="append",
+        type=origin,
+        default=[],
+        metavar="ORIGIN",
+        help="whose pages may ask the template's APIs",
     )
     parser.add_argument(
         "--port", type=_port, default=os.environ.get("PORT", "8080"), help="0: any free one (default: PORT, or 8080)"
@@ -66,11 +80,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _one_address(host: str) -> str:
-    """What is served has to be told to functions and pages as an address, and a wildcard is none."""
-    if host in ("", "0.0.0.0", "::"):
-        raise argparse.ArgumentTypeError("name one address of this machine, the one that others shall reach it by")
-    return host
+def host_name(text: str) -> str:
+    """Give a name as requests are compared with it."""
+    match = HOST.fullmatch(text.lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"a name is NAME or NAME:PORT, without a scheme, not {text!r}")
+    name, port = match.groups()
+    return name.removesuffix(".") + (f":{port}" if port else "")
+
+
+def origin(text: str) -> str:
+    """Give an origin as browsers write it: in small letters, without a path, and without the port of its scheme."""
+    if text in ("*", "null"):
+        return text
+    match = _ORIGIN.fullmatch(text.lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"an origin is as https://app.example or http://localhost:3000, not {text!r}")
+    scheme, host = match.groups()
+    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ''))}"
 
 
 def _port(text: str) -> int:
@@ -99,7 +126,7 @@ def _run(options: argparse.Namespace) -> int:
     os.environ["AWS_DEFAULT_REGION"] = REGION
     limits = override(Limits(), options.limit)
     with (
-        _listen(options.host, options.port) as listening,
+        listen(options.host, options.port) as listening,
         identity.issued(listening.getsockname()[0]) as issued,
         services.running(issued.credentials) as running,
         tempfile.TemporaryDirectory(prefix="infra-local-") as unpacked,
@@ -110,17 +137,17 @@ def _run(options: argparse.Namespace) -> int:
         deployment = Deployment(options.template, _STACK, extras.parameters(dict(options.parameter)), running)
         deployment.deploy()
         stack = build(deployment, address, Path(unpacked))
-        names = Names(address, frozenset(map(str.lower, options.allow_host)))
+        names = Names(address, frozenset(options.allow_host))
         parts = (stack, running, limits, extras, issued, names, frozenset(options.allow_origin))
         gateway = Gateway(*parts) if options.faults is None else FaultyGateway(*parts, plan=options.faults)
         asyncio.run(gateway.serve(listening, lambda: _announce(gateway)))
     return 0
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Raises OSError that says what to do."""
+def listen(host: str, port: int) -> socket.socket:
+    """Raises OSError, or ValueError, that says what to do."""
     try:
-        return server.listen(host, port)
+        listening = server.listen(host, port)
     except OSError as problem:
         match problem.errno:
             case errno.EADDRINUSE:
@@ -130,6 +157,11 @@ def _listen(host: str, port: int) -> socket.socket:
             case _:
                 cure = "cannot be listened on. --host takes an address of this machine"
         raise OSError(f"{host}:{port} {cure}") from problem
+    # What is served has to be told to functions and pages as an address, and a wildcard is none, however it is written.
+    if ipaddress.ip_address(listening.getsockname()[0]).is_unspecified:
+        listening.close()
+        raise ValueError("--host is one address of this machine, the one that others shall reach it by")
+    return listening
 
 
 def _free_port(host: str, taken: int) -> int:
@@ -157,15 +189,16 @@ def _extras(template: Path, address: str) -> Extras:
 
 
 def _announce(gateway: Gateway) -> None:
-    for line in gateway.stack.notices:
-        print(line)
-    for stage in (stage for api in gateway.stack.websocket_apis for stage in api.stages):
-        print(f"WebSocket: ws://{gateway.address}/{stage}")
-    print(f"Credentials: AWS_SHARED_CREDENTIALS_FILE={gateway.identity.credentials_file}")
-    for line in gateway.extras.banner:
-        print(line)
-    print("Kept in memory only, and gone when this ends: tables, files, secrets, queues, connections")
-    print(f"Ready: http://{gateway.address}/", flush=True)
+    websockets = [f"ws://{gateway.address}/{stage}" for api in gateway.stack.websocket_apis for stage in api.stages]
+    lines = [
+        *gateway.stack.notices,
+        *(f"WebSocket: {url}" for url in websockets),
+        f"Credentials: AWS_SHARED_CREDENTIALS_FILE={gateway.identity.credentials_file}",
+        *gateway.extras.banner,
+        "Kept in memory only, and gone when this ends: tables, files, secrets, queues, connections",
+        f"Ready: http://{gateway.address}/",
+    ]
+    print("\n".join(map(log.escaped, lines)), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from infra.local.conversions import Fitted, input_of, missing
 from infra.local.deployment import Deployment, api_id
 from infra.local.intrinsics import TemplateError, located, shown
 
+PATH_VARIABLE = re.compile(r"\{([^{}/+]+)(\+?)\}")
 _INVOCATION = re.compile(r"/functions/(.+)/invocations$")
 _FUNCTION = re.compile(r"arn:aws[\w-]*:lambda:[\w-]*:\d*:function:[\w-]+(:[\w$-]+)?")
 _METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH")
@@ -160,6 +161,16 @@ def _or_not_served(deployment: Deployment, logical_id: str, what: str, make: Cal
         return Integration("", proxy=False, not_served=str(reason)), None
 
 
+def _route_or_not_served(deployment: Deployment, logical_id: str, key: str, make: Callable[[], Called]) -> Called:
+    def made() -> Called:
+        names = [name for name, _ in PATH_VARIABLE.findall(key)]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise NotServed(f"its path has {', '.join(sorted(twice))} twice, and a variable has one value")
+        return make()
+
+    return _or_not_served(deployment, logical_id, f"route {key}", made)
+
+
 def _routes(deployment: Deployment, logical_id: str, api: str, properties: Mapping[str, Any]) -> Iterator[Route]:
     yield from _openapi_routes(deployment, logical_id, properties.get("Body") or {})
     if "Target" in properties:
@@ -179,7 +190,7 @@ def _quickly_made(deployment: Deployment, logical_id: str, properties: Mapping[s
     def made() -> Called:
         return Integration(_called(properties["Target"]), proxy=True), None
 
-    return Route(key, *_or_not_served(deployment, logical_id, f"route {key}", made))
+    return Route(key, *_route_or_not_served(deployment, logical_id, key, made))
 
 
 def _route(
@@ -202,7 +213,7 @@ def _route(
             raise NotServed("it has no Target that is an integration of this template")
         return _integration(found, answers, is_http=is_http), authorizer
 
-    return Route(key, *_or_not_served(deployment, logical_id, f"route {key}", made), replies)
+    return Route(key, *_route_or_not_served(deployment, logical_id, key, made), replies)
 
 
 def _answer(properties: Mapping[str, Any]) -> ResponseTemplates:
@@ -325,7 +336,7 @@ def _openapi_routes(deployment: Deployment, logical_id: str, body: Any) -> Itera
                 continue
             key = path if path == "$default" else f"{'ANY' if method == _ANY else method.upper()} {path}"
             made = functools.partial(document.called, _mapping(operation or {}, key))
-            yield Route(key, *_or_not_served(deployment, logical_id, f"route {key}", made))
+            yield Route(key, *_route_or_not_served(deployment, logical_id, key, made))
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

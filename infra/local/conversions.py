@@ -5,6 +5,7 @@ The types of properties are those of the API call behind the resource, as botoco
 
 import functools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -92,12 +93,13 @@ def _boolean(value: Any, path: str) -> bool:
 
 def _number(value: Any, path: str) -> float:
     text = as_text(value).strip()
-    if _INTEGER.fullmatch(text):
-        return int(text.partition(".")[0])
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         raise _unfit(value, "a number", path) from None
+    if not math.isfinite(number):
+        raise _unfit(value, "a number", path)
+    return int(text.partition(".")[0]) if _INTEGER.fullmatch(text) else number
 
 
 def _expect(value: Any, kind: type, path: str) -> Any:

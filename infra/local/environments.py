@@ -93,11 +93,14 @@ class Environment:
     async def start(self, request_id: str) -> Outcome | None:
         """Start the process and wait until it asks for an event. Gives the failure if it does not get there."""
         await self._runtime.start()
-        self._process = process = await self._spawn()
+        try:
+            self._process = process = await self._spawn()
+        except (OSError, ValueError) as error:  # Its folder has gone, or a variable is none that a process can have.
+            return self._failed("Runtime.InvalidEntrypoint", f"RequestId: {request_id} Error: {error}")
         if self.state is State.ENDED:  # It was stopped before it had a process.
             await self.stop()
         # It ends with the process, which closes its end of the pipe.
-        self._output = asyncio.create_task(self._repeat(process.stdout))  # type: ignore[arg-type]  # it is a pipe
+        self._output = asyncio.create_task(self.repeat(process.stdout))  # type: ignore[arg-type]  # it is a pipe
         timeout_s = self._limits.init_s + self._function.timeout_s
         return await self._attempt(request_id, self._until_ready(process, timeout_s), timeout_s)
 
@@ -167,12 +170,16 @@ class Environment:
             reason = f"RequestId: {request_id} Error: Runtime exited with error: {exited}"
             return self._failed("Runtime.ExitError", reason)
 
-    async def _repeat(self, output: asyncio.StreamReader) -> None:
-        with contextlib.suppress(ValueError):  # A line longer than the limit: the rest of the output is given up.
-            async for line in output:
-                log.output(self._function.name, line.decode(errors="replace").rstrip(), self._sentence)
-        while await output.read(_LINE_BYTES):
-            continue
+    async def repeat(self, output: asyncio.StreamReader) -> None:
+        """Tell what the process prints, until it closes its end."""
+        while True:
+            try:
+                line = await output.readline()
+            except ValueError:  # A line longer than the limit, which is given up.
+                continue
+            if not line:
+                return
+            log.output(self._function.name, line.decode(errors="replace").rstrip(), self._sentence)
 
     def _failed(self, kind: str, message: str) -> Outcome:
         return failed(self.version, kind, message)
@@ -235,8 +242,13 @@ class Pool:
         if environment is None:
             environment = self._new(version)
             self._current.add(environment)
-            failure = await environment.start(request_id)
-        outcome = failure or await environment.invoke(request_id, arn, payload)
+        try:
+            if cold:
+                failure = await environment.start(request_id)
+            outcome = failure or await environment.invoke(request_id, arn, payload)
+        except BaseException:  # Whoever waited was cancelled, too: a worker at an event is of no use to another one.
+            await self._end(environment)
+            raise
         await self._keep(environment)
         self._log(outcome, time.monotonic() - began, cold=cold)
         return outcome

@@ -3,6 +3,7 @@
 import importlib.metadata
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,14 @@ def _unpacked(beside: Path, path: str, folder: Path) -> Path:
             return content
         with zipfile.ZipFile(content) as archive:
             archive.extractall(folder)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:  # RuntimeError: locked
         raise _Unserved(f"{path} is neither a folder nor a .zip file beside the template") from error
     return folder
 

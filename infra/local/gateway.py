@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl, urlencode
 
 import watchfiles
 from starlette.applications import Starlette
-from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,7 +23,6 @@ from infra.local.functions import Function
 from infra.local.guard import Door, Guard, Names
 from infra.local.http_api import HttpApis
 from infra.local.identity import Identity
-from infra.local.intrinsics import TemplateError
 from infra.local.invoke import InvokeApi, Invoker
 from infra.local.limits import Limits
 from infra.local.proxy import STORAGE, StorageDoor
@@ -34,15 +32,6 @@ from infra.local.websocket import WebSockets
 
 A = TypeVar("A", bound=Api)
 _METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
-
-
-class _AnyPath(PathConvertor):
-    """With line ends, too, which are in no path that Starlette's own convertor takes."""
-
-    regex = "(?s:.*)"
-
-
-register_url_convertor("any", _AnyPath())
 
 
 @dataclass(frozen=True)
@@ -123,13 +112,13 @@ class Gateway:
         named_there = guard.named([origin for api in self.stack.http_apis if api.cors for origin in api.cors.origins])
         own = [
             *self._own_routes(),
-            Route("/{stage}/@connections/{connection_id:path}", posts.answer, methods=["DELETE", "GET", "POST"]),
+            Route("/{stage}/@connections/{connection_id:any}", posts.answer, methods=["DELETE", "GET", "POST"]),
             Route("/2015-03-31/functions/{name}/invocations", invocations.answer, methods=["POST"]),
         ]
-        buckets = [Route(f"{STORAGE}/{{path:path}}", storage.answer, methods=_METHODS)]
+        buckets = [Route(f"{STORAGE}/{{path:any}}", storage.answer, methods=_METHODS)]
         template = [
             Route("/{path:any}", http_apis.answer, methods=_METHODS),
-            WebSocketRoute("/{path:path}", websockets.serve),
+            WebSocketRoute("/{path:any}", websockets.serve),
         ]
         return [
             Door(own),
@@ -187,11 +176,5 @@ def _concerns(changed: Iterable[Path], folders: Iterable[Path]) -> bool:
 
 
 def _by_stage(apis: Iterable[A]) -> dict[str, A]:
-    """There is one address for all APIs, so only the stage can tell them apart. Raises TemplateError."""
-    by_stage: dict[str, A] = {}
-    for api in apis:
-        for stage in api.stages:
-            if stage in by_stage:
-                raise TemplateError(f"Two APIs of one kind have a stage {stage!r}: give them different ones.")
-            by_stage[stage] = api
-    return by_stage
+    """There is one address for all APIs, so only the stage tells them apart, which `stack` sees to."""
+    return {stage: api for api in apis for stage in api.stages}

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket
 from infra.local import log
 from infra.local.loopback import is_loopback
 
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?")
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?")
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _FRAMES = "frame-ancestors 'none'"
 Origins = Callable[[str], bool]
@@ -127,8 +127,7 @@ class Guard:
         if origins or door.deployed or site in ("same-origin", "none"):
             return
         # A picture, or a link: it has no Origin, and a Referer that a page may leave out, but not make up.
-        page = urlsplit(headers.get("referer", ""))
-        if not door.lets_in(f"{page.scheme}://{page.netloc}"):
+        if not door.lets_in(_origin(headers.get("referer", ""))):
             raise _Refused(403, "A page of elsewhere may not ask this. Open the address itself.")
 
     def _door(self, scope: Scope) -> Door:
@@ -151,11 +150,20 @@ def named(origins: Sequence[str]) -> Origins:
 
 def _parts(host: str, scheme: str) -> tuple[str, int | None]:
     """Give the name in small letters and the port; no name if it is no `host[:port]`."""
-    match = _HOST.fullmatch(host.lower())
+    match = HOST.fullmatch(host.lower())
     if match is None:
         return "", None
     name, port = match.groups()
     return name.removesuffix("."), int(port) if port else _PORTS.get(scheme)
+
+
+def _origin(referer: str) -> str:
+    """Give the origin of a page; none if its address is not one."""
+    try:
+        page = urlsplit(referer)
+    except ValueError:
+        return ""
+    return f"{page.scheme}://{page.netloc}"
 
 
 def _cure(door: Door, origin: str) -> str:

@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-de
 
 import base64
 import binascii
+import functools
 import json
 import re
 import time
@@ -17,12 +18,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from infra.local import authorizers, events, integrations, log, stamps
-from infra.local.apis import Authorizer, Cors, HttpApi, Route
+from infra.local.apis import PATH_VARIABLE, Authorizer, Cors, HttpApi, Route
 from infra.local.integrations import IntegrationFailed, IntegrationTimedOut, NotServed
 from infra.local.invoke import Invoker
 from infra.local.limits import Limits
-
-_VARIABLE = re.compile(r"\{(\w+)(\+?)\}")
 
 
 @dataclass(frozen=True)
@@ -127,9 +126,10 @@ def match_route(routes: Mapping[str, Route], method: str, path: str) -> Match | 
     """Give the most specific route: no greedy variable, then few variables, then a named method; `$default` last."""
     for key in sorted((key for key in routes if " " in key), key=_generality):
         verb, _, template = key.partition(" ")
-        found = _pattern(template).fullmatch(path) if verb in (method, "ANY") else None
+        pattern, names = _pattern(template)
+        found = pattern.fullmatch(path) if verb in (method, "ANY") else None
         if found:
-            return Match(routes[key], found.groupdict())
+            return Match(routes[key], dict(zip(names, found.groups(), strict=True)))
     return Match(routes["$default"], {}) if "$default" in routes else None
 
 
@@ -175,14 +175,19 @@ def _generality(key: str) -> tuple[bool, int, bool]:
     return "+}" in key, key.count("{"), key.startswith("ANY ")
 
 
-def _pattern(template: str) -> re.Pattern[str]:
-    """`/items/{id}` takes one segment, `/{proxy+}` takes all that are left."""
-    parts, at = [], 0
-    for variable in _VARIABLE.finditer(template):
+@functools.cache
+def _pattern(template: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
+    """Give the pattern of a path, and the names of its variables, which need not be names to `re`.
+
+    `/items/{id}` takes one segment, `/{proxy+}` takes all that are left.
+    """
+    parts, names, at = [], [], 0
+    for variable in PATH_VARIABLE.finditer(template):
         name, greedy = variable.groups()
-        parts += [re.escape(template[at : variable.start()]), f"(?P<{name}>{'(?s:.+)' if greedy else '[^/]+'})"]
+        names.append(name)
+        parts += [re.escape(template[at : variable.start()]), "((?s:.+))" if greedy else "([^/]+)"]
         at = variable.end()
-    return re.compile("".join(parts) + re.escape(template[at:]))
+    return re.compile("".join(parts) + re.escape(template[at:])), tuple(names)
 
 
 def _status(answer: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ Frames, warm invocations and all that functions print are for `--verbose`.
 import logging
 import re
 import sys
+from typing import Any
 
 from infra.local.printed import Sentence, readable
 
@@ -24,18 +25,28 @@ def configure(*, verbose: bool) -> None:
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.DEBUG if verbose else logging.INFO)
     LOGGER.propagate = False
-    logging.getLogger("uvicorn.error").addFilter(_is_not_meant)
+    uvicorn = logging.getLogger("uvicorn.error")
+    uvicorn.addFilter(_is_not_meant)
+    uvicorn.addHandler(handler)
 
 
-class Escaping(logging.Formatter):
-    """Keeps what clients and functions wrote from becoming lines, colours or commands of the terminal.
+def escaped(line: str) -> str:
+    """Keep what clients, functions and templates wrote from becoming lines, colours or commands of the terminal.
 
     Controls, line and paragraph separators, and marks that turn the direction of the text are shown as Python writes
     them. What a function prints keeps its tabs.
     """
+    return _NOT_SHOWN.sub(lambda match: ascii(match.group())[1:-1], line)
+
+
+class Escaping(logging.Formatter):
+    """Shows messages as `escaped` does."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        return _NOT_SHOWN.sub(lambda match: ascii(match.group())[1:-1], super().formatMessage(record))
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return "\n".join(map(escaped, super().formatException(ei).split("\n")))
 
 
 def _is_not_meant(record: logging.LogRecord) -> bool:

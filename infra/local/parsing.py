@@ -3,9 +3,11 @@
 Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/template-formats.html
 """
 
+import itertools
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ from infra.local.omissions import Omission
 
 # Deeper than AWS's own examples by far; a YAML alias can stand inside what it names, which has no end.
 _DEEPEST = 60
+# CloudFormation takes a template of 1 MB, and its 500 resources have a tenth of this.
+_MOST = 100_000
 _SHOWN = 3
+_HALVES = re.compile("[\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
 _AS_TEXT = (f"{_TAG}timestamp", f"{_TAG}value")
 
@@ -25,7 +30,7 @@ def parse(path: Path, omit: Callable[[Omission], None]) -> Any:
     """Give the file's value: mappings with text for keys, lists and scalars. Raises TemplateError, OSError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return _plain(_json(text) if text.lstrip().startswith("{") else _yaml(text, omit), ())
+        return _plain(_json(text) if text.lstrip().startswith("{") else _yaml(text, omit), (), itertools.count())
     except yaml.MarkedYAMLError as error:
         raise _malformed(error) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -78,6 +83,11 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
                 written.add(key.value)
         return node
 
+    def flatten_mapping(self, node: Any) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST:
+            raise _too_many()
+
     def function(self, suffix: str, node: Any) -> dict[str, Any]:
         name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
         if isinstance(node, yaml.ScalarNode):
@@ -92,16 +102,33 @@ _Loader.add_constructor(f"{_TAG}timestamp", _Loader.construct_yaml_str)
 _Loader.add_multi_constructor("!", _Loader.function)
 
 
-def _plain(value: Any, path: tuple[str, ...]) -> Any:
-    """Copy a value, so that what YAML's aliases share is nobody's twice. Raises TemplateError for what JSON lacks."""
+def _too_many() -> TemplateError:
+    return TemplateError(f"stands for more than {_MOST:,} values (do its aliases name what has aliases in it?)")
+
+
+def _plain(value: Any, path: tuple[str, ...], copied: Iterator[int]) -> Any:
+    """Copy a value, so that what YAML's aliases share is nobody's twice. Raises TemplateError for what JSON lacks.
+
+    `copied` counts the values.
+    """
+    if next(copied) > _MOST:
+        raise _too_many()
     with located(where=".".join(path[:_SHOWN])):
         if len(path) > _DEEPEST:
             raise TemplateError(f"is nested deeper than {_DEEPEST} levels (does an alias stand inside its own anchor?)")
         if isinstance(value, dict):
             named = (("null" if key is None else as_text(key), item) for key, item in value.items())
-            return {name: _plain(item, (*path, name)) for name, item in named}
+            return {_text(name): _plain(item, (*path, name), copied) for name, item in named}
         if isinstance(value, list):
-            return [_plain(item, (*path, str(n))) for n, item in enumerate(value)]
-        if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            return [_plain(item, (*path, str(n)), copied) for n, item in enumerate(value)]
+        if isinstance(value, str):
+            return _text(value)
+        if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
             return value
         raise TemplateError(f"a {type(value).__name__} is no value that a template can have")
+
+
+def _text(value: str) -> str:
+    if _HALVES.search(value):
+        raise TemplateError("has half of a character that takes two escapes (write the character itself)")
+    return value

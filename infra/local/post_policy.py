@@ -14,6 +14,8 @@ from infra.local.signature import Credentials, Received, Refused, verify_policy
 
 _NEED_NO_CONDITION = ("file", "policy", "x-amz-signature")
 _IGNORED = "x-ignore-"
+# moto reads these as they are written here, and S3 however they are written.
+_SMALL = ("acl", "file", "key", "success_action_redirect", "success_action_status", "tagging")
 
 
 def is_form(received: Received) -> bool:
@@ -65,7 +67,10 @@ def _held(condition: list[Any], fields: Mapping[str, str], file_bytes: int) -> s
 
 
 def _form(received: Received) -> tuple[dict[str, str], int]:
-    """Give the fields, their names in small letters, and the size of the file."""
+    """Give the fields, their names in small letters, and the size of the file.
+
+    Raises Refused for names by which moto would read another field than the one that is checked.
+    """
     environ = {
         "REQUEST_METHOD": "POST",
         "CONTENT_TYPE": received.header("content-type"),
@@ -74,5 +79,12 @@ def _form(received: Received) -> tuple[dict[str, str], int]:
     }
     # In memory, where the body is already: nothing is left to close.
     _, fields, files = parse_form_data(environ, stream_factory=lambda *_, **__: io.BytesIO())
+    written = [name for name, _ in (*fields.items(multi=True), *files.items(multi=True))]
+    small = [name.lower() for name in written]
+    for name in written:
+        if small.count(name.lower()) > 1 or (name.lower() in _SMALL and name not in _SMALL):
+            raise Refused("AccessDenied", f"The form has the field {name} twice, or not in small letters.")
+        if name in files and name != "file":  # moto keeps the last of any name
+            raise Refused("AccessDenied", f"The form has a file that is called {name}.")
     content = files["file"].stream.read() if "file" in files else fields.get("file", "").encode()
     return {name.lower(): value for name, value in fields.items()}, len(content)

@@ -85,7 +85,7 @@ class ServicesProxy:
         self._calls = calls
         self._credentials = services.credentials
         self._forwarder = Forwarder(services)
-        self._server = Embedded(Starlette(routes=[Route("/{path:path}", self._answer, methods=_METHODS)]), limits)
+        self._server = Embedded(Starlette(routes=[Route("/{path:any}", self._answer, methods=_METHODS)]), limits)
 
     @property
     def address(self) -> str:

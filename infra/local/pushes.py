@@ -51,8 +51,10 @@ class PushServices:
         return JSONResponse(self.pushes) if is_of_this_machine(request) else Response(status_code=403)
 
     async def _tell(self, request: Request) -> Response:
-        told = int(request.headers.get("last-event-id", len(self.pushes)))
-        events = self._events(request.query_params["token"], told)
+        told, token = request.headers.get("last-event-id", f"{len(self.pushes)}"), request.query_params.get("token")
+        if token is None or not (told.isascii() and told.isdecimal()):
+            return Response(status_code=400)
+        events = self._events(token, int(told))
         return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
     async def _events(self, token: str, told: int) -> AsyncIterator[str]:
@@ -67,13 +69,19 @@ class PushServices:
                 await self._news.wait_for(lambda: self._ended or len(self.pushes) > told)  # noqa: B023
 
     async def _apple(self, request: Request) -> Response:
-        await self._take("ios", request.path_params["token"], await request.json())
+        payload = await _json(request)
+        if not isinstance(payload, dict):
+            return Response(status_code=400)
+        await self._take("ios", request.path_params["token"], payload)
         return Response()
 
     async def _google(self, request: Request) -> Response:
-        message = (await request.json())["message"]
-        await self._take("android", message.pop("token"), message)
-        return JSONResponse({"name": f"projects/local/messages/{len(self.pushes)}"})
+        match await _json(request):
+            case {"message": {"token": str(token), **message}}:
+                await self._take("android", token, {f"{name}": value for name, value in message.items()})
+                return JSONResponse({"name": f"projects/local/messages/{len(self.pushes)}"})
+            case _:
+                return Response(status_code=400)
 
     async def _let_in(self, _: Request) -> Response:
         return JSONResponse({"access_token": "local", "expires_in": 3600})
@@ -82,6 +90,14 @@ class PushServices:
         async with self._news:
             self.pushes.append({"platform": platform, "token": token, "payload": payload})
             self._news.notify_all()
+
+
+async def _json(request: Request) -> Any:
+    """Give what is posted; None if it is no JSON."""
+    try:
+        return await request.json()
+    except (ValueError, RecursionError):
+        return None
 
 
 def apple_key() -> str:

@@ -117,12 +117,22 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
 def _reply_line(backends: Mapping[str, str], entry: Mapping[str, Any]) -> str | None:
     """Give the gateway's line for the end of a reply, from what `message` logs of it: one line a reply."""
     match entry:
-        case {"message": "reply ended", "status": "complete" | "cancelled" as status, "length": length, "posts": posts}:
+        case {
+            "message": "reply ended",
+            "status": "complete" | "cancelled" as status,
+            "length": int(length),
+            "posts": posts,
+        }:
             return f"reply {status}: {length:,} characters in {posts} posts"
         case {"message": "reply ended"}:  # "reply failed" has said more
             return ""
-        case {"message": "reply failed", "reason": reason, "service_said": {"status": status, "sentence": sentence}}:
-            cure = (cures(backends.get(entry["agent"], "")) or {}).get(reason)
+        case {
+            "message": "reply failed",
+            "agent": str(agent),
+            "reason": str(reason),
+            "service_said": {"status": status, "sentence": sentence},
+        }:
+            cure = (cures(backends.get(agent, "")) or {}).get(reason)
             failed = f"reply failed{f' ({status})' if status else ''}: {cure or reason}"
             return f'{failed} Its service said: "{sentence}"' if sentence else failed
     return None

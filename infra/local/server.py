@@ -13,6 +13,7 @@ from typing import Any
 
 import h11
 import uvicorn
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -29,6 +30,15 @@ _TLS_HANDSHAKE = b"\x16"
 # What passes when others let go of theirs. Source: accept(2).
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _EXHAUSTED_PAUSE_S = 0.5
+
+
+class _AnyPath(PathConvertor):
+    """With line ends, too, which are in no path that Starlette's own convertor takes."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("any", _AnyPath())
 
 
 def listen(host: str, port: int) -> socket.socket:

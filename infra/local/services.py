@@ -211,20 +211,20 @@ def running(credentials: Credentials) -> Iterator[Services]:
         )
     try:
         services = Services(f"http://127.0.0.1:{port}", credentials)
-        _wait_until_up(services)
+        wait_until_up(services)
         yield services
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_until_up(services: Services) -> None:
+def wait_until_up(services: Services) -> None:
     """It listens already, and answers once it has started; if it does not, its end closes the port."""
     config = Config(connect_timeout=_START_S, read_timeout=_START_S, retries={"total_max_attempts": 1})
     try:
         services.client("sts", config).get_caller_identity()
     except BotoCoreError as error:
-        raise RuntimeError("moto's server did not start: is moto[server] installed?") from error
+        raise OSError("moto's server did not start. Remove .venv, and run the same again") from error
 
 
 def _queue_attribute(name: str, value: Any) -> str:

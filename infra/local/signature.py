@@ -27,6 +27,9 @@ Pairs = Sequence[tuple[str, str]]
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"
+_CONTENT = "x-amz-content-sha256"
+# What only says of a body what it is: boto3 leaves checksums unsigned at times.
+_OF_BODY = (_CONTENT, "x-amz-checksum-", "x-amz-sdk-checksum-algorithm")
 _SKEW = datetime.timedelta(minutes=5)
 _LONGEST = datetime.timedelta(days=7)
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
@@ -164,6 +167,8 @@ def verify(received: Received, service: str | None, credentials: Credentials, no
     _check_age(claim, now)
     if "host" not in claim.headers:
         raise Refused("SignatureDoesNotMatch", "The header Host has to be signed.")
+    if claim.scope.service == "s3" and (unsigned := _unsigned(received, claim)):
+        raise Refused("AccessDenied", f"These headers have to be signed: {', '.join(unsigned)}.")
     headers = [(name.lower(), value) for name, value in received.headers if name.lower() in claim.headers]
     items = [(name, value) for name, value in received.query_items if name != "X-Amz-Signature"]
     request = _request(received, headers, items)
@@ -183,25 +188,32 @@ def verify_policy(form: Mapping[str, str], credentials: Credentials, now: dateti
     try:
         names = ("x-amz-credential", "x-amz-date", "x-amz-signature", "policy")
         credential, time, signature, encoded = (form[name] for name in names)
-        policy = json.loads(base64.b64decode(encoded, validate=True))
-        expires = datetime.datetime.fromisoformat(policy["expiration"])
-        expired = expires < now
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
         raise Refused("AccessDenied", "The form has no signed policy.") from error
     scope = Scope.parsed(credential)
     _check_scope(scope, "s3", time, form.get("x-amz-security-token", ""), credentials)
-    if expired:
-        raise Refused("AccessDenied", "The form's policy has expired.")
     request = AWSRequest()
     request.context["timestamp"] = time
     if not same(_signer(scope, UNSIGNED, credentials).signature(encoded, request), signature):
         raise Refused("SignatureDoesNotMatch", "The form was signed with another key, or changed afterwards.")
+    return _policy(encoded, now)
+
+
+def _policy(encoded: str, now: datetime.datetime) -> Mapping[str, Any]:
+    """Read what is known to be this run's own: nobody else has it parse anything."""
+    try:
+        policy = json.loads(base64.b64decode(encoded, validate=True))
+        expired = datetime.datetime.fromisoformat(policy["expiration"]) < now
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refused("AccessDenied", "The form's policy cannot be read.") from error
+    if expired:
+        raise Refused("AccessDenied", "The form's policy has expired.")
     return dict(policy)
 
 
 def sign(received: Received, url: str, scope: Scope, credentials: Credentials) -> dict[str, str]:
     """Give the headers that sign for `url`, without its query, what was verified as signed for another one."""
-    payload = received.header("x-amz-content-sha256")
+    payload = received.header(_CONTENT)
     if not payload:
         payload = UNSIGNED if scope.service == "s3" else hashlib.sha256(received.body).hexdigest()
     headers = [("Host", urlsplit(url).netloc), ("X-Amz-Content-SHA256", payload)]
@@ -213,6 +225,12 @@ def sign(received: Received, url: str, scope: Scope, credentials: Credentials) -
 def same(one: str, other: str) -> bool:
     """Compare in a time that tells nothing of where they differ."""
     return hmac.compare_digest(one.encode(), other.encode())
+
+
+def _unsigned(received: Received, claim: _Claim) -> list[str]:
+    """Headers by which a request would do more than was signed: read another object, or change who may read this."""
+    names = {name.lower() for name, _ in received.headers}
+    return sorted(name for name in names - claim.headers if name.startswith("x-amz-") and not name.startswith(_OF_BODY))
 
 
 def _of_headers(received: Received) -> _Claim:
@@ -244,7 +262,7 @@ def _of_query(query: Mapping[str, str]) -> _Claim:
 
 
 def _payload(received: Received) -> str:
-    claimed = received.header("x-amz-content-sha256")
+    claimed = received.header(_CONTENT)
     if claimed == UNSIGNED or claimed.startswith(_STREAMING):
         return claimed
     found = hashlib.sha256(received.body).hexdigest()
@@ -267,7 +285,8 @@ def _check_age(claim: _Claim, now: datetime.datetime) -> None:
         signed = datetime.datetime.strptime(claim.time, _TIMESTAMP).replace(tzinfo=datetime.UTC)
     except ValueError as error:
         raise Refused("IncompleteSignature", "X-Amz-Date is missing, or is no such time.") from error
-    if not signed - _SKEW <= now <= signed + claim.lasts:
+    # Not the other way round: neither end of time can be moved on.
+    if not -_SKEW <= now - signed <= claim.lasts:
         raise Refused("SignatureDoesNotMatch", "The signature has expired, or is of the future.")
 
 

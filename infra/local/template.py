@@ -22,6 +22,9 @@ _SAM = "AWS::Serverless-2016-10-31"
 _INCLUDE = "AWS::Include"
 _SECTIONS = ("Parameters", "Mappings", "Conditions", "Rules", "Globals", "Metadata", "Outputs", "Resources")
 _REMOTE = re.compile(r"(s3|https?)://")
+# CloudFormation's own rules: an id becomes the name of a folder here, and both are shown.
+_LOGICAL_ID = re.compile(r"[A-Za-z0-9]+")
+_TYPE = re.compile(r"\w+(::[\w@-]+)+", re.ASCII)
 # Where SAM's types, and CloudFormation's as `aws cloudformation package` reads them, say what lies beside the template.
 _PATHS = {
     "AWS::Serverless::Function": "CodeUri",
@@ -163,8 +166,10 @@ def _check_resources(template: Mapping[str, Any]) -> None:
     for logical_id, resource in template["Resources"].items():
         if logical_id.startswith(language_extensions.LOOP):
             raise _at(logical_id, f"is a loop (say so: Transform: {language_extensions.NAME})")
+        if not _LOGICAL_ID.fullmatch(logical_id):
+            raise _at(f"Resources.{logical_id}", "is no logical id (which has letters from A to Z and digits only)")
         _expect_mapping(resource, f"Resources.{logical_id}")
-        if not isinstance(resource.get("Type"), str) or "::" not in resource["Type"]:
+        if not isinstance(resource.get("Type"), str) or not _TYPE.fullmatch(resource["Type"]):
             raise _at(f"Resources.{logical_id}", "has no Type (every resource says its type, as AWS::S3::Bucket)")
         if resource.get("Properties", {}) is None:
             del resource["Properties"]

@@ -110,7 +110,26 @@ numbers = itertools.count()
 @given(
     place=st.sampled_from(PLACES),
     value=st.sampled_from(
-        [REMOVED, None, [], {}, 0, -1.5, True, "", "x", "a.b", ["x"], {"a": 1}, {"Ref": "F"}, [None]]
+        [
+            REMOVED,
+            None,
+            [],
+            {},
+            0,
+            -1.5,
+            True,
+            "",
+            "x",
+            "a.b",
+            ["x"],
+            {"a": 1},
+            {"Ref": "F"},
+            [None],
+            "inf",
+            "nan",
+            "\ud800",
+            {"../x\n\x1b": {}},
+        ]
     ),
 )
 def test_whatever_stands_anywhere_ends_in_a_sentence_or_is_served(

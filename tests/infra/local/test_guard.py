@@ -135,6 +135,7 @@ FOREIGN: dict[str, Any] = {"origin": "https://evil.example", "sec_fetch_site": "
         ({"origin": "https://app.example", "sec_fetch_site": "cross-site"}, 403, 403, 200),
         ({"origin": "https://a.app.example", "sec_fetch_site": "cross-site"}, 403, 200, 403),
         ({"referer": "https://a.app.example/shop?q", "sec_fetch_site": "cross-site"}, 403, 200, 200),
+        ({"referer": "http://[", "sec_fetch_site": "cross-site"}, 403, 403, 200),
         ({"referer": "https://evil.example/a.app.example", "sec_fetch_site": "cross-site"}, 403, 403, 200),
     ],
 )

@@ -11,6 +11,8 @@ import pytest_asyncio
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 from aws_lambda_powertools.utilities.parser.models import APIGatewayProxyEventV2Model
 
+from infra.local.apis import Integration, Route
+from infra.local.http_api import match_route
 from tests.infra.local.serving import Serving
 from tests.patience import PATIENCE_S
 
@@ -91,6 +93,23 @@ async def test_path_is_decoded_and_its_query_is_not(http: httpx.AsyncClient) -> 
     assert event["pathParameters"] == {"path": "a b?c"}
     assert event["rawQueryString"].endswith("&q=%26")
     assert event["queryStringParameters"]["q"] == "&"
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "parameters"),
+    [
+        ("/7", "GET /{1x}", {"1x": "7"}),
+        ("/ok/b", "GET /ok/{b}", {"b": "b"}),
+        ("/items/7", "GET /items/{item-id}", {"item-id": "7"}),
+        ("/a/b", "GET /{x}/{x}", {"x": "b"}),
+        ("/a/b/c", "ANY /a/{rest.of+}", {"rest.of": "b/c"}),
+    ],
+)
+def test_variables_of_a_path_need_be_no_names_to_python(path: str, key: str, parameters: dict[str, str]) -> None:
+    keys = ("GET /{1x}", "GET /ok/{b}", "GET /items/{item-id}", "GET /{x}/{x}", "ANY /a/{rest.of+}")
+    match = match_route({each: Route(each, Integration("", proxy=True)) for each in keys}, "GET", path)
+    assert match is not None
+    assert (match.route.key, match.path_parameters) == (key, parameters)
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/nowhere"), ("POST", "/items/7"), ("GET", "/files/")])

@@ -1,10 +1,11 @@
 """What of others' words reaches the terminal."""
 
 import logging
+import sys
 
 import pytest
 
-from infra.local.log import Escaping
+from infra.local.log import Escaping, escaped
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,13 @@ def test_a_line_stays_one_line_and_says_no_more_than_it_shows(said: str, shown: 
     formatter = Escaping("%(message)s")
     record = logging.LogRecord("a", logging.INFO, "", 0, "http     %s", (said,), None)
     assert formatter.format(record) == f"http     {shown}"
+    assert escaped(said) == shown
+
+
+def test_lines_of_a_traceback_stay_lines_and_say_no_more_than_they_show() -> None:
+    try:
+        raise ValueError("a\x1b[2J")
+    except ValueError:
+        record = logging.LogRecord("a", logging.ERROR, "", 0, "failed", None, sys.exc_info())
+    first, *_, last = Escaping("%(message)s").format(record).splitlines()
+    assert (first, last) == ("failed", r"ValueError: a\x1b[2J")

@@ -1,5 +1,6 @@
 """Signatures, of requests that boto3, curl and AWS's own documents have signed."""
 
+import base64
 import datetime
 import io
 import json
@@ -201,6 +202,15 @@ def test_a_presigned_address_is_good_until_it_expires_and_for_its_key_only() -> 
     assert refusal(received("GET", f"{BUCKET}/b/k?X-Amz-Signature=1"), "s3") == "AuthorizationQueryParametersError"
 
 
+@pytest.mark.parametrize("header", ["x-amz-copy-source", "X-Amz-Acl", "x-amz-tagging", "x-amz-meta-owner"])
+def test_a_header_that_was_not_signed_adds_nothing_to_a_presigned_address(header: str) -> None:
+    url = client("s3", url=BUCKET).generate_presigned_url("put_object", Params={"Bucket": "b", "Key": "k"})
+    assert (
+        refusal(received("PUT", url, {"Content-Type": "text/plain", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"})) == ""
+    )
+    assert refusal(received("PUT", url, {header: "/other/secret"}), "s3") == "AccessDenied"
+
+
 def test_a_request_that_is_signed_anew_is_good_at_the_other_address() -> None:
     for name, service, operation, arguments in (POST, *CALLS[-3:]):
         request = sent(client(service, url=BUCKET if service == "s3" else ADDRESS), operation, **arguments)
@@ -208,6 +218,13 @@ def test_a_request_that_is_signed_anew_is_good_at_the_other_address() -> None:
         url = f"http://127.0.0.1:9999{request.path}"
         again = replace(request, headers=list(sign(request, url, scope, OURS).items()))
         assert (scope.service, refusal(again, name)) == (name, "")
+
+
+def test_a_time_near_the_beginning_or_the_end_of_time_is_refused() -> None:
+    url = client("s3", url=BUCKET).generate_presigned_url("get_object", Params={"Bucket": "b", "Key": "k"})
+    for day in ("00010101", "99991231"):
+        asked = received("GET", url.replace(f"{now():%Y%m%d}", day))
+        assert refusal(asked, "s3") == "SignatureDoesNotMatch"
 
 
 def form(**conditions: Any) -> dict[str, str]:
@@ -221,6 +238,7 @@ def test_a_form_is_good_until_it_expires_and_as_it_was_signed() -> None:
     wrong = [
         ({**fields, "policy": "e30="}, now()),
         ({**fields, "policy": "nothing"}, now()),
+        ({**fields, "policy": base64.b64encode(b"[" * 100_000).decode()}, now()),
         ({**fields, "x-amz-signature": "0" * 64}, now()),
         ({**fields, "x-amz-security-token": ""}, now()),
         ({**fields, "x-amz-credential": "a/b"}, now()),
@@ -262,6 +280,43 @@ FIELDS = {"bucket": "b", "key": "uploads/a.png", "content-type": "image/png", "p
 def test_a_policy_is_kept_to(fields: dict[str, str], size: int, fits: bool) -> None:
     try:
         post_policy.check(POLICY, fields, size)
+    except Refused:
+        assert not fits
+    else:
+        assert fits
+
+
+def posted(parts: list[tuple[str, str]], file: str = "file") -> Received:
+    """A form as it is sent, its file last."""
+    disposition = '--b\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n{}\r\n'
+    body = "".join(disposition.format(name, "", value) for name, value in parts)
+    body += disposition.format(file, '; filename="f"', "abc") + "--b--\r\n"
+    return received("POST", f"{BUCKET}/b", {"Content-Type": "multipart/form-data; boundary=b"}, body)
+
+
+SIGNED_FORM = list(form().items())
+"""Its key is uploads/${filename}."""
+
+
+@pytest.mark.parametrize(
+    ("sent_form", "fits"),
+    [
+        (posted(SIGNED_FORM), True),
+        (posted([("key", "stolen/b"), *SIGNED_FORM]), False),
+        (
+            posted([("key", "stolen/b"), *(("Key" if name == "key" else name, value) for name, value in SIGNED_FORM)]),
+            False,
+        ),
+        (posted([("Key" if name == "key" else name, value) for name, value in SIGNED_FORM]), False),
+        (posted([(name.title() if "-" in name else name, value) for name, value in SIGNED_FORM]), True),
+        (posted([("file", "x" * 100), *SIGNED_FORM]), False),
+        (posted(SIGNED_FORM, file="File"), False),
+        (posted([*SIGNED_FORM, ("file", "x")], file="other"), False),
+    ],
+)
+def test_a_form_has_each_field_once_and_as_moto_reads_it(sent_form: Received, *, fits: bool) -> None:
+    try:
+        post_policy.verify(sent_form, "b", OURS, now())
     except Refused:
         assert not fits
     else:
