@@ -9,6 +9,7 @@ from playwright.async_api import FilePayload, Page, WebSocketRoute, expect
 from infra.local.script import (
     Pause,
     Send,
+    Step,
     answer,
     blocks,
     cut_after,
@@ -271,7 +272,7 @@ async def test_a_reply_that_the_page_does_not_show_is_pushed_to_it(relay: Relay,
 async def test_what_the_model_does_beside_its_text_is_there_to_be_unfolded(relay: Relay, page: Page) -> None:
     thought = "Let me see. " * 20
     # Long enough to be seen on a busy machine, and never so silent that the relay gives up.
-    searching = [Pause(1.0), Send({"type": "ping"})] * 5
+    searching: list[Step] = [Pause(1.0), Send({"type": "ping"})] * 5
     beside = [*thinking_block(thought, 6, 0.1), *search_block(1, "srvtoolu_1", "riddles"), *searching]
     found = {"type": "web_search_result", "title": "Riddles", "url": "https://riddles.example/"}
     relay.plays("Think", blocks(*beside, *found_block(2, "srvtoolu_1", [found]), *text_block(3, "Got it.")))
