@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
@@ -20,6 +21,10 @@ from infra.local.model import ScriptedModel, serving_in_thread
 from infra.local.script import Script, answer
 from infra.local.signature import Credentials
 from tests.patience import PATIENCE_S
+
+# What a test shows must not depend on how busy the machine is.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 REPOSITORY = Path(__file__).parents[1]
 KEY = "crk_the-key-of-the-tests"

@@ -106,7 +106,7 @@ REMOVED = object()
 numbers = itertools.count()
 
 
-@settings(max_examples=MUTATIONS, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=MUTATIONS, suppress_health_check=list(HealthCheck))
 @given(
     place=st.sampled_from(PLACES),
     value=st.sampled_from(

@@ -10,7 +10,6 @@ import boto3
 import pytest
 from aws_lambda_powertools import Logger
 from botocore.config import Config
-from hypothesis import HealthCheck, settings
 
 from chatrelay.files import Files
 from chatrelay.gateway import Gateway
@@ -28,10 +27,6 @@ from infra.local.model import serving_in_thread
 from infra.local.services import Services
 from tests.conftest import CREDENTIALS
 from tests.layers.relay.chatrelay.doubles import Address, Sockets
-
-# What a test shows must not depend on how busy the machine is.
-settings.register_profile("relay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("relay")
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 NUMBERS = count(1)

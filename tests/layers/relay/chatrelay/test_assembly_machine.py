@@ -103,4 +103,4 @@ class Way(RuleBasedStateMachine):
 
 
 TestWay = Way.TestCase
-TestWay.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestWay.settings = settings(max_examples=100, stateful_step_count=40)
