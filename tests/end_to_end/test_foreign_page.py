@@ -44,13 +44,13 @@ OWN = {
     ],
     "/demonstration": ["POST /demonstration/v1/messages {}"],
     "/_faults": ["GET /_faults", "POST /_faults {}", "DELETE /_faults"],
-    "/{stage}/@connections/{connection_id:path}": [
+    "/{stage}/@connections/{connection_id:any}": [
         "GET /v1/@connections/L0SM9cOFvHcCIhw=",
         "POST /v1/@connections/L0SM9cOFvHcCIhw= forged",
         "DELETE /v1/@connections/L0SM9cOFvHcCIhw=",
     ],
     "/2015-03-31/functions/{name}/invocations": ["POST /2015-03-31/functions/local-message/invocations {}"],
-    "/s3/{path:path}": [
+    "/s3/{path:any}": [
         "GET /s3/moto-api/data.json?X-Amz-Signature=1",
         "POST /s3/moto-api/reset?X-Amz-Signature=1",
         "GET /s3/{bucket}?X-Amz-Signature=1",
@@ -62,8 +62,12 @@ OWN = {
 }
 """What is tried at each route of the gateway's own: a new one needs a row."""
 TEMPLATE = {
-    "/{path:any}": ["GET /api/status", 'POST /api/conversations/c/messages {"id":"m1","content":"forged"}'],
-    "/{path:path}": ["WS /v1", "WS /api/claude/ws"],
+    "/{path:any}": [
+        "GET /api/status",
+        'POST /api/conversations/c/messages {"id":"m1","content":"forged"}',
+        "WS /v1",
+        "WS /api/claude/ws",
+    ],
 }
 """The same for the template's, where pages of this machine are let through to its own rules."""
 PORTS = [
