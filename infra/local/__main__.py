@@ -13,13 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from infra.local import faults, identity, log, server, services
+from infra.local import faults, guard, identity, log, server, services
 from infra.local.deployment import Deployment
 from infra.local.extras import Extras
 from infra.local.faults import Plan
 from infra.local.faulty import FaultyGateway
 from infra.local.gateway import Gateway
-from infra.local.guard import HOST, Names
+from infra.local.guard import Names
 from infra.local.intrinsics import TemplateError
 from infra.local.limits import Limits, override
 from infra.local.stack import build
@@ -82,11 +82,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def host_name(text: str) -> str:
     """Give a name as requests are compared with it."""
-    match = HOST.fullmatch(text.lower())
-    if match is None:
+    name, port = guard.parts(text, scheme="")
+    if not name:
         raise argparse.ArgumentTypeError(f"a name is NAME or NAME:PORT, without a scheme, not {text!r}")
-    name, port = match.groups()
-    return name.removesuffix(".") + (f":{port}" if port else "")
+    return name if port is None else f"{name}:{port}"
 
 
 def origin(text: str) -> str:

@@ -9,16 +9,13 @@ from typing import Any
 from infra.local.conversions import Fitted, input_of, missing
 from infra.local.deployment import Deployment, api_id
 from infra.local.intrinsics import TemplateError, located, shown
+from infra.local.omissions import NotServed
 
 PATH_VARIABLE = re.compile(r"\{([^{}/+]+)(\+?)\}")
 _INVOCATION = re.compile(r"/functions/(.+)/invocations$")
 _FUNCTION = re.compile(r"arn:aws[\w-]*:lambda:[\w-]*:\d*:function:[\w-]+(:[\w$-]+)?")
 _METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH")
 _ANY = "x-amazon-apigateway-any-method"
-
-
-class NotServed(Exception):
-    """A route cannot be served here; the message says why."""
 
 
 @dataclass(frozen=True)

@@ -212,8 +212,8 @@ class Pool:
 
     async def run(self, version: str, request_id: str, arn: str, payload: bytes) -> Outcome:
         """Have one event handled, by a warm environment if one is idle. Raises Throttled."""
-        if reason := self.function.not_served:
-            return failed(version, "NotServed", f"Not served: {self.function.name}: {reason}")
+        if self.function.refusal:
+            return failed(version, "NotServed", self.function.refusal)
         reserved = self.function.reserved_concurrency
         if self._ending or (reserved is not None and self._running >= reserved):
             raise Throttled(self.function.name)

@@ -218,10 +218,7 @@ def identity(caller: Caller) -> dict[str, str]:
 
 def _http_context(call: Call, stamp: Stamp, route: str) -> dict[str, Any]:
     return {
-        "accountId": ACCOUNT,
-        "apiId": call.api,
-        "domainName": call.domain,
-        "domainPrefix": call.domain.split(".", 1)[0],
+        **_reached(call),
         "http": {
             "method": call.method,
             "path": call.path,
@@ -231,7 +228,6 @@ def _http_context(call: Call, stamp: Stamp, route: str) -> dict[str, Any]:
         },
         "requestId": stamp.extended_id,
         "routeKey": route,
-        "stage": call.stage,
         "time": request_time(stamp.time_ms),
         "timeEpoch": stamp.time_ms,
     }
@@ -239,10 +235,7 @@ def _http_context(call: Call, stamp: Stamp, route: str) -> dict[str, Any]:
 
 def _http_first_context(call: Call, stamp: Stamp, route: str) -> dict[str, Any]:
     return {
-        "accountId": ACCOUNT,
-        "apiId": call.api,
-        "domainName": call.domain,
-        "domainPrefix": call.domain.split(".", 1)[0],
+        **_reached(call),
         "extendedRequestId": stamp.extended_id,
         "httpMethod": call.method,
         "identity": identity(call.caller),
@@ -253,6 +246,16 @@ def _http_first_context(call: Call, stamp: Stamp, route: str) -> dict[str, Any]:
         "requestTimeEpoch": stamp.time_ms,
         "resourceId": route,
         "resourcePath": route.partition(" ")[2] or route,
+    }
+
+
+def _reached(call: Call) -> dict[str, Any]:
+    """The API, in a context of either payload format."""
+    return {
+        "accountId": ACCOUNT,
+        "apiId": call.api,
+        "domainName": call.domain,
+        "domainPrefix": call.domain.split(".", 1)[0],
         "stage": call.stage,
     }
 

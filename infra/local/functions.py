@@ -11,7 +11,12 @@ from typing import Any
 
 from infra.local.conversions import as_number
 from infra.local.deployment import Deployment
+from infra.local.omissions import NotServed
 from infra.local.template import local_path
+
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# What a path or a .zip file may be instead of one that can be read: damaged, or locked, which is a RuntimeError.
+_UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -22,10 +27,6 @@ class EventSettings:
     max_age_s: float = 21600.0
     on_success: str | None = None
     on_failure: str | None = None
-
-
-class _Unserved(Exception):
-    """The function cannot run here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Function:
     events: Mapping[str, EventSettings]
     not_served: str = ""
 
+    @property
+    def refusal(self) -> str:
+        """What is said to whoever calls it; empty if it can run."""
+        return f"Not served: {self.name}: {self.not_served}" if self.not_served else ""
+
     def watched(self) -> Iterator[Path]:
         if not self.not_served:
             yield self.code
@@ -62,7 +68,7 @@ def functions(deployment: Deployment, rewrite: Callable[[str], str], unpacked: P
         code, not_served = deployment.directory, ""
         try:
             code = _code_path(deployment, logical_id, properties, unpacked)
-        except _Unserved as reason:
+        except NotServed as reason:
             not_served = str(reason)
             deployment.omit(logical_id, "AWS::Lambda::Function", not_served)
         variables = properties.get("Environment", {}).get("Variables", {})
@@ -94,23 +100,23 @@ def _layers(deployment: Deployment, unpacked: Path) -> Iterator[tuple[str, Path]
         try:
             content = _content(deployment, logical_id, properties["Content"], unpacked)
             yield deployment.ref(logical_id), _layer_path(content)
-        except _Unserved as reason:
+        except NotServed as reason:
             deployment.omit(logical_id, "AWS::Lambda::LayerVersion", str(reason))
 
 
 def _code_path(deployment: Deployment, logical_id: str, properties: Mapping[str, Any], unpacked: Path) -> Path:
     runtime = properties.get("Runtime", "python3")
     if properties.get("PackageType") == "Image" or "ImageUri" in properties["Code"]:
-        raise _Unserved("container images are not run here")
+        raise NotServed("container images are not run here")
     if not runtime.startswith("python"):
-        raise _Unserved(f"only Python functions run here, not {runtime}")
+        raise NotServed(f"only Python functions run here, not {runtime}")
     if "Handler" not in properties:
-        raise _Unserved("Handler is missing (as app.handler)")
+        raise NotServed("Handler is missing (as app.handler)")
     return _content(deployment, logical_id, properties["Code"], unpacked)
 
 
 def _content(deployment: Deployment, logical_id: str, code: Mapping[str, Any], unpacked: Path) -> Path:
-    """Give the folder of a `Code` or `Content`. Raises _Unserved."""
+    """Give the folder of a `Code` or `Content`. Raises NotServed."""
     folder = unpacked / f"{deployment.prefix}{logical_id}"
     if "ZipFile" in code:
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +124,7 @@ def _content(deployment: Deployment, logical_id: str, code: Mapping[str, Any], u
         return folder
     path = local_path(code)
     if path is None:
-        raise _Unserved("its code is in S3 (name a folder beside the template)")
+        raise NotServed("its code is in S3 (name a folder beside the template)")
     return _unpacked(deployment.directory, path, folder)
 
 
@@ -129,15 +135,8 @@ def _unpacked(beside: Path, path: str, folder: Path) -> Path:
             return content
         with zipfile.ZipFile(content) as archive:
             archive.extractall(folder)
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:  # RuntimeError: locked
-        raise _Unserved(f"{path} is neither a folder nor a .zip file beside the template") from error
+    except _UNREADABLE as error:
+        raise NotServed(f"{path} is neither a folder nor a .zip file beside the template") from error
     return folder
 
 
@@ -165,9 +164,6 @@ def _not_installed(requirements: Path) -> Iterator[str]:
         name = _REQUIREMENT.match(line.strip())
         if name and ";" not in line and not _is_installed(name.group()):
             yield name.group()
-
-
-_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def _is_installed(name: str) -> bool:

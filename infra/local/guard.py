@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket
 from infra.local import log
 from infra.local.loopback import is_loopback
 
-HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?")
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _FRAMES = "frame-ancestors 'none'"
 Origins = Callable[[str], bool]
@@ -35,10 +35,10 @@ class Names:
 
     def own(self, host: str, scheme: str) -> bool:
         """Whether a header Host, or the same part of an origin, names what listens here."""
-        name, port = _parts(host, scheme)
+        name, port = parts(host, scheme)
         if self._is_allowed(name, port):
             return True
-        return port == _parts(self.address, scheme)[1] and self._is_here(name)
+        return port == parts(self.address, scheme)[1] and self._is_here(name)
 
     def own_origin(self, origin: str) -> bool:
         """Whether an origin is of a page that was loaded here."""
@@ -48,11 +48,11 @@ class Names:
     def on_this_machine(self, origin: str) -> bool:
         """Whether an origin is of a page that was loaded from this machine, by whatever serves it."""
         scheme, _, host = origin.partition("://")
-        name, port = _parts(host, scheme)
+        name, port = parts(host, scheme)
         return self._is_here(name) or self._is_allowed(name, port)
 
     def _is_here(self, name: str) -> bool:
-        return is_loopback(name) or name == _parts(self.address, "http")[0]
+        return is_loopback(name) or name == parts(self.address, "http")[0]
 
     def _is_allowed(self, name: str, port: int | None) -> bool:
         return bool(name) and not self.allowed.isdisjoint((name, f"{name}:{port}"))
@@ -110,7 +110,7 @@ class Guard:
             raise _Refused(400, "What is asked for has to be a path.")
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._names.own(hosts[0], scope["scheme"]):
-            name = _parts(hosts[0] if hosts else "", scope["scheme"])[0] or "NAME"
+            name = parts(hosts[0] if hosts else "", scope["scheme"])[0] or "NAME"
             raise _Refused(421, f"This is {self._names.address}. For another name of it: --allow-host {name}")
         if self._browsers:
             self._check_page(self._door(scope), headers)
@@ -148,9 +148,9 @@ def named(origins: Sequence[str]) -> Origins:
     return lambda origin: any(fnmatch.fnmatchcase(origin, pattern.replace("[", "[[]")) for pattern in origins)
 
 
-def _parts(host: str, scheme: str) -> tuple[str, int | None]:
-    """Give the name in small letters and the port; no name if it is no `host[:port]`."""
-    match = HOST.fullmatch(host.lower())
+def parts(host: str, scheme: str) -> tuple[str, int | None]:
+    """Give the name in small letters and the port, by default that of the scheme; no name if it is no `host[:port]`."""
+    match = _HOST.fullmatch(host.lower())
     if match is None:
         return "", None
     name, port = match.groups()

@@ -71,8 +71,8 @@ def serve(integration: Integration) -> None:
 def _runnable(invoker: Invoker, function: str) -> Target:
     """Raises NotServed, FunctionMissing."""
     target = invoker.find(function)
-    if reason := target.pool.function.not_served:
-        raise NotServed(f"Not served: {target.pool.function.name}: {reason}")
+    if refusal := target.pool.function.refusal:
+        raise NotServed(refusal)
     return target
 
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 _NAMED = 4
 
 
+class NotServed(Exception):
+    """A function or a route cannot be served here; the message says why."""
+
+
 @dataclass(frozen=True)
 class Omission:
     """`where`: a resource's logical id or a section. `what`: its type, property or route."""

@@ -119,14 +119,14 @@ class StorageDoor:
     """
 
     def __init__(self, services: Services) -> None:
-        self._services = services
+        self._client = services.client("s3")
         self._credentials = services.credentials
         self._forwarder = Forwarder(services, STORAGE)
         self._origins: Mapping[str, Sequence[str]] = {}
 
     async def look(self) -> None:
         """Find the buckets, and the origins that their CORS rules name."""
-        self._origins = await asyncio.to_thread(_buckets, self._services.client("s3"))
+        self._origins = await asyncio.to_thread(_buckets, self._client)
 
     def lets_in(self, origin: str) -> bool:
         """Whether a bucket's rules name an origin. Which answers its pages may read, the bucket says each time."""

@@ -3,6 +3,7 @@
 import { news } from "./announcer.js";
 import { button, element } from "./dom.js";
 import { sizeText } from "./files.js";
+import { hex } from "./random.js";
 import { read } from "./readable.js";
 
 const LOST = "no longer in this browser. Attach it again";
@@ -98,7 +99,7 @@ export class Tray {
   }
 
   async #choose(file) {
-    const attachment = { kept: newId(), url: null, filename: file.name, mime_type: file.type, size: file.size };
+    const attachment = { kept: hex(12), url: null, filename: file.name, mime_type: file.type, size: file.size };
     const chip = this.#newChip(attachment);
     this.#changed();
     const { type, problem } = await read(file, this.#limits);
@@ -178,8 +179,4 @@ export async function upload(http, { filename, mime_type }, blob, options = {}) 
 /** The message's error if it has a file whose bytes are gone. */
 export function lost({ filename }) {
   return { code: "lost_file", content: `${filename} is ${LOST}, or send the message without it.`, retryable: false };
-}
-
-function newId() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

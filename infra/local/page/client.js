@@ -35,6 +35,7 @@
  */
 
 import { isCurrent, missing, newReply, place, prove } from "./assembly.js";
+import { hex } from "./random.js";
 
 export const FRAME_BYTES = 31 * 1024;
 
@@ -251,7 +252,7 @@ export class ChatRelayClient extends EventTarget {
 
   /** @param {{url}[]} attachments files that were uploaded; with one, `content` may be empty */
   send(content, attachments = []) {
-    const exchange = { ...newExchange(this.conversation, newId(), content, "queued", attachments), own: true };
+    const exchange = { ...newExchange(this.conversation, hex(16), content, "queued", attachments), own: true };
     this.#begin(exchange);
     this.#flush();
     return exchange;
@@ -735,6 +736,7 @@ function newExchange(conversation, id, content, status, attachments = []) {
     own: false, // sent from here
     wasSent: false, // the server may have it
     preparing: false, // its files are being uploaded
+    returned: false, // it is in the composer again, and is not offered for that
     stops: false, // nobody wants the rest: said to the server with the next connection
     waits: false, // for the replies before it
     reply: null,
@@ -821,11 +823,6 @@ function inOrder(told, present) {
     else (isUnsettled(exchange) ? last : following.get(before)).push(exchange);
   }
   return [...following.get(null), ...told.flatMap((exchange) => [exchange, ...following.get(exchange)]), ...last];
-}
-
-/** `crypto.randomUUID` exists only on pages that browsers call secure. */
-function newId() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function bytes(frame) {

@@ -1,5 +1,6 @@
 /** Copying, also where the browser has no clipboard for scripts: it has one in secure contexts only, not over plain http. */
 
+import { news } from "./announcer.js";
 import { button } from "./dom.js";
 
 const TOLD_MS = 4000;
@@ -9,7 +10,7 @@ export function copyButton(className, label, read) {
   const copy = button(className, label, async () => {
     const word = (await copied(read())) ? "Copied" : "Cannot copy here";
     copy.textContent = word;
-    copy.dispatchEvent(new CustomEvent("news", { bubbles: true, detail: word }));
+    news(copy, word);
     setTimeout(() => (copy.textContent = label), TOLD_MS);
   });
   return copy;

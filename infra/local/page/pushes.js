@@ -6,6 +6,7 @@
 
 import { news } from "./announcer.js";
 import { button, element } from "./dom.js";
+import { hex } from "./random.js";
 import { own } from "./storage.js";
 
 const MOST = 3;
@@ -52,7 +53,7 @@ export class Pushes {
 
   async #toggle() {
     if (this.#device) await this.#remove();
-    else await this.#register({ id: `page-${random(8)}`, token: random(32), platform: "ios" });
+    else await this.#register({ id: `page-${hex(8)}`, token: hex(32), platform: "ios" });
   }
 
   async #register(device) {
@@ -106,10 +107,4 @@ export class Pushes {
     card.append(details, open, remove);
     return card;
   }
-}
-
-/** That many bytes, as hexadecimal digits: Apple's tokens look so. */
-function random(bytes) {
-  const drawn = crypto.getRandomValues(new Uint8Array(bytes));
-  return Array.from(drawn, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

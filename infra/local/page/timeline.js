@@ -112,13 +112,6 @@ export class FrameList {
     this.#count += 1;
     this.#counter.textContent = this.#count.toLocaleString("en");
   }
-
-  clear() {
-    this.#list.replaceChildren();
-    this.#count = 0;
-    this.#previousAt = null;
-    this.#counter.textContent = "0";
-  }
 }
 
 function frameRow({ direction, frame, text, gap }) {
