@@ -23,10 +23,10 @@ class TemplateError(Exception):
     `where`: the resource, section or line. `file`: the template's name. `located` fills both in. One line as text.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, where: str = "") -> None:
         super().__init__(what)
         self.what = what
-        self.where = ""
+        self.where = where
         self.file = ""
 
     def __str__(self) -> str:

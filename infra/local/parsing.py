@@ -57,10 +57,9 @@ def _yaml(text: str, omit: Callable[[Omission], None]) -> Any:
 
 
 def _malformed(error: Any) -> TemplateError:
-    what = TemplateError(f"is no YAML: {error.problem or error.context} (mend this line)")
-    if error.problem_mark:
-        what.where = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
-    return what
+    mark = error.problem_mark
+    where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return TemplateError(f"is no YAML: {error.problem or error.context} (mend this line)", where=where)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]

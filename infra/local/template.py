@@ -118,14 +118,14 @@ def _check_rules(rules: Mapping[str, Any]) -> None:
             case [*assertions] if all(isinstance(each, dict) and "Assert" in each for each in assertions):
                 continue
             case _:
-                raise _at(f"Rules.{name}", "Assertions must be a list of mappings that have Assert")
+                raise TemplateError("Assertions must be a list of mappings that have Assert", where=f"Rules.{name}")
 
 
 def _transforms(template: Mapping[str, Any], omit: Omit) -> list[str]:
     declared = template.get("Transform", [])
     names = declared if isinstance(declared, list) else [declared]
     if not all(isinstance(name, str) for name in names):
-        raise _at("Transform", f"must be a name or a list of names, and is {kind_of(declared)}")
+        raise TemplateError(f"must be a name or a list of names, and is {kind_of(declared)}", where="Transform")
     for name in names:
         if name not in (_SAM, language_extensions.NAME):
             omit(Omission("Transform", name, "no macro runs here; the template is read as it is written"))
@@ -165,30 +165,26 @@ def _beside(folder: Path, location: str, omit: Omit) -> Any:
 def _check_resources(template: Mapping[str, Any]) -> None:
     for logical_id, resource in template["Resources"].items():
         if logical_id.startswith(language_extensions.LOOP):
-            raise _at(logical_id, f"is a loop (say so: Transform: {language_extensions.NAME})")
+            raise TemplateError(f"is a loop (say so: Transform: {language_extensions.NAME})", where=logical_id)
         if not _LOGICAL_ID.fullmatch(logical_id):
-            raise _at(f"Resources.{logical_id}", "is no logical id (which has letters from A to Z and digits only)")
+            what = "is no logical id (which has letters from A to Z and digits only)"
+            raise TemplateError(what, where=f"Resources.{logical_id}")
         _expect_mapping(resource, f"Resources.{logical_id}")
         if not isinstance(resource.get("Type"), str) or not _TYPE.fullmatch(resource["Type"]):
-            raise _at(f"Resources.{logical_id}", "has no Type (every resource says its type, as AWS::S3::Bucket)")
+            what = "has no Type (every resource says its type, as AWS::S3::Bucket)"
+            raise TemplateError(what, where=f"Resources.{logical_id}")
         if resource.get("Properties", {}) is None:
             del resource["Properties"]
         _expect_mapping(resource.get("Properties", {}), f"Resources.{logical_id}.Properties")
     for name, output in template.get("Outputs", {}).items():
         _expect_mapping(output, f"Outputs.{name}")
         if "Value" not in output:
-            raise _at(f"Outputs.{name}", "has no Value")
+            raise TemplateError("has no Value", where=f"Outputs.{name}")
 
 
 def _expect_mapping(value: Any, where: str) -> None:
     if not isinstance(value, dict):
-        raise _at(where, f"must be a mapping, and is {kind_of(value)}")
-
-
-def _at(where: str, what: str) -> TemplateError:
-    error = TemplateError(what)
-    error.where = where
-    return error
+        raise TemplateError(f"must be a mapping, and is {kind_of(value)}", where=where)
 
 
 def _translated(template: dict[str, Any], parameters: Mapping[str, str], omit: Omit) -> dict[str, Any]:
