@@ -37,6 +37,11 @@ def each_way(request: pytest.FixtureRequest) -> Relay:
 @pytest.fixture(scope="module")
 def worker(relay: Relay) -> dict[str, str]:
     """The environment of a function that runs."""
+    return environment(relay)
+
+
+def environment(relay: Relay) -> dict[str, str]:
+    """What a function of the deployment runs with."""
     assert httpx.get(f"http://{relay.address}/api/health", timeout=30).status_code == 200
     found = (child.environ() for child in psutil.Process(relay.process.pid).children(recursive=True))
     return next(each for each in found if "FILES_BUCKET" in each)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import psutil
@@ -27,10 +27,11 @@ from infra.local.services import Services
 from infra.local.stack import Stack
 from tests.conftest import CREDENTIALS, Relay
 from tests.end_to_end.browser import CHROMIUM, FLAGS, in_a_browser
-from tests.end_to_end.conftest import services_of
+from tests.end_to_end.conftest import environment, services_of
 
 pytestmark = in_a_browser
 
+HOSTS = "127.0.0.1", "127.0.0.2"
 POLICY = json.dumps({"principalId": "alice", "context": {"user": "alice"}})
 OWN = {
     "/": ["GET /"],
@@ -132,6 +133,22 @@ async ([method, url, body]) => {
 """
 
 
+@pytest.fixture(scope="module", params=["plain", "faulty"])
+def visited(request: pytest.FixtureRequest, start_relay: Callable[..., Relay]) -> Relay:
+    """The gateway as most tests run it, and one with a fault plan, at another address of this machine."""
+    if request.param == "plain":
+        plain: Relay = request.getfixturevalue("relay")
+        return plain
+    options = ["--faults", "{}", "--host", HOSTS[1], "--verbose", "--limit", "max_environments=1"]
+    return start_relay(*options)
+
+
+@pytest.fixture(scope="module")
+def worker(visited: Relay) -> dict[str, str]:
+    """The environment of a function that runs."""
+    return environment(visited)
+
+
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[str]:
     """The port of pages that this gateway knows nothing of."""
@@ -142,7 +159,7 @@ def elsewhere() -> Iterator[str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """One for which a name of elsewhere leads here, as a rebound one would."""
-    flags = [*FLAGS, "--host-resolver-rules=MAP *.example 127.0.0.1"]
+    flags = [*FLAGS, f"--host-resolver-rules={','.join(f'MAP {host}.example {host}' for host in HOSTS)}"]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield browser
@@ -182,49 +199,54 @@ def rows(*tables: dict[str, list[str]]) -> list[str]:
 
 @pytest.mark.timeout(300)
 async def test_a_foreign_page_gets_nothing_and_changes_nothing(
-    relay: Relay, browser: Browser, elsewhere: str, worker: dict[str, str], table: Table
+    visited: Relay, browser: Browser, elsewhere: str, worker: dict[str, str], table: Table
 ) -> None:
-    bucket, port = worker["FILES_BUCKET"], relay.address.rpartition(":")[2]
+    bucket, (host, port) = worker["FILES_BUCKET"], visited.address.split(":")
     services_of(worker).client("s3").put_object(Bucket=bucket, Key="kept", Body=b"kept")
-    ports = listening(psutil.Process(relay.process.pid))
+    ports = listening(psutil.Process(visited.process.pid))
     assert int(port) in ports
     assert len(ports) >= 3, "the gateway's, moto's, and those of workers"
-    before, log, page = kept(worker, table), len(relay.log), await browser.new_page()
+    before, log, page = kept(worker, table), len(visited.log), await browser.new_page()
 
-    await page.goto(f"http://evil.example:{elsewhere}/")
-    assert await got(page, rows(OWN, TEMPLATE), relay.address, bucket) == {}
+    await page.goto(f"http://{HOSTS[0]}.example:{elsewhere}/")
+    assert await got(page, rows(OWN, TEMPLATE), visited.address, bucket) == {}
     for each in ports - {int(port)}:
         assert await got(page, PORTS, f"127.0.0.1:{each}", bucket) == {}
-    assert await got(page, PORTS, f"evil.example:{min(ports - {int(port)})}", bucket) == {}
+    assert await got(page, PORTS, f"{HOSTS[0]}.example:{min(ports - {int(port)})}", bucket) == {}
     framed = {frame.url for frame in page.frames[1:]}
     assert framed == {"chrome-error://chromewebdata/"}, "nothing is shown in a frame"
 
     await page.goto(f"http://localhost:{elsewhere}/")
-    assert await got(page, rows(OWN), relay.address, bucket) == {}, "a page of another project is foreign, too"
+    assert await got(page, rows(OWN), visited.address, bucket) == {}, "a page of another project is foreign, too"
 
-    rebound = await page.goto(f"http://evil.example:{port}/")
+    rebound = await page.goto(f"http://{host}.example:{port}/")
     assert rebound is not None
     assert rebound.status == 421
-    assert {line[0] for line in (await got(page, rows(OWN, TEMPLATE), f"evil.example:{port}", bucket)).values()} <= {
-        f"read 421 {f'This is {relay.address}. For another name'[:40]}"
+    assert {line[0] for line in (await got(page, rows(OWN, TEMPLATE), f"{host}.example:{port}", bucket)).values()} <= {
+        f"read 421 {f'This is {visited.address}. For another name'[:40]}"
     }
     await page.close()
 
     assert kept(worker, table) == before
-    called = [line for line in relay.log[log:] if "λ" in line and "-message" in line]
+    called = [line for line in visited.log[log:] if "λ" in line and "-message" in line]
     assert called == []
 
 
-async def test_the_same_tries_succeed_from_the_gateway_s_own_page(relay: Relay, browser: Browser) -> None:
+async def test_the_same_tries_succeed_from_the_gateway_s_own_page(visited: Relay, browser: Browser) -> None:
     page = await browser.new_page()
-    await page.goto(f"http://{relay.address}/page/config.json")
-    answers = await got(page, ["GET /page/config.json", "GET /pushes/"], relay.address, "")
+    await page.goto(f"http://{visited.address}/page/config.json")
+    answers = await got(page, ["GET /page/config.json", "GET /pushes/"], visited.address, "")
     assert {line: answer[0][:9] for line, answer in answers.items()} == {
         "GET /page/config.json": "read 200 ",
         "GET /pushes/": "read 200 ",
     }
+    await page.close()
+
+
+async def test_an_address_that_was_typed_is_followed(relay: Relay, browser: Browser) -> None:
+    page = await browser.new_page()
     await page.goto(f"http://localhost:{relay.address.rpartition(':')[2]}/")
-    assert page.url == f"http://{relay.address}/", "an address that was typed is followed"
+    assert page.url == f"http://{relay.address}/"
     await page.close()
 
 

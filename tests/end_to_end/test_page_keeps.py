@@ -1,5 +1,6 @@
 """Nothing that was typed into the page is lost, and its errors name the cure. In a real browser."""
 
+import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import closing
@@ -70,6 +71,25 @@ async def test_a_draft_and_its_files_are_there_after_a_reload_and_in_every_tab(r
     await expect(composer).to_have_value("")
     assert await page.evaluate("localStorage.length") == 0
     assert len(relay.requests_for("A whole thought")) == 1
+
+
+async def test_what_is_typed_before_the_page_is_ready_is_kept(page: Page) -> None:
+    composer, held = page.get_by_test_id("composer"), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await held.wait()
+        await route.continue_()
+
+    await composer.fill("A draft")
+    await page.route("**/config.json", hold)
+    await page.reload()
+    await composer.fill("Typed early")
+    held.set()
+    await be(page, "online")
+    await expect(composer).to_have_value("A draft\n\nTyped early")
+    await page.reload()
+    await be(page, "online")
+    await expect(composer).to_have_value("A draft\n\nTyped early")
 
 
 @pytest.mark.nightly

@@ -256,7 +256,7 @@ async def test_everything_is_done_by_keyboard(relay: Relay, page: Page) -> None:
     await expect(composer).to_be_focused()
     await tab(page, "[data-testid=delete]", back=True)
     await page.keyboard.press("Enter")
-    await expect(page.get_by_role("button", name="Keep")).to_be_focused()
+    await expect(page.get_by_role("button", name="Keep", exact=True)).to_be_focused()
     await tab(page, "[data-testid=delete-confirm]", back=True)
     await page.keyboard.press("Enter")
     await expect(rows.filter(has_text="Tell me much")).to_have_count(0)

@@ -570,7 +570,9 @@ rove($("[data-list]"));
 keepFocus(home);
 foldPanel(shared.getItem("folded") !== null);
 if (touch.matches) composer.enterKeyHint = "enter";
+const typed = composer.value; // while the page was loading, if the browser has not put the draft back by itself
 choose(chats.has(begin?.agent) ? begin.agent : config.agents[0]);
+if (typed && typed !== chat.draft) chat.add(typed);
 drawConfiguration(config);
 const key = keys.known ?? config.key;
 if (key) useKey(key);

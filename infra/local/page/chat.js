@@ -201,6 +201,12 @@ export class Chat {
     this.#saveDraft();
   }
 
+  /** Puts it below what is in the composer. */
+  add(content) {
+    this.write([this.draft, content].filter(Boolean).join("\n\n"));
+    this.#screen.drafted(this);
+  }
+
   /** Sends what is in the composer and in the tray. What had come back of it before is not shown any more. */
   send() {
     for (const { id, returned } of [...this.client.exchanges.values()]) if (returned) this.#takeBack(id);
@@ -229,11 +235,10 @@ export class Chat {
 
   /** Nothing that is there already is overwritten. */
   #putBack({ content, attachments, error }) {
-    this.write([this.draft, content].filter(Boolean).join("\n\n"));
+    this.add(content);
     // One of them is what the relay does not have, and it does not say which.
     const isFileMissing = error?.code === "forbidden";
     this.tray.put(attachments.map((file) => (isFileMissing ? { ...file, url: null } : file)));
-    this.#screen.drafted(this);
   }
 
   /** Another tab shows the same conversation, and somebody types there. */
