@@ -6,7 +6,7 @@ REPEAT ?= 1
 
 BIN = .venv/bin
 DYNAMODB_LOCAL = tests/dynamodb_local
-LOCKS = layers/dependencies/requirements.txt infra/local/requirements.txt
+LOCKS = layers/dependencies/requirements.txt emulator/requirements.txt
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
@@ -17,7 +17,7 @@ help:  ## Show this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 run: .venv/run  ## Start everything here: playground, WebSocket, HTTP (PORT, CHATRELAY_DEV_KEY, ANTHROPIC_API_KEY)
-	@PORT=$(PORT) $(BIN)/python -m infra.local
+	@PORT=$(PORT) $(BIN)/python -m emulator
 
 install: .venv/run  ## Install into .venv what `make run` and the operator's commands need
 
@@ -36,8 +36,8 @@ scenarios: .venv/test  ## Let everything go wrong that may, and count what is lo
 
 nightly: .venv/test layers  ## Run what takes long: layers that start, faulty deployments, the store over moto, ten times the fuzz, all scenarios
 	$(BIN)/python -m pytest -n 2 -m nightly
-	MUTATIONS=4000 $(BIN)/python -m pytest --timeout 3600 tests/infra/local/test_corpus.py
-	RECORDINGS=100000 $(BIN)/python -m pytest -n 2 --timeout 1800 tests/layers/relay/chatrelay/agents/test_fuzz.py
+	MUTATIONS=4000 $(BIN)/python -m pytest --timeout 3600 tests/emulator/test_corpus.py
+	RECORDINGS=100000 $(BIN)/python -m pytest -n 2 --timeout 1800 tests/layers/chatrelay/agents/test_fuzz.py
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat 3
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat 3 --invocation function
 
@@ -66,10 +66,10 @@ templates: .venv/test .venv-sam/done
 	.venv-sam/bin/python tests/sam/guided.py .venv-sam/bin/sam
 
 tables: .venv/test  ## Write the tables of docs/emulator.md anew
-	$(BIN)/python -m tests.infra.local.corpus
+	$(BIN)/python -m tests.emulator.corpus
 
 lock: .venv/test  ## Resolve every requirements.in anew
-	for at in layers/dependencies infra/local infra/bridgehub tests; do \
+	for at in layers/dependencies emulator infra/bridgehub tests; do \
 		(cd $$at && $(CURDIR)/$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 			--no-header --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt) || exit 1; \
 	done

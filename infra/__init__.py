@@ -1,1 +1,1 @@
-"""Everything around the deployed functions: nested templates, operators' commands, the local gateway."""
+"""Everything around the deployed functions: nested templates, operators' commands."""

@@ -4,9 +4,9 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
-from chatrelay.identity import new_key
 from chatrelay.store.keys import Keys
 from chatrelay.store.table import Table
+from chatrelay.wire.identity import new_key
 from infra import stack
 
 

@@ -21,7 +21,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from chatrelay.text import pasted
+from chatrelay.domain.text import pasted
 
 Frame = dict[str, Any]
 

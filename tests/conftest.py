@@ -1,36 +1,14 @@
-"""The whole deployment on this machine: template.yaml under the local gateway, and a model that plays scripts."""
-
-import os
-import queue
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
-from infra.local.model import ScriptedModel, serving_in_thread
-from infra.local.script import Script, answer
-from infra.local.signature import Credentials
-from tests.patience import PATIENCE_S
+pytest_plugins = ["tests.builders.browser", "tests.builders.deployments", "tests.builders.layer", "tests.builders.push"]
 
 # What a test shows must not depend on how busy the machine is.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
-REPOSITORY = Path(__file__).parents[1]
-KEY = "crk_the-key-of-the-tests"
-READY_S = 2 * PATIENCE_S
-CREDENTIALS = Credentials("ASIATHETESTS00000000", "a secret", "a token")
-"""What services are started with that a test has to itself."""
 DYNAMODB_LOCAL = "chatrelay/store/"
 """The tests that use it."""
 
@@ -46,128 +24,3 @@ class ByService(LoadFileScheduling):  # type: ignore[misc]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByService:
     """How tests are shared among workers."""
     return ByService(config, log)
-
-
-@dataclass
-class Playbook:
-    """What the model does, by the text of the user's last message."""
-
-    scripts: dict[str, Script | Callable[[dict[str, Any]], Script]] = field(default_factory=dict)
-
-    def choose(self, body: dict[str, Any]) -> Script:
-        script = self.scripts.get(asked(body), answer("Yes."))
-        return script if isinstance(script, Script) else script(body)
-
-
-def asked(body: dict[str, Any]) -> str:
-    """The last text of the last user's turn in a request."""
-    content = [message for message in body["messages"] if message["role"] == "user"][-1]["content"]
-    return str(content if isinstance(content, str) else content[-1]["text"])
-
-
-@dataclass(frozen=True)
-class Relay:
-    """The running deployment. `address` is ``host:port``, `model_url` where its model is."""
-
-    address: str
-    model_url: str
-    process: subprocess.Popen[str]
-    model: ScriptedModel
-    playbook: Playbook
-    log: list[str]
-    key: str = KEY
-
-    @property
-    def websocket(self) -> str:
-        return f"ws://{self.address}/v1"
-
-    def plays(self, prompt: str, script: Script | Callable[[dict[str, Any]], Script]) -> None:
-        """From now on a message `prompt` is answered by `script`."""
-        self.playbook.scripts[prompt] = script
-
-    def requests_for(self, prompt: str) -> list[Any]:
-        """What the model was asked when the last message was `prompt`."""
-        return [request for request in self.model.requests if asked(request.body) == prompt]
-
-    def workers(self, function: str) -> list[psutil.Process]:
-        """The processes that run one of our functions."""
-        code = str(REPOSITORY / "functions" / function)
-        return [child for child in psutil.Process(self.process.pid).children(recursive=True) if child.cwd() == code]
-
-
-@contextmanager
-def deployments() -> Iterator[Callable[..., Relay]]:
-    """Starts deployments of what is `at` a folder, with arguments of the gateway and variables of the shell.
-
-    All end with the block.
-    """
-    running: list[Relay] = []
-    playbook = Playbook()
-    model = ScriptedModel(playbook.choose)
-
-    with serving_in_thread(model) as base_url:
-
-        def start(*arguments: str, at: Path = REPOSITORY, **variables: str) -> Relay:
-            shell = {"ANTHROPIC_API_KEY": "sk-test\n", "ANTHROPIC_BASE_URL": base_url, "CHATRELAY_DEV_KEY": f"{KEY}\n"}
-            process, address, log = _start(at, arguments, {**os.environ, **shell, **variables})
-            running.append(Relay(address, base_url, process, model, playbook, log))
-            return running[-1]
-
-        yield start
-        for relay in running:
-            relay.process.terminate()
-        for relay in running:
-            assert relay.process.wait(PATIENCE_S) == 0, "the gateway ends in order"
-
-
-@pytest.fixture(scope="session")
-def start_relay() -> Iterator[Callable[..., Relay]]:
-    """Starts further deployments: see ``deployments``."""
-    with deployments() as start:
-        yield start
-
-
-@pytest.fixture(scope="session")
-def relay(start_relay: Callable[..., Relay]) -> Relay:
-    """The deployment that most tests share."""
-    return start_relay(
-        "--verbose",
-        "--parameter",
-        "ClaudeReadTimeout=2",
-        "--parameter",
-        "AllowedOrigins=https://chat.example,https://second.example",
-        "--limit",
-        "max_environments=3",
-    )
-
-
-def _start(
-    at: Path, arguments: tuple[str, ...], variables: dict[str, str]
-) -> tuple[subprocess.Popen[str], str, list[str]]:
-    command = [sys.executable, "-m", "infra.local", "--port", "0", *arguments]
-    process = subprocess.Popen(  # noqa: S603
-        command, cwd=at, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    log: list[str] = []
-    ready: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_follow, args=(process, log, ready), daemon=True).start()
-    try:
-        return process, ready.get(timeout=READY_S), log
-    except queue.Empty:
-        process.kill()
-        pytest.fail("the gateway did not start:\n" + "\n".join(log))
-
-
-def _follow(process: subprocess.Popen[str], log: list[str], ready: "queue.Queue[str]") -> None:
-    assert process.stdout is not None
-    with process.stdout:
-        for line in process.stdout:
-            log.append(line.rstrip())
-            if line.startswith("Ready: "):
-                ready.put(line.removeprefix("Ready: http://").strip().rstrip("/"))
-
-
-@pytest.fixture
-def conversation(request: pytest.FixtureRequest) -> str:
-    """A conversation of the test's own."""
-    return str(request.node.name)[:100]

@@ -15,7 +15,7 @@ WITHOUT_PIP = 'case "$*" in *venv*) mkdir -p .venv/bin; cp "$0" .venv/bin/python
 def tree(tmp_path: Path) -> Path:
     """A clone, as far as `make` looks at it."""
     shutil.copy(REPOSITORY / "Makefile", tmp_path)
-    for lock in ("layers/dependencies", "infra/local"):
+    for lock in ("layers/dependencies", "emulator"):
         (tmp_path / lock).mkdir(parents=True)
         (tmp_path / lock / "requirements.txt").touch()
     return tmp_path

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
-from chatrelay.identity import origin_allowed
 from chatrelay.settings import URL, BridgeHub, Claude, Environment, Handshake, OpenAI, Push
-from infra.local.intrinsics import Resolver, TemplateError
-from infra.local.template import REGION, parameter_values, read
-from tests.conftest import REPOSITORY
+from chatrelay.wire.identity import origin_allowed
+from emulator.template.intrinsics import Resolver, TemplateError
+from emulator.template.template import REGION, parameter_values, read
+from tests.builders.deployments import REPOSITORY
 
 PATH = REPOSITORY / "template.yaml"
 PARAMETERS: dict[str, dict[str, Any]] = yaml_parse(PATH.read_text(encoding="utf-8"))["Parameters"]

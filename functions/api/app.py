@@ -11,9 +11,8 @@ from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.content_types import APPLICATION_JSON
 
 import chatrelay
-from chatrelay import protocol, uploads
-from chatrelay.attachments import PATH
-from chatrelay.errors import (
+from chatrelay.domain.attachments import PATH
+from chatrelay.domain.errors import (
     Forbidden,
     Internal,
     InvalidMessage,
@@ -24,11 +23,12 @@ from chatrelay.errors import (
     Unauthorized,
     Unavailable,
 )
-from chatrelay.identity import credential, lower_case
-from chatrelay.protocol import AGENTS, Dialect
-from chatrelay.push import registration
+from chatrelay.domain.keys import ConversationKey
 from chatrelay.store.archive import Exchange, Summary
-from chatrelay.store.place import Place
+from chatrelay.wire import fields, frames, inbound, limits, registration, uploads
+from chatrelay.wire.dialects import BUILDEROS
+from chatrelay.wire.identity import credential, lower_case
+from chatrelay.wire.limits import AGENTS
 from chatrelay.wiring import Wiring
 
 logger = Logger()
@@ -102,7 +102,7 @@ def delete() -> dict[str, Any]:
 def close() -> dict[str, Any]:
     """The app shows the conversation no more. Nothing is forgotten."""
     place = _place(_named("path", "/close"))
-    wiring.connections.look_away(place, Dialect.BUILDEROS)
+    wiring.connections.look_away(place, BUILDEROS)
     return {"ok": True, "session_id": place.conversation, "message": "Session closed"}
 
 
@@ -112,7 +112,7 @@ def message() -> tuple[dict[str, Any], int]:
     user = _user()
     event = app.current_event
     named = _named("path", "/messages")
-    send = protocol.parse_posted(_text(), conversation=named, agent=protocol.AGENTS[0])
+    send = inbound.parse_posted(_text(), conversation=named, agent=limits.AGENTS[0])
     if send.agent not in wiring.agents:
         raise NoSuchAgent(send.agent)
     if send.attachments:
@@ -125,7 +125,7 @@ def message() -> tuple[dict[str, Any], int]:
 def register() -> dict[str, Any]:
     """The device gets a push for every reply of its user from now on."""
     user = _user()
-    wiring.devices.register(user, registration.parse(protocol.json_object(_text())))
+    wiring.devices.register(user, registration.parse(fields.json_object(_text())))
     return {"success": True, "message": "Device registered"}
 
 
@@ -150,7 +150,7 @@ def upload() -> dict[str, Any]:
 def form() -> dict[str, Any]:
     """The form with which a larger file is posted to S3 itself, and the url to quote in a message."""
     user = _user()
-    asked = uploads.parse_asked(protocol.json_object(_text()))
+    asked = uploads.parse_asked(fields.json_object(_text()))
     given = wiring.files.form(user, asked.filename, asked.mime_type, asked.size)
     return {"url": _url(given.id), "filename": asked.filename, "upload": {"url": given.url, "fields": given.fields}}
 
@@ -223,12 +223,12 @@ def _named(parameter: str, ending: str = "") -> str:
     return path.removesuffix(ending)
 
 
-def _place(conversation: str) -> Place:
-    return Place(_user(), protocol.parse_conversation(conversation))
+def _place(conversation: str) -> ConversationKey:
+    return ConversationKey(_user(), inbound.parse_conversation(conversation))
 
 
 def _cursor() -> str | None:
-    cursor: str | None = protocol.given(app.current_event.query_string_parameters, "cursor")
+    cursor: str | None = fields.given(app.current_event.query_string_parameters, "cursor")
     return cursor
 
 
@@ -243,7 +243,7 @@ def _turn(kept: Exchange) -> dict[str, Any]:
     return {
         "id": kept.message_id,
         "content": kept.content,
-        "attachments": [protocol.described(attachment) for attachment in kept.attachments],
+        "attachments": [frames.described(attachment) for attachment in kept.attachments],
         "agent": kept.agent,
         "received_at": _time(kept.received_at_ms),
         "reply": {

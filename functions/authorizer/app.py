@@ -7,8 +7,8 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from chatrelay.errors import Unauthorized
-from chatrelay.identity import credential, handshake_headers, origin_allowed
+from chatrelay.domain.errors import Unauthorized
+from chatrelay.wire.identity import credential, handshake_headers, origin_allowed
 from chatrelay.wiring import Wiring
 
 PENDING = "pending"

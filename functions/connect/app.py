@@ -4,10 +4,12 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from chatrelay.errors import InvalidMessage, Unavailable
-from chatrelay.identity import handshake_headers, speaks_version_1
-from chatrelay.protocol import AGENTS, SUBPROTOCOL, Dialect, agent_in
+from chatrelay.domain.errors import InvalidMessage, Unavailable
 from chatrelay.store.connections import Connection
+from chatrelay.wire.dialects import BUILDEROS, VERSION_1
+from chatrelay.wire.fields import agent_in
+from chatrelay.wire.identity import handshake_headers, speaks_version_1
+from chatrelay.wire.limits import AGENTS, SUBPROTOCOL
 from chatrelay.wiring import Wiring
 
 logger = Logger()
@@ -36,7 +38,7 @@ def _connection(context: dict[str, Any], agent: str) -> Connection:
     return Connection(
         id=context["connectionId"],
         agent=agent,
-        dialect=Dialect.RELAY if user else Dialect.BUILDEROS,
+        dialect=VERSION_1 if user else BUILDEROS,
         connected_at=int(context["connectedAt"]) // 1000,
         user=user,
     )

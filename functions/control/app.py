@@ -9,8 +9,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from chatrelay.errors import Internal
-from chatrelay.reception import Frame
+from chatrelay.domain.errors import Internal
+from chatrelay.relay.dispatch import Frame
 from chatrelay.wiring import Wiring
 
 logger = Logger()

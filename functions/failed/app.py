@@ -4,10 +4,10 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from chatrelay.errors import Interrupted
-from chatrelay.reception import Frame
-from chatrelay.resumption import DIED
-from chatrelay.store.place import Place
+from chatrelay.domain.errors import Interrupted
+from chatrelay.domain.keys import ConversationKey
+from chatrelay.relay.dispatch import Frame
+from chatrelay.relay.resume import DIED
 from chatrelay.wiring import Wiring
 
 logger = Logger()
@@ -28,10 +28,10 @@ def handler(event: dict[str, Any], context: object) -> None:
         wiring.reception.tell(Frame.from_event(failed), Interrupted(DIED))
 
 
-def _place(failed: dict[str, Any]) -> Place | None:
+def _place(failed: dict[str, Any]) -> ConversationKey | None:
     """The conversation in which something may wait for an answer; None for a message that was never accepted."""
     if "continue" in failed:
-        return Place(**failed["continue"])
+        return ConversationKey(**failed["continue"])
     message = wiring.reception.message(Frame.from_event(failed)) if "requestContext" in failed else None
-    place = Place(message.user, message.send.conversation) if message else None
+    place = ConversationKey(message.user, message.send.conversation) if message else None
     return place if message and place and wiring.conversations.has(place, message.send.id) else None

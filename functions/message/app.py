@@ -13,10 +13,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 import chatrelay.agents.claude  # noqa: F401  takes a second, which the first message need not wait for
-from chatrelay.errors import ClientError, Duplicate, Superseded
-from chatrelay.reception import Frame, Message
-from chatrelay.relay import Outcome, Shift
-from chatrelay.store.place import Place
+from chatrelay.domain.errors import ClientError, Duplicate, Superseded
+from chatrelay.domain.keys import ConversationKey
+from chatrelay.relay.dispatch import Frame, Message
+from chatrelay.relay.relay import Outcome, Shift
 from chatrelay.wiring import Wiring
 
 logger = Logger()
@@ -37,7 +37,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
         return
     shift = Shift.of(context.aws_request_id, context.get_remaining_time_in_millis() / 1000)
     if "continue" in event:
-        _write(wiring.relay.go_on(Place(**event["continue"]), shift, is_fresh=True))
+        _write(wiring.relay.go_on(ConversationKey(**event["continue"]), shift, is_fresh=True))
         return
     frame = Frame.from_event(event)
     message = wiring.reception.receive(frame)

@@ -11,11 +11,11 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from chatrelay.notifier import NotServed, Outcome
-from chatrelay.push import Delivered, Misconfigured, Notification, Platform, Rejected
-from chatrelay.store.place import Place
-from chatrelay.store.replies import Whereabouts
-from chatrelay.text import utf16_length
+from chatrelay.domain.devices import Platform
+from chatrelay.domain.keys import ConversationKey, ReplyLocation
+from chatrelay.domain.text import utf16_length
+from chatrelay.push.notifier import NotServed, Outcome
+from chatrelay.push.service import Delivered, Misconfigured, Notification, Rejected
 from chatrelay.wiring import Wiring
 
 ACKNOWLEDGED_WITHIN_S = 3.0
@@ -32,13 +32,13 @@ runner = asyncio.Runner()
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """``{"user", "conversation", "reply", "turn"}``. Raises ``PushesOwed`` for what another call may do later."""
-    where = Whereabouts(event["reply"], Place(event["user"], event["conversation"]), event["turn"])
+    where = ReplyLocation(event["reply"], ConversationKey(event["user"], event["conversation"]), event["turn"])
     if wiring.devices.all(where.place.user):
         budget_s = context.get_remaining_time_in_millis() / 1000 - SETTLING_S
         runner.run(_notify(where, budget_s))
 
 
-async def _notify(where: Whereabouts, budget_s: float) -> None:
+async def _notify(where: ReplyLocation, budget_s: float) -> None:
     await asyncio.sleep(ACKNOWLEDGED_WITHIN_S)
     stored = await asyncio.to_thread(wiring.conversations.stored, where)
     if stored is None or stored.origin.reply != where.reply:  # deleted, or written anew

@@ -78,7 +78,7 @@ def _program(name: str) -> str:
 
 def _token(name: str) -> str:
     sys.path.append(str(REPOSITORY / "layers" / "relay"))  # the sidecar's requirements do not install it
-    from chatrelay.text import pasted
+    from chatrelay.domain.text import pasted
 
     try:
         token = pasted(Path(name).read_text(encoding="utf-8"))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.services import Services, running
-from infra.local.template import REGION
-from tests.conftest import CREDENTIALS
+from emulator.services.services import Services, running
+from emulator.template.template import REGION
+from tests.builders.deployments import CREDENTIALS
 
 STORAGE = Path(__file__).parents[2] / "infra" / "storage.yaml"
 STACKS = ("chat-relay", "earlier")

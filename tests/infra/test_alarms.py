@@ -8,9 +8,9 @@ import pytest
 from aws_lambda_powertools import Logger
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
-from chatrelay.errors import Interrupted, Reason
-from chatrelay.telemetry import Telemetry
-from tests.conftest import REPOSITORY
+from chatrelay.aws.telemetry import Telemetry
+from chatrelay.domain.errors import Interrupted, Reason
+from tests.builders.deployments import REPOSITORY
 
 ALARMS: dict[str, Any] = yaml_parse((REPOSITORY / "infra" / "alarms.yaml").read_text(encoding="utf-8"))
 TEMPLATE: dict[str, Any] = yaml_parse((REPOSITORY / "template.yaml").read_text(encoding="utf-8"))

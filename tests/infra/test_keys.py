@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
+from emulator.services.services import Services
 from infra.keys import main
-from infra.local.services import Services
 from tests.infra.conftest import Ran, Run
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.builders.deployments import REPOSITORY
 from tests.test_template import TRANSLATED, deployed
 
 PACKAGE = REPOSITORY / "layers" / "relay" / "chatrelay"

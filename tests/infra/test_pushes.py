@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from infra.local.model import serving_in_thread
-from infra.local.services import Services
-from infra.local.template import REGION
+from emulator.services.services import Services
+from emulator.stand_ins.fake_anthropic import serving_in_thread
+from emulator.template.template import REGION
 from infra.pushes import main
+from tests.builders.doubles import Address, Sockets
 from tests.infra.conftest import Ran, Run
-from tests.layers.relay.chatrelay.doubles import Address, Sockets
 
 STACK = """
 Resources:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.services import Services
+from emulator.services.services import Services
 from infra.restore import main
 from tests.infra.conftest import Ran, Run
 

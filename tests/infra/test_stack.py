@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError, NoRegionError
 
 from infra import stack
-from tests.conftest import REPOSITORY
+from tests.builders.deployments import REPOSITORY
 
 GUIDED = """
 version = 0.1

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from tests.conftest import Relay, deployments
+from tests.builders.deployments import Relay, deployments
 from tests.scenarios.plays import SCENARIOS, Scenario, name_of, run
 from tests.scenarios.stage import GATEWAY, Row
 

@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from typing import Any
 
-from infra.local.model import Received
-from infra.local.script import Pause, Script, Send, answer, stall_after
-from tests.end_to_end.phone import Frame, Phone, trimmed
+from emulator.stand_ins.fake_anthropic import Received
+from emulator.stand_ins.script import Pause, Script, Send, answer, stall_after
+from tests.builders.phone import Frame, Phone, trimmed
 from tests.scenarios.stage import Message, Stage, Talk
 
 WORKER = {"function": "MessageFunction"}

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from tests.end_to_end.phone import Frame, Phone
+from tests.builders.phone import Frame, Phone
 from tests.scenarios.client import Assembly
 from tests.scenarios.stage import ENVIRONMENTS, Stage, Talk
 

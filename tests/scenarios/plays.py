@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 from websockets.exceptions import WebSocketException
 
-from infra.local.script import cut_after, fail_after
-from tests.conftest import Relay
-from tests.end_to_end.phone import Phone
+from emulator.stand_ins.script import cut_after, fail_after
+from tests.builders.deployments import Relay
+from tests.builders.phone import Phone
 from tests.scenarios import deaths, measures, queues
 from tests.scenarios.deaths import once
 from tests.scenarios.stage import Row, Stage

@@ -8,10 +8,10 @@ from typing import Any
 import psutil
 from boto3.dynamodb.conditions import Attr, Key
 
-from infra.local.relay import DEVELOPER
-from infra.local.services import Services
-from infra.local.signature import Credentials
-from tests.conftest import Relay
+from emulator.project import DEVELOPER
+from emulator.services.services import Services
+from emulator.services.signature import Credentials
+from tests.builders.deployments import Relay
 
 Item = dict[str, Any]
 
@@ -46,7 +46,7 @@ class Rows:
     @cached_property
     def _table(self) -> Any:
         children = psutil.Process(self._relay.process.pid).children()
-        server = next(child for child in children if "infra.local.moto_server" in child.cmdline())
+        server = next(child for child in children if "emulator.moto_server" in child.cmdline())
         services = Services(f"http://127.0.0.1:{server.cmdline()[-1]}", Credentials.of(server.environ()))
         (table,) = services.resource("dynamodb").tables.all()
         return table

@@ -13,8 +13,8 @@ from uuid import uuid4
 import httpx
 import psutil
 
-from infra.local.script import Pause, Script, answer, closing, output_tokens, partial
-from tests.conftest import Relay
+from emulator.stand_ins.script import Pause, Script, answer, closing, output_tokens, partial
+from tests.builders.deployments import Relay
 from tests.scenarios.client import REPLACED, Assembly, Device, Reader, Sender
 from tests.scenarios.rows import Rows
 

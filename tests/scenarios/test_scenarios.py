@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Relay
+from tests.builders.deployments import Relay
 from tests.scenarios import deaths, plays, queues
 from tests.scenarios.plays import Scenario, name_of, run
 from tests.scenarios.stage import GATEWAY

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chatrelay.errors import SettingError
-from chatrelay.text import pasted
+from chatrelay.domain.errors import SettingError
+from chatrelay.domain.text import pasted
 
 WHOLE = re.compile(r"[0-9]{1,9}")
 PORT = "6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5]?[0-9]{1,4}"

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
 
-from chatrelay.files import Files
-from chatrelay.gateway import Gateway
-from chatrelay.protocol import AGENTS
-from chatrelay.push import Environment as PushEnvironment
-from chatrelay.push import Platform, Service
-from chatrelay.reception import Reception
-from chatrelay.resumption import Resumption
+from chatrelay.aws.files import Files
+from chatrelay.aws.invoke import Bell, Workers
+from chatrelay.aws.management_api import Gateway
+from chatrelay.aws.telemetry import Telemetry
+from chatrelay.domain.devices import Platform
+from chatrelay.domain.devices import PushEnvironment as PushEnvironment
+from chatrelay.push.service import Service
+from chatrelay.relay.dispatch import Reception
+from chatrelay.relay.resume import Resumption
 from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, OpenAI, Push
 from chatrelay.store.archive import Archive
 from chatrelay.store.connections import Connections
@@ -24,14 +26,13 @@ from chatrelay.store.leases import Leases
 from chatrelay.store.pushes import Pushes
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import Table
-from chatrelay.telemetry import Telemetry
-from chatrelay.workers import Bell, Workers
+from chatrelay.wire.limits import AGENTS
 
 if TYPE_CHECKING:
     from chatrelay.agents import Agent
-    from chatrelay.notifier import Notifier
-    from chatrelay.parameters import Prompt
-    from chatrelay.relay import Relay
+    from chatrelay.aws.parameters import Prompt
+    from chatrelay.push.notifier import Notifier
+    from chatrelay.relay.relay import Relay
 
 
 class Wiring:
@@ -118,7 +119,7 @@ class Wiring:
 
     @cached_property
     def relay(self) -> "Relay":
-        from chatrelay.relay import Relay
+        from chatrelay.relay.relay import Relay
 
         made: dict[str, Callable[[], Agent]] = {"claude": lambda: self._claude, "codex": lambda: self._codex}
         return Relay(
@@ -140,7 +141,7 @@ class Wiring:
         # The SDK takes a second to import: only the function that talks to a model may pay for it.
         from chatrelay.agents import claude
         from chatrelay.agents.mending import Mending
-        from chatrelay.parameters import Key
+        from chatrelay.aws.parameters import Key
 
         settings = Claude.read(self.environment)
         client = (claude.bedrock if settings.bedrock else claude.client)(settings.read_timeout_s)
@@ -151,7 +152,7 @@ class Wiring:
     def _codex(self) -> "Agent":
         from chatrelay.agents import codex, openai
         from chatrelay.agents.mending import Mending
-        from chatrelay.parameters import Key
+        from chatrelay.aws.parameters import Key
 
         if self.environment.text("CODEX_BACKEND") == "openai":
             at = OpenAI.read(self.environment)
@@ -163,7 +164,7 @@ class Wiring:
         return Mending(agent, reads_text_only=True)
 
     def _prompt(self, name: str) -> "Prompt | None":
-        from chatrelay.parameters import Prompt
+        from chatrelay.aws.parameters import Prompt
 
         return Prompt(name) if name else None
 
@@ -181,11 +182,11 @@ class Wiring:
 
     @cached_property
     def notifier(self) -> "Notifier":
-        from chatrelay.notifier import Notifier
-        from chatrelay.parameters import Secret
+        from chatrelay.aws.parameters import Secret
         from chatrelay.push.apns import Account, Apns
         from chatrelay.push.fcm import Fcm
-        from chatrelay.push.line import Line
+        from chatrelay.push.notifier import Notifier
+        from chatrelay.push.transport import Line
 
         settings = Push.read(self.environment)
         line = Line()

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.patience import PATIENCE_S
+from tests.builders.patience import PATIENCE_S
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]

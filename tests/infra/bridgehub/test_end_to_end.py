@@ -12,9 +12,9 @@ import pytest
 
 from chatrelay.agents import codex as adapter
 from chatrelay.agents.codex import REQUEST_BYTES, Codex
-from chatrelay.errors import Denied, Overloaded, Upstream
-from chatrelay.history import Turn
-from chatrelay.reply import Ending
+from chatrelay.domain.errors import Denied, Overloaded, Upstream
+from chatrelay.domain.reply import Ending
+from chatrelay.domain.turns import Turn
 from chatrelay.settings import BridgeHub as Settings
 from tests.infra.bridgehub.sidecars import BRIDGEHUB, TOKEN, Sidecar, gone, needs_node, stayers
 

@@ -13,9 +13,10 @@ import yaml  # type: ignore[import-untyped]
 from openapi_schema_validator import OAS32Validator
 from openapi_spec_validator import validate
 
+from emulator.stand_ins.fake_anthropic import serving
 from infra.bridgehub.app import application
 from infra.bridgehub.clis import ARGUMENT_BYTES, BridgeHub
-from infra.local.model import serving
+from tests.builders.patience import PATIENCE_S
 from tests.infra.bridgehub.sidecars import (
     BRIDGEHUB,
     HERE,
@@ -28,7 +29,6 @@ from tests.infra.bridgehub.sidecars import (
     request,
     stayers,
 )
-from tests.patience import PATIENCE_S
 
 SPECIFICATION = yaml.safe_load(Path(REPOSITORY, "infra", "bridgehub", "openapi.yaml").read_text())
 EVENT = OAS32Validator({"$ref": "#/components/schemas/Event", "components": SPECIFICATION["components"]})
@@ -359,7 +359,7 @@ def test_a_mistake_in_the_command_is_named(options: list[str], problem: str) -> 
 
 
 def test_it_needs_nothing_but_its_own_requirements() -> None:
-    others = "('chatrelay', 'infra.local', 'boto3', 'httpx', 'pydantic', 'yaml')"
+    others = "('chatrelay', 'emulator', 'boto3', 'httpx', 'pydantic', 'yaml')"
     code = f"import infra.bridgehub.__main__, sys; print(*(name for name in sys.modules if name.startswith({others})))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)  # noqa: S603
 

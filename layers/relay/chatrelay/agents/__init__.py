@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
-from chatrelay.history import Amended, Room, Turn
-from chatrelay.reply import Aside, Ending
+from chatrelay.domain.reply import Aside, Ending
+from chatrelay.domain.turns import Amended, Room, Turn
 
 
 class Agent(Protocol):

@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import Any
 
 from chatrelay.agents.usage import counted
-from chatrelay.attachments import Block
-from chatrelay.reply import Aside
-from chatrelay.text import SurrogateJoiner, whole
+from chatrelay.domain.attachments import Block
+from chatrelay.domain.reply import Aside
+from chatrelay.domain.text import SurrogateJoiner, whole
 
 USAGE = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 NAMES = ("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_stop")

@@ -20,12 +20,12 @@ from chatrelay.agents import KeptText, refusals, requests
 from chatrelay.agents.accumulator import USAGE, Accumulator
 from chatrelay.agents.refusals import ANTHROPIC, Refusal
 from chatrelay.agents.retry_after import retry_after_s
-from chatrelay.attachments import FileRoom
-from chatrelay.errors import Denied, Overloaded, Reason, Refused, Said, TooLong, Unaccepted, Upstream
-from chatrelay.history import Room, Turn
-from chatrelay.reply import Aside, Ending
+from chatrelay.domain.attachments import FileRoom
+from chatrelay.domain.errors import Denied, Overloaded, Reason, Refused, Said, TooLong, Unaccepted, Upstream
+from chatrelay.domain.reply import Aside, Ending
+from chatrelay.domain.text import SurrogateJoiner
+from chatrelay.domain.turns import Room, Turn
 from chatrelay.settings import Claude as Settings
-from chatrelay.text import SurrogateJoiner
 
 LONGEST_WAIT_S = 5.0
 """A person who waits is told of a longer `retry-after` than this instead of waiting for it."""

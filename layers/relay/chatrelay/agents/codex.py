@@ -17,11 +17,11 @@ from chatrelay.agents.refusals import Refusal
 from chatrelay.agents.requests import Message, spoken, told
 from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.agents.usage import counted
-from chatrelay.errors import Denied, Overloaded, Reason, ReplyError, Said, Upstream
-from chatrelay.history import Room, Turn
-from chatrelay.reply import Ending
+from chatrelay.domain.errors import Denied, Overloaded, Reason, ReplyError, Said, Upstream
+from chatrelay.domain.reply import Ending
+from chatrelay.domain.text import beginning, json_bytes, whole
+from chatrelay.domain.turns import Room, Turn
 from chatrelay.settings import BridgeHub as Settings
-from chatrelay.text import beginning, json_bytes, whole
 
 SILENCE_S = 30.0
 """Three of the sidecar's pings: when none of them has come, its machine is asleep or cut off."""

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from chatrelay.agents import Agent
-from chatrelay.errors import TooLong, Unaccepted
-from chatrelay.history import Amended, Room, Turn, plain, shortened
-from chatrelay.reply import Aside, Ending
+from chatrelay.domain.errors import TooLong, Unaccepted
+from chatrelay.domain.reply import Aside, Ending
+from chatrelay.domain.turns import Amended, Room, Turn, plain, shortened
 
 
 class Mending:

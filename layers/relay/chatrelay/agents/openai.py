@@ -18,9 +18,9 @@ from chatrelay.agents.refusals import OPENAI, Refusal
 from chatrelay.agents.requests import to_openai
 from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.agents.usage import counted
-from chatrelay.errors import Reason, Refused, ReplyError, Said, Upstream
-from chatrelay.history import Room, Turn
-from chatrelay.reply import Ending
+from chatrelay.domain.errors import Reason, Refused, ReplyError, Said, Upstream
+from chatrelay.domain.reply import Ending
+from chatrelay.domain.turns import Room, Turn
 from chatrelay.settings import OpenAI as Settings
 
 DONE = "[DONE]"

@@ -4,10 +4,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from chatrelay.errors import Reason, Said, Upstream
-from chatrelay.history import Room, estimate_tokens
-from chatrelay.reply import Ending
-from chatrelay.text import SurrogateJoiner
+from chatrelay.domain.errors import Reason, Said, Upstream
+from chatrelay.domain.reply import Ending
+from chatrelay.domain.text import SurrogateJoiner
+from chatrelay.domain.turns import Room, estimate_tokens
 
 ROOM = Room(tokens=100_000)
 """Of models that are told nothing but text, and that no setting knows better."""

@@ -29,8 +29,8 @@ Pages of Anthropic's are under https://platform.claude.com/docs/en/, all read as
 from collections.abc import Sequence
 from typing import Any
 
-from chatrelay.attachments import Block, as_text, block
-from chatrelay.history import Turn
+from chatrelay.domain.attachments import Block, as_text, block
+from chatrelay.domain.turns import Turn
 from chatrelay.settings import Claude, OpenAI
 
 Request = dict[str, Any]

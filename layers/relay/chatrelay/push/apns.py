@@ -22,26 +22,15 @@ from jwt.algorithms import ECAlgorithm
 from jwt.api_jws import PyJWS
 from jwt.utils import der_to_raw_signature
 
-from chatrelay.errors import Denied, SettingError, Unanswered
-from chatrelay.push import (
-    KEPT_S,
-    Dead,
-    Delivered,
-    Device,
-    Environment,
-    Later,
-    Misconfigured,
-    Notification,
-    Rejected,
-    Secret,
-    Verdict,
-    apns_payload,
-)
-from chatrelay.push.line import Answer, Line
+from chatrelay.domain.devices import Device, PushEnvironment
+from chatrelay.domain.errors import Denied, SettingError, Unanswered
+from chatrelay.push.payloads import KEPT_S, apns_payload
+from chatrelay.push.service import Dead, Delivered, Later, Misconfigured, Notification, Rejected, Secret, Verdict
+from chatrelay.push.transport import Answer, Line
 
 HOSTS = {
-    Environment.PRODUCTION: "https://api.push.apple.com",
-    Environment.SANDBOX: "https://api.sandbox.push.apple.com",
+    PushEnvironment.PRODUCTION: "https://api.push.apple.com",
+    PushEnvironment.SANDBOX: "https://api.sandbox.push.apple.com",
 }
 SPAN_S = 40 * 60
 EXPIRED = "ExpiredProviderToken"
@@ -73,7 +62,7 @@ class Apns:
         line: Line,
         key: Secret,
         account: Account,
-        hosts: Mapping[Environment, str] = HOSTS,
+        hosts: Mapping[PushEnvironment, str] = HOSTS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._line = line
@@ -110,7 +99,7 @@ class Apns:
         return meaning(answer, environment, asked_s)
 
     async def _ask(
-        self, key: ec.EllipticCurvePrivateKey, environment: Environment, token: str, notification: Notification
+        self, key: ec.EllipticCurvePrivateKey, environment: PushEnvironment, token: str, notification: Notification
     ) -> Answer:
         """The answer to one push. A provider token that Apple finds too old is signed again, once."""
         url = f"{self._hosts[environment]}/3/device/{token}"
@@ -138,7 +127,7 @@ class Apns:
         }
 
 
-def meaning(answer: Answer, environment: Environment, asked_s: float) -> Verdict:
+def meaning(answer: Answer, environment: PushEnvironment, asked_s: float) -> Verdict:
     """The verdict in an answer of `environment`, which was asked at `asked_s`."""
     reason = _reason(answer)
     if answer.is_good:

@@ -19,21 +19,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from chatrelay.errors import Denied, SettingError, Unanswered
-from chatrelay.push import (
-    Dead,
-    Delivered,
-    Device,
-    Environment,
-    Later,
-    Misconfigured,
-    Notification,
-    Rejected,
-    Secret,
-    Verdict,
-    fcm_payload,
-)
-from chatrelay.push.line import Answer, Line
+from chatrelay.domain.devices import Device, PushEnvironment
+from chatrelay.domain.errors import Denied, SettingError, Unanswered
+from chatrelay.push.payloads import fcm_payload
+from chatrelay.push.service import Dead, Delivered, Later, Misconfigured, Notification, Rejected, Secret, Verdict
+from chatrelay.push.transport import Answer, Line
 from chatrelay.settings import URL
 
 HOST = "https://fcm.googleapis.com"
@@ -154,7 +144,7 @@ def _refusal(answer: Answer) -> Verdict:
     return Later(reason, answer.retry_after_s) if answer.is_passing else Misconfigured(reason)
 
 
-def meaning(answer: Answer, environment: Environment, asked_s: float) -> Verdict:
+def meaning(answer: Answer, environment: PushEnvironment, asked_s: float) -> Verdict:
     """The verdict in an answer to a push that was asked for at `asked_s`."""
     error = answer.body.get("error")
     error = error if isinstance(error, dict) else {}

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Generic, TypeVar
 
-from chatrelay.attachments import Attachment
-from chatrelay.errors import Conflict, Forbidden, InvalidMessage
-from chatrelay.protocol import CONVERSATION_LIMIT
+from chatrelay.domain.attachments import Attachment
+from chatrelay.domain.errors import Conflict, Forbidden, InvalidMessage
+from chatrelay.domain.keys import ConversationKey
+from chatrelay.domain.text import whole
 from chatrelay.store.conversations import StoredReply, stored_attachments, stored_reply, turn_key
 from chatrelay.store.leases import Leases
-from chatrelay.store.place import Place
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import Delete, Item, Table
-from chatrelay.text import whole
+from chatrelay.wire.limits import CONVERSATION_LIMIT
 
 PAGE = 50
 PAGE_BYTES = 500_000
@@ -79,7 +79,7 @@ class Archive:
         last = found[PAGE - 1] if len(found) > PAGE else None
         return Page(found[:PAGE], _cursor(last.updated_at_ms, last.conversation) if last else None)
 
-    def exchanges(self, place: Place, cursor: str | None) -> Page[Exchange]:
+    def exchanges(self, place: ConversationKey, cursor: str | None) -> Page[Exchange]:
         """The conversation's turns in their order: the latest ones, or those before the cursor.
 
         Raises ``Forbidden`` if there is no such conversation, ``InvalidMessage`` for a cursor that is none.
@@ -97,14 +97,14 @@ class Archive:
             kept.append((turn, exchange))
         return Page([each for _, each in reversed(kept)], None)
 
-    def _exchanges(self, place: Place, end: str) -> Iterator[tuple[str, Exchange]]:
+    def _exchanges(self, place: ConversationKey, end: str) -> Iterator[tuple[str, Exchange]]:
         items = self._table.query(place.pk, "TURN#", f"TURN#{end}", forward=False)
         for turn, parts in groupby(items, turn_key):
             *more, said = parts
             if "content" in said and more:  # not half of a turn that is being stored or deleted
                 yield turn, _exchange(place, turn, said, more[::-1])
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: ConversationKey) -> None:
         """Forgets the conversation and its replies. Raises ``Forbidden`` if there is none, ``Conflict``.
 
         Whoever writes in it is superseded first, and its header goes last, together with the proof that nothing was
@@ -120,7 +120,7 @@ class Archive:
             header = self._table.get(place.pk, "CONVERSATION")
         raise Conflict(place.pk)
 
-    def _deleted(self, place: Place, header: Item) -> bool:
+    def _deleted(self, place: ConversationKey, header: Item) -> bool:
         """False if somebody has written there meanwhile."""
         seen = self._leases.fence_off(place)
         self._table.delete_all(self._doomed(place))
@@ -128,7 +128,7 @@ class Archive:
         gone = Delete(place.pk, "CONVERSATION", "updated_at = :seen", unchanged)
         return not self._table.write_together(gone, self._leases.forget(place, seen))
 
-    def _doomed(self, place: Place) -> Iterator[tuple[str, str]]:
+    def _doomed(self, place: ConversationKey) -> Iterator[tuple[str, str]]:
         """The keys of all but header, lease and viewers; those of a reply before the turn that leads to them."""
         for item in self._table.query(place.pk, "ID#", "TURN#~"):
             for reply in _replies(item):
@@ -143,11 +143,11 @@ def _replies(item: Item) -> set[str]:
 
 
 def _summary(user: str, item: Item) -> Summary:
-    conversation = item["pk"].removeprefix(Place(user, "").pk)
+    conversation = item["pk"].removeprefix(ConversationKey(user, "").pk)
     return Summary(conversation, item["title"], int(item["updated_at"]))
 
 
-def _exchange(place: Place, turn: str, said: Item, answered: list[Item]) -> Exchange:
+def _exchange(place: ConversationKey, turn: str, said: Item, answered: list[Item]) -> Exchange:
     reply = stored_reply(place.conversation, answered)
     head = answered[0]
     ended = None if reply.last is None else int(head["ended_at_ms"])
@@ -184,7 +184,11 @@ def _after(user: str, cursor: str) -> Item:
         case [int(updated_at), str(conversation)] if (
             0 <= updated_at <= LATEST_MS and len(conversation) <= CONVERSATION_LIMIT
         ):
-            return {"pk": Place(user, whole(conversation)).pk, "sk": "CONVERSATION", "updated_at": int(updated_at)}
+            return {
+                "pk": ConversationKey(user, whole(conversation)).pk,
+                "sk": "CONVERSATION",
+                "updated_at": int(updated_at),
+            }
     raise _unknown()
 
 

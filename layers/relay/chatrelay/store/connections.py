@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from chatrelay.protocol import Dialect
-from chatrelay.store.place import Place
+from chatrelay.domain.keys import ConversationKey
 from chatrelay.store.table import KNOWN, Item, Table
+from chatrelay.wire.dialect import Dialect
+from chatrelay.wire.dialects import BY_NAME
 
 LIFE_S = 2 * 60 * 60 + 10 * 60
 """API Gateway closes every socket after two hours; ten minutes are for clocks and late frames."""
@@ -105,9 +106,9 @@ class Connections:
             return
         self._table.put(
             {
-                "pk": Place(connection.user, conversation).pk,
+                "pk": ConversationKey(connection.user, conversation).pk,
                 "sk": f"VIEWER#{connection.id}",
-                "dialect": connection.dialect.value,
+                "dialect": connection.dialect.name,
                 "expires_at": connection.connected_at + LIFE_S,
             }
         )
@@ -121,7 +122,7 @@ class Connections:
             pk = f"CONNECTION#{connection.id}"
             self._table.update(pk, "CONNECTION", "SET device = :device", {":device": device}, condition=KNOWN)
 
-    def look_away(self, place: Place, dialect: Dialect) -> None:
+    def look_away(self, place: ConversationKey, dialect: Dialect) -> None:
         """The user's connections of that dialect do not show the conversation any more, until they name it again."""
         for viewer in self.viewers(place):
             if viewer.dialect is dialect:
@@ -130,19 +131,19 @@ class Connections:
                 self._table.update(pk, "CONNECTION", "REMOVE viewing", shown, condition="viewing = :shown")
                 self._table.delete(place.pk, f"VIEWER#{viewer.connection_id}")
 
-    def viewers(self, place: Place) -> list[Viewer]:
+    def viewers(self, place: ConversationKey) -> list[Viewer]:
         """The user's connections that show it. Some may be gone: a socket is not always heard to close."""
         items = self._table.query(place.pk, "VIEWER#", "VIEWER#~")
-        return [Viewer(item["sk"].removeprefix("VIEWER#"), Dialect(item["dialect"])) for item in items]
+        return [Viewer(item["sk"].removeprefix("VIEWER#"), BY_NAME[item["dialect"]]) for item in items]
 
-    def gone(self, place: Place, connection_id: str) -> None:
+    def gone(self, place: ConversationKey, connection_id: str) -> None:
         """A post has shown that the socket is closed for good."""
         self._table.delete(place.pk, f"VIEWER#{connection_id}")
         self.close(connection_id)
 
     def _look_away(self, connection: Connection) -> None:
         if connection.user is not None and connection.viewing is not None:
-            self._table.delete(Place(connection.user, connection.viewing).pk, f"VIEWER#{connection.id}")
+            self._table.delete(ConversationKey(connection.user, connection.viewing).pk, f"VIEWER#{connection.id}")
 
     def how_many(self, agent: str) -> int:
         """How many connections of `agent` are open."""
@@ -168,7 +169,7 @@ def _item(connection: Connection) -> Item:
         "pk": f"CONNECTION#{connection.id}",
         "sk": "CONNECTION",
         "agent": connection.agent,
-        "dialect": connection.dialect.value,
+        "dialect": connection.dialect.name,
         "connected_at": connection.connected_at,
         "expires_at": connection.connected_at + LIFE_S,
     }
@@ -179,7 +180,7 @@ def _connection(item: Item) -> Connection:
     return Connection(
         id=item["pk"].removeprefix("CONNECTION#"),
         agent=item["agent"],
-        dialect=Dialect(item["dialect"]),
+        dialect=BY_NAME[item["dialect"]],
         connected_at=int(item["connected_at"]),
         user=item.get("user_id"),
         viewing=item.get("viewing"),

@@ -7,16 +7,17 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from uuid import uuid4
 
-from chatrelay.attachments import Attachment
-from chatrelay.errors import Conflict, Duplicate, Refused, Superseded, TooLong
-from chatrelay.history import Amended, Turn, estimate_tokens, window
-from chatrelay.protocol import Origin, Outbound, Send
-from chatrelay.reply import Ending, Reply, Status
+from chatrelay.domain.attachments import Attachment
+from chatrelay.domain.errors import Conflict, Duplicate, Refused, Superseded, TooLong
+from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
+from chatrelay.domain.reply import Ending, Reply, Status
+from chatrelay.domain.text import beginning
+from chatrelay.domain.turns import Amended, Turn, estimate_tokens, window
 from chatrelay.store.leases import Lease, Leases, Writer
-from chatrelay.store.place import Place
-from chatrelay.store.replies import Replies, Whereabouts
+from chatrelay.store.replies import Replies
 from chatrelay.store.table import KNOWN, NEW, Delete, Item, Put, Table, Update, Write, passing_troubles
-from chatrelay.text import beginning
+from chatrelay.wire.frames import Outbound
+from chatrelay.wire.inbound import Send
 
 WAITING = 0
 """The epoch of a reply that nobody writes yet: the first fence is 1."""
@@ -42,9 +43,9 @@ class Accepted:
     `sender` is the connection that it came by, if it came by one.
     """
 
-    place: Place
+    place: ConversationKey
     turn: str
-    origin: Origin
+    origin: StreamId
     send: Send
     sender: str | None
 
@@ -58,7 +59,7 @@ class Accepted:
 class StoredReply:
     """A reply as it is kept: its text, and the frame that ended it, or None if it has not ended."""
 
-    origin: Origin
+    origin: StreamId
     message_id: str
     agent: str
     text: str
@@ -95,9 +96,9 @@ class Conversations:
         worker, the message waits. An id that was there is owed a new reply if the last one broke off; what it had stays
         until the new one has ended. Raises ``Duplicate`` if the last one is waiting, being written or complete.
         """
-        origin = Origin(send.conversation, uuid4().hex, WAITING)
+        origin = StreamId(send.conversation, uuid4().hex, WAITING)
         turn = f"{received_ms:013d}#{origin.reply}"
-        accepted = Accepted(Place(user, send.conversation), turn, origin, send, sender)
+        accepted = Accepted(ConversationKey(user, send.conversation), turn, origin, send, sender)
         if (owed := self._owe(accepted, worker, self._first_try)) is not None:
             return owed
         turn, answered = self._answered(accepted)
@@ -148,7 +149,7 @@ class Conversations:
 
     def _registration(self, owed: Accepted) -> list[Write]:
         """The reply can be found by its id, and the conversation among its user's."""
-        where = Whereabouts(owed.origin.reply, owed.place, owed.turn)
+        where = ReplyLocation(owed.origin.reply, owed.place, owed.turn)
         header = Update(
             owed.place.pk,
             "CONVERSATION",
@@ -176,11 +177,11 @@ class Conversations:
             self._table.write_together(same, Delete(pk, f"TURN#{known['turn']}#2", NEW))
         raise Conflict(f"{message_id} was deleted while it was accepted again")
 
-    def has(self, place: Place, message_id: str) -> bool:
+    def has(self, place: ConversationKey, message_id: str) -> bool:
         """Whether the message was accepted."""
         return self._table.get(place.pk, f"ID#{message_id}") is not None
 
-    def take_next(self, place: Place, worker: str) -> Accepted | None:
+    def take_next(self, place: ConversationKey, worker: str) -> Accepted | None:
         """The message that has waited longest, for `worker` to answer. None if none waits, or another one writes."""
         while True:
             seen = self._leases.look(place)
@@ -211,22 +212,22 @@ class Conversations:
             if not refused:
                 return begun
 
-    def waiting(self, place: Place) -> list[Whereabouts]:
+    def waiting(self, place: ConversationKey) -> list[ReplyLocation]:
         """The replies that wait, in their order."""
         turns = [item["sk"].removeprefix("QUEUE#") for item in self._table.query(place.pk, "QUEUE#", "QUEUE#~")]
         owed = ((turn, self._table.get(place.pk, f"TURN#{turn}#2")) for turn in turns)
-        return [Whereabouts(item["reply"], place, turn) for turn, item in owed if item is not None]
+        return [ReplyLocation(item["reply"], place, turn) for turn, item in owed if item is not None]
 
-    def _waiting(self, place: Place, turn: str, seen: Lease) -> Accepted | None:
+    def _waiting(self, place: ConversationKey, turn: str, seen: Lease) -> Accepted | None:
         items = list(self._table.query(place.pk, f"TURN#{turn}#1", f"TURN#{turn}#2"))
         if len(items) != len(("said", "owed")):
             return None
         said, owed = items
         send = Send(said["id"], place.conversation, said["content"], said["agent"], stored_attachments(said))
-        origin = Origin(place.conversation, owed["reply"], seen.fence + 1)
+        origin = StreamId(place.conversation, owed["reply"], seen.fence + 1)
         return Accepted(place, turn, origin, send, said["sender"])
 
-    def _strike(self, place: Place, head: Item) -> None:
+    def _strike(self, place: ConversationKey, head: Item) -> None:
         """A message whose turn is not whole was deleted, all but its place in the queue."""
         turn = head["sk"].removeprefix("QUEUE#")
         parts = {f"TURN#{turn}#1", f"TURN#{turn}#2"}
@@ -255,7 +256,7 @@ class Conversations:
             self._table.update(pk, "CONVERSATION", "SET window_from = :turn", cut, condition=KNOWN)
         return list(kept)
 
-    def amend(self, place: Place, amended: Amended) -> None:
+    def amend(self, place: ConversationKey, amended: Amended) -> None:
         """The history is told so from now on. Raises ``Unavailable``."""
         changes = {":first": amended.first, ":through": amended.plain_through}
         with passing_troubles():
@@ -270,18 +271,18 @@ class Conversations:
 
         Raises ``Superseded`` if it has ended already, or is another's by now; ``Unavailable``.
         """
-        where = Whereabouts(reply.id, accepted.place, accepted.turn)
+        where = ReplyLocation(reply.id, accepted.place, accepted.turn)
         mine = {":epoch": accepted.origin.epoch, ":streaming": Status.STREAMING.value}
         with passing_troubles():
             ended = self._end(where, reply, last, f"epoch = :epoch AND {UNENDED}", mine)
         if not ended:
             raise Superseded(reply.id)
 
-    def interrupt(self, where: Whereabouts, reply: Reply, last: Outbound) -> bool:
+    def interrupt(self, where: ReplyLocation, reply: Reply, last: Outbound) -> bool:
         """The worker of a reply is dead: keeps what it left, in `reply`. False if it had ended before."""
         return self._end(where, reply, last, f"reply = :reply AND {UNENDED}", {":streaming": Status.STREAMING.value})
 
-    def withdraw(self, where: Whereabouts, reply: Reply, last: Outbound) -> bool:
+    def withdraw(self, where: ReplyLocation, reply: Reply, last: Outbound) -> bool:
         """A message waits no more, because its user wants it so. False if its reply has begun, or has ended."""
         values, _ = self._written(reply, last)
         refused = self._table.write_together(
@@ -297,7 +298,7 @@ class Conversations:
         )
         return not refused
 
-    def _end(self, where: Whereabouts, reply: Reply, last: Outbound, condition: str, known: Item) -> bool:
+    def _end(self, where: ReplyLocation, reply: Reply, last: Outbound, condition: str, known: Item) -> bool:
         """What does not fit into the reply's item goes into items of its own, together with it or not at all."""
         pk, sk = where.place.pk, f"TURN#{where.turn}#2"
         values, more = self._written(reply, last)
@@ -313,17 +314,17 @@ class Conversations:
         values, more = _written(reply, last)
         return {**values, ":now": int(self._clock() * 1000)}, more
 
-    def stored(self, where: Whereabouts) -> StoredReply | None:
+    def stored(self, where: ReplyLocation) -> StoredReply | None:
         """What is kept of the reply at that turn: of a newer one, if that is another try. None if there is none."""
         sk = f"TURN#{where.turn}#2"
         items = list(self._table.query(where.place.pk, sk, f"{sk}#~"))
         return stored_reply(where.place.conversation, items) if items else None
 
-    def latest(self, place: Place) -> Whereabouts | None:
+    def latest(self, place: ConversationKey) -> ReplyLocation | None:
         """The conversation's last reply, or None if there is none."""
         last = self._table.last(place.pk, "TURN#")
         head = last and self._table.get(place.pk, f"TURN#{turn_key(last)}#2")
-        return None if not head else Whereabouts(head["reply"], place, turn_key(head))
+        return None if not head else ReplyLocation(head["reply"], place, turn_key(head))
 
 
 def _writer(accepted: Accepted, worker: str) -> Writer:
@@ -385,7 +386,7 @@ def stored_reply(conversation: str, items: list[Item]) -> StoredReply:
     text = "".join(block["text"] for block in _blocks(items) if block["type"] == "text")
     unended = head["reply_status"] in (Status.QUEUED.value, Status.STREAMING.value)
     last = None if unended else Outbound.from_json(head["last_frame"])
-    return StoredReply(Origin(conversation, head["reply"], int(head["epoch"])), head["id"], head["agent"], text, last)
+    return StoredReply(StreamId(conversation, head["reply"], int(head["epoch"])), head["id"], head["agent"], text, last)
 
 
 def _blocks(items: Iterable[Item]) -> list[dict[str, str]]:

@@ -7,9 +7,9 @@ not count. So a phone changes hands in a single write.
 import time
 from collections.abc import Callable
 
-from chatrelay.push import Device, Environment, Platform
-from chatrelay.push.registration import Registration
+from chatrelay.domain.devices import Device, Platform, PushEnvironment
 from chatrelay.store.table import Item, Table
+from chatrelay.wire.registration import Registration
 
 BEHIND = "DEVICE$"
 """The first sort key behind all that begin with ``DEVICE#``, whatever the names of the phones."""
@@ -72,7 +72,7 @@ class Devices:
             self._disown(device)
         return forgotten
 
-    def found(self, device: Device, environment: Environment) -> None:
+    def found(self, device: Device, environment: PushEnvironment) -> None:
         """The device's token has turned out to belong to `environment`."""
         self._table.update(
             _user_pk(device.user),
@@ -103,11 +103,11 @@ def _device_key(device_id: str) -> str:
     return f"DEVICE#{device_id}"
 
 
-def _environment(known: Item | None, token: str) -> Environment:
+def _environment(known: Item | None, token: str) -> PushEnvironment:
     """What was found out of a token holds for as long as the phone has it."""
     if known is None or known["device_token"] != token:
-        return Environment.PRODUCTION
-    return Environment(known["environment"])
+        return PushEnvironment.PRODUCTION
+    return PushEnvironment(known["environment"])
 
 
 def _device(user: str, item: Item) -> Device:
@@ -116,6 +116,6 @@ def _device(user: str, item: Item) -> Device:
         user=user,
         token=item["device_token"],
         platform=Platform(item["platform"]),
-        environment=Environment(item["environment"]),
+        environment=PushEnvironment(item["environment"]),
         registered_at_ms=int(item["registered_at_ms"]),
     )

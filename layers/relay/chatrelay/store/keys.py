@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chatrelay.identity import key_hash
 from chatrelay.store.table import Item, Table
+from chatrelay.wire.identity import key_hash
 
 USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 OWNER = "#KEYS"

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from chatrelay.errors import Superseded
-from chatrelay.store.place import Place
+from chatrelay.domain.errors import Superseded
+from chatrelay.domain.keys import ConversationKey
 from chatrelay.store.table import KNOWN, Item, Put, Returning, Table, Update, passing_troubles
 
 HEARTBEAT_S = 0.5
@@ -81,25 +81,25 @@ class Leases:
         self._table = table
         self._clock = clock
 
-    def look(self, place: Place) -> Lease:
+    def look(self, place: ConversationKey) -> Lease:
         """The lease as it is now."""
         return self._lease(self._table.get(place.pk, "LEASE") or {})
 
     # --- parts of transactions ---
 
-    def claim(self, place: Place, seen: Lease, writer: Writer) -> Update:
+    def claim(self, place: ConversationKey, seen: Lease, writer: Writer) -> Update:
         """`writer` has the lease from now on, if it is free as `seen` and nobody waits."""
         return self._hold(place, seen, writer, taken=0, condition=f"{FREE_AS_SEEN} AND {NOBODY_WAITS}")
 
-    def take(self, place: Place, seen: Lease, writer: Writer) -> Update:
+    def take(self, place: ConversationKey, seen: Lease, writer: Writer) -> Update:
         """`writer`, whose message waited, has the lease from now on, if it is free as `seen`."""
         return self._hold(place, seen, writer, taken=1, condition=FREE_AS_SEEN)
 
-    def wait(self, place: Place, change: int = 1) -> Update:
+    def wait(self, place: ConversationKey, change: int = 1) -> Update:
         """So many more wait."""
         return Update(place.pk, "LEASE", "ADD queued :change REMOVE expires_at", {":change": change})
 
-    def forget(self, place: Place, seen: Lease) -> Update:
+    def forget(self, place: ConversationKey, seen: Lease) -> Update:
         """The conversation is deleted, if nobody writes and nobody has come to wait since `seen`.
 
         The fence stays for a while: if it began again at 1, a worker of the deleted conversation could be taken for one
@@ -113,18 +113,18 @@ class Leases:
             "attribute_not_exists(reply) AND queued = :queued",
         )
 
-    def signed(self, place: Place, worker: str) -> Put:
+    def signed(self, place: ConversationKey, worker: str) -> Put:
         """`worker` can be found by its id, should it die."""
         kept = {"user_id": place.user, "conversation": place.conversation}
         expires_at = int(self._clock()) + WORKER_KEPT_S
         return Put({"pk": f"WORKER#{worker}", "sk": "WORKER", "expires_at": expires_at, **kept})
 
-    def place_of(self, worker: str) -> Place | None:
+    def place_of(self, worker: str) -> ConversationKey | None:
         """Where the invocation `worker` wrote last; None if it never did."""
         item = self._table.get(f"WORKER#{worker}", "WORKER")
-        return None if item is None else Place(item["user_id"], item["conversation"])
+        return None if item is None else ConversationKey(item["user_id"], item["conversation"])
 
-    def _hold(self, place: Place, seen: Lease, writer: Writer, *, taken: int, condition: str) -> Update:
+    def _hold(self, place: ConversationKey, seen: Lease, writer: Writer, *, taken: int, condition: str) -> Update:
         values = {
             ":seen": seen.fence,
             ":fence": seen.fence + 1,
@@ -140,15 +140,15 @@ class Leases:
 
     # --- the writer's ---
 
-    def heartbeat(self, place: Place, fence: int) -> Signals:
+    def heartbeat(self, place: ConversationKey, fence: int) -> Signals:
         """The writer is alive. Raises ``Superseded`` if it counts as dead, ``Unavailable`` for once."""
         return self._as_writer(place, fence, "SET alive_until_ms = :until", {":until": self._until_ms()}, "ALL_NEW")
 
-    def end(self, place: Place, fence: int) -> Signals:
+    def end(self, place: ConversationKey, fence: int) -> Signals:
         """Nobody writes any more. The signals left until now. Raises ``Superseded`` and ``Unavailable``."""
         return self._as_writer(place, fence, LET_GO, {}, "ALL_OLD")
 
-    def served(self, place: Place, fence: int, connection_id: str, offset: int) -> None:
+    def served(self, place: ConversationKey, fence: int, connection_id: str, offset: int) -> None:
         """The writer has taken a subscriber in; one that has asked again since stays. Raises ``Unavailable``."""
         with passing_troubles():
             self._table.update(
@@ -160,7 +160,9 @@ class Leases:
                 names={"#connection": connection_id},
             )
 
-    def _as_writer(self, place: Place, fence: int, expression: str, values: Item, returning: Returning) -> Signals:
+    def _as_writer(
+        self, place: ConversationKey, fence: int, expression: str, values: Item, returning: Returning
+    ) -> Signals:
         values = {**values, ":fence": fence}
         with passing_troubles():
             item = self._table.exchange(place.pk, "LEASE", expression, values, "fence = :fence", returning)
@@ -170,7 +172,7 @@ class Leases:
 
     # --- everybody's ---
 
-    def subscribe(self, place: Place, reply: str, connection_id: str, offset: int) -> bool:
+    def subscribe(self, place: ConversationKey, reply: str, connection_id: str, offset: int) -> bool:
         """Lets a connection read along, from UTF-16 `offset` on. False if no live worker writes `reply`."""
         return self._table.update(
             place.pk,
@@ -181,12 +183,12 @@ class Leases:
             names={"#connection": connection_id},
         )
 
-    def cancel(self, place: Place, reply: str) -> bool:
+    def cancel(self, place: ConversationKey, reply: str) -> bool:
         """Asks the writer to stop, or whoever buries it. False if nobody writes `reply`."""
         values = {":reply": reply, ":asked": True}
         return self._table.update(place.pk, "LEASE", "SET cancel_asked = :asked", values, condition="reply = :reply")
 
-    def declare_dead(self, place: Place, reply: str, worker: str | None = None) -> Lease | None:
+    def declare_dead(self, place: ConversationKey, reply: str, worker: str | None = None) -> Lease | None:
         """Fences off the writer of `reply` after its silence, or at once if it is the `worker` known to be dead.
 
         From here on nothing counts that it does. How things stand then; None if it has been heard meanwhile, or has
@@ -202,7 +204,7 @@ class Leases:
         )
         return None if item is None else self._lease(item)
 
-    def nobody_waits(self, place: Place, seen: Lease) -> None:
+    def nobody_waits(self, place: ConversationKey, seen: Lease) -> None:
         """None waits, whatever was counted, if the lease is free and unchanged since `seen`."""
         self._table.update(
             place.pk,
@@ -212,7 +214,7 @@ class Leases:
             condition=f"{FREE_AS_SEEN} AND queued = :queued",
         )
 
-    def fence_off(self, place: Place) -> Lease:
+    def fence_off(self, place: ConversationKey) -> Lease:
         """Whoever writes is superseded. How things stand then."""
         expression = f"SET queued = if_not_exists(queued, :none) {LET_GO} ADD fence :one"
         item = self._table.exchange(place.pk, "LEASE", expression, {":none": 0, ":one": 1}, KNOWN, "ALL_NEW")

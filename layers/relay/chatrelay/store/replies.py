@@ -2,23 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from chatrelay.store.place import Place
+from chatrelay.domain.keys import ConversationKey, ReplyLocation
+from chatrelay.domain.text import utf16_length
 from chatrelay.store.table import Put, Table, passing_troubles
-from chatrelay.text import utf16_length
 
 KEPT_S = 7 * 24 * 60 * 60
 """How long a reply can be found by its id, and its journal."""
-
-
-@dataclass(frozen=True)
-class Whereabouts:
-    """Where a reply is kept."""
-
-    reply: str
-    place: Place
-    turn: str
 
 
 class Replies:
@@ -28,12 +18,16 @@ class Replies:
         self._table = table
         self._clock = clock
 
-    def find(self, reply: str) -> Whereabouts | None:
+    def find(self, reply: str) -> ReplyLocation | None:
         """Where `reply` is, or None if there is no such reply."""
         item = self._table.get(_pk(reply), "REPLY")
-        return None if item is None else Whereabouts(reply, Place(item["user_id"], item["conversation"]), item["turn"])
+        return (
+            None
+            if item is None
+            else ReplyLocation(reply, ConversationKey(item["user_id"], item["conversation"]), item["turn"])
+        )
 
-    def owed(self, where: Whereabouts) -> Put:
+    def owed(self, where: ReplyLocation) -> Put:
         """Part of a transaction: from now on the reply can be found."""
         item = {"user_id": where.place.user, "conversation": where.place.conversation, "turn": where.turn}
         return Put({"pk": _pk(where.reply), "sk": "REPLY", "expires_at": self._expires_at(), **item})

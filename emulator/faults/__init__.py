@@ -1,0 +1,1 @@
+"""What shall go wrong, and when. Imported by the command line alone."""

@@ -1,0 +1,141 @@
+"""What workers ask of AWS while there is a fault plan, and what the plan does to it.
+
+Each worker signs with an access key of its own: that tells who calls, whatever it calls.
+"""
+
+import itertools
+import json
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from emulator.faults import plan as faults
+from emulator.faults.decisions import Fate
+from emulator.faults.schedule import RunningPlan, RunningPlans
+from emulator.services.signature import Credentials
+
+PassOn = Callable[[], Awaitable[Response]]
+"""Has a call answered as if there were no plan."""
+
+_ACCESS_KEY = re.compile(r"Credential=(\w+)/")
+_DYNAMODB = "com.amazonaws.dynamodb.v20120810#"
+
+
+class Worker(Protocol):
+    """Who calls: an execution environment."""
+
+    @property
+    def function_name(self) -> str: ...
+
+    def kill(self) -> None: ...
+    def freeze(self) -> None: ...
+    def thaw(self) -> None: ...
+
+
+class Calls:
+    """Every call of a worker passes here. One of somebody else is no plan's business."""
+
+    def __init__(self, plans: RunningPlans, credentials: Credentials) -> None:
+        self._plans = plans
+        self._credentials = credentials
+        self._workers: dict[str, Worker] = {}
+        self._numbers = itertools.count(1)
+
+    def enter(self, worker: Worker) -> str:
+        """Give the access key that is the worker's until it leaves."""
+        access_key = self._credentials.access_key_of_worker(next(self._numbers))
+        self._workers[access_key] = worker
+        return access_key
+
+    def leave(self, access_key: str) -> None:
+        self._workers.pop(access_key, None)
+
+    async def answer(self, request: Request, operation: str, pass_on: PassOn) -> Response:
+        """Have `operation` done, or what the plan says instead."""
+        signed = _ACCESS_KEY.search(request.headers.get("Authorization", ""))
+        worker = self._workers.get(signed.group(1)) if signed else None
+        if worker is None:
+            return await pass_on()
+        plan = self._plans.running
+        body = await request.body()
+        fate = plan.decisions.call(worker.function_name, operation, body.decode(errors="replace"))
+        await plan.passed(fate.delay_s)
+        match fate.fault:
+            case faults.AtCall():
+                return await _stop(worker, plan, fate, pass_on)
+            case faults.Silence(takes_effect=takes_effect):
+                if takes_effect:
+                    await pass_on()
+                await plan.passed(fate.seconds)
+                return _unavailable()
+            case faults.Throttle():
+                return _throttled(request.headers["X-Amz-Target"])
+            case faults.Conflict():
+                return _conflict(body)
+            case _:
+                return await pass_on()
+
+
+async def _stop(worker: Worker, plan: RunningPlan, fate: Fate, pass_on: PassOn) -> Response:
+    """For ever or for a while, before or after the call took effect."""
+    match fate.fault:
+        case faults.KillAtCall(moment="before"):
+            worker.kill()
+            return _unavailable()
+        case faults.KillAtCall():
+            response = await pass_on()
+            worker.kill()
+            return response
+        case faults.PauseAtCall(moment="before"):
+            await _pause(worker, plan, fate.seconds)
+            return await pass_on()
+        case _:
+            response = await pass_on()
+            await _pause(worker, plan, fate.seconds)
+            return response
+
+
+async def _pause(worker: Worker, plan: RunningPlan, seconds: float) -> None:
+    worker.freeze()
+    await plan.passed(seconds)
+    worker.thaw()
+
+
+def _throttled(target: str) -> Response:
+    """Source: the errors of DynamoDB's API reference, and those that AWS services have in common."""
+    if not target.startswith("DynamoDB"):
+        return _error(400, {"__type": "ThrottlingException", "message": "Rate exceeded"})
+    message = (
+        "The level of configured provisioned throughput for the table was exceeded. "
+        "Consider increasing your provisioning level with the UpdateTable API."
+    )
+    return _error(400, {"__type": f"{_DYNAMODB}ProvisionedThroughputExceededException", "message": message})
+
+
+def _conflict(body: bytes) -> Response:
+    """The first item is in another transaction. Source: DynamoDB's TransactWriteItems, TransactionCanceledException."""
+    others = len(json.loads(body).get("TransactItems", [])) - 1
+    conflict = {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
+    codes = ", ".join(["TransactionConflict", *["None"] * others])
+    return _error(
+        400,
+        {
+            "__type": f"{_DYNAMODB}TransactionCanceledException",
+            "CancellationReasons": [conflict, *[{"Code": "None"}] * others],
+            "Message": f"Transaction cancelled, please refer cancellation reasons for specific reasons [{codes}]",
+        },
+    )
+
+
+def _unavailable() -> Response:
+    """For a caller that has given up or is dead."""
+    return _error(503, {"__type": "ServiceUnavailable", "message": "Service is unavailable"})
+
+
+def _error(status: int, body: Mapping[str, Any]) -> Response:
+    headers = {"x-amzn-RequestId": str(uuid.uuid4())}
+    return Response(json.dumps(body), status, headers, media_type="application/x-amz-json-1.0")

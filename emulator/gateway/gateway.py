@@ -1,0 +1,182 @@
+"""Puts everything on one port."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import parse_qsl, urlencode
+
+import watchfiles
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from emulator import log
+from emulator.gateway import guard, server
+from emulator.gateway.connections import Connections, ConnectionsApi
+from emulator.gateway.guard import Door, Guard, Names
+from emulator.gateway.http_api import HttpApis
+from emulator.gateway.websocket import WebSockets
+from emulator.lambda_ import worker_variables
+from emulator.lambda_.environments import Pool
+from emulator.lambda_.invoke import InvokeApi, Invoker
+from emulator.limits import Limits
+from emulator.plugin import Extras
+from emulator.services.identity import Identity
+from emulator.services.proxy import STORAGE, StorageDoor
+from emulator.services.services import Services
+from emulator.template.apis import Api, WebSocketApi
+from emulator.template.functions import Function
+from emulator.template.stack import Stack
+
+A = TypeVar("A", bound=Api)
+_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What is served. `origins`: whose pages may ask the template's APIs, beside those it names itself."""
+
+    stack: Stack
+    services: Services
+    limits: Limits
+    extras: Extras
+    identity: Identity
+    names: Names
+    origins: frozenset[str] = frozenset()
+
+    @property
+    def address(self) -> str:
+        """`host:port`"""
+        return self.names.address
+
+    async def serve(self, listening: socket.socket, on_ready: Callable[[], None]) -> None:
+        """Serve until SIGINT or SIGTERM. Ends every worker before it returns."""
+        await self.extras.prepare(self.stack, self.services)
+        pools = {name: self._pool(function) for name, function in self.stack.functions.items()}
+        invoker = self._invoker(pools)
+        storage = StorageDoor(self.services)
+        await storage.look()
+        doors = self.doors(invoker, storage)
+        application = Guard(Starlette(routes=[route for door in doors for route in door.routes]), self.names, doors)
+
+        async def end() -> None:
+            await self._end(pools)
+
+        configuration = server.config(EdgePaths(application, self.extras.paths), self.limits)
+        serving = server.Server(configuration, self.limits, self.identity.tls, on_ready, end)
+        async with _reloading(pools):
+            await serving.serve([listening])
+        await invoker.stop()
+
+    async def _end(self, pools: Mapping[str, Pool]) -> None:
+        await asyncio.gather(self.extras.end(), *(pool.stop() for pool in pools.values()))
+
+    def _pool(self, function: Function) -> Pool:
+        return Pool(function, self._variables(function), self.limits, self.extras.sentence)
+
+    def _invoker(self, pools: Mapping[str, Pool]) -> Invoker:
+        return Invoker(pools, self.services, self.limits)
+
+    def _websockets(self, apis: Mapping[str, WebSocketApi], invoker: Invoker, connections: Connections) -> WebSockets:
+        return WebSockets(apis, self.address, invoker, connections, self.limits)
+
+    def _posts(self, connections: Connections, stages: frozenset[str]) -> ConnectionsApi:
+        return ConnectionsApi(connections, stages, self.limits, self.identity.credentials)
+
+    def _invocations(self, invoker: Invoker) -> InvokeApi:
+        return InvokeApi(invoker, self.limits, self.identity.credentials)
+
+    def _own_routes(self) -> Sequence[BaseRoute]:
+        """Asked before the template's own APIs."""
+        return self.extras.routes
+
+    def _variables(self, function: Function) -> Callable[[str], dict[str, str]]:
+        endpoints = {
+            "AWS_ENDPOINT_URL": self.services.endpoint,
+            "AWS_ENDPOINT_URL_LAMBDA": f"http://{self.address}",
+            "AWS_ENDPOINT_URL_S3": f"http://{self.address}{STORAGE}",
+        }
+        return worker_variables.for_function(function, self.identity, endpoints, self.extras.environment)
+
+    def doors(self, invoker: Invoker, storage: StorageDoor) -> Sequence[Door]:
+        """All routes, by who may ask them: a page of elsewhere may not, unless its origin is let in."""
+        websocket_apis = _by_stage(self.stack.websocket_apis)
+        connections = Connections()
+        websockets = self._websockets(websocket_apis, invoker, connections)
+        posts = self._posts(connections, frozenset(websocket_apis))
+        invocations = self._invocations(invoker)
+        http_apis = HttpApis(_by_stage(self.stack.http_apis), self.address, invoker, self.limits)
+        named_here = guard.named(sorted(self.origins))
+        named_there = guard.named([origin for api in self.stack.http_apis if api.cors for origin in api.cors.origins])
+        own = [
+            *self._own_routes(),
+            Route("/{stage}/@connections/{connection_id:any}", posts.answer, methods=["DELETE", "GET", "POST"]),
+            Route("/2015-03-31/functions/{name}/invocations", invocations.answer, methods=["POST"]),
+        ]
+        buckets = [Route(f"{STORAGE}/{{path:any}}", storage.answer, methods=_METHODS)]
+        template = [
+            Route("/{path:any}", http_apis.answer, methods=_METHODS),
+            WebSocketRoute("/{path:any}", websockets.serve),
+        ]
+        return [
+            Door(own),
+            Door(buckets, lambda origin: named_here(origin) or storage.lets_in(origin)),
+            Door(template, lambda origin: named_here(origin) or named_there(origin), deployed=True),
+        ]
+
+
+class EdgePaths:
+    """Rewrites a path, and sets parameters of the query whatever the viewer's are, as a function of the CDN would."""
+
+    def __init__(self, application: ASGIApp, paths: Mapping[str, str]) -> None:
+        self._application = application
+        self._paths = paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._application(self._rewritten(scope), receive, send)
+
+    def _rewritten(self, scope: Scope) -> Scope:
+        if scope.get("path") not in self._paths:
+            return scope
+        path, _, query = self._paths[scope["path"]].partition("?")
+        queries = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        queries |= parse_qsl(query)
+        return {**scope, "path": path, "raw_path": path.encode(), "query_string": urlencode(queries).encode()}
+
+
+@contextlib.asynccontextmanager
+async def _reloading(pools: Mapping[str, Pool]) -> AsyncIterator[None]:
+    """Start new workers for a function once a file of it or of its layers has changed."""
+    stop = asyncio.Event()
+    watching = asyncio.create_task(_watch(pools, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await watching
+
+
+async def _watch(pools: Mapping[str, Pool], stop: asyncio.Event) -> None:
+    folders = {folder for pool in pools.values() for folder in pool.function.watched() if folder.is_dir()}
+    if not folders:
+        return
+    async for changes in watchfiles.awatch(*folders, stop_event=stop, debounce=200, step=50, rust_timeout=500):
+        changed = [Path(path) for _, path in changes]
+        for pool in pools.values():
+            if _concerns(changed, pool.function.watched()):
+                log.notice(f"{pool.function.name}: its code has changed")
+                await pool.reload()
+
+
+def _concerns(changed: Iterable[Path], folders: Iterable[Path]) -> bool:
+    watched = list(folders)
+    return any(path.is_relative_to(folder) for path in changed for folder in watched)
+
+
+def _by_stage(apis: Iterable[A]) -> dict[str, A]:
+    """There is one address for all APIs, so only the stage tells them apart, which `stack` sees to."""
+    return {stage: api for api in apis for stage in api.stages}

@@ -1,0 +1,1 @@
+"""Lambda: execution environments, the Runtime API and the Invoke API."""

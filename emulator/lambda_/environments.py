@@ -1,0 +1,308 @@
+"""Execution environments: one process each, one event at a time, kept warm, killed when an event runs too long.
+
+`Environment.invoke`, `handle` and `kill` are where `faulty` ends a worker before its time.
+"""
+
+import asyncio
+import contextlib
+import enum
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from emulator import log
+from emulator.lambda_.processes import die_with_parent
+from emulator.lambda_.runtime import Invocation, RuntimeApi
+from emulator.limits import Limits
+from emulator.printed import Sentence
+from emulator.template.functions import Function
+
+T = TypeVar("T")
+_LINE_BYTES = 1024 * 1024
+
+
+class Throttled(Exception):
+    """The function handles as many events as its reserved concurrency allows, or the gateway is ending."""
+
+
+class _Exited(Exception):
+    """The worker process ended by itself."""
+
+    def __init__(self, return_code: int) -> None:
+        super().__init__(f"exit status {return_code}" if return_code >= 0 else f"signal: {_signal(-return_code)}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an invocation ended. `payload` is JSON; `error` is None or what X-Amz-Function-Error says."""
+
+    payload: bytes
+    version: str
+    error: str | None = None
+
+    def error_document(self) -> dict[str, Any]:
+        """Give `{"errorType", "errorMessage", ...}`, empty when nothing failed."""
+        document = json.loads(self.payload) if self.error else {}
+        return document if isinstance(document, dict) else {}
+
+
+def failed(version: str, kind: str, message: str) -> Outcome:
+    """Give what Lambda says of a function that did not answer itself."""
+    return Outcome(json.dumps({"errorType": kind, "errorMessage": message}).encode(), version, "Unhandled")
+
+
+class State(enum.Enum):
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    ENDED = "ended"
+
+
+_MOVES = {
+    State.STARTING: {State.IDLE, State.ENDED},
+    State.IDLE: {State.BUSY, State.ENDED},
+    State.BUSY: {State.IDLE, State.ENDED},
+    State.ENDED: {State.ENDED},
+}
+
+
+class Environment:
+    """One worker process under AWS's runtime client. `variables`: its whole environment, but for the address."""
+
+    def __init__(
+        self, function: Function, version: str, variables: Mapping[str, str], limits: Limits, sentence: Sentence
+    ) -> None:
+        self.version = version
+        self.state = State.STARTING
+        self._function = function
+        self._variables = variables
+        self._limits = limits
+        self._sentence = sentence
+        self._runtime = RuntimeApi(limits)
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self.state is State.IDLE and self._process is not None and self._process.returncode is None
+
+    async def start(self, request_id: str) -> Outcome | None:
+        """Start the process and wait until it asks for an event. Gives the failure if it does not get there."""
+        await self._runtime.start()
+        try:
+            self._process = process = await self._spawn()
+        except (OSError, ValueError) as error:  # Its folder has gone, or a variable is none that a process can have.
+            return self._failed("Runtime.InvalidEntrypoint", f"RequestId: {request_id} Error: {error}")
+        if self.state is State.ENDED:  # It was stopped before it had a process.
+            await self.stop()
+        # It ends with the process, which closes its end of the pipe.
+        self._output = asyncio.create_task(self.repeat(process.stdout))  # type: ignore[arg-type]  # it is a pipe
+        timeout_s = self._limits.init_s + self._function.timeout_s
+        return await self._attempt(request_id, self._until_ready(process, timeout_s), timeout_s)
+
+    async def invoke(self, request_id: str, arn: str, payload: bytes) -> Outcome:
+        return await self.handle(request_id, arn, payload, self._function.timeout_s)
+
+    async def handle(self, request_id: str, arn: str, payload: bytes, timeout_s: float) -> Outcome:
+        self._move(State.BUSY)
+        invocation = Invocation(request_id, arn, payload, _deadline_ms(timeout_s), _trace_id())
+        return await self._attempt(request_id, self._until_answered(invocation, timeout_s), timeout_s)
+
+    async def stop(self) -> None:
+        self._move(State.ENDED)
+        self._runtime.stop()
+        self.kill()
+        if self._process is not None:
+            await self._process.wait()
+
+    def kill(self) -> None:
+        """End the process as if the machine had failed: its event, if it has one, fails with it."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "awslambdaric",
+            self._function.handler,
+            cwd=self._function.code,
+            env={**self._variables, "AWS_LAMBDA_RUNTIME_API": self._runtime.address},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=_LINE_BYTES,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+
+    async def _until_ready(self, process: asyncio.subprocess.Process, timeout_s: float) -> None:
+        await _before_exit(process, self._runtime.ready.wait(), timeout_s)
+        self._move(State.IDLE)
+
+    async def _until_answered(self, invocation: Invocation, timeout_s: float) -> Outcome:
+        assert self._process is not None  # noqa: S101
+        answer = await _before_exit(self._process, self._runtime.handle(invocation), timeout_s)
+        self._move(State.IDLE)
+        if len(answer.payload) > self._limits.invoke_payload_bytes:
+            reason = f"Response payload size exceeded maximum allowed payload size ({len(answer.payload)} bytes)."
+            return self._failed("Function.ResponseSizeTooLarge", reason)
+        return Outcome(answer.payload, self.version, "Unhandled" if answer.failed else None)
+
+    async def _attempt(self, request_id: str, work: Coroutine[Any, Any, T], timeout_s: float) -> T | Outcome:
+        """Put a worker's end into the words that Lambda has for it."""
+        try:
+            return await work
+        except TimeoutError:
+            reason = f"RequestId: {request_id} Error: Task timed out after {timeout_s:.2f} seconds"
+            return self._failed("Sandbox.Timedout", reason)
+        except _Exited as exited:
+            if self._runtime.init_error is not None:
+                return Outcome(self._runtime.init_error, self.version, "Unhandled")
+            reason = f"RequestId: {request_id} Error: Runtime exited with error: {exited}"
+            return self._failed("Runtime.ExitError", reason)
+
+    async def repeat(self, output: asyncio.StreamReader) -> None:
+        """Tell what the process prints, until it closes its end."""
+        while True:
+            try:
+                line = await output.readline()
+            except ValueError:  # A line longer than the limit, which is given up.
+                continue
+            if not line:
+                return
+            log.output(self._function.name, line.decode(errors="replace").rstrip(), self._sentence)
+
+    def _failed(self, kind: str, message: str) -> Outcome:
+        return failed(self.version, kind, message)
+
+    def _move(self, state: State) -> None:
+        if state not in _MOVES[self.state]:
+            raise RuntimeError(f"An environment cannot go from {self.state.value} to {state.value}.")
+        self.state = state
+
+
+class Pool:
+    """The environments of one function. `variables` gives the environment of a worker that runs a version.
+
+    `sentence`: see `printed`.
+    """
+
+    def __init__(
+        self, function: Function, variables: Callable[[str], Mapping[str, str]], limits: Limits, sentence: Sentence
+    ) -> None:
+        self.function = function
+        self._variables = variables
+        self._limits = limits
+        self._sentence = sentence
+        self._slots = asyncio.Semaphore(limits.max_environments)
+        self._running = 0
+        self._ending = False
+        self._idle: list[Environment] = []
+        self._current: set[Environment] = set()
+        self._outdated: set[Environment] = set()
+
+    async def run(self, version: str, request_id: str, arn: str, payload: bytes) -> Outcome:
+        """Have one event handled, by a warm environment if one is idle. Raises Throttled."""
+        if self.function.refusal:
+            return failed(version, "NotServed", self.function.refusal)
+        reserved = self.function.reserved_concurrency
+        if self._ending or (reserved is not None and self._running >= reserved):
+            raise Throttled(self.function.name)
+        self._running += 1
+        try:
+            async with self._slots:
+                return await self._run(version, request_id, arn, payload)
+        finally:
+            self._running -= 1
+
+    async def reload(self) -> None:
+        """Let only environments that start from now on take events."""
+        idle, self._idle = self._idle, []
+        self._outdated |= self._current
+        await asyncio.gather(*map(self._end, idle))
+
+    async def stop(self) -> None:
+        """Kill every worker and start none again."""
+        self._ending = True
+        await asyncio.gather(*map(self._end, list(self._current)))
+
+    async def _run(self, version: str, request_id: str, arn: str, payload: bytes) -> Outcome:
+        began = time.monotonic()
+        environment = self._warm(version)
+        cold, failure = environment is None, None
+        if environment is None:
+            environment = self._new(version)
+            self._current.add(environment)
+        try:
+            if cold:
+                failure = await environment.start(request_id)
+            outcome = failure or await environment.invoke(request_id, arn, payload)
+        except BaseException:  # Whoever waited was cancelled, too: a worker at an event is of no use to another one.
+            await self._end(environment)
+            raise
+        await self._keep(environment)
+        self._log(outcome, time.monotonic() - began, cold=cold)
+        return outcome
+
+    def _new(self, version: str) -> Environment:
+        return Environment(self.function, version, self._variables(version), self._limits, self._sentence)
+
+    def _warm(self, version: str) -> Environment | None:
+        """Give the environment used last, so that the others may be missed least."""
+        for environment in reversed(self._idle):
+            if environment.version == version and environment.usable:
+                self._idle.remove(environment)
+                return environment
+        return None
+
+    async def _keep(self, environment: Environment) -> None:
+        if environment.usable and environment not in self._outdated:
+            self._idle.append(environment)
+        else:
+            await self._end(environment)
+
+    async def _end(self, environment: Environment) -> None:
+        self._current.discard(environment)
+        self._outdated.discard(environment)
+        await environment.stop()
+
+    def _log(self, outcome: Outcome, duration_s: float, *, cold: bool) -> None:
+        error = outcome.error_document()
+        said = f"{error.get('errorType', 'error')}: {error.get('errorMessage', '')}" if outcome.error else ""
+        log.invocation(self.function.name, duration_s, said, cold=cold)
+
+
+async def _before_exit(process: asyncio.subprocess.Process, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
+    """Wait for `work`. Raises TimeoutError after `timeout_s`, _Exited if the process ends first."""
+    working, ended = asyncio.ensure_future(work), asyncio.ensure_future(process.wait())
+    try:
+        done, _ = await asyncio.wait({working, ended}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if working in done:
+            return working.result()
+        if ended in done:
+            raise _Exited(ended.result())
+        raise TimeoutError
+    finally:
+        working.cancel()
+        ended.cancel()
+
+
+def _deadline_ms(timeout_s: float) -> int:
+    return int((time.time() + timeout_s) * 1000)
+
+
+def _trace_id() -> str:
+    return f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()};Sampled=0"
+
+
+def _signal(number: int) -> str:
+    return "killed" if number == signal.SIGKILL else signal.strsignal(number) or str(number)

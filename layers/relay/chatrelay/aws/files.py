@@ -1,0 +1,148 @@
+"""S3: the users' files, in one bucket of our own. Nothing is ever fetched from anywhere else."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chatrelay.domain import attachments
+from chatrelay.domain.attachments import Attachment, Loaded
+from chatrelay.domain.errors import Forbidden, Interrupted, Reason, Unavailable
+from chatrelay.domain.turns import Room, Turn
+from chatrelay.wire.inbound import Send
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+UPLOAD_S = 600
+"""How long an upload form is good for."""
+DOWNLOAD_S = 60
+"""A redirect is followed at once."""
+CONCURRENT_READS = 8
+
+
+@dataclass(frozen=True)
+class Form:
+    """Where and with which fields a file is posted (multipart, the file last), and the id that it will have."""
+
+    id: str
+    url: str
+    fields: dict[str, str]
+
+
+class Files:
+    """All users' files. May be used from several threads at once."""
+
+    def __init__(self, client: "S3Client", bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    @classmethod
+    def connect(cls, bucket: str) -> "Files":
+        """The files in `bucket`.
+
+        Addresses that are given away name the bucket's region: the global ones redirect while a bucket is new, and a
+        signature does not survive that.
+        """
+        config = Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "virtual"},
+            connect_timeout=3,
+            read_timeout=10,
+            retries={"total_max_attempts": 3},
+            max_pool_connections=CONCURRENT_READS,
+        )
+        return cls(boto3.client("s3", config=config), bucket)
+
+    # --- in ---
+
+    def keep(self, user: str, filename: str, mime_type: str, content: bytes) -> str:
+        """Stores a file; its id. Raises ``Unavailable``."""
+        file = uuid4().hex
+        key = attachments.key(user, file, filename)
+        with _failures_as_ours():
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=content, ContentType=mime_type)
+        return file
+
+    def form(self, user: str, filename: str, mime_type: str, size: int) -> Form:
+        """The way in for a file of exactly that type and size, past the functions."""
+        file = uuid4().hex
+        post = self._client.generate_presigned_post(
+            self._bucket,
+            attachments.key(user, file, filename),
+            Fields={"Content-Type": mime_type},
+            Conditions=[{"Content-Type": mime_type}, ["content-length-range", size, size]],
+            ExpiresIn=UPLOAD_S,
+        )
+        return Form(file, post["url"], post["fields"])
+
+    # --- out ---
+
+    def address(self, user: str, file: str) -> str:
+        """Where the file can be had for a minute, by anybody. Raises ``Forbidden`` if the user has no such file."""
+        key, _ = self._find(user, file)
+        named = attachments.shown_inline(attachments.name_in(key))
+        parameters = {"Bucket": self._bucket, "Key": key, "ResponseContentDisposition": named}
+        return self._client.generate_presigned_url("get_object", parameters, DOWNLOAD_S)
+
+    def checked(self, user: str, send: Send) -> Send:
+        """The message, with its attachments as they are.
+
+        Raises ``Forbidden`` for what the user has not uploaded, ``InvalidMessage`` and ``TooLarge`` for what no model
+        can read, ``Unavailable``.
+        """
+        found = tuple(self._identified(user, attachment.id) for attachment in send.attachments)
+        return replace(send, attachments=found)
+
+    def load(self, user: str, turns: Sequence[Turn], room: Room) -> Sequence[Turn]:
+        """`turns` with the contents of their files, the latest first as far as a request has `room`.
+
+        Raises ``Interrupted`` if they cannot be read at the moment; one that is gone is no reason.
+        """
+        wanted = attachments.affordable((each for turn in reversed(turns) for each in turn.attachments), room.files)
+        with ThreadPoolExecutor(CONCURRENT_READS, "file") as reading:
+            contents = dict(zip(wanted, reading.map(partial(self._content, user), wanted), strict=True))
+        return [
+            replace(turn, files=tuple(Loaded(each, contents.get(each)) for each in turn.attachments)) for turn in turns
+        ]
+
+    def _identified(self, user: str, file: str) -> Attachment:
+        key, size = self._find(user, file)
+        with _failures_as_ours():
+            part = f"bytes=0-{attachments.TEXT_LIMIT_BYTES}"
+            beginning = self._client.get_object(Bucket=self._bucket, Key=key, Range=part)["Body"].read()
+        return attachments.identified(file, attachments.name_in(key), size, beginning)
+
+    def _find(self, user: str, file: str) -> tuple[str, int]:
+        """The key and the size of a file. There is one in its folder, or none."""
+        folder = attachments.folder(user, file)
+        with _failures_as_ours():
+            found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=folder, MaxKeys=1).get("Contents")
+        if not found:
+            raise Forbidden("There is no such file.")
+        return found[0]["Key"], found[0]["Size"]
+
+    def _content(self, user: str, attachment: Attachment) -> bytes | None:
+        key = attachments.key(user, attachment.id, attachment.filename)
+        try:
+            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        except self._client.exceptions.NoSuchKey:
+            return None
+        except (BotoCoreError, ClientError) as problem:
+            sentence = "An attached file could not be read. Send the message again."
+            raise Interrupted(sentence, reason=Reason.FILES) from problem
+
+
+@contextmanager
+def _failures_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError) as problem:
+        raise Unavailable(type(problem).__name__) from problem

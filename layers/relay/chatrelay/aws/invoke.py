@@ -1,0 +1,69 @@
+"""Functions from outside: invoked as events, they do what the caller has no time for."""
+
+import json
+from typing import TYPE_CHECKING, Any, Self
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chatrelay.domain.errors import Unavailable
+from chatrelay.domain.keys import ConversationKey, ReplyLocation
+
+if TYPE_CHECKING:
+    from mypy_boto3_lambda import LambdaClient
+
+
+class Invoked:
+    """One function, by name."""
+
+    def __init__(self, client: "LambdaClient", function: str) -> None:
+        self._client = client
+        self._function = function
+
+    @classmethod
+    def connect(cls, function: str) -> Self:
+        """The function of that name."""
+        config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
+        return cls(boto3.client("lambda", config=config), function)
+
+    def _invoke(self, event: dict[str, Any]) -> None:
+        payload = json.dumps(event).encode()
+        try:
+            self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=payload)
+        except (BotoCoreError, ClientError) as problem:
+            raise Unavailable(type(problem).__name__) from problem
+
+
+class Workers(Invoked):
+    """The function ``message``, which answers."""
+
+    def warm(self) -> None:
+        """A cold start begins now, not at the first message. Raises ``Unavailable``."""
+        self._invoke({"warm": True})
+
+    def go_on(self, place: ConversationKey, attempt: int = 0) -> None:
+        """Somebody answers what waits in the conversation. One too many does no harm. Raises ``Unavailable``.
+
+        `attempt` counts the calls in a row that have failed before this one.
+        """
+        self._invoke({"continue": {"user": place.user, "conversation": place.conversation}, "attempt": attempt})
+
+    def hand_on(self, event: dict[str, Any]) -> None:
+        """The message in API Gateway's `event` is answered. Raises ``Unavailable``."""
+        self._invoke(event)
+
+
+class Bell(Invoked):
+    """The function ``notify``, which tells a user's phones."""
+
+    def ring(self, where: ReplyLocation) -> None:
+        """The reply is there to be read. Twice does no harm. Raises ``Unavailable``."""
+        self._invoke(
+            {
+                "user": where.place.user,
+                "conversation": where.place.conversation,
+                "reply": where.reply,
+                "turn": where.turn,
+            }
+        )

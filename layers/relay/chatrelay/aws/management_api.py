@@ -1,0 +1,69 @@
+"""The API Gateway Management API: frames to one connection, and what its refusals mean."""
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chatrelay.domain.errors import Gone, NotDelivered, PostError, Throttled
+
+if TYPE_CHECKING:
+    from mypy_boto3_apigatewaymanagementapi.client import ApiGatewayManagementApiClient
+
+CONCURRENT_POSTS = 50
+PAUSES_S = (0.1, 0.3, 0.9)
+
+
+class Gateway:
+    """The sockets behind one deployed WebSocket API. May be used from several threads at once."""
+
+    def __init__(self, client: "ApiGatewayManagementApiClient") -> None:
+        self._client = client
+
+    @classmethod
+    def connect(cls, endpoint: str) -> "Gateway":
+        """The sockets at `endpoint`, ``https://<api>.execute-api.<region>.amazonaws.com/<stage>``.
+
+        botocore's own defaults (60 s time-outs, retries) would wedge a sender, and can repeat a post.
+        """
+        config = Config(
+            connect_timeout=3,
+            read_timeout=3,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=CONCURRENT_POSTS,
+        )
+        return cls(boto3.client("apigatewaymanagementapi", endpoint_url=endpoint, config=config))
+
+    def post(self, connection_id: str, frame: bytes) -> None:
+        """Sends one frame. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
+        try:
+            self._client.post_to_connection(ConnectionId=connection_id, Data=frame)
+        except (ClientError, BotoCoreError) as refusal:
+            raise self._meaning(refusal) from refusal
+
+    def deliver(self, connection_id: str, frame: bytes) -> None:
+        """The same with a few tries, so it may arrive twice. Raises ``Gone``, or what the last try raised."""
+        for pause_s in PAUSES_S:
+            with suppress(Throttled, NotDelivered):
+                return self.post(connection_id, frame)
+            time.sleep(pause_s)
+        return self.post(connection_id, frame)
+
+    def close(self, connection_id: str) -> None:
+        """Closes the socket. One that is closed already stays so."""
+        try:
+            self._client.delete_connection(ConnectionId=connection_id)
+        except (ClientError, BotoCoreError) as refusal:
+            if not isinstance(meaning := self._meaning(refusal), Gone):
+                raise meaning from refusal
+
+    def _meaning(self, refusal: ClientError | BotoCoreError) -> PostError:
+        exceptions = self._client.exceptions
+        if isinstance(refusal, exceptions.GoneException):
+            return Gone()
+        if isinstance(refusal, exceptions.LimitExceededException):
+            return Throttled()
+        return NotDelivered(type(refusal).__name__)

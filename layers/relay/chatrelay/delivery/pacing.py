@@ -1,0 +1,69 @@
+"""What an outbox sends now, what it holds and for how long. Pure: the time is an argument.
+
+A model writes a delta every 5-30 ms and a post takes 10-30 ms: one post a delta falls behind for ever. So the first
+text goes out at once; after that one post is in flight at a time, and whatever has gathered goes in the next.
+"""
+
+from dataclasses import dataclass
+
+from chatrelay.domain.text import fitting, utf16_length, utf16_prefix
+from chatrelay.wire.dialect import Pacing
+
+WIDEST_S = 2.0
+NARROWING = 0.9
+
+
+@dataclass
+class Window:
+    """When the next post may start. Throttling widens it; every post that succeeds narrows it again."""
+
+    pacing: Pacing
+    extra_s: float = 0.0
+    _started_s: float = float("-inf")
+    _done_s: float = float("-inf")
+
+    def opens_at_s(self, *, ending: bool) -> float:
+        """The time from which a post may start; `ending` if the reply's text is all there."""
+        quiet = self._done_s + self.pacing.quiet_s + self.extra_s
+        return quiet if ending else max(quiet, self._started_s + self.pacing.min_interval_s)
+
+    def posted(self, started_s: float, done_s: float) -> None:
+        """A post was delivered."""
+        self._started_s, self._done_s = started_s, done_s
+        self.extra_s *= NARROWING
+
+    def throttled(self, done_s: float) -> None:
+        """A post was refused because there are too many, or failed and is to be tried again."""
+        self._done_s = done_s
+        self.extra_s = min(WIDEST_S, 2 * self.extra_s or self.pacing.min_interval_s)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a reply's text: `content` begins at UTF-16 `offset`."""
+
+    content: str
+    offset: int
+
+
+@dataclass
+class Cursor:
+    """How far into a reply's text one connection is."""
+
+    index: int = 0
+    offset: int = 0
+
+    @classmethod
+    def at(cls, text: str, offset: int) -> "Cursor":
+        """A connection that has the first `offset` UTF-16 code units of `text`, or thinks to have more."""
+        known = utf16_prefix(text, offset)
+        return cls(len(known), utf16_length(known))
+
+    def next_piece(self, text: str, room_bytes: int) -> Piece:
+        """What comes next of `text`, at most `room_bytes` in a JSON string; empty when all is sent."""
+        return Piece(fitting(text[self.index : self.index + room_bytes], room_bytes), self.offset)
+
+    def advance(self, piece: Piece) -> None:
+        """`piece` has arrived."""
+        self.index += len(piece.content)
+        self.offset += utf16_length(piece.content)

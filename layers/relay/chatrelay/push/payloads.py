@@ -1,0 +1,71 @@
+"""What a phone gets: the JSON for each push service. Pure."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from chatrelay.domain.text import beginning, fitting
+from chatrelay.push.service import Notification
+
+PAYLOAD_LIMIT_BYTES = 4096
+"""Of both services. https://developer.apple.com/documentation/usernotifications/generating-a-remote-notification"""
+Payload = dict[str, Any]
+PREVIEW_LENGTH = 100
+ELLIPSIS = "..."
+KEPT_S = 7 * 24 * 60 * 60
+"""How long a service tries to reach a phone: as long as the reply is found by its id."""
+
+
+def apns_payload(notification: Notification) -> bytes:
+    """The JSON for Apple's service. The existing app reads ``type``, ``sender`` and ``preview``."""
+    return _encoded(_fitted(notification, _apns))
+
+
+def fcm_payload(notification: Notification, token: str) -> bytes:
+    """The JSON for Google's service. The token does not count in the limit."""
+    return _encoded({"message": {"token": token, **_fitted(notification, _fcm)}})
+
+
+def _apns(notification: Notification, preview: str) -> Payload:
+    alert = _alert(notification, preview)
+    return {"aps": {"alert": alert, "sound": "default", "badge": 1}, **_data(notification, preview)}
+
+
+def _fcm(notification: Notification, preview: str) -> Payload:
+    """A second push with the same tag replaces the first on the phone, as the collapse id does at Apple's."""
+    shown = {"tag": notification.reply, "sound": "default", "notification_count": 1}
+    return {
+        "notification": _alert(notification, preview),
+        "data": _data(notification, preview),
+        "android": {"priority": "HIGH", "ttl": f"{KEPT_S}s", "notification": shown},
+    }
+
+
+def _alert(notification: Notification, preview: str) -> dict[str, str]:
+    return {"title": notification.title, **({"body": preview} if preview else {})}
+
+
+def _data(notification: Notification, preview: str) -> dict[str, str]:
+    return {
+        "type": "new_message",
+        "sender": notification.sender,
+        "preview": preview,
+        "conversation": notification.conversation,
+        "reply": notification.reply,
+    }
+
+
+def _fitted(notification: Notification, build: Callable[[Notification, str], Payload]) -> Payload:
+    """The payload with as much of the preview, which is in it twice, as there is room for."""
+    room_bytes = PAYLOAD_LIMIT_BYTES - len(_encoded(build(notification, ELLIPSIS)))
+    return build(notification, _preview(notification.text, room_bytes // 2))
+
+
+def _preview(text: str, room_bytes: int) -> str:
+    """The beginning of `text`: at most `room_bytes` in a JSON string before the dots that say there is more."""
+    shown = beginning(text, len(fitting(text[:PREVIEW_LENGTH], room_bytes)))
+    return shown if len(shown) == len(text) else shown + ELLIPSIS
+
+
+def _encoded(payload: Payload) -> bytes:
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,125 @@
+"""The way to a push service: HTTP/2 that survives the freezes of a function.
+
+After a freeze the first request on an old connection fails, or is swallowed without an answer. So connections that were
+idle too long by the wall clock are given up, whatever other clocks say, and a request that fails in transport is made
+once more: httpcore (measured: 1.0.9) uses a connection that has failed, or fallen silent, no more.
+"""
+
+import json
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from chatrelay.domain.errors import SettingError, Unanswered
+
+IDLE_S = 5.0
+IMPOSSIBLE = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
+"""What httpx (0.28) raises for an address or a header of which it can make no request."""
+TIMEOUT = httpx.Timeout(5.0, connect=3.0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a service answers: the `body` is empty if it is no JSON object."""
+
+    status: int
+    body: dict[str, Any]
+    retry_after_s: float | None
+
+    @property
+    def is_good(self) -> bool:
+        return httpx.codes.is_success(self.status)
+
+    @property
+    def is_passing(self) -> bool:
+        """The service has too much to do, or a bad moment."""
+        return self.status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(self.status)
+
+
+class Line:
+    """Posts to push services, all from one event loop.
+
+    `trust` says whose certificates are good: the system's, if it is not given.
+    """
+
+    def __init__(
+        self,
+        trust: ssl.SSLContext | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._trust = trust or ssl.create_default_context()
+        self._timeout = timeout
+        self._clock = clock
+        self._client: httpx.AsyncClient | None = None
+        self._used_s = 0.0
+        self._under_way = 0
+
+    async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer:
+        """The answer, whatever it says. Raises ``Unanswered`` if there was none, twice.
+
+        Raises ``SettingError`` if no request can be made of `url` and `headers`: they come from what was set up.
+        """
+        try:
+            answer = await self._post(url, headers, content)
+        except IMPOSSIBLE as problem:
+            raise SettingError(f"the service cannot be asked: {problem}") from problem
+        except httpx.TransportError:
+            answer = await self._post_again(url, headers, content)
+        return Answer(answer.status_code, _object(answer.content), _retry_after_s(answer, self._clock()))
+
+    async def close(self) -> None:
+        """Gives up the connections that there are."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def _post_again(self, url: str, headers: Mapping[str, str], content: bytes) -> httpx.Response:
+        try:
+            return await self._post(url, headers, content)
+        except httpx.TransportError as failure:
+            raise Unanswered(type(failure).__name__) from failure
+
+    async def _post(self, url: str, headers: Mapping[str, str], content: bytes) -> httpx.Response:
+        client = await self._fresh()
+        self._under_way += 1
+        try:
+            return await client.post(url, headers=headers, content=content)
+        finally:
+            self._under_way -= 1
+            self._used_s = self._clock()
+
+    async def _fresh(self) -> httpx.AsyncClient:
+        if not self._under_way and self._clock() - self._used_s > IDLE_S:
+            await self.close()
+        if self._client is None:
+            self._client = self._open()
+        return self._client
+
+    def _open(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(keepalive_expiry=IDLE_S)
+        return httpx.AsyncClient(http2=True, verify=self._trust, timeout=self._timeout, limits=limits)
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _retry_after_s(answer: httpx.Response, now_s: float) -> float | None:
+    """How long the service asks to wait, in seconds or by a date; None if it does not say, or not intelligibly."""
+    said = answer.headers.get("retry-after", "")
+    if said.isascii() and said.isdecimal():
+        return float(said)
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - now_s)
+    except ValueError:
+        return None

@@ -1,0 +1,56 @@
+"""The BuilderOS app's protocol, which existed before this project's own, and stays as it is.
+
+A bare key as the first frame, a configuration frame, messages without an ``action``. Frames with an ``action`` are
+those of version 1.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from chatrelay.wire import fields
+from chatrelay.wire.dialect import Dialect, Pacing
+from chatrelay.wire.frames import Outbound
+from chatrelay.wire.inbound import Configuration, Defaults, Inbound, Send, parse_action
+from chatrelay.wire.limits import CONVERSATION_LIMIT
+
+AUTHENTICATED = "authenticated"
+INVALID_API_KEY = "error:invalid_api_key"
+"""The two bare texts that answer a key."""
+
+
+class BuilderOs(Dialect):
+    """The app reads ``type``, ``content`` and ``timestamp`` of a frame, and nothing else.
+
+    It renders 100 ms after a frame, and forgets a text that was followed by another before that: hence the pacing. An
+    aside, which it ignores, would cost it a quiet time.
+    """
+
+    name = "builderos"
+    pacing = Pacing(min_interval_s=0.150, quiet_s=0.150)
+    tells_replies_apart = False
+    shows_asides = False
+
+    def parse(self, body: str | None, defaults: Defaults) -> Inbound:
+        frame = fields.json_object(body)
+        if fields.given(frame, "action") is not None:
+            return parse_action(frame, defaults.agent)
+        attachments = fields.attachments(frame)
+        if "working_directory" in frame and fields.given(frame, "content") is None and not attachments:
+            return Configuration()
+        return Send(
+            id=defaults.message_id,
+            conversation=fields.optional_name(frame, "session_id", CONVERSATION_LIMIT) or defaults.conversation,
+            content=fields.content(frame, attachments),
+            agent=_agent(frame, defaults.agent),
+            attachments=attachments,
+        )
+
+    def adapt(self, frame: Outbound) -> Outbound:
+        """The app's frames stay what they were before errors had a ``reason``."""
+        if "reason" not in frame.fields:
+            return frame
+        return replace(frame, fields={name: value for name, value in frame.fields.items() if name != "reason"})
+
+
+def _agent(frame: dict[str, Any], default: str) -> str:
+    return "claude" if frame.get("chat_type") == "jarvis" else fields.agent_in(frame, "chat_type", default)

@@ -1,0 +1,143 @@
+"""Frames out, one function each. Every frame is a JSON object with the strings ``type``, ``content`` and ``timestamp``.
+
+The existing iOS app refuses a frame that lacks one of them, and ignores every other field. Pure.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from chatrelay.domain.attachments import ATTACHMENTS_LIMIT, Attachment
+from chatrelay.domain.errors import ReplyError, Told
+from chatrelay.domain.keys import StreamId
+from chatrelay.domain.reply import Aside
+from chatrelay.domain.text import beginning, fitting
+from chatrelay.wire.limits import (
+    CONTENT_LIMIT_BYTES,
+    CONVERSATION_LIMIT,
+    FRAME_LIMIT_BYTES,
+    HEARTBEAT_S,
+    ID_LIMIT,
+    OFFSET_LIMIT,
+    VERSION,
+)
+
+
+@dataclass(frozen=True)
+class Outbound:
+    """A frame to the client: ``type``, ``content`` and whatever else its type has."""
+
+    type: str
+    content: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def encode(self, now: datetime) -> bytes:
+        """The frame as UTF-8 JSON, with `now` as its timestamp (ISO 8601, UTC)."""
+        timestamp = now.astimezone(UTC).isoformat()
+        frame = {"type": self.type, "content": self.content, "timestamp": timestamp, **self.fields}
+        return json.dumps(frame, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def to_json(self) -> str:
+        """The frame to keep, and to send again at another time."""
+        return json.dumps([self.type, self.content, self.fields], ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, kept: str) -> "Outbound":
+        """The frame that ``to_json`` kept."""
+        return cls(*json.loads(kept))
+
+
+def ready(*, user: str, agent: str, conversation: str | None, active: str | None = None) -> Outbound:
+    """The answer to ``hello``; `active` is the reply that is being written in the conversation.
+
+    Never names a working directory: the app ignores every frame that does.
+    """
+    limits = {
+        "frame_bytes": FRAME_LIMIT_BYTES,
+        "content_bytes": CONTENT_LIMIT_BYTES,
+        "id": ID_LIMIT,
+        "conversation": CONVERSATION_LIMIT,
+        "attachments": ATTACHMENTS_LIMIT,
+    }
+    fields = {"user": user, "agent": agent, "protocol": VERSION, "heartbeat": HEARTBEAT_S, "limits": limits}
+    if conversation is not None:
+        fields["conversation"] = conversation
+    if active is not None:
+        fields["active"] = active
+    return Outbound("ready", "Connected", fields)
+
+
+def typing(stream: StreamId, message_id: str) -> Outbound:
+    """The message is accepted and kept; its answer is coming, in epoch 0 after the conversation's other ones."""
+    return Outbound("typing", "", {"id": message_id, **stream.fields()})
+
+
+def user(stream: StreamId, message_id: str, content: str, attachments: Sequence[Attachment] = ()) -> Outbound:
+    """The user's message, for the user's other devices in this conversation.
+
+    Of one that is too long for a frame it has the beginning, and says so: ``truncated``.
+    """
+    fields: dict[str, Any] = {"id": message_id, **stream.fields()}
+    if attachments:
+        fields["attachments"] = [described(attachment) for attachment in attachments]
+    shown = beginning(content, len(fitting(content, _room_bytes(Outbound("user", "", {**fields, "truncated": True})))))
+    if len(shown) < len(content):
+        fields["truncated"] = True
+    return Outbound("user", shown, fields)
+
+
+def described(attachment: Attachment) -> dict[str, Any]:
+    """An attachment as clients are told of it."""
+    facts = {"filename": attachment.filename, "mime_type": attachment.mime_type, "size": attachment.size}
+    return {"url": attachment.path, **facts}
+
+
+def message(stream: StreamId, offset: int, content: str) -> Outbound:
+    """The next text of a reply; `offset` is where it begins, in UTF-16 code units."""
+    return Outbound("message", content, {"offset": offset, **stream.fields()})
+
+
+def aside(stream: StreamId, told: Aside) -> Outbound:
+    """What the model does beside its text: ``thinking`` or ``tool``. No part of the reply, and not repeated."""
+    return Outbound(told.kind, told.content, stream.fields())
+
+
+def message_room_bytes(stream: StreamId) -> int:
+    """How many bytes of text a ``message`` frame has room for; that of an aside has more."""
+    return _room_bytes(message(stream, OFFSET_LIMIT, ""))
+
+
+def _room_bytes(empty: Outbound) -> int:
+    return FRAME_LIMIT_BYTES - len(empty.encode(datetime.now(UTC).replace(microsecond=1)))
+
+
+def complete(
+    stream: StreamId, *, length: int, sha256: str, stop_reason: str, model: str, usage: dict[str, Any]
+) -> Outbound:
+    """The end of a reply. `length` in UTF-16 code units, `sha256` of the UTF-8 bytes, hexadecimal."""
+    fields = {"length": length, "sha256": sha256, "stop_reason": stop_reason, "model": model, "usage": usage}
+    return Outbound("complete", "Response complete", {**fields, **stream.fields()})
+
+
+def error(problem: Told, *, message_id: str | None = None, stream: StreamId | None = None) -> Outbound:
+    """What went wrong, as a sentence for a person and a code for a program.
+
+    That a reply failed has a `reason`, too: what whoever runs the relay has to mend, if anything.
+    """
+    fields: dict[str, Any] = {"code": problem.code, "retryable": problem.retryable}
+    if isinstance(problem, ReplyError):
+        fields["reason"] = problem.reason
+    if problem.retry_after_s is not None:
+        fields["retry_after"] = problem.retry_after_s
+    if message_id is not None:
+        fields["id"] = message_id
+    if stream is not None:
+        fields |= stream.fields()
+    return Outbound("error", str(problem), fields)
+
+
+def resumed(stream: StreamId, message_id: str, offset: int) -> Outbound:
+    """The text from `offset` on follows, of the reply to the message of that id."""
+    return Outbound("resumed", "", {"id": message_id, "offset": offset, **stream.fields()})

@@ -1,0 +1,21 @@
+"""This project's own protocol, version 1."""
+
+from chatrelay.wire import fields
+from chatrelay.wire.dialect import Dialect, Pacing
+from chatrelay.wire.frames import Outbound
+from chatrelay.wire.inbound import Defaults, Inbound, parse_action
+
+
+class Version1(Dialect):
+    """Every frame names its ``action``; every frame of a reply has its ids and its place."""
+
+    name = "v1"
+    pacing = Pacing(min_interval_s=0.040, quiet_s=0.0)
+    tells_replies_apart = True
+    shows_asides = True
+
+    def parse(self, body: str | None, defaults: Defaults) -> Inbound:
+        return parse_action(fields.json_object(body), defaults.agent)
+
+    def adapt(self, frame: Outbound) -> Outbound:
+        return frame

@@ -1,0 +1,418 @@
+/** One agent's chat: its conversation, the socket that it goes over, what it looks like, and what is typed into it. */
+
+import { Tray, lost, upload } from "./attachments.js";
+import { ChatRelayClient, isOpen, isUnanswered, isUnsettled } from "../clients/js/client.js";
+import { explained } from "./cures.js";
+import { Files } from "./files.js";
+import { own } from "./storage.js";
+import { Transcript } from "./transcript.js";
+
+const NAMES = { claude: "Claude", codex: "Codex" };
+/** More than a page of turns is rarely said while one is away. */
+const PAGES_BEHIND = 20;
+const GONE = {
+  content: "The relay does not have this conversation any more. It was deleted, or the relay was started again.",
+};
+
+export class Chat {
+  connection = { state: "stopped", retryAt: null };
+  /** The exchange that has changed last. */
+  latest = null;
+  /** Milliseconds to the server and back; null until known. */
+  lag = null;
+  /** What is in the composer. */
+  draft = "";
+  /** The cursor of the turns before those that are shown; null if there are none. */
+  earlier = null;
+
+  #http;
+  #files;
+  #keep;
+  #blobs;
+  #screen;
+  #status = null;
+  /** The conversation was made here and nothing was sent in it yet, so there is nothing to ask for. */
+  #isMade;
+  /** The conversations that the relay is known to have; whoever drafts in another finds it by `begun` only. */
+  #heard = new Set();
+  #isRecalled = false;
+  /** Which run of the relay what is here comes from. */
+  #run;
+  #isLoadingDraft = false;
+
+  /**
+   * @param {string} agent
+   * @param {object} about
+   * @param {string} about.url of the WebSocket
+   * @param {string | null} about.device the name of this page as a device
+   * @param {object} about.config the page's configuration, at present
+   * @param {() => Promise<object>} about.configure gives the configuration of the relay as it is running now
+   * @param {string | null} about.conversation to begin with, if the page's address names one
+   * @param {object} about.screen is told what has happened to which chat: `connected`, `drawn` (something of the
+   *   transcript), `changed` (an exchange, or the files of the next message), `drafted` (by other means than typing),
+   *   `moved` (an exchange to another status), `lagged`; shows every `frame`; and draws what it is told with
+   *   `configured`, as the relay runs now
+   */
+  constructor(agent, { url, device, http, keep, blobs, config, configure, conversation, screen }) {
+    this.agent = agent;
+    this.name = NAMES[agent] ?? agent;
+    this.cures = config.cures[agent];
+    this.#http = http;
+    this.#files = new Files(http, blobs);
+    this.#keep = keep;
+    this.#blobs = blobs;
+    this.#screen = screen;
+    this.#run = config.run;
+    const known = conversation ?? own.getItem(`conversation.${agent}`);
+    this.#isMade = known === null;
+    this.client = new ChatRelayClient({
+      url,
+      agent,
+      conversation: this.#stay(known ?? keep.begun(agent) ?? newConversation()),
+      device,
+      isRejected: (key) => http.isRejected(key),
+      upload: (frame) => this.#post(frame),
+      prepare: (exchange) => this.#prepare(exchange),
+      isAnew: () => this.#isAnew(configure),
+      explain: (error) => explained(error, this.cures),
+    });
+    const uses = { http, files: this.#files, blobs, limits: config.limits };
+    this.tray = new Tray(uses, (isLost) => this.#trayChanged(isLost));
+    this.transcript = new Transcript(
+      this.name,
+      (id) => this.client.retry(id),
+      (attachment) => this.#files.show(attachment),
+      () => screen.drawn(this),
+      (id) => this.withdraw(id),
+    );
+    this.client.addEventListener("state", ({ detail }) => this.#connected(detail));
+    this.client.addEventListener("exchange", ({ detail }) => this.#exchanged(detail));
+    this.client.addEventListener("status", ({ detail }) => this.#remember(detail));
+    this.client.addEventListener("shown", () => this.catchUp());
+    this.client.addEventListener("notice", ({ detail }) => this.transcript.notice(detail));
+    this.client.addEventListener("frame", ({ detail }) => screen.frame(detail));
+    this.client.addEventListener("lag", ({ detail }) => this.#lagged(detail));
+    this.#loadDraft();
+    this.#restore();
+  }
+
+  /** What was said before the page was loaded comes while the socket opens. */
+  start(key) {
+    this.client.start(key);
+    if (!this.#isMade) this.#recall().catch(() => {}); // nothing was ever said, or the socket will tell what is wrong
+  }
+
+  /** Another conversation, with the latest page of its turns; without one, a new conversation. */
+  open(conversation = null, page = { turns: [], next: null }) {
+    this.#isMade = conversation === null;
+    this.transcript.clear();
+    this.#files.clear();
+    this.latest = null;
+    this.client.converse(this.#stay(conversation ?? this.#keep.begun(this.agent) ?? newConversation()));
+    this.#take(page);
+    this.#loadDraft();
+  }
+
+  /** What the conversation began with, as far as that is shown. */
+  get title() {
+    return [...this.client.exchanges.values()].find(({ content }) => content)?.content.slice(0, 80) ?? "";
+  }
+
+  /** A conversation was deleted; if it was this one, a new one begins. */
+  forget(conversation) {
+    this.client.forget(conversation);
+    if (this.client.conversation === conversation) this.open();
+  }
+
+  /** Shows the page of turns before those that are shown. Throws a `Refusal`. */
+  recallEarlier() {
+    return this.#recall(this.earlier);
+  }
+
+  /** What was said elsewhere while nothing came from there. */
+  async catchUp() {
+    if (this.#isMade) return;
+    const { conversation } = this.client;
+    try {
+      const { turns, next } = await this.#behind(conversation);
+      if (conversation !== this.client.conversation) return;
+      if (!this.#isRecalled) this.earlier = next;
+      this.#isRecalled = true;
+      this.#hear(conversation);
+      this.transcript.arrange(this.#adopt(this.client.catchUp(turns)));
+    } catch ({ code }) {
+      // The next connection tries again; nothing was ever said, if there is no such conversation and never was.
+      if (code !== "forbidden" || !this.#heard.delete(conversation)) return;
+      if (conversation !== this.client.conversation) return;
+      this.transcript.notice(GONE);
+      this.#saveDraft(); // no list leads to it any more
+    }
+  }
+
+  /** The latest turns of a conversation, back to one that is here. */
+  async #behind(conversation) {
+    let { turns, next } = await this.#http.turns(conversation);
+    for (let pages = 1; pages < PAGES_BEHIND && next && this.#isRecalled && !this.#hasOne(turns); pages += 1) {
+      const before = await this.#http.turns(conversation, next);
+      turns = [...before.turns, ...turns];
+      next = before.next;
+    }
+    return { turns, next };
+  }
+
+  #hasOne(turns) {
+    return turns.some(({ id }) => this.client.exchanges.has(id));
+  }
+
+  async #recall(cursor = null) {
+    const { conversation } = this.client;
+    const page = await this.#http.turns(conversation, cursor);
+    if (conversation === this.client.conversation) this.#take(page);
+  }
+
+  #take({ turns, next }) {
+    this.#isRecalled = true;
+    this.earlier = next;
+    if (turns.length) this.#hear(this.client.conversation);
+    this.transcript.recall(this.#adopt(this.client.recall(turns)));
+  }
+
+  /** So that a page that is loaded again is where it was. */
+  #stay(conversation) {
+    own.setItem(`conversation.${this.agent}`, conversation);
+    return conversation;
+  }
+
+  /** A message that is not for the socket goes by HTTP; its reply comes over the socket that shows its conversation. */
+  async #post(frame) {
+    try {
+      await this.#http.postMessage(frame);
+      return null;
+    } catch ({ message, code, retryable }) {
+      return { content: message, code, retryable };
+    }
+  }
+
+  // --- what is typed
+
+  /** What is in the composer now. */
+  write(content) {
+    this.draft = content;
+    this.#saveDraft();
+  }
+
+  /** Puts it below what is in the composer. */
+  add(content) {
+    this.write([this.draft, content].filter(Boolean).join("\n\n"));
+    this.#screen.drafted(this);
+  }
+
+  /** Sends what is in the composer and in the tray. What had come back of it before is not shown any more. */
+  send() {
+    for (const { id, returned } of [...this.client.exchanges.values()]) if (returned) this.#takeBack(id);
+    this.say(this.draft.trim(), this.tray.take());
+    this.write("");
+    this.#screen.drafted(this);
+  }
+
+  say(content, files = []) {
+    this.#isMade = false;
+    this.client.send(content, files);
+  }
+
+  /** A message that waits, or that the relay has refused, goes back to where it was written. */
+  withdraw(id) {
+    const exchange = this.#takeBack(id);
+    if (exchange) this.#putBack(exchange);
+  }
+
+  #takeBack(id) {
+    const exchange = this.client.withdraw(id);
+    if (exchange) this.transcript.remove(exchange);
+    if (exchange) this.#screen.drawn(this);
+    return exchange;
+  }
+
+  /** Nothing that is there already is overwritten. */
+  #putBack({ content, attachments, error }) {
+    this.add(content);
+    // One of them is what the relay does not have, and it does not say which.
+    const isFileMissing = error?.code === "forbidden";
+    this.tray.put(attachments.map((file) => (isFileMissing ? { ...file, url: null } : file)));
+  }
+
+  /** Another tab shows the same conversation, and somebody types there. */
+  draftedElsewhere() {
+    const { content, files } = this.#keep.draft(this.agent, this.client.conversation);
+    const ids = (some) => some.map(({ kept }) => kept).join();
+    if (content === this.draft && ids(files) === ids(this.tray.kept)) return;
+    this.#loadDraft();
+    this.#screen.drafted(this);
+  }
+
+  /** Another tab has taken a message back, or it was answered there. */
+  droppedElsewhere(id) {
+    if (this.client.find(id)?.status === "queued") this.#takeBack(id);
+  }
+
+  /** Files that the run of the relay does not have that is running now are uploaded again. */
+  #loadDraft() {
+    const { conversation } = this.client;
+    const { content, files, run, isNew } = this.#keep.draft(this.agent, conversation);
+    if (isNew === false) this.#heard.add(conversation);
+    this.draft = content;
+    this.#isLoadingDraft = true;
+    this.tray.clear();
+    this.tray.put(run === this.#run ? files : withoutUrls(files));
+    this.#isLoadingDraft = false;
+  }
+
+  #trayChanged(isLost) {
+    if (!this.#isLoadingDraft && !isLost) this.#saveDraft();
+    this.#screen.changed(this);
+  }
+
+  /** The relay has the conversation, and its list leads there. */
+  #hear(conversation) {
+    if (conversation === this.client.conversation) this.#isMade = false;
+    if (this.#heard.has(conversation)) return;
+    this.#heard.add(conversation);
+    const draft = this.#keep.draft(this.agent, conversation);
+    if (draft.isNew) this.#keep.saveDraft(this.agent, conversation, { ...draft, isNew: false });
+  }
+
+  #isNew(conversation) {
+    return !this.#heard.has(conversation);
+  }
+
+  #saveDraft() {
+    const { conversation } = this.client;
+    const draft = { content: this.draft, files: this.tray.kept, run: this.#run, isNew: this.#isNew(conversation) };
+    this.#keep.saveDraft(this.agent, conversation, draft);
+  }
+
+  // --- what was sent
+
+  /**
+   * What was sent before the page was loaded. What the relay has taken and still has is shown as it has it, and kept
+   * until that says how it ended; of a reply that is written elsewhere nothing would ever be heard here.
+   */
+  #restore() {
+    const messages = this.#keep.messages(this.agent);
+    const isTaken = ({ accepted, run }) => accepted && run === this.#run;
+    const isElsewhere = ({ conversation, error }) => conversation !== this.client.conversation && !error;
+    for (const message of messages.filter(isTaken)) if (isElsewhere(message)) this.#keep.dropMessage(message.id);
+    const owed = messages.filter((message) => !isTaken(message));
+    this.client.restore(
+      owed.map((message) =>
+        message.run === this.#run
+          ? message
+          : { ...message, wasSent: false, attachments: withoutUrls(message.attachments) },
+      ),
+    );
+  }
+
+  /** What the relay tells of may have been sent from here, before the page was loaded. */
+  #adopt(exchanges) {
+    const sent = new Map(this.#keep.messages(this.agent).map((message) => [message.id, message]));
+    for (const exchange of exchanges) {
+      if (exchange.own || !sent.has(exchange.id)) continue;
+      const { attachments, wasSent } = sent.get(exchange.id);
+      Object.assign(exchange, { own: true, wasSent });
+      exchange.attachments = exchange.attachments.map((file, at) => ({ ...file, kept: attachments[at]?.kept }));
+      this.#remember(exchange);
+    }
+    return exchanges;
+  }
+
+  /** A message from here is kept until it is answered: its reply may fail, and the relay may forget both. */
+  #remember(exchange) {
+    if (isOpen(exchange) || exchange.status === "left") this.#hear(exchange.conversation);
+    if (!exchange.own) return;
+    const { conversation, id, content, attachments, status, error, wasSent } = exchange;
+    if (isUnanswered(exchange)) {
+      const accepted = !isUnsettled(exchange);
+      const failure = status === "failed" && (accepted || !error.retryable) ? error : null;
+      const kept = { agent: this.agent, run: this.#run, accepted, error: failure };
+      this.#keep.saveMessage({ conversation, id, content, attachments, wasSent, ...kept });
+      if (failure && !accepted) this.#refused(exchange);
+    } else {
+      this.#keep.dropMessage(id);
+      if (status !== "withdrawn") for (const { kept } of attachments) if (kept) this.#blobs.drop(kept);
+    }
+  }
+
+  /** What was refused goes back to where it was written, unless something else is there by now: then it is offered. */
+  #refused(exchange) {
+    const { id, conversation, content, attachments } = exchange;
+    if (conversation !== this.client.conversation) {
+      const there = this.#keep.draft(this.agent, conversation);
+      if (there.content || there.files.length) return;
+      const isNew = this.#isNew(conversation);
+      this.#keep.saveDraft(this.agent, conversation, { content, files: attachments, run: this.#run, isNew });
+      this.client.withdraw(id); // from now on it is a draft
+    } else {
+      if (this.draft || !this.tray.isEmpty) return;
+      this.#putBack(exchange);
+      exchange.returned = true;
+    }
+    this.#keep.dropMessage(id);
+  }
+
+  /** Uploads what the relay does not have of a message's files. */
+  async #prepare(exchange) {
+    const attachments = [];
+    for (const attachment of exchange.attachments) {
+      const blob = attachment.url ? null : await this.#blobs.get(attachment.kept);
+      if (!attachment.url && !blob) return lost(attachment);
+      try {
+        attachments.push(blob ? { ...attachment, url: await upload(this.#http, attachment, blob) } : attachment);
+      } catch ({ message, code, retryable }) {
+        return { content: message, code, retryable };
+      }
+    }
+    exchange.attachments = attachments;
+    return null;
+  }
+
+  // --- the connection
+
+  async #isAnew(configure) {
+    const config = await configure().catch(() => null);
+    if (!config || config.run === this.#run) return false;
+    this.#run = config.run;
+    this.cures = config.cures[this.agent];
+    this.tray.renew();
+    this.#screen.configured(config);
+    return true;
+  }
+
+  #connected(connection) {
+    this.connection = connection;
+    if (connection.state === "online") this.tray.wake();
+    this.#screen.connected(this);
+  }
+
+  #exchanged(exchange) {
+    const moved = exchange !== this.latest || exchange.status !== this.#status;
+    this.latest = exchange;
+    this.#status = exchange.status;
+    this.transcript.show(exchange);
+    if (moved) this.#screen.moved(this);
+    this.#screen.changed(this);
+  }
+
+  #lagged({ ms }) {
+    this.lag = ms;
+    this.#screen.lagged(this);
+  }
+}
+
+function withoutUrls(files) {
+  return files.map((file) => ({ ...file, url: null }));
+}
+
+function newConversation() {
+  const bytes = crypto.getRandomValues(new Uint8Array(9));
+  return `page-${btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_")}`;
+}

@@ -1,0 +1,182 @@
+import importlib.util
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import StringIO
+from itertools import count
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import boto3
+import pytest
+from aws_lambda_powertools import Logger
+from botocore.config import Config
+
+from chatrelay.aws.files import Files
+from chatrelay.aws.invoke import Bell, Workers
+from chatrelay.aws.management_api import Gateway
+from chatrelay.aws.telemetry import Telemetry
+from chatrelay.relay.resume import Resumption
+from chatrelay.store.archive import Archive
+from chatrelay.store.connections import Connections
+from chatrelay.store.conversations import Conversations
+from chatrelay.store.leases import Leases
+from chatrelay.store.replies import Replies
+from chatrelay.store.table import Table
+from emulator.services import services
+from emulator.services.services import Services
+from emulator.stand_ins.fake_anthropic import serving_in_thread
+from emulator.template import template
+from tests.builders.deployments import CREDENTIALS
+from tests.builders.doubles import Address, Sockets
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NUMBERS = count(1)
+CONTEXT = SimpleNamespace(
+    function_name="function",
+    memory_limit_in_mb=512,
+    invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:function",
+    aws_request_id="r1",
+    get_remaining_time_in_millis=lambda: 60_000,
+)
+"""What Lambda tells a function of the call."""
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[Services]:
+    with services.running(CREDENTIALS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def new_table() -> Callable[[Services], Table]:
+    """Makes tables as infra/storage.yaml describes them."""
+    properties = template.read(REPOSITORY / "infra" / "storage.yaml", {})["Resources"]["Table"]["Properties"]
+
+    def make(services: Services) -> Table:
+        name = services.create("AWS::DynamoDB::Table", f"table-{next(NUMBERS)}", properties).ref
+        return Table(services.resource("dynamodb").meta.client, name)
+
+    return make
+
+
+@pytest.fixture
+def table(aws: Services, new_table: Callable[[Services], Table]) -> Table:
+    return new_table(aws)
+
+
+@pytest.fixture(scope="session")
+def management() -> Iterator[Address]:
+    address = Address()
+    with serving_in_thread(address) as address.url:
+        yield address
+
+
+@pytest.fixture
+def sockets(management: Address, monkeypatch: pytest.MonkeyPatch) -> Sockets:
+    """With what Lambda gives a function to sign with, and nothing of this machine's own."""
+    for name, value in {**CREDENTIALS.variables, "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    management.app = sockets = Sockets()
+    sockets.url = management.url
+    return sockets
+
+
+@pytest.fixture
+def gateway(sockets: Sockets) -> Gateway:
+    return Gateway.connect(sockets.url)
+
+
+@dataclass
+class Store:
+    """All that is kept in one table, and the clock by which it is kept."""
+
+    table: Table
+    time_s: float = 2_000_000_000.5
+
+    def __post_init__(self) -> None:
+        self.connections = Connections(self.table, self.clock)
+        self.leases = Leases(self.table, self.clock)
+        self.replies = Replies(self.table, self.clock)
+        self.archive = Archive(self.table, self.leases, self.replies)
+        self.conversations = Conversations(self.table, self.leases, self.replies, self.clock)
+
+    def clock(self) -> float:
+        return self.time_s
+
+
+@pytest.fixture
+def store(table: Table) -> Store:
+    return Store(table)
+
+
+@pytest.fixture
+def files(aws: Services) -> Files:
+    """An empty bucket's."""
+    bucket = aws.create("AWS::S3::Bucket", f"files-{next(NUMBERS)}", {}).ref
+    return Files(aws.client("s3", Config(signature_version="s3v4")), bucket)
+
+
+@pytest.fixture
+def log() -> StringIO:
+    """What the operator hears: a line of JSON each."""
+    return StringIO()
+
+
+@pytest.fixture
+def telemetry(log: StringIO, monkeypatch: pytest.MonkeyPatch) -> Telemetry:
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "stack")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ChatRelay")
+    return Telemetry(Logger(service=f"test-{next(NUMBERS)}", stream=log))
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    """What would have been slept."""
+    return []
+
+
+@pytest.fixture
+def workers(sockets: Sockets) -> Workers:
+    return Workers(boto3.client("lambda", endpoint_url=sockets.url), "message")
+
+
+@pytest.fixture
+def bell(sockets: Sockets) -> Bell:
+    return Bell(boto3.client("lambda", endpoint_url=sockets.url), "notify")
+
+
+@pytest.fixture
+def resumption(
+    store: Store, gateway: Gateway, workers: Workers, bell: Bell, telemetry: Telemetry, pauses: list[float]
+) -> Resumption:
+    return Resumption(
+        store.connections,
+        store.conversations,
+        store.leases,
+        store.replies,
+        gateway,
+        workers,
+        bell,
+        telemetry,
+        pauses.append,
+    )
+
+
+@pytest.fixture
+def load_function(table: Table, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """Imports a function, as in an execution environment of its own with these variables; `table` is its table."""
+
+    def load(name: str, **variables: str) -> ModuleType:
+        common = {"TABLE_NAME": table.name, "AWS_ENDPOINT_URL": table.client.meta.endpoint_url}
+        powertools = {"POWERTOOLS_SERVICE_NAME": "chat-relay", "POWERTOOLS_METRICS_NAMESPACE": "ChatRelay"}
+        everything = {**CREDENTIALS.variables, "AWS_DEFAULT_REGION": "us-east-1", **common, **powertools, **variables}
+        for variable, value in everything.items():
+            monkeypatch.setenv(variable, value)
+        found = importlib.util.spec_from_file_location(name, REPOSITORY / "functions" / name / "app.py")
+        assert found is not None
+        assert found.loader is not None
+        module = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+        return module
+
+    return load

@@ -1,0 +1,687 @@
+import assert from "node:assert/strict";
+import { beforeEach, mock, test } from "node:test";
+
+import { ChatRelayClient, backoff, base64url, isWhole, isWithdrawable } from "../../../clients/js/client.js";
+
+/** A socket in whose server's place the test speaks. */
+class Socket extends EventTarget {
+  static opened = [];
+  sent = [];
+
+  constructor(url, protocols) {
+    super();
+    Object.assign(this, { url, protocols });
+    Socket.opened.push(this);
+  }
+
+  send(text) {
+    this.sent.push(JSON.parse(text));
+  }
+
+  close() {}
+
+  happen(type, fields = {}) {
+    this.dispatchEvent(Object.assign(new Event(type), fields));
+  }
+
+  says(frame) {
+    this.happen("message", { data: JSON.stringify(frame) });
+  }
+
+  /** What was sent, but for hello and ping. */
+  get messages() {
+    return this.sent.filter(({ action }) => action !== "hello" && action !== "ping");
+  }
+}
+
+globalThis.WebSocket = Socket;
+
+let client;
+const socket = () => Socket.opened.at(-1);
+
+function greeted() {
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", heartbeat: 30 });
+  socket().says({ type: "pong", content: "" });
+}
+
+const ofReply = (fields) => ({ conversation: "c1", reply: "r1", epoch: 1, content: "", ...fields });
+
+beforeEach(() => {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  Socket.opened = [];
+  client = new ChatRelayClient({ url: "ws://relay/v1", agent: "claude", conversation: "c1" });
+  client.start("crk_ключ+/");
+});
+
+test("the key travels as a subprotocol in base64url", () => {
+  assert.equal(socket().url, "ws://relay/v1?agent=claude");
+  assert.deepEqual(socket().protocols, ["chatrelay.v1", `bearer.${base64url("crk_ключ+/")}`]);
+  assert.match(socket().protocols[1], /^bearer\.[A-Za-z0-9_-]+$/);
+});
+
+test("it is online when the server is ready, not when the socket is open", () => {
+  socket().happen("open");
+  assert.deepEqual(socket().sent, [{ action: "hello", conversation: "c1" }]);
+  assert.equal(client.state, "connecting");
+  socket().says({ type: "ready", content: "" });
+  assert.equal(client.state, "online");
+});
+
+test("a message that was written before the connection goes out when it is there", () => {
+  const { id } = client.send("Hello");
+  greeted();
+  assert.deepEqual(socket().messages, [
+    { action: "send", id, conversation: "c1", agent: "claude", content: "Hello" },
+  ]);
+});
+
+test("a message that was not accepted is sent again after a reconnect, with the same id", () => {
+  greeted();
+  const { id } = client.send("Hello");
+  socket().happen("close", { code: 1006 });
+  assert.equal(client.state, "reconnecting");
+  mock.timers.tick(500);
+  greeted();
+  assert.equal(Socket.opened.length, 2);
+  assert.deepEqual(socket().messages.map(({ action, id }) => [action, id]), [["send", id]]);
+});
+
+test("a reply that is open is resumed from the text that is here", () => {
+  greeted();
+  const { id } = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  socket().happen("close", { code: 1006 });
+  mock.timers.tick(500);
+  greeted();
+  assert.deepEqual(socket().messages, [{ action: "resume", conversation: "c1", reply: "r1", offset: 4 }]);
+});
+
+test("a server that cannot resume leaves the text and a way to try again", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  socket().says(ofReply({ type: "message", offset: 9, content: "lost" }));
+  assert.equal(socket().messages.at(-1).action, "resume");
+  socket().says({ type: "error", code: "invalid_message", content: "Unknown action.", retryable: false });
+  assert.deepEqual([exchange.status, exchange.error.code, exchange.error.retryable], ["failed", "cannot_resume", true]);
+  assert.equal(exchange.reply.text, "Good");
+  client.retry(exchange.id);
+  assert.equal(socket().messages.at(-1).id, exchange.id);
+});
+
+test("a reply ends with its proof", async () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  socket().says(ofReply({ type: "complete", length: 4, stop_reason: "end_turn" }));
+  await Promise.resolve();
+  assert.deepEqual([exchange.status, exchange.proof], ["complete", "unchecked"]);
+});
+
+test("an error with an id belongs to that message, one without to none", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  const notices = [];
+  client.addEventListener("notice", ({ detail }) => notices.push(detail.content));
+  socket().says({ type: "error", id: exchange.id, code: "overloaded", retryable: true, retry_after: 5, content: "Busy." });
+  socket().says({ type: "error", code: "internal", retryable: true, content: "Something else." });
+  assert.deepEqual([exchange.status, exchange.error.retryAt], ["failed", Date.now() + 5000]);
+  assert.deepEqual(notices, ["Something else."]);
+});
+
+test("API Gateway's own frames are shown as errors", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says({ message: "Forbidden", connectionId: "abc", requestId: "def" });
+  assert.deepEqual([exchange.status, exchange.error.content], ["failed", "The gateway says: Forbidden."]);
+});
+
+test("a message that nobody answers does not wait for ever", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  mock.timers.tick(20_000);
+  assert.deepEqual([exchange.status, exchange.error.code], ["failed", "unanswered"]);
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  assert.deepEqual([exchange.status, exchange.error], ["typing", null]);
+});
+
+test("a ping without a pong means that the socket is dead", () => {
+  greeted();
+  mock.timers.tick(30_000);
+  assert.equal(socket().sent.at(-1).action, "ping");
+  mock.timers.tick(9_999);
+  assert.equal(client.state, "online");
+  mock.timers.tick(1);
+  assert.equal(client.state, "reconnecting");
+});
+
+/** How many pings went out while so much time passed, each of them answered. */
+function pings(forMs) {
+  const before = socket().sent.length;
+  for (let passed = 0; passed < forMs; passed += 1_000) {
+    mock.timers.tick(1_000);
+    if (socket().sent.at(-1)?.action === "ping") socket().says({ type: "pong", content: "" });
+  }
+  return socket().sent.slice(before).filter(({ action }) => action === "ping").length;
+}
+
+test("whoever waits for nothing pings as rarely as the server says", () => {
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", heartbeat: 480 });
+  socket().says({ type: "pong", content: "" });
+  assert.equal(pings(479_000), 0);
+  assert.equal(pings(481_000), 2);
+});
+
+test("whoever waits for a reply looks after the socket", () => {
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", heartbeat: 480 });
+  socket().says({ type: "pong", content: "" });
+  mock.timers.tick(60_000);
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  assert.equal(pings(90_000), 3);
+  socket().says(ofReply({ type: "complete", length: 0, sha256: "" }));
+  assert.ok(pings(400_000) <= 1);
+});
+
+test("a wake does not wait for the time that is set", () => {
+  greeted();
+  socket().happen("close", { code: 1006 });
+  client.wake();
+  assert.equal(client.state, "connecting");
+});
+
+test("a wrong key ends the trying", async () => {
+  client = new ChatRelayClient({ url: "ws://r", agent: "claude", conversation: "c1", isRejected: async () => true });
+  client.start("wrong");
+  socket().happen("close", { code: 1006 });
+  await Promise.resolve();
+  assert.equal(client.state, "rejected");
+  mock.timers.tick(60_000);
+  assert.equal(client.state, "rejected");
+});
+
+test("what is found out late of a key that is no longer used rejects no other", async () => {
+  let judge;
+  client.isRejected = () => new Promise((resolve) => (judge = resolve));
+  socket().happen("close", { code: 1006 });
+  client.start("right");
+  judge(true);
+  await settled();
+  assert.equal(client.state, "connecting");
+});
+
+test("the rest of a conversation that was left is not heard", () => {
+  greeted();
+  const { id } = client.send("Hello");
+  client.converse("c2");
+  assert.deepEqual(socket().sent.at(-1), { action: "hello", conversation: "c2" });
+  socket().says(ofReply({ type: "typing", id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Late" }));
+  assert.equal(client.exchanges.size, 0);
+});
+
+test("a reply that was begun elsewhere is taken up from its beginning", () => {
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", active: { reply: "r9" } });
+  assert.deepEqual(socket().messages, [{ action: "resume", conversation: "c1", reply: "r9", offset: 0 }]);
+});
+
+test("waiting grows, stays below half a minute and is never in step", () => {
+  assert.deepEqual([0, 1, 2, 10].map((attempt) => backoff(attempt, 1)), [500, 1000, 2000, 30_000]);
+  assert.deepEqual([0, 10].map((attempt) => backoff(attempt, 0)), [250, 15_000]);
+});
+
+test("a message longer than a frame goes the other way, and is answered here", async () => {
+  const uploaded = [];
+  client.upload = async (frame) => void uploaded.push(frame) ?? null;
+  greeted();
+  const exchange = client.send("漢".repeat(20_000));
+  await Promise.resolve();
+  assert.deepEqual(socket().messages, []);
+  assert.deepEqual(uploaded.map(({ id, conversation }) => [id, conversation]), [[exchange.id, "c1"]]);
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  assert.deepEqual([exchange.status, exchange.reply.text], ["writing", "Good"]);
+});
+
+test("what was sent from here stays as it was written, with the files as they are kept here", () => {
+  client.upload = async () => null;
+  greeted();
+  const exchange = client.send(LONG, [{ url: "/api/files/f1", kept: "k1" }]);
+  socket().says(ofReply({ type: "user", id: exchange.id, content: LONG, attachments: [{ url: "/api/files/f1" }] }));
+  assert.deepEqual(exchange.attachments, [{ url: "/api/files/f1", kept: "k1" }]);
+});
+
+test("an error is explained, whether it comes in a frame or from the server's store", () => {
+  client.explain = (error) => ({ ...error, content: `${error.content} ${error.reason}` });
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says({ type: "error", id: exchange.id, code: "upstream", retryable: false, content: "No:", reason: "key" });
+  const failed = turn("m1", "failed");
+  const error = { code: "upstream", retryable: false, content: "No:", reason: "model" };
+  const [kept] = client.recall([{ ...failed, reply: { ...failed.reply, error } }]);
+  assert.deepEqual([exchange.error.content, kept.error.content, kept.error.retryable], ["No: key", "No: model", false]);
+});
+
+test("what the other way refuses is the message's error", async () => {
+  client.upload = async () => ({ code: "too_large", content: "content: too long", retryable: false });
+  greeted();
+  const exchange = client.send("x".repeat(40_000));
+  await Promise.resolve();
+  await Promise.resolve();
+  assert.deepEqual([exchange.status, exchange.error.code], ["failed", "too_large"]);
+});
+
+test("a message that waits its turn is answered when it has come", () => {
+  greeted();
+  const first = client.send("One");
+  const second = client.send("Two");
+  socket().says(ofReply({ type: "typing", id: first.id, epoch: 1 }));
+  socket().says(ofReply({ type: "typing", id: second.id, reply: "r2", epoch: 0 }));
+  assert.equal(client.writing, first);
+  socket().says(ofReply({ type: "complete", epoch: 1, length: 0 }));
+  socket().says(ofReply({ type: "typing", id: second.id, reply: "r2", epoch: 2 }));
+  socket().says(ofReply({ type: "message", reply: "r2", epoch: 2, offset: 0, content: "Good" }));
+  assert.deepEqual([first.status, second.reply.text], ["complete", "Good"]);
+  assert.equal(client.writing, second);
+});
+
+const turn = (id, status, text = "") => ({ id, content: `Said ${id}`, attachments: [], reply: { id: `r-${id}`, status, text } });
+
+test("what was said before is shown as it ended, and a reply that is owed is followed", () => {
+  greeted();
+  client.converse("c1");
+  const past = client.recall([turn("m1", "complete", "Yes."), turn("m2", "interrupted", "Half"), turn("m3", "streaming"), turn("m4", "queued")]);
+  assert.deepEqual(past.map(({ status, waits }) => [status, waits]), [
+    ["complete", false],
+    ["failed", false],
+    ["typing", false],
+    ["typing", true],
+  ]);
+  assert.deepEqual(socket().messages.map(({ action, reply, offset }) => [action, reply, offset]), [
+    ["resume", "r-m3", 0],
+    ["resume", "r-m4", 0],
+  ]);
+  client.recall([turn("m0", "cancelled", "Be")]);
+  assert.deepEqual([...client.exchanges.keys()], ["m0", "m1", "m2", "m3", "m4"]);
+});
+
+test("a reply that is running when a conversation is opened is one exchange, whoever tells of it first", () => {
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", active: "r-m1" });
+  const past = client.recall([turn("m1", "streaming"), turn("m2", "queued")]);
+  assert.deepEqual([...client.exchanges.values()], past);
+  assert.deepEqual(past.map(({ id, content }) => [id, content]), [["m1", "Said m1"], ["m2", "Said m2"]]);
+  assert.deepEqual(socket().messages.map(({ reply }) => reply), ["r-m1", "r-m2"]);
+});
+
+test("a device that has registered says its name, and what it has shown, once", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  client.acknowledge();
+  socket().says(ofReply({ type: "complete", length: 4 }));
+  client.acknowledge();
+  client.introduce("this page");
+  assert.deepEqual(socket().sent.at(-1), { action: "hello", conversation: "c1", device: "this page" });
+  client.acknowledge();
+  client.acknowledge();
+  const acknowledged = socket().sent.filter(({ action }) => action === "ack");
+  assert.deepEqual(acknowledged, [{ action: "ack", reply: "r1", offset: 4 }]);
+});
+
+/** Longer than the frames that the client sends. */
+const LONG = "x".repeat(40_000);
+/** As many turns of the event loop as any of these promises takes. */
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+test("a message that comes back with its beginning only is kept as it was written", () => {
+  client.upload = async () => null;
+  greeted();
+  const exchange = client.send(LONG);
+  socket().says(ofReply({ type: "user", id: exchange.id, content: "xxx", truncated: true }));
+  assert.deepEqual([exchange.content, exchange.truncated], [LONG, false]);
+});
+
+test("a message of which only the beginning is known is followed, and never sent", () => {
+  greeted();
+  socket().says(ofReply({ type: "user", id: "m1", content: "xxx", truncated: true }));
+  const exchange = client.exchanges.get("m1");
+  assert.deepEqual([exchange.content, exchange.truncated, isWhole(exchange)], ["xxx", true, false]);
+  socket().happen("close", { code: 1006 });
+  mock.timers.tick(500);
+  greeted();
+  assert.deepEqual(socket().messages, [{ action: "resume", conversation: "c1", reply: "r1", offset: 0 }]);
+});
+
+test("what was written offline in a conversation that was left goes out after the reconnect, in order", async () => {
+  const uploaded = [];
+  client.upload = async (frame) => void uploaded.push(frame) ?? null;
+  greeted();
+  socket().happen("close", { code: 1006 });
+  client.send("One");
+  client.send("Two");
+  client.converse("c2");
+  client.send("Three");
+  mock.timers.tick(500);
+  greeted();
+  await settled();
+  const said = ({ conversation, content }) => [conversation, content];
+  assert.deepEqual(uploaded.map(said), [["c1", "One"], ["c1", "Two"]]);
+  assert.deepEqual(socket().messages.map(said), [["c2", "Three"]]);
+  client.converse("c1");
+  assert.equal(client.exchanges.size, 0, "the server has them now");
+});
+
+test("what could not be sent is there again when its conversation is", async () => {
+  client.upload = async () => ({ code: "unreached", content: "No.", retryable: true });
+  greeted();
+  const exchange = client.send("Hello");
+  client.converse("c2");
+  await settled();
+  client.converse("c1");
+  assert.deepEqual([...client.exchanges.values()], [exchange]);
+  assert.deepEqual(socket().messages.map(({ id }) => id), [exchange.id, exchange.id]);
+  client.recall([turn(exchange.id, "complete", "Yes.")]);
+  assert.deepEqual([exchange.status, exchange.reply.text], ["complete", "Yes."]);
+});
+
+test("what a deleted conversation had to send is not sent", async () => {
+  const uploaded = [];
+  client.upload = async (frame) => void uploaded.push(frame) ?? null;
+  client.send("Hello");
+  client.converse("c2");
+  client.send("Hello");
+  for (const deleted of ["c1", "c2"]) client.forget(deleted);
+  client.converse("c3");
+  greeted();
+  await settled();
+  assert.deepEqual([uploaded, socket().messages], [[], []]);
+});
+
+test("a conversation that is opened before the first is ready does not keep the client waiting", () => {
+  socket().happen("open");
+  client.converse("c2");
+  client.send("Hello");
+  socket().says({ type: "ready", content: "", conversation: "c1", active: "r1" });
+  assert.equal(client.state, "online");
+  assert.deepEqual(socket().sent.filter(({ action }) => action === "hello").at(-1).conversation, "c2");
+  assert.deepEqual(socket().messages.map(({ action }) => action), ["send"]);
+});
+
+test("nothing of a conversation that was left is shown in the next one", async () => {
+  const shown = [];
+  client.upload = async () => ({ code: "forbidden", content: "No.", retryable: false });
+  greeted();
+  const [answered, waiting, long] = ["One", "Two", LONG].map((content) => client.send(content));
+  socket().says(ofReply({ type: "typing", id: answered.id }));
+  socket().says(ofReply({ type: "complete", length: 0 }));
+  for (const type of ["exchange", "notice"]) client.addEventListener(type, ({ detail }) => shown.push(detail));
+  client.converse("c2");
+  socket().says({ type: "error", id: waiting.id, code: "overloaded", retryable: true, content: "Busy." });
+  await settled();
+  mock.timers.tick(20_000);
+  for (const { id } of [answered, waiting, long]) client.retry(id);
+  assert.deepEqual(shown, []);
+});
+
+test("a reply that cannot be resumed because it is gone ends where it broke off", () => {
+  greeted();
+  const notices = [];
+  client.addEventListener("notice", ({ detail }) => notices.push(detail));
+  const [exchange] = client.recall([turn("m1", "streaming", "Half")]);
+  socket().says({ type: "error", code: "forbidden", retryable: false, content: "There is no such reply." });
+  assert.deepEqual([exchange.status, exchange.reply.text, exchange.error.retryable], ["failed", "Half", false]);
+  assert.deepEqual(notices, []);
+});
+
+test("what nobody has answered goes out again with the next connection, and what was refused does not", async () => {
+  client.upload = async () => ({ code: "unreached", content: "No.", retryable: true });
+  greeted();
+  const [silent, long, refused] = ["One", LONG, "Three"].map((content) => client.send(content));
+  socket().says({ type: "error", id: refused.id, code: "forbidden", retryable: false, content: "No such file." });
+  await settled();
+  mock.timers.tick(20_000);
+  assert.deepEqual([silent, long].map(({ error }) => error.code), ["unanswered", "unreached"]);
+  assert.equal(socket().sent.at(-1).action, "ping", "the socket may be dead");
+  mock.timers.tick(10_000);
+  mock.timers.tick(500);
+  client.upload = async () => null;
+  greeted();
+  assert.deepEqual(socket().messages.map(({ id }) => id), [silent.id]);
+  assert.deepEqual([silent, long, refused].map(({ status }) => status), ["sent", "sent", "failed"]);
+});
+
+test("a device without a network is offline at once", () => {
+  greeted();
+  client.loseNetwork();
+  assert.equal(client.state, "reconnecting", "Node does not say that it is offline");
+  mock.timers.tick(500);
+  assert.equal(client.state, "connecting");
+});
+
+test("a message that was accepted before is one exchange, though `resumed` is the first that is heard of it", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "resumed", id: exchange.id, offset: 0 }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  assert.deepEqual([...client.exchanges.values()], [exchange]);
+  assert.deepEqual([exchange.status, exchange.reply.text], ["writing", "Good"]);
+});
+
+test("stop without a connection is said with the next one", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().happen("close", { code: 1006 });
+  client.cancel();
+  mock.timers.tick(500);
+  greeted();
+  assert.deepEqual(socket().messages.map(({ action }) => action), ["cancel", "resume"]);
+});
+
+test("a message is taken back if the server has refused it, or cannot have it", () => {
+  const waiting = client.send("One");
+  assert.equal(client.withdraw(waiting.id), waiting);
+  const sent = client.send("Two");
+  greeted();
+  assert.equal(client.withdraw(sent.id), null);
+  socket().happen("close", { code: 1006 });
+  mock.timers.tick(250);
+  assert.equal(client.withdraw(sent.id), null, "nobody knows whether it has arrived");
+  mock.timers.tick(250);
+  greeted();
+  mock.timers.tick(20_000);
+  assert.equal(client.withdraw(sent.id), null, "nor does anybody after 20 seconds");
+  socket().says({ type: "error", id: sent.id, code: "invalid_message", retryable: false, content: "No." });
+  assert.equal(client.withdraw(sent.id), sent);
+  assert.deepEqual([waiting.status, sent.status, client.exchanges.size], ["withdrawn", "withdrawn", 0]);
+});
+
+const kept = (id, conversation, fields) => ({ id, conversation, content: `Said ${id}`, attachments: [], error: null, wasSent: false, ...fields });
+
+test("what was sent before the page was loaded is sent under its id, or shown as it was refused", async () => {
+  const uploaded = [];
+  client.upload = async (frame) => void uploaded.push(frame) ?? null;
+  client.restore([
+    kept("m1", "c1"),
+    kept("m2", "c2"),
+    kept("m3", "c1", { error: { code: "forbidden", content: "No.", retryable: false } }),
+  ]);
+  greeted();
+  await settled();
+  assert.deepEqual(socket().messages.map(({ id }) => id), ["m1"]);
+  assert.deepEqual(uploaded.map(({ id, conversation }) => [id, conversation]), [["m2", "c2"]]);
+  assert.deepEqual([...client.exchanges.values()].map(({ id, status }) => [id, status]), [["m1", "sent"], ["m3", "failed"]]);
+});
+
+test("every message that is sent from here is told of, from its first status to its last", async () => {
+  const statuses = [];
+  client.addEventListener("status", ({ detail: { own, id, status } }) => own && statuses.push([id, status]));
+  client.upload = async () => null;
+  const { id } = client.send("Hello");
+  greeted();
+  socket().says(ofReply({ type: "typing", id }));
+  socket().says(ofReply({ type: "complete", length: 0 }));
+  const other = client.send("Leave me");
+  client.converse("c2");
+  await settled();
+  assert.deepEqual(statuses, [
+    ...["queued", "sent", "typing", "complete"].map((status) => [id, status]),
+    ...["queued", "sent", "left"].map((status) => [other.id, status]),
+  ]);
+});
+
+test("what was said meanwhile is put where it belongs, and what is here is not doubled", () => {
+  greeted();
+  client.recall([turn("m1", "complete", "Yes."), turn("m2", "complete", "Yes.")]);
+  socket().happen("close", { code: 1006 });
+  const waiting = client.send("Waiting");
+  const told = [turn("m1", "complete", "Yes."), turn("m5", "complete", "Before."), turn("m2", "complete", "Yes."), turn("m6", "streaming")];
+  assert.deepEqual(client.catchUp(told).map(({ id }) => id), ["m1", "m5", "m2", "m6", waiting.id]);
+  assert.deepEqual([...client.exchanges.keys()], ["m1", "m5", "m2", "m6", waiting.id]);
+  client.catchUp([...told, turn(waiting.id, "complete", "Here.")]);
+  assert.deepEqual([client.exchanges.size, waiting.status, waiting.reply.text], [5, "complete", "Here."]);
+});
+
+test("a reply that broke off here and was asked for again elsewhere is taken as it is now", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "error", code: "upstream", retryable: true, content: "Broken." }));
+  client.catchUp([{ ...turn(exchange.id, "complete", "Whole."), reply: { id: "r2", status: "complete", text: "Whole." } }]);
+  assert.deepEqual([exchange.status, exchange.reply.text, exchange.error], ["complete", "Whole.", null]);
+});
+
+test("a server that has begun anew gets once more what it owed, with its files, and what waited behind it", async () => {
+  const prepared = [];
+  client.isAnew = async () => true;
+  client.prepare = async (exchange) => {
+    prepared.push(exchange.attachments);
+    exchange.attachments = [{ url: "/api/files/new" }];
+    return null;
+  };
+  const [owed, behind] = [client.send("One", [{ url: "/api/files/old" }]), client.send("Two")];
+  socket().happen("open");
+  client.isAnew = async () => false;
+  socket().says({ type: "ready", content: "" });
+  await settled();
+  socket().says(ofReply({ type: "typing", id: owed.id }));
+  socket().says(ofReply({ type: "message", offset: 0, content: "Half" }));
+  socket().happen("close", { code: 1006 });
+  mock.timers.tick(500);
+  client.isAnew = async () => true;
+  greeted();
+  await settled();
+  assert.deepEqual(prepared, [[{ url: null }]]);
+  const sent = socket().messages.map(({ action, id, attachments }) => [action, id, attachments?.[0].url]);
+  assert.deepEqual(sent, [["send", owed.id, "/api/files/new"], ["send", behind.id, undefined]]);
+  assert.equal(owed.reply, null);
+});
+
+test("files that cannot be uploaded are the message's error, and hold back nothing else", async () => {
+  client.prepare = async () => ({ code: "lost_file", content: "No.", retryable: false });
+  greeted();
+  const [lost, other] = [client.send("One", [{ url: null }]), client.send("Two")];
+  await settled();
+  assert.deepEqual([lost.status, lost.error.code, other.status], ["failed", "lost_file", "sent"]);
+});
+
+test("a message whose reply has failed for good is taken back, unless there is a part of the reply", () => {
+  greeted();
+  const [refused, broken] = ["One", "Two"].map((content) => client.send(content));
+  socket().says(ofReply({ type: "typing", id: refused.id }));
+  socket().says(ofReply({ type: "typing", id: broken.id, reply: "r2" }));
+  socket().says(ofReply({ type: "message", reply: "r2", offset: 0, content: "Half" }));
+  const failed = { type: "error", code: "upstream", retryable: false, content: "No." };
+  for (const reply of ["r1", "r2"]) socket().says(ofReply({ ...failed, reply }));
+  assert.deepEqual([refused, broken].map(isWithdrawable), [true, false]);
+  client.converse("c2");
+  client.converse("c1");
+  assert.equal(client.withdraw(refused.id), refused);
+});
+
+test("a server that has begun anew has none of the files of a reply that has failed either", async () => {
+  greeted();
+  const exchange = client.send("One", [{ kept: "f1", url: "/api/files/old" }]);
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "error", code: "overloaded", retryable: true, content: "Busy." }));
+  client.isAnew = async () => true;
+  socket().happen("close", { code: 1006 });
+  mock.timers.tick(500);
+  greeted();
+  await settled();
+  assert.deepEqual(exchange.attachments, [{ kept: "f1", url: null }]);
+});
+
+test("a message that was accepted is the server's when its conversation is left", () => {
+  const statuses = [];
+  greeted();
+  const { id } = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id }));
+  client.addEventListener("status", ({ detail }) => statuses.push(detail.status));
+  client.addEventListener("exchange", () => assert.fail("nothing of it is shown in the next one"));
+  client.converse("c2");
+  client.converse("c1");
+  assert.deepEqual([statuses, client.exchanges.size], [["left"], 0]);
+});
+
+test("a message that is taken back while its files are uploaded holds back nothing behind it", () => {
+  client.prepare = () => new Promise(() => {});
+  greeted();
+  const [first, second] = [client.send("One", [{ url: null }]), client.send("Two")];
+  assert.deepEqual(socket().messages, []);
+  client.withdraw(first.id);
+  assert.deepEqual(socket().messages.map(({ id }) => id), [second.id]);
+});
+
+test("whoever has stopped a reply and asks for it again wants the next one", async () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().happen("close", { code: 1006 });
+  client.cancel();
+  client.isAnew = async () => true;
+  mock.timers.tick(500);
+  greeted();
+  await settled();
+  client.isAnew = async () => false;
+  client.retry(exchange.id);
+  socket().says(ofReply({ type: "typing", id: exchange.id, reply: "r2" }));
+  socket().happen("close", { code: 1006 });
+  mock.timers.tick(500);
+  greeted();
+  await settled();
+  assert.deepEqual(socket().messages.map(({ action }) => action), ["resume"]);
+});
+
+test("what was left and could not be delivered goes out a moment later, without a new connection", async () => {
+  const errors = [{ code: "internal", content: "No.", retryable: true }, null];
+  client.upload = async () => errors.shift();
+  greeted();
+  const exchange = client.send("Hello");
+  client.converse("c2");
+  await settled();
+  assert.equal(exchange.status, "sent");
+  mock.timers.tick(1_000);
+  await settled();
+  assert.equal(exchange.status, "left");
+});
+
+test("a reply that is running when a page joins is one exchange, though its message is heard of later", () => {
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", active: "r9" });
+  socket().says(ofReply({ type: "user", reply: "r9", id: "m9", content: "Asked" }));
+  socket().says(ofReply({ type: "typing", reply: "r9", id: "m9" }));
+  assert.deepEqual([...client.exchanges.values()].map(({ id, content }) => [id, content]), [["m9", "Asked"]]);
+  client.catchUp([{ ...turn("m9", "streaming"), reply: { id: "r9", status: "streaming", text: "" } }]);
+  assert.deepEqual([...client.exchanges.keys()], ["m9"]);
+});

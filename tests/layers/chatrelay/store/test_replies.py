@@ -1,0 +1,43 @@
+import pytest
+
+from chatrelay.domain.keys import ConversationKey, ReplyLocation
+from chatrelay.store.replies import Replies
+from tests.builders.layer import Store
+
+WHERE = ReplyLocation("r1", ConversationKey("alice", "talk"), "0001#r1")
+
+
+@pytest.fixture
+def replies(store: Store) -> Replies:
+    return store.replies
+
+
+def test_a_reply_that_is_owed_is_found(store: Store, replies: Replies) -> None:
+    assert store.table.write_together(replies.owed(WHERE)) == []
+    assert replies.find("r1") == WHERE
+    assert replies.find("r2") is None
+
+
+def test_a_journal_is_read_in_order(replies: Replies) -> None:
+    replies.journal("r1", 9, ", so good")
+    replies.journal("r1", 0, "So far 🌅")
+    replies.journal("r2", 0, "Something else")
+    assert replies.journaled("r1") == "So far 🌅, so good"
+
+
+def test_a_journal_with_a_gap_ends_at_the_gap(replies: Replies) -> None:
+    replies.journal("r1", 0, "one 🌅")
+    replies.journal("r1", 9, "three")
+    assert replies.journaled("r1") == "one 🌅"
+
+
+def test_nothing_written_is_an_empty_journal(replies: Replies) -> None:
+    assert replies.journaled("r1") == ""
+
+
+def test_acknowledgements_only_grow(replies: Replies) -> None:
+    for connection, offset in [("a=", 5), ("b=", 7), ("a=", 12), ("b=", 3), ("b=", 7)]:
+        replies.acknowledge("r1", connection, offset)
+
+    assert replies.acknowledged("r1") == {"a=": 12, "b=": 7}
+    assert replies.acknowledged("r2") == {}

@@ -1,0 +1,93 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+RELAY = REPOSITORY / "layers" / "relay"
+MODULES = sorted(
+    str(path.relative_to(RELAY).with_suffix("")).replace("/", ".").removesuffix(".__init__")
+    for path in RELAY.glob("chatrelay/**/*.py")
+)
+PURE = [
+    "agents.accumulator",
+    "agents.mending",
+    "agents.plain",
+    "agents.refusals",
+    "agents.requests",
+    "agents.retry_after",
+    "agents.usage",
+    "attachments",
+    "coalesce",
+    "endings",
+    "errors",
+    "history",
+    "identity",
+    "protocol",
+    "push",
+    "push.registration",
+    "reply",
+    "text",
+    "uploads",
+]
+BY_THE_STANDARD_LIBRARY = {"uploads": "socket"}
+"""What `email` imports, and nobody here uses."""
+
+QUIETLY = """
+import importlib, sys
+import anthropic, anthropic.lib.streaming, boto3, botocore.config, httpx2
+import asyncio, base64, hashlib, json, secrets, uuid
+
+LOUD = ("socket.", "subprocess.", "shutil.", "os.putenv", "os.mkdir", "os.remove", "os.rename")
+
+def audit(event, arguments):
+    code = event == "open" and str(arguments[0]).rpartition(".")[2].startswith(("py", "pyc"))
+    if event.startswith(LOUD) or (event == "open" and not code):
+        sys.exit(f"{event} {arguments}")
+
+sys.addaudithook(audit)
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+print(len(sys.argv[1:]))
+"""
+
+
+def python(code: str, *arguments: str, path: list[Path]) -> subprocess.CompletedProcess[str]:
+    """Runs `code` as a Lambda environment would: nothing in the environment but where to import from."""
+    environment = {"PYTHONPATH": ":".join(map(str, path)), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+
+
+@pytest.mark.parametrize("function", ["authorizer", "connect", "disconnect", "control", "failed"])
+def test_a_light_function_imports_no_heavy_package(function: str) -> None:
+    heavy = "{'anthropic', 'multipart', 'pydantic', 'httpx', 'httpx2'}"
+    code = f"import app, sys; print(*sorted({heavy} & sys.modules.keys()))"
+
+    ran = python(code, path=[REPOSITORY / "functions" / function, RELAY])
+
+    assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "", "")
+
+
+def test_the_function_that_talks_to_the_model_has_it_imported_before_its_first_event() -> None:
+    ran = python(
+        "import app, sys; print('anthropic' in sys.modules)", path=[REPOSITORY / "functions" / "message", RELAY]
+    )
+
+    assert (ran.returncode, ran.stdout.strip()) == (0, "True"), ran.stderr
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_imports_no_client(module: str) -> None:
+    heavy = "{'anthropic', 'boto3', 'botocore', 'httpx', 'httpx2', 'pydantic', 'asyncio', 'socket'}"
+
+    ran = python(f"import chatrelay.{module}, sys; print(*sorted({heavy} & sys.modules.keys()))", path=[RELAY])
+
+    assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, BY_THE_STANDARD_LIBRARY.get(module, ""), "")
+
+
+def test_importing_the_package_opens_and_reads_nothing() -> None:
+    ran = python(QUIETLY, *MODULES, path=[RELAY])
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"{len(MODULES)}\n", "")

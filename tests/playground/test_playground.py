@@ -1,0 +1,322 @@
+"""The page, as a person sees it, in a real browser."""
+
+import json
+import re
+from pathlib import Path
+
+from playwright.async_api import FilePayload, Page, WebSocketRoute, expect
+
+from emulator.stand_ins.script import (
+    Pause,
+    Send,
+    Step,
+    answer,
+    blocks,
+    cut_after,
+    found_block,
+    refuse,
+    search_block,
+    text_block,
+    thinking_block,
+)
+from tests.builders.browser import PDF, PNG, call, hold_back, in_a_browser, say
+from tests.builders.deployments import Relay
+from tests.builders.phone import Phone
+
+pytestmark = in_a_browser
+
+
+async def test_a_message_is_typed_and_its_reply_streams_in_pieces(relay: Relay, page: Page, tmp_path: Path) -> None:
+    # A blank at the very end is drawn before the caret only.
+    text = ("Words that come **one by one**, as they are written. " * 8).rstrip()
+    relay.plays("Please stream", answer(text, first_s=0.7, delta_chars=5, pause_s=0.02))
+    await say(page, "Please stream")
+    await expect(page.get_by_test_id("typing")).to_contain_text("Claude is typing")
+    lengths = await _growth(page)
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    assert len(lengths) >= 5, "the text was there at once, or in very few pieces"
+    assert lengths == sorted(lengths)
+    assert await page.get_by_test_id("reply-text").last.locator("strong").count() == 8
+    assert int(await page.get_by_test_id("timing-frames").inner_text()) > 10
+    assert re.fullmatch(r"[0-9.,]+ m?s", await page.get_by_test_id("timing-first").inner_text())
+    assert len(await page.screenshot(path=tmp_path / "playground.png")) > 20_000
+
+
+async def test_what_the_model_writes_cannot_become_code(relay: Relay, page: Page) -> None:
+    evil = "<img src=x onerror=alert(1)><script>alert(2)</script>[a](javascript:alert(3)) <b onclick=alert(4)>b</b> end"
+    relay.plays("Attack me", answer(evil))
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    await say(page, "Attack me")
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    reply = page.get_by_test_id("reply-text").last
+    assert await reply.locator("img, script, [onclick], a[href^=javascript]").count() == 0
+    await expect(reply).to_contain_text("end")
+    assert dialogs == []
+
+
+async def test_a_broken_reply_keeps_its_text_and_can_be_asked_for_again(relay: Relay, page: Page) -> None:
+    tries = iter([cut_after("Half of the truth"), answer("The whole truth.")])
+    relay.plays("Break once", lambda _: next(tries))
+    await say(page, "Break once")
+    error = page.get_by_test_id("error")
+    await expect(error).to_have_attribute("data-code", "upstream")
+    await expect(page.get_by_test_id("reply-text").last).to_contain_text("Half of the truth")
+    await page.get_by_test_id("retry").click()
+    await expect(page.get_by_test_id("reply-text").last).to_contain_text("The whole truth.")
+    await expect(error).to_have_count(0)
+    relay.plays("Who pays?", refuse(401))
+    await say(page, "Who pays?")
+    await expect(error).to_contain_text("Check ANTHROPIC_API_KEY and start `make run` again.")
+    await expect(page.get_by_test_id("retry")).to_have_count(0)
+
+
+async def test_a_lost_socket_is_opened_again_and_what_was_typed_meanwhile_is_sent(relay: Relay, page: Page) -> None:
+    opened: list[WebSocketRoute] = []
+    refusing: list[bool] = []
+
+    async def through(route: WebSocketRoute) -> None:
+        if refusing:
+            await route.close(code=1001)
+            return
+        opened.append(route)
+        route.connect_to_server()
+
+    await page.route_web_socket("**/v1*", through)
+    await page.reload()
+    state = page.get_by_test_id("connection")
+    await expect(state).to_have_attribute("data-state", "online")
+    refusing.append(True)
+    await opened[-1].close(code=1001)
+    await expect(state).to_have_attribute("data-state", "reconnecting")
+    await say(page, "Written in a tunnel")
+    refusing.clear()
+    await expect(page.get_by_test_id("reply-text").last).to_contain_text("Yes.")
+    await expect(state).to_have_attribute("data-state", "online")
+    assert len(relay.requests_for("Written in a tunnel")) == 1
+
+
+async def test_a_reply_survives_a_lost_socket(relay: Relay, page: Page) -> None:
+    text = "A long way home, through many tunnels. " * 20
+    relay.plays("Tell me on the train", answer(text, delta_chars=5, pause_s=0.03))
+    sockets: list[WebSocketRoute] = []
+
+    async def through(route: WebSocketRoute) -> None:
+        sockets.append(route)
+        route.connect_to_server()
+
+    await page.route_web_socket("**/v1*", through)
+    await page.reload()
+    await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
+    await say(page, "Tell me on the train")
+    await expect(page.get_by_test_id("reply-text").last).to_contain_text("A long way")
+    await sockets[-1].close(code=1001)
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    await expect(page.get_by_test_id("reply-text").last).to_have_text(text.strip())
+    assert len(sockets) == 2
+    assert len(relay.requests_for("Tell me on the train")) == 1
+
+
+async def test_a_reply_can_be_stopped(relay: Relay, page: Page) -> None:
+    relay.plays("Go on for ever", answer("And so on, and so on. " * 500, delta_chars=5, pause_s=0.02))
+    stop, send = page.get_by_test_id("stop"), page.get_by_test_id("send")
+    await expect(send).to_be_visible()
+    await say(page, "Go on for ever")
+    await expect(page.get_by_test_id("reply-text").last).to_contain_text("And so on")
+    await expect(send).to_be_hidden()
+    await stop.click()
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    await expect(stop).to_be_hidden()
+    [upstream] = relay.requests_for("Go on for ever")
+    assert not upstream.finished
+
+
+async def test_conversations_are_listed_opened_with_what_runs_and_deleted(relay: Relay, page: Page) -> None:
+    endless = "A story with no end. " * 3000
+    relay.plays("Tell me a story", answer(endless, delta_chars=5, pause_s=0.02))
+    call(relay, "POST", "/api/conversations/elsewhere/messages", {"id": "m0", "content": "Deleted elsewhere"})
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.say({"action": "hello", "conversation": "paged"})
+        await phone.hear()
+        for number in range(5):  # half a megabyte is more than a page
+            body = {"id": f"m{number}", "content": f"Question {number} {'.' * 110_000}"}
+            call(relay, "POST", "/api/conversations/paged/messages", body)
+            await phone.hear_until(lambda frame: frame["type"] == "complete")
+        for words, kept in (("Tell me a story", "message"), ("And then?", "typing")):
+            await phone.say({"action": "send", "id": words, "conversation": "running", "content": words})
+            await phone.hear_until(lambda frame, kept=kept: frame["type"] == kept)  # type: ignore[misc]
+    await page.reload()
+    rows, said = page.get_by_test_id("conversation"), page.locator(".message.user")
+    await expect(rows.locator(".title").nth(0)).to_have_text("Tell me a story")
+    await expect(rows.locator(".title").nth(1)).to_contain_text("Question 0")
+    await expect(rows.locator(".title").nth(2)).to_have_text("Deleted elsewhere")
+
+    await rows.nth(1).locator(".open").click()
+    await expect(said).to_contain_text([f"Question {number}" for number in range(1, 5)])
+    await expect(page.get_by_test_id("reply-text").last).to_have_text("Yes.")
+    await page.get_by_test_id("earlier").click()
+    await expect(said).to_contain_text([f"Question {number}" for number in range(5)])
+    await expect(page.get_by_test_id("earlier")).to_be_hidden()
+
+    await rows.nth(0).get_by_test_id("delete").click()
+    call(relay, "DELETE", "/api/conversations/elsewhere")
+    call(relay, "POST", "/api/conversations/paged/messages", {"id": "m5", "content": "Question 5"})
+    await expect(rows.locator(".title").nth(0)).to_contain_text("Question 0")
+    await expect(rows.filter(has_text="Deleted elsewhere")).to_have_count(0)
+    await expect(rows.nth(1)).to_contain_text("Delete it for good?")
+    await expect(rows.nth(1).locator(".no")).to_be_focused()
+    await page.keyboard.press("Enter")
+
+    await rows.nth(1).locator(".open").click()
+    await expect(said).to_have_text(["Tell me a story", "And then?"])
+    await expect(page.get_by_test_id("reply-text").first).to_contain_text("A story with no end. A story")
+    await expect(page.get_by_test_id("typing").last).to_have_text("Waits for the reply before it")
+    await page.reload()
+    await expect(page.get_by_test_id("reply-text").first).to_contain_text("A story with no end. A story")
+    await expect(said).to_have_text(["Tell me a story", "And then?"])
+    await page.get_by_test_id("stop").click()
+    await expect(page.get_by_test_id("reply-text").last).to_have_text("Yes.")
+
+    await rows.nth(1).get_by_test_id("delete").click()
+    await rows.nth(1).get_by_test_id("delete-confirm").click()
+    await expect(rows.filter(has_text="Tell me a story")).to_have_count(0)
+    await expect(rows.locator(".title").nth(0)).to_contain_text("Question 0")
+    await expect(page.get_by_test_id("empty")).to_be_visible()
+
+    turns = await hold_back(page, "**/paged/messages")
+    async with page.expect_response("**/paged/messages") as response:
+        await rows.nth(0).locator(".open").click()
+        await page.get_by_test_id("new-chat").click()
+        turns.set()
+    await (await response.value).finished()
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")  # what came late is read by then
+    await expect(page.get_by_test_id("empty")).to_be_visible()
+
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await expect(rows.first).to_be_hidden()
+    await page.get_by_test_id("menu").click()
+    await expect(rows.nth(0)).to_contain_text("Question 0")
+
+
+async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, page: Page) -> None:
+    tray, files, picker = page.get_by_test_id("attachment"), page.get_by_test_id("file"), page.get_by_test_id("picker")
+    picture = FilePayload(name="sunset.png", mimeType="image/png", buffer=PNG)
+    atlas = FilePayload(name="atlas.pdf", mimeType="application/pdf", buffer=PDF + bytes(4_500_000))
+    bar = tray.first.get_by_role("progressbar", include_hidden=True)
+    uploads = await hold_back(page, "**/api/files/upload")
+    void = FilePayload(name="void.txt", mimeType="text/plain", buffer=b"")
+    archive = FilePayload(name="archive.zip", mimeType="application/zip", buffer=b"PK\x03\x04\xff")
+    await picker.set_input_files([picture, atlas, void, archive])
+    await expect(tray.first).to_have_attribute("data-state", "uploading")
+    await expect(bar).to_be_visible()
+    await expect(bar).to_have_js_property("value", 0)
+    await expect(page.get_by_test_id("send")).to_be_disabled()
+    uploads.set()
+    await expect(tray.first).to_have_attribute("data-state", "uploaded")
+    await expect(bar).to_be_hidden()
+    await expect(bar).to_have_js_property("value", 1)
+    await expect(tray.nth(1)).to_have_attribute("data-state", "uploaded")
+    await expect(tray.nth(2)).to_contain_text("This file is empty. Choose one with something in it.")
+    await expect(tray.nth(3)).to_contain_text("models read pictures (JPEG, PNG, GIF, WebP), PDFs and texts")
+    for _ in range(2):
+        await tray.nth(2).get_by_test_id("remove-attachment").click()
+    await say(page, "Look at these")
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    await expect(tray).to_have_count(0)
+    blocks = relay.requests_for("Look at these")[0].body["messages"][-1]["content"]
+    assert [block["type"] for block in blocks] == ["image", "document", "text"]
+
+    await picker.set_input_files(FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"Wordless"))
+    await page.get_by_test_id("send").click()
+    await expect(page.get_by_test_id("proof")).to_have_count(2)
+    await page.route("**/api/files/*", lambda route: route.abort())
+    await page.reload()
+    await expect(files.first).to_have_attribute("data-kind", "lost")
+    await page.unroute("**/api/files/*")
+    await page.get_by_test_id("new-chat").click()
+    await page.get_by_test_id("conversation").first.locator(".open").click()
+    await expect(files.locator("img")).to_have_js_property("naturalWidth", 2)
+    await expect(files).to_contain_text(["", "atlas.pdf", "notes.txt"])
+    await expect(files.nth(1).locator("iframe")).to_have_attribute("src", re.compile("^blob:"))
+    await expect(files.nth(2)).to_have_attribute("href", re.compile("^blob:"))
+    async with page.expect_popup() as popup:
+        await files.nth(2).click()
+    await expect((await popup.value).locator("body")).to_have_text("Wordless")
+    address = await files.locator("img").get_attribute("src")
+    is_kept = "src => Object.assign(new Image(), { src }).decode().then(() => true, () => false)"
+    assert await page.evaluate(is_kept, address)
+    await page.get_by_test_id("new-chat").click()
+    assert not await page.evaluate(is_kept, address)
+
+
+async def test_a_reply_that_the_page_does_not_show_is_pushed_to_it(relay: Relay, page: Page) -> None:
+    relay.plays("Never mind me", answer("You were away when I said this. " * 12, delta_chars=4, pause_s=0.02))
+    bell, push = page.get_by_test_id("bell"), page.get_by_test_id("push").filter(has_text="You were away")
+    await bell.click()
+    await expect(bell).to_have_attribute("aria-pressed", "true")
+    await say(page, "What I see")
+    await expect(page.get_by_test_id("frame").locator(".frame-type", has_text="ack")).to_have_count(1)
+    await say(page, "Never mind me")
+    await expect(page.get_by_test_id("reply-text").last).to_contain_text("You were")
+    await page.get_by_test_id("new-chat").click()
+    await push.locator("summary").click()
+    payload = json.loads(await push.locator("pre").inner_text())
+    assert payload["aps"]["alert"]["title"] == "New message from Claude"
+    await push.get_by_test_id("push-open").click()
+    await expect(page.locator(".message.user")).to_have_text(["What I see", "Never mind me"])
+    await expect(push).to_have_count(0)
+    await bell.click()
+    await expect(bell).to_have_attribute("aria-pressed", "false")
+
+
+async def test_what_the_model_does_beside_its_text_is_there_to_be_unfolded(relay: Relay, page: Page) -> None:
+    thought = "Let me see. " * 20
+    # Long enough to be seen on a busy machine, and never so silent that the relay gives up.
+    searching: list[Step] = [Pause(1.0), Send({"type": "ping"})] * 5
+    beside = [*thinking_block(thought, 6, 0.1), *search_block(1, "srvtoolu_1", "riddles"), *searching]
+    found = {"type": "web_search_result", "title": "Riddles", "url": "https://riddles.example/"}
+    relay.plays("Think", blocks(*beside, *found_block(2, "srvtoolu_1", [found]), *text_block(3, "Got it.")))
+    asides = page.get_by_test_id("aside")
+    await say(page, "Think")
+    await expect(asides.first.locator(".what")).to_have_text("Thinking")
+    await expect(asides.first.locator(".tail")).to_contain_text("Let me see.")
+    await expect(asides.nth(1)).to_have_attribute("data-live", "")
+    await expect(page.get_by_test_id("reply-text").last).to_have_text("Got it.")
+    await expect(asides.locator(".what")).to_have_text(
+        [re.compile("^Thought for"), "Searching the web: riddles", "Found: 1"]
+    )
+    await asides.first.locator("summary").click()
+    await expect(asides.first.locator("p")).to_have_text(thought)
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+
+
+async def test_a_list_that_is_drawn_anew_loses_no_click(page: Page) -> None:
+    for words in ("First", "Second"):
+        await page.get_by_test_id("new-chat").click()
+        await say(page, words)
+        await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    rows = page.get_by_test_id("conversation")
+    await expect(rows.locator(".title").nth(0)).to_have_text("Second")
+    drawn = await hold_back(page, "**/api/conversations")
+
+    async with page.expect_response("**/api/conversations"):
+        async with page.expect_request("**/api/conversations"):
+            await say(page, "Third")
+        await rows.nth(1).get_by_test_id("delete").hover()
+        await page.mouse.down()
+        drawn.set()
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")  # what came is drawn by then
+    await page.mouse.up()
+
+    await expect(rows.nth(1)).to_contain_text("Delete it for good?")
+
+
+async def _growth(page: Page) -> list[int]:
+    """The lengths that the reply's text has had until it was proven."""
+    lengths = [0]
+    while await page.get_by_test_id("proof").count() == 0:
+        texts = await page.get_by_test_id("reply-text").all_inner_texts()
+        if texts and len(texts[-1]) != lengths[-1]:
+            lengths.append(len(texts[-1]))
+        await page.wait_for_timeout(30)
+    return lengths

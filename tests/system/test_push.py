@@ -1,0 +1,159 @@
+"""A reply is told to its user's phones: from the app's registration to what the push service gets."""
+
+import asyncio
+from hashlib import sha256
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from emulator.stand_ins.script import answer, cut_after
+from tests.builders.builderos import App
+from tests.builders.deployments import Relay
+from tests.builders.patience import PATIENCE_S
+from tests.builders.phone import Phone
+
+WORDS = "Es war einmal ein Relais, das nichts verlor. " * 5
+
+
+async def call(relay: Relay, method: str, path: str, key: str | None = None, **options: Any) -> httpx.Response:
+    headers = {"X-API-Key": relay.key if key is None else key}
+    async with httpx.AsyncClient(base_url=f"http://{relay.address}", headers=headers, timeout=30) as client:
+        return await client.request(method, path, **options)
+
+
+async def register(
+    relay: Relay, device: str, token: str, platform: str = "ios", key: str | None = None
+) -> httpx.Response:
+    registration = {"device_token": token, "platform": platform, "device_id": device}
+    return await call(relay, "POST", "/api/notifications/register", key, json=registration)
+
+
+async def pushed(relay: Relay, token: str) -> list[dict[str, Any]]:
+    pushes = (await call(relay, "GET", "/pushes/")).json()
+    return [push["payload"] for push in pushes if push["token"] == token]
+
+
+async def pushes_to(relay: Relay, token: str, count: int = 1) -> list[dict[str, Any]]:
+    """As soon as there are so many."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(found := await pushed(relay, token)) < count:  # noqa: ASYNC110 -- no event tells of it
+            await asyncio.sleep(0.2)
+    return found
+
+
+async def test_a_reply_with_no_socket_open_is_one_push_to_each_device(relay: Relay, conversation: str) -> None:
+    iphone, robot = "a1" * 32, "fcm-token:1"
+    relay.plays("tell me", answer(WORDS, delta_chars=5, pause_s=0.02))
+    registered = await register(relay, "iphone", iphone)
+    await register(relay, "iphone", iphone)
+    await register(relay, "robot", robot, "android")
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.say({"action": "send", "id": "m1", "conversation": conversation, "content": "tell me"})
+        reply = (await phone.hear())["reply"]
+    await pushes_to(relay, iphone)
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.ask("and later", id="m2", conversation=conversation)
+    apple, _ = await pushes_to(relay, iphone, 2)
+    google, _ = await pushes_to(relay, robot, 2)
+    preview = WORDS[:100] + "..."
+    assert (registered.status_code, registered.json()["success"]) == (200, True)
+    assert apple["aps"] == {
+        "alert": {"title": "New message from Claude", "body": preview},
+        "sound": "default",
+        "badge": 1,
+    }
+    assert (apple["type"], apple["sender"], apple["preview"]) == ("new_message", "Claude", preview)
+    assert (apple["reply"], google["data"]["reply"]) == (reply, reply)
+    for device in ("iphone", "robot"):
+        assert (await call(relay, "DELETE", f"/api/notifications/{device}")).status_code == 200
+
+
+async def test_the_app_is_always_told_and_a_device_that_has_shown_the_reply_is_not(
+    relay: Relay, conversation: str
+) -> None:
+    seen, unseen = "b1" * 32, "b2" * 32
+    await register(relay, "seen", seen)
+    await register(relay, "unseen", unseen)
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.say({"action": "hello", "conversation": conversation, "device": "seen"})
+        await phone.hear()
+        *_, complete = await phone.ask("who is there", id="m1", conversation=conversation)
+        await phone.say({"action": "ack", "reply": complete["reply"], "offset": complete["length"]})
+        assert len(await pushes_to(relay, unseen)) == 1
+        assert await pushed(relay, seen) == []
+    async with App(f"http://{relay.address}", relay.key, session=f"{conversation} app") as app:
+        assert await app.reply_to("and now?") == "Yes."
+    assert len(await pushes_to(relay, seen)) == 1, "the app acknowledges nothing"
+    for device in ("seen", "unseen"):
+        await call(relay, "DELETE", f"/api/notifications/{device}")
+
+
+async def test_a_reply_that_broke_off_is_not_told(relay: Relay, conversation: str) -> None:
+    token = "c1" * 32
+    relay.plays("break", cut_after("So far"))
+    await register(relay, "iphone", token)
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.ask("break", id="m1", conversation=conversation)
+        await phone.ask("whole", id="m2", conversation=conversation)
+    assert [push["preview"] for push in await pushes_to(relay, token)] == ["Yes."]
+    await call(relay, "DELETE", "/api/notifications/iphone")
+
+
+async def test_a_phone_is_who_registered_it_last_and_reached_by_its_latest_token(
+    relay: Relay, conversation: str, stranger: str
+) -> None:
+    before, now, theirs = "e1" * 32, "e2" * 32, "e3" * 32
+    await register(relay, "phone", before, key=stranger)
+    await register(relay, "tablet", theirs, key=stranger)
+    await register(relay, "phone", before)
+    await register(relay, "phone", now)
+    async with Phone.connected(relay.websocket, stranger) as other:
+        await other.ask("for the tablet", id="m1", conversation=conversation)
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        complete = (await phone.ask("for the phone", id="m1", conversation=conversation))[-1]
+    assert [push["reply"] for push in await pushes_to(relay, now)] == [complete["reply"]]
+    assert len(await pushes_to(relay, theirs)) == 1
+    assert await pushed(relay, before) == []
+    for device, key in (("phone", None), ("tablet", stranger)):
+        await call(relay, "DELETE", f"/api/notifications/{device}", key)
+
+
+@pytest.mark.parametrize("device", ["gone", 'tester’s — 2/3 "#?\\`%2F 🌅', "/", "a\nb", "..."], ids=ascii)
+async def test_a_device_that_is_removed_is_told_no_more(relay: Relay, conversation: str, device: str) -> None:
+    """Whatever it is called: phones have the names that their owners gave them."""
+    gone, stays = (sha256(f"{token} {device}".encode()).hexdigest() for token in ("gone", "stays"))
+    await register(relay, device, gone)
+    await register(relay, "stays", stays)
+    for _ in range(2):
+        assert (await call(relay, "DELETE", f"/api/notifications/{quote(device, safe='')}")).json()["success"]
+    async with Phone.connected(relay.websocket, relay.key) as phone:
+        await phone.ask("hello", id="m1", conversation=conversation)
+    assert len(await pushes_to(relay, stays)) == 1
+    assert await pushed(relay, gone) == []
+    await call(relay, "DELETE", "/api/notifications/stays")
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({}, "Missing device_token or device_id"),
+        ({"device_token": "aa" * 32}, "Missing device_token or device_id"),
+        ({"device_token": "", "device_id": "x"}, "Missing device_token or device_id"),
+        ({"device_token": "xyz", "device_id": "x"}, "device_token: must be 64 to 200 hexadecimal digits"),
+        ({"device_token": "aa" * 32, "device_id": "x" * 129}, "device_id: must have at most 128 characters, has 129"),
+        ({"device_token": "aa" * 32, "device_id": "x", "platform": "palm"}, "platform: must be one of android, ios"),
+    ],
+    ids=["empty", "no device", "empty token", "no token", "long name", "platform"],
+)
+async def test_a_registration_that_is_wrong_is_told_why(relay: Relay, body: dict[str, str], error: str) -> None:
+    refused = await call(relay, "POST", "/api/notifications/register", json=body)
+    assert refused.status_code == 400
+    assert refused.json()["error"].startswith(error)
+
+
+async def test_a_registration_needs_the_right_key(relay: Relay) -> None:
+    body = {"device_token": "aa" * 32, "device_id": "x"}
+    refused = await call(relay, "POST", "/api/notifications/register", "crk_wrong", json=body)
+    assert (refused.status_code, refused.json()["error"]) == (401, "Invalid API key")
