@@ -18,6 +18,8 @@ from chatrelay.reply import Aside, Ending, Reply
 from tests.layers.relay.chatrelay.doubles import Reader, assembled
 from tests.patience import PATIENCE_S
 
+pytestmark = pytest.mark.looptime  # what a busy machine takes is no time here
+
 ORIGIN = Origin("talk", "r1", 1)
 FIRST = protocol.typing(ORIGIN, "m1")
 LAST = Outbound("last")
