@@ -118,7 +118,7 @@ class Outbox:
 
     async def _send_next(self) -> None:
         wait_s = self._aside_wait_s()
-        if wait_s is not None and wait_s <= 0:
+        if wait_s == 0:
             await self._send_aside()
         elif self._has_text():
             await self._send_text()
@@ -131,7 +131,7 @@ class Outbox:
             return None
         if self._has_text() or self._reply.has_ended:
             return 0.0
-        return self._aside_window.opens_at_s(ending=False) - asyncio.get_running_loop().time()
+        return self._aside_window.wait_s(asyncio.get_running_loop().time(), ending=False)
 
     async def _send_aside(self) -> None:
         await self._delivered(frames.aside(self._origin, self._asides.take()), self._aside_window)
@@ -157,7 +157,7 @@ class Outbox:
 
     async def _window_opens(self) -> None:
         now_s = asyncio.get_running_loop().time
-        while (wait_s := self._window.opens_at_s(ending=self._reply.has_ended) - now_s()) > 0:
+        while wait_s := self._window.wait_s(now_s(), ending=self._reply.has_ended):
             await self._hear_news(wait_s)
 
     async def _delivered(self, frame: Outbound, window: Window | None = None) -> bool:

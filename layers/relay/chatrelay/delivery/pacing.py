@@ -11,6 +11,8 @@ from chatrelay.wire.dialect import Pacing
 
 WIDEST_S = 2.0
 NARROWING = 0.9
+RESOLUTION_S = 1e-6
+"""Less than that is no wait: an event loop's clock may not move by so little."""
 
 
 @dataclass
@@ -26,6 +28,11 @@ class Window:
         """The time from which a post may start; `ending` if the reply's text is all there."""
         quiet = self._done_s + self.pacing.quiet_s + self.extra_s
         return quiet if ending else max(quiet, self._started_s + self.pacing.min_interval_s)
+
+    def wait_s(self, now_s: float, *, ending: bool) -> float:
+        """How long it is until then; 0 if a post may start."""
+        wait_s = self.opens_at_s(ending=ending) - now_s
+        return wait_s if wait_s > RESOLUTION_S else 0.0
 
     def posted(self, started_s: float, done_s: float) -> None:
         """A post was delivered."""
