@@ -3,7 +3,7 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
-pytest_plugins = ["tests.builders.browser", "tests.builders.deployments", "tests.builders.layer", "tests.builders.push"]
+pytest_plugins = ["tests.builders.deployments", "tests.builders.browser", "tests.builders.layer", "tests.builders.push"]
 
 # What a test shows must not depend on how busy the machine is.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

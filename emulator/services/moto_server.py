@@ -1,4 +1,4 @@
-"""`python -m emulator.moto_server FD PORT`: moto's server at a socket that listens already.
+"""`python -m emulator.services.moto_server FD PORT`: moto's server at a socket that listens already.
 
 It takes only what is signed with the credentials of its environment: of moto's own interface, which knows no signature,
 no other part is open either. And its DynamoDB takes one request at a time.

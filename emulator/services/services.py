@@ -198,7 +198,7 @@ def running(credentials: Credentials) -> Iterator[Services]:
     with server.listen("127.0.0.1", 0) as listening:
         port, listens_at = listening.getsockname()[1], listening.fileno()
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "emulator.moto_server", str(listens_at), str(port)],
+            [sys.executable, "-m", "emulator.services.moto_server", str(listens_at), str(port)],
             cwd=_REPOSITORY,
             # Not as arguments, which every user of this machine can read.
             env={**os.environ, **credentials.variables, "MOTO_DISABLE_GLOBAL_CORS": "true"},

@@ -46,7 +46,7 @@ class Rows:
     @cached_property
     def _table(self) -> Any:
         children = psutil.Process(self._relay.process.pid).children()
-        server = next(child for child in children if "emulator.moto_server" in child.cmdline())
+        server = next(child for child in children if "emulator.services.moto_server" in child.cmdline())
         services = Services(f"http://127.0.0.1:{server.cmdline()[-1]}", Credentials.of(server.environ()))
         (table,) = services.resource("dynamodb").tables.all()
         return table

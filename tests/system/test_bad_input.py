@@ -193,7 +193,7 @@ async def test_a_failure_of_ours_is_told_with_a_number_to_find_it_by(start_relay
     broken = start_relay()
     async with Phone.connected(broken.websocket, broken.key) as phone:
         for process in psutil.Process(broken.process.pid).children():
-            if "emulator.moto_server" in process.cmdline():
+            if "emulator.services.moto_server" in process.cmdline():
                 process.kill()
         await phone.say({"action": "hello"})
         error = await phone.hear()

@@ -20,15 +20,10 @@ from chatrelay.wire.frames import Outbound
 from tests.builders.doubles import Reader, assembled
 from tests.builders.patience import PATIENCE_S
 
-<<<<<<< HEAD:tests/layers/chatrelay/delivery/test_outbox.py
-ORIGIN = StreamId("talk", "r1", 1)
-FIRST = frames.typing(ORIGIN, "m1")
-=======
 pytestmark = pytest.mark.looptime  # what a busy machine takes is no time here
 
-ORIGIN = Origin("talk", "r1", 1)
-FIRST = protocol.typing(ORIGIN, "m1")
->>>>>>> main:tests/layers/relay/chatrelay/test_outbox.py
+ORIGIN = StreamId("talk", "r1", 1)
+FIRST = frames.typing(ORIGIN, "m1")
 LAST = Outbound("last")
 ENDING = Ending("end_turn", "claude", {}, [])
 FAST = Pacing(min_interval_s=0.001, quiet_s=0.0)

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from tests.builders import credentials
 from tests.builders.deployments import Relay
 
-EVENTS = Path(__file__).parent / "events"
+EVENTS = Path(__file__).parent
 NAMES = {"MessageFunction": "local-message", "NotifyFunction": "local-notify"}
 """Of functions that the template itself names."""
 FUNCTION = {
@@ -87,7 +87,7 @@ def read(name: str) -> dict[str, Any]:
 
 def test_every_event_has_its_function_and_every_function_its_event() -> None:
     assert sorted(path.stem for path in EVENTS.glob("*.json")) == sorted(FUNCTION)
-    functions = Path(EVENTS.parents[2], "functions")
+    functions = Path(EVENTS.parents[1], "functions")
     assert {f"{path.parent.name.capitalize()}Function" for path in functions.glob("*/app.py")} == set(FUNCTION.values())
 
 
