@@ -13,12 +13,12 @@ from aws_lambda_powertools.event_handler.content_types import APPLICATION_JSON
 import chatrelay
 from chatrelay.domain.attachments import PATH
 from chatrelay.domain.errors import (
+    ClientFacingError,
     Forbidden,
     Internal,
     InvalidMessage,
     NoSuchAddress,
     NoSuchAgent,
-    Told,
     TooLarge,
     Unauthorized,
     Unavailable,
@@ -58,7 +58,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 @app.get("/api/health")
 def health() -> dict[str, Any]:
     """For monitors: needs no credentials."""
-    connections = {agent: wiring.connections.how_many(agent) for agent in AGENTS}
+    connections = {agent: wiring.connections.count(agent) for agent in AGENTS}
     return {"status": "ok", "version": chatrelay.__version__, "timestamp": _now(), "connections": connections}
 
 
@@ -82,28 +82,28 @@ def conversations() -> dict[str, Any]:
 @app.get(CONVERSATION)
 def messages() -> dict[str, Any]:
     """The conversation's latest turns in their order, the cursor of those before, and the reply that is running."""
-    place = _place(_named("path", "/messages"))
-    active = wiring.resumption.active(place)
-    page = wiring.archive.exchanges(place, _cursor())
+    key = _place(_named("path", "/messages"))
+    active = wiring.resumption.active(key)
+    page = wiring.archive.exchanges(key, _cursor())
     turns = [_turn(each) for each in page.items]
-    return {"conversation": place.conversation, "active": active, "turns": turns, "next": page.next}
+    return {"conversation": key.conversation, "active": active, "turns": turns, "next": page.next}
 
 
 @app.delete(CONVERSATION)
 def delete() -> dict[str, Any]:
     """Forgets the conversation; a reply that is being written in it ends unheard."""
-    place = _place(_named("path"))
-    wiring.archive.delete(place)
-    return {"ok": True, "conversation": place.conversation}
+    key = _place(_named("path"))
+    wiring.archive.delete(key)
+    return {"ok": True, "conversation": key.conversation}
 
 
 @app.delete(re.escape("/api/claude/session/{path+}"))
 @app.delete(re.escape("/api/codex/session/{path+}"))
 def close() -> dict[str, Any]:
     """The app shows the conversation no more. Nothing is forgotten."""
-    place = _place(_named("path", "/close"))
-    wiring.connections.look_away(place, BUILDEROS)
-    return {"ok": True, "session_id": place.conversation, "message": "Session closed"}
+    key = _place(_named("path", "/close"))
+    wiring.connections.unsubscribe(key, BUILDEROS)
+    return {"ok": True, "session_id": key.conversation, "message": "Session closed"}
 
 
 @app.post(CONVERSATION)
@@ -162,8 +162,8 @@ def download() -> Response[str]:
     return Response(HTTPStatus.FOUND, headers={"location": address, "cache-control": "no-store"})
 
 
-@app.exception_handler(Told)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
-def told(problem: Told) -> Response[dict[str, str]]:
+@app.exception_handler(ClientFacingError)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
+def told(problem: ClientFacingError) -> Response[dict[str, str]]:
     """The body that the app expects."""
     return _refusal(problem)
 
@@ -177,7 +177,7 @@ def unavailable(problem: Unavailable) -> Response[dict[str, str]]:
     return Response(HTTPStatus.SERVICE_UNAVAILABLE, APPLICATION_JSON, body, headers={"retry-after": "1"})
 
 
-def _refusal(problem: Told) -> Response[dict[str, str]]:
+def _refusal(problem: ClientFacingError) -> Response[dict[str, str]]:
     status = next(status for kind, status in STATUS.items() if isinstance(problem, kind))
     body = {"error": str(problem), "code": problem.code}
     return Response(status_code=status, content_type=APPLICATION_JSON, body=body)
@@ -247,7 +247,7 @@ def _turn(kept: Exchange) -> dict[str, Any]:
         "agent": kept.agent,
         "received_at": _time(kept.received_at_ms),
         "reply": {
-            "id": kept.reply.origin.reply,
+            "id": kept.reply.stream.reply,
             "status": kept.status,
             "text": "" if ended_at is None else kept.reply.text,
             "ended_at": ended_at,

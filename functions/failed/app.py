@@ -20,10 +20,10 @@ def handler(event: dict[str, Any], context: object) -> None:
     failed, worker = event["requestPayload"], event["requestContext"]["requestId"]
     logger.error("a message was not answered", condition=event["requestContext"]["condition"])
     wrote = wiring.leases.place_of(worker)
-    place = wrote or _place(failed)
-    if place is not None:
+    key = wrote or _place(failed)
+    if key is not None:
         # Whoever came to write has made the queue shorter, and is no further call in a row that led nowhere.
-        wiring.resumption.after_failure(place, worker, 0 if wrote else failed.get("attempt", 0))
+        wiring.resumption.after_failure(key, worker, 0 if wrote else failed.get("attempt", 0))
     elif "requestContext" in failed:  # not a mere wake-up call
         wiring.reception.tell(Frame.from_event(failed), Interrupted(DIED))
 
@@ -33,5 +33,5 @@ def _place(failed: dict[str, Any]) -> ConversationKey | None:
     if "continue" in failed:
         return ConversationKey(**failed["continue"])
     message = wiring.reception.message(Frame.from_event(failed)) if "requestContext" in failed else None
-    place = ConversationKey(message.user, message.send.conversation) if message else None
-    return place if message and place and wiring.conversations.has(place, message.send.id) else None
+    key = ConversationKey(message.user, message.send.conversation) if message else None
+    return key if message and key and wiring.conversations.has(key, message.send.id) else None

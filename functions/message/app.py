@@ -16,7 +16,7 @@ import chatrelay.agents.claude  # noqa: F401  takes a second, which the first me
 from chatrelay.domain.errors import ClientError, Duplicate, Superseded
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.relay.dispatch import Frame, Message
-from chatrelay.relay.relay import Outcome, Shift
+from chatrelay.relay.relay import Invocation, Outcome
 from chatrelay.wiring import Wiring
 
 logger = Logger()
@@ -35,9 +35,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     if "warm" in event:
         _ = wiring.reception, wiring.relay
         return
-    shift = Shift.of(context.aws_request_id, context.get_remaining_time_in_millis() / 1000)
+    shift = Invocation.of(context.aws_request_id, context.get_remaining_time_in_millis() / 1000)
     if "continue" in event:
-        _write(wiring.relay.go_on(ConversationKey(**event["continue"]), shift, is_fresh=True))
+        _write(wiring.relay.continue_queue(ConversationKey(**event["continue"]), shift, is_fresh=True))
         return
     frame = Frame.from_event(event)
     message = wiring.reception.receive(frame)
@@ -45,7 +45,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
         _answer(frame, message, shift)
 
 
-def _answer(frame: Frame, message: Message, shift: Shift) -> None:
+def _answer(frame: Frame, message: Message, shift: Invocation) -> None:
     try:
         _write(wiring.relay.answer(message, shift))
     except Duplicate as known:

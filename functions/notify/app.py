@@ -32,22 +32,22 @@ runner = asyncio.Runner()
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """``{"user", "conversation", "reply", "turn"}``. Raises ``PushesOwed`` for what another call may do later."""
-    where = ReplyLocation(event["reply"], ConversationKey(event["user"], event["conversation"]), event["turn"])
-    if wiring.devices.all(where.place.user):
+    location = ReplyLocation(event["reply"], ConversationKey(event["user"], event["conversation"]), event["turn"])
+    if wiring.devices.all(location.key.user):
         budget_s = context.get_remaining_time_in_millis() / 1000 - SETTLING_S
-        runner.run(_notify(where, budget_s))
+        runner.run(_notify(location, budget_s))
 
 
-async def _notify(where: ReplyLocation, budget_s: float) -> None:
+async def _notify(location: ReplyLocation, budget_s: float) -> None:
     await asyncio.sleep(ACKNOWLEDGED_WITHIN_S)
-    stored = await asyncio.to_thread(wiring.conversations.stored, where)
-    if stored is None or stored.origin.reply != where.reply:  # deleted, or written anew
+    stored = await asyncio.to_thread(wiring.conversations.stored, location)
+    if stored is None or stored.stream.reply != location.reply:  # deleted, or written anew
         return
-    shown = await asyncio.to_thread(wiring.replies.acknowledged, where.reply)
+    shown = await asyncio.to_thread(wiring.replies.acknowledged, location.reply)
     acknowledged = [device for device, offset in shown.items() if offset >= utf16_length(stored.text)]
-    notification = Notification(where.reply, where.place.conversation, stored.agent, stored.text)
+    notification = Notification(location.reply, location.key.conversation, stored.agent, stored.text)
     budget_s -= ACKNOWLEDGED_WITHIN_S
-    outcome = await wiring.notifier.notify(where.place.user, notification, acknowledged, budget_s)
+    outcome = await wiring.notifier.notify(location.key.user, notification, acknowledged, budget_s)
     _record(outcome)
     outcome.raise_for_owed()
 

@@ -12,8 +12,8 @@ from aws_lambda_powertools import Logger
 from botocore.config import Config
 
 from chatrelay.aws.files import Files
-from chatrelay.aws.invoke import Bell, Workers
-from chatrelay.aws.management_api import Gateway
+from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
+from chatrelay.aws.management_api import ManagementApi
 from chatrelay.aws.telemetry import Telemetry
 from chatrelay.relay.resume import Resumption
 from chatrelay.store.archive import Archive
@@ -82,8 +82,8 @@ def sockets(management: Address, monkeypatch: pytest.MonkeyPatch) -> Sockets:
 
 
 @pytest.fixture
-def gateway(sockets: Sockets) -> Gateway:
-    return Gateway.connect(sockets.url)
+def gateway(sockets: Sockets) -> ManagementApi:
+    return ManagementApi.connect(sockets.url)
 
 
 @dataclass
@@ -136,18 +136,23 @@ def pauses() -> list[float]:
 
 
 @pytest.fixture
-def workers(sockets: Sockets) -> Workers:
-    return Workers(boto3.client("lambda", endpoint_url=sockets.url), "message")
+def workers(sockets: Sockets) -> WorkerInvoker:
+    return WorkerInvoker(boto3.client("lambda", endpoint_url=sockets.url), "message")
 
 
 @pytest.fixture
-def bell(sockets: Sockets) -> Bell:
-    return Bell(boto3.client("lambda", endpoint_url=sockets.url), "notify")
+def bell(sockets: Sockets) -> PushInvoker:
+    return PushInvoker(boto3.client("lambda", endpoint_url=sockets.url), "notify")
 
 
 @pytest.fixture
 def resumption(
-    store: Store, gateway: Gateway, workers: Workers, bell: Bell, telemetry: Telemetry, pauses: list[float]
+    store: Store,
+    gateway: ManagementApi,
+    workers: WorkerInvoker,
+    bell: PushInvoker,
+    telemetry: Telemetry,
+    pauses: list[float],
 ) -> Resumption:
     return Resumption(
         store.connections,

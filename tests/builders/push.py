@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from chatrelay.push.transport import Line
+from chatrelay.push.transport import PushTransport
 from tests.builders.doubles import Address
 from tests.builders.push_services import Authority, PushService, serving_in_thread
 
@@ -27,7 +27,7 @@ def service(push_address: Address) -> PushService:
 
 
 @pytest.fixture
-async def line(authority: Authority) -> AsyncIterator[Line]:
-    line = Line(authority.trust)
+async def line(authority: Authority) -> AsyncIterator[PushTransport]:
+    line = PushTransport(authority.trust)
     yield line
     await line.close()

@@ -37,7 +37,7 @@ def waiting(store: Store) -> ReplyLocation:
     """A reply that waits behind one that ``writer`` has begun."""
     store.conversations.accept(TALK.user, Send("m1", TALK.conversation, "Hello", "claude"), 1, worker="writer")
     waiting = store.conversations.accept(TALK.user, Send("m2", TALK.conversation, "And?", "claude"), 2)
-    return ReplyLocation(waiting.origin.reply, TALK, waiting.turn)
+    return ReplyLocation(waiting.stream.reply, TALK, waiting.turn)
 
 
 def test_the_attempts_are_counted_by_what_the_worker_was_called_with(

@@ -30,11 +30,11 @@ def function(aws: Services, load_function: Callable[..., ModuleType]) -> Iterato
 def complete_reply(store: Store) -> dict[str, str]:
     """The event that tells of one."""
     accepted = store.conversations.accept("alice", Send("m1", "talk", "Hello", "claude"), 1, worker="worker-1")
-    reply = Reply(accepted.origin.reply)
+    reply = Reply(accepted.stream.reply)
     reply.append("Good morning")
     reply.complete(Ending("end_turn", "claude", {"output_tokens": 3}, [{"type": "text", "text": "Good morning"}]))
     store.conversations.finish(accepted, reply, Outbound("complete"))
-    return {"user": "alice", "conversation": "talk", "reply": accepted.origin.reply, "turn": accepted.turn}
+    return {"user": "alice", "conversation": "talk", "reply": accepted.stream.reply, "turn": accepted.turn}
 
 
 def test_a_service_that_refuses_raises_the_alarm_and_a_platform_without_one_is_noted_once(

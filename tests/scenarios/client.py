@@ -62,7 +62,7 @@ class Assembly:
         self.epoch = frame["epoch"]
         return True
 
-    def place(self, frame: Frame) -> bool:
+    def key(self, frame: Frame) -> bool:
         """False if the frame begins beyond what is here. Raises ``ContradictionError``."""
         has, content = self.units[2 * frame["offset"] :], frame["content"].encode("utf-16-le")
         if frame["offset"] > self.length:
@@ -233,7 +233,7 @@ class Device:
 
     async def _text(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
         try:
-            if not reply.place(frame):
+            if not reply.key(frame):
                 await self._resume(socket, reply)
         except ContradictionError:
             self.contradictions += 1

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools import Logger
 
 from chatrelay.aws.files import Files
-from chatrelay.aws.invoke import Bell, Workers
-from chatrelay.aws.management_api import Gateway
+from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
+from chatrelay.aws.management_api import ManagementApi
 from chatrelay.aws.telemetry import Telemetry
 from chatrelay.domain.devices import Platform
 from chatrelay.domain.devices import PushEnvironment as PushEnvironment
 from chatrelay.push.service import Service
-from chatrelay.relay.dispatch import Reception
+from chatrelay.relay.dispatch import Dispatcher
 from chatrelay.relay.resume import Resumption
 from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, OpenAI, Push
 from chatrelay.store.archive import Archive
@@ -72,12 +72,12 @@ class Wiring:
         return "ws" + self.environment.text("MANAGEMENT_ENDPOINT").removeprefix("http")
 
     @cached_property
-    def gateway(self) -> Gateway:
-        return Gateway.connect(self.environment.text("MANAGEMENT_ENDPOINT"))
+    def gateway(self) -> ManagementApi:
+        return ManagementApi.connect(self.environment.text("MANAGEMENT_ENDPOINT"))
 
     @cached_property
-    def reception(self) -> Reception:
-        return Reception(
+    def reception(self) -> Dispatcher:
+        return Dispatcher(
             self.connections,
             self.conversations,
             self.keys,
@@ -169,12 +169,12 @@ class Wiring:
         return Prompt(name) if name else None
 
     @cached_property
-    def workers(self) -> Workers:
-        return Workers.connect(self.environment.text("MESSAGE_FUNCTION"))
+    def workers(self) -> WorkerInvoker:
+        return WorkerInvoker.connect(self.environment.text("MESSAGE_FUNCTION"))
 
     @cached_property
-    def bell(self) -> Bell:
-        return Bell.connect(self.environment.text("NOTIFY_FUNCTION"))
+    def bell(self) -> PushInvoker:
+        return PushInvoker.connect(self.environment.text("NOTIFY_FUNCTION"))
 
     @cached_property
     def devices(self) -> Devices:
@@ -186,10 +186,10 @@ class Wiring:
         from chatrelay.push.apns import Account, Apns
         from chatrelay.push.fcm import Fcm
         from chatrelay.push.notifier import Notifier
-        from chatrelay.push.transport import Line
+        from chatrelay.push.transport import PushTransport
 
         settings = Push.read(self.environment)
-        line = Line()
+        line = PushTransport()
         services: dict[Platform, Service] = {}
         if settings.apns_secret:
             hosts = {PushEnvironment.PRODUCTION: settings.apns_url, PushEnvironment.SANDBOX: settings.apns_sandbox_url}

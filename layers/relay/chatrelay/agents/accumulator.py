@@ -12,7 +12,7 @@ from typing import Any
 from chatrelay.agents.usage import counted
 from chatrelay.domain.attachments import Block
 from chatrelay.domain.reply import Aside
-from chatrelay.domain.text import SurrogateJoiner, whole
+from chatrelay.domain.text import SurrogateJoiner, join_surrogates
 
 USAGE = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 NAMES = ("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_stop")
@@ -44,7 +44,7 @@ class Accumulator:
         written = [
             {name: value for name, value in block.items() if name != "partial_json"} for block in self._blocks.values()
         ]
-        joined: list[Block] = json.loads(whole(json.dumps(written, ensure_ascii=False, allow_nan=False)))
+        joined: list[Block] = json.loads(join_surrogates(json.dumps(written, ensure_ascii=False, allow_nan=False)))
         return joined
 
     @property
@@ -113,7 +113,7 @@ class Accumulator:
             with suppress(ValueError, RecursionError):  # one that is cut off at the model's limit is no input
                 block["input"] = _finite(json.loads(block["partial_json"]))
         used = _use(block)
-        return Aside("tool", whole(used)) if used else None
+        return Aside("tool", join_surrogates(used)) if used else None
 
     def _conclude(self, more: Mapping[Any, Any]) -> None:
         """There may be several that could, and the last one that says why the model stops is right."""

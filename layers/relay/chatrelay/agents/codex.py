@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 
 from chatrelay.agents import KeptText, bearer, refusals
-from chatrelay.agents.plain import ROOM, End, answered
 from chatrelay.agents.refusals import Refusal
-from chatrelay.agents.requests import Message, spoken, told
+from chatrelay.agents.requests import Message, as_plain_messages, told
 from chatrelay.agents.retry_after import retry_after_s
+from chatrelay.agents.text_stream import ROOM, End, answered
 from chatrelay.agents.usage import counted
 from chatrelay.domain.errors import Denied, Overloaded, Reason, ReplyError, Said, Upstream
 from chatrelay.domain.reply import Ending
-from chatrelay.domain.text import beginning, json_bytes, whole
+from chatrelay.domain.text import beginning, join_surrogates, json_bytes
 from chatrelay.domain.turns import Room, Turn
 from chatrelay.settings import BridgeHub as Settings
 
@@ -57,7 +57,7 @@ class Codex:
 
     def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:
         """See ``Agent``."""
-        return self.call_codex(told(turns[-1]), conversation, spoken(turns[:-1]))
+        return self.call_codex(told(turns[-1]), conversation, as_plain_messages(turns[:-1]))
 
     async def call_codex(
         self, message: str, session_id: str, conversation_history: Sequence[Message]
@@ -167,7 +167,7 @@ def _event(line: bytes) -> str | End:
 def _trouble(sentence: str) -> ReplyError:
     """What ended the answer. The sentence is the sidecar's, and tells more than the relay could."""
     said = refusals.said(httpx.codes.OK, "error", sentence, None)
-    told = beginning(whole(sentence), SENTENCE_CHARS)
+    told = beginning(join_surrogates(sentence), SENTENCE_CHARS)
     match next((row.means for row in refusals.CODEX if row.reads(Refusal(said))), None):
         case Reason.TOO_LONG:
             return refusals.too_long("Codex", 0, said)

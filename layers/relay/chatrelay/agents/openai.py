@@ -13,10 +13,10 @@ import httpx
 from httpx_sse import EventSource, SSEError
 
 from chatrelay.agents import KeptText, bearer, refusals
-from chatrelay.agents.plain import ROOM, End, answered
 from chatrelay.agents.refusals import OPENAI, Refusal
 from chatrelay.agents.requests import to_openai
 from chatrelay.agents.retry_after import retry_after_s
+from chatrelay.agents.text_stream import ROOM, End, answered
 from chatrelay.agents.usage import counted
 from chatrelay.domain.errors import Reason, Refused, ReplyError, Said, Upstream
 from chatrelay.domain.reply import Ending

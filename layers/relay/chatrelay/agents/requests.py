@@ -214,7 +214,7 @@ def to_openai(turns: Sequence[Turn], instructions: str, settings: OpenAI) -> Req
     """A request to answer the last of `turns`; `instructions` are what the model is told before them, or blank."""
     request = {
         "model": settings.model,
-        "input": spoken(turns),
+        "input": as_plain_messages(turns),
         "max_output_tokens": settings.max_tokens,
         "stream": True,
         "store": False,
@@ -222,7 +222,7 @@ def to_openai(turns: Sequence[Turn], instructions: str, settings: OpenAI) -> Req
     return {**request, "instructions": instructions} if instructions.strip() else request
 
 
-def spoken(turns: Sequence[Turn]) -> list[Message]:
+def as_plain_messages(turns: Sequence[Turn]) -> list[Message]:
     """`turns` as ``[{"role", "content"}]`` with nothing but text."""
     found: list[Message] = []
     for turn in turns:

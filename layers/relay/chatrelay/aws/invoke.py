@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
 
-class Invoked:
+class FunctionInvoker:
     """One function, by name."""
 
     def __init__(self, client: "LambdaClient", function: str) -> None:
@@ -35,35 +35,35 @@ class Invoked:
             raise Unavailable(type(problem).__name__) from problem
 
 
-class Workers(Invoked):
+class WorkerInvoker(FunctionInvoker):
     """The function ``message``, which answers."""
 
     def warm(self) -> None:
         """A cold start begins now, not at the first message. Raises ``Unavailable``."""
         self._invoke({"warm": True})
 
-    def go_on(self, place: ConversationKey, attempt: int = 0) -> None:
+    def continue_queue(self, key: ConversationKey, attempt: int = 0) -> None:
         """Somebody answers what waits in the conversation. One too many does no harm. Raises ``Unavailable``.
 
         `attempt` counts the calls in a row that have failed before this one.
         """
-        self._invoke({"continue": {"user": place.user, "conversation": place.conversation}, "attempt": attempt})
+        self._invoke({"continue": {"user": key.user, "conversation": key.conversation}, "attempt": attempt})
 
     def hand_on(self, event: dict[str, Any]) -> None:
         """The message in API Gateway's `event` is answered. Raises ``Unavailable``."""
         self._invoke(event)
 
 
-class Bell(Invoked):
+class PushInvoker(FunctionInvoker):
     """The function ``notify``, which tells a user's phones."""
 
-    def ring(self, where: ReplyLocation) -> None:
+    def enqueue(self, location: ReplyLocation) -> None:
         """The reply is there to be read. Twice does no harm. Raises ``Unavailable``."""
         self._invoke(
             {
-                "user": where.place.user,
-                "conversation": where.place.conversation,
-                "reply": where.reply,
-                "turn": where.turn,
+                "user": location.key.user,
+                "conversation": location.key.conversation,
+                "reply": location.reply,
+                "turn": location.turn,
             }
         )

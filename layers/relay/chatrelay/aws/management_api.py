@@ -17,14 +17,14 @@ CONCURRENT_POSTS = 50
 PAUSES_S = (0.1, 0.3, 0.9)
 
 
-class Gateway:
+class ManagementApi:
     """The sockets behind one deployed WebSocket API. May be used from several threads at once."""
 
     def __init__(self, client: "ApiGatewayManagementApiClient") -> None:
         self._client = client
 
     @classmethod
-    def connect(cls, endpoint: str) -> "Gateway":
+    def connect(cls, endpoint: str) -> "ManagementApi":
         """The sockets at `endpoint`, ``https://<api>.execute-api.<region>.amazonaws.com/<stage>``.
 
         botocore's own defaults (60 s time-outs, retries) would wedge a sender, and can repeat a post.

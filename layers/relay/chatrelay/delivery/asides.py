@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 
 from chatrelay.domain.reply import Aside
-from chatrelay.domain.text import fitting
+from chatrelay.domain.text import truncate_to_json
 
 MOST_WAITING = 16
 
@@ -37,4 +37,4 @@ class Asides:
         return self._waiting[0][0] if self._waiting else None
 
     def _cut(self, aside: Aside) -> Aside:
-        return replace(aside, content=fitting(aside.content, self.room_bytes))
+        return replace(aside, content=truncate_to_json(aside.content, self.room_bytes))

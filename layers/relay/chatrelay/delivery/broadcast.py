@@ -17,19 +17,19 @@ PostTo = Callable[[str, bytes], Awaitable[None]]
 """Delivers one frame to the connection of that id. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
 
 
-class Audience:
+class Broadcast:
     """The outboxes of one reply, by connection.
 
     Run it as ``async with``: leaving the block waits until everybody has everything or is gone; leaving it by an
     exception gives up what is left.
     """
 
-    def __init__(self, reply: Reply, origin: StreamId, post: PostTo) -> None:
+    def __init__(self, reply: Reply, stream: StreamId, post: PostTo) -> None:
         self.outboxes: dict[str, Outbox] = {}
         self._dialects: dict[str, Dialect] = {}
         self._last: Outbound | None = None
         self._reply = reply
-        self._origin = origin
+        self._origin = stream
         self._post = post
         self._running = AsyncExitStack()
 

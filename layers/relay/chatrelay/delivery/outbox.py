@@ -39,7 +39,7 @@ class Outbox:
     def __init__(
         self,
         reply: Reply,
-        origin: StreamId,
+        stream: StreamId,
         first: Sequence[Outbound],
         post: Post,
         pacing: Pacing,
@@ -52,14 +52,14 @@ class Outbox:
         self.unreachable = False
         self.first_text_s: float | None = None
         self._reply = reply
-        self._origin = origin
+        self._origin = stream
         self._first = first
         self._post = post
         self._cursor = Cursor.at(reply.text, offset)
         self._window = Window(pacing)
         self._aside_window = Window(pacing)
         self._patience_s = patience_s
-        self._room_bytes = frames.message_room_bytes(origin)
+        self._room_bytes = frames.message_room_bytes(stream)
         self._asides = Asides(self._room_bytes)
         self._last: Outbound | None = None
         self._failing_since_s: float | None = None

@@ -6,7 +6,7 @@ text goes out at once; after that one post is in flight at a time, and whatever 
 
 from dataclasses import dataclass
 
-from chatrelay.domain.text import fitting, utf16_length, utf16_prefix
+from chatrelay.domain.text import truncate_to_json, utf16_length, utf16_prefix
 from chatrelay.wire.dialect import Pacing
 
 WIDEST_S = 2.0
@@ -68,7 +68,7 @@ class Cursor:
 
     def next_piece(self, text: str, room_bytes: int) -> Piece:
         """What comes next of `text`, at most `room_bytes` in a JSON string; empty when all is sent."""
-        return Piece(fitting(text[self.index : self.index + room_bytes], room_bytes), self.offset)
+        return Piece(truncate_to_json(text[self.index : self.index + room_bytes], room_bytes), self.offset)
 
     def advance(self, piece: Piece) -> None:
         """`piece` has arrived."""

@@ -44,7 +44,7 @@ class RelayError(Exception):
     """Base of the tree."""
 
 
-class Told(RelayError):
+class ClientFacingError(RelayError):
     """An error that the client is told about, as a frame or as an HTTP answer.
 
     ``retry_after_s`` is the number of seconds after which a retry makes sense, if the source of the error named it.
@@ -58,7 +58,7 @@ class Told(RelayError):
         self.retry_after_s = retry_after_s
 
 
-class ClientError(Told):
+class ClientError(ClientFacingError):
     """The sender can do something about it."""
 
     retryable = False
@@ -147,7 +147,7 @@ class Said:
     request_id: str = ""
 
 
-class ReplyError(Told):
+class ReplyError(ClientFacingError):
     """A reply ended without being complete. What was written of it is kept.
 
     `reason` is for the operator's metric, `said` for the log.
@@ -230,7 +230,7 @@ class Interrupted(ReplyError):
     reason = Reason.DIED
 
 
-class Internal(Told):
+class Internal(ClientFacingError):
     """Something that should not happen; ``correlation`` finds it in the logs."""
 
     code = "internal"

@@ -27,7 +27,7 @@ class ReplyLocation:
     """Where a reply is kept: its conversation, and the turn in it."""
 
     reply: str
-    place: ConversationKey
+    key: ConversationKey
     turn: str
 
 

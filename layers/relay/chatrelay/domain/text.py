@@ -28,7 +28,7 @@ def json_bytes(text: str) -> int:
     return len(json.dumps(text, ensure_ascii=False).encode()) - 2
 
 
-def fitting(text: str, limit_bytes: int) -> str:
+def truncate_to_json(text: str, limit_bytes: int) -> str:
     """The longest beginning of `text` that takes at most `limit_bytes` inside a JSON string."""
     text = text[:limit_bytes]  # no character takes less than a byte
     if json_bytes(text) <= limit_bytes:
@@ -57,7 +57,7 @@ def pasted(text: str) -> str:
     return text[begin:end]
 
 
-def whole(text: str) -> str:
+def join_surrogates(text: str) -> str:
     """`text` with every surrogate pair joined, and U+FFFD for a half that is alone."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
@@ -93,9 +93,9 @@ class SurrogateJoiner:
         self._held = ""
         if text and HIGH_SURROGATES[0] <= text[-1] <= HIGH_SURROGATES[1]:
             text, self._held = text[:-1], text[-1]
-        return whole(text)
+        return join_surrogates(text)
 
     def flush(self) -> str:
         """What is left at the end of the stream: nothing, or U+FFFD."""
         rest, self._held = self._held, ""
-        return whole(rest)
+        return join_surrogates(rest)

@@ -26,7 +26,7 @@ from chatrelay.domain.devices import Device, PushEnvironment
 from chatrelay.domain.errors import Denied, SettingError, Unanswered
 from chatrelay.push.payloads import KEPT_S, apns_payload
 from chatrelay.push.service import Dead, Delivered, Later, Misconfigured, Notification, Rejected, Secret, Verdict
-from chatrelay.push.transport import Answer, Line
+from chatrelay.push.transport import PushResponse, PushTransport
 
 HOSTS = {
     PushEnvironment.PRODUCTION: "https://api.push.apple.com",
@@ -59,7 +59,7 @@ class Apns:
 
     def __init__(
         self,
-        line: Line,
+        line: PushTransport,
         key: Secret,
         account: Account,
         hosts: Mapping[PushEnvironment, str] = HOSTS,
@@ -100,7 +100,7 @@ class Apns:
 
     async def _ask(
         self, key: ec.EllipticCurvePrivateKey, environment: PushEnvironment, token: str, notification: Notification
-    ) -> Answer:
+    ) -> PushResponse:
         """The answer to one push. A provider token that Apple finds too old is signed again, once."""
         url = f"{self._hosts[environment]}/3/device/{token}"
         payload = apns_payload(notification)
@@ -127,7 +127,7 @@ class Apns:
         }
 
 
-def meaning(answer: Answer, environment: PushEnvironment, asked_s: float) -> Verdict:
+def meaning(answer: PushResponse, environment: PushEnvironment, asked_s: float) -> Verdict:
     """The verdict in an answer of `environment`, which was asked at `asked_s`."""
     reason = _reason(answer)
     if answer.is_good:
@@ -142,7 +142,7 @@ def meaning(answer: Answer, environment: PushEnvironment, asked_s: float) -> Ver
     return Rejected(reason)
 
 
-def _reason(answer: Answer) -> str:
+def _reason(answer: PushResponse) -> str:
     """The word for what is wrong; the status, if there is none."""
     reason = answer.body.get("reason")
     return reason if isinstance(reason, str) else str(answer.status)

@@ -23,7 +23,7 @@ from chatrelay.domain.devices import Device, PushEnvironment
 from chatrelay.domain.errors import Denied, SettingError, Unanswered
 from chatrelay.push.payloads import fcm_payload
 from chatrelay.push.service import Dead, Delivered, Later, Misconfigured, Notification, Rejected, Secret, Verdict
-from chatrelay.push.transport import Answer, Line
+from chatrelay.push.transport import PushResponse, PushTransport
 from chatrelay.settings import URL
 
 HOST = "https://fcm.googleapis.com"
@@ -78,7 +78,9 @@ class ServiceAccount:
 class Fcm:
     """The platform ``android``. The secret `account` is the service account's JSON file, as it is."""
 
-    def __init__(self, line: Line, account: Secret, host: str = HOST, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, line: PushTransport, account: Secret, host: str = HOST, clock: Callable[[], float] = time.time
+    ) -> None:
         self._line = line
         self._account = account
         self._host = host
@@ -130,7 +132,7 @@ class Fcm:
                 return _refusal(answer)
             return self._keep(answer, now_s)
 
-    def _keep(self, answer: Answer, now_s: float) -> str | Verdict:
+    def _keep(self, answer: PushResponse, now_s: float) -> str | Verdict:
         match answer.body:
             case {"access_token": str(access), "expires_in": int(life_s)} if access:
                 self._access, self._until_s = access, now_s + life_s - EARLY_S
@@ -139,12 +141,12 @@ class Fcm:
                 return Later("a grant that is none")
 
 
-def _refusal(answer: Answer) -> Verdict:
+def _refusal(answer: PushResponse) -> Verdict:
     reason = f"no access: {answer.body.get('error', answer.status)}"
     return Later(reason, answer.retry_after_s) if answer.is_passing else Misconfigured(reason)
 
 
-def meaning(answer: Answer, environment: PushEnvironment, asked_s: float) -> Verdict:
+def meaning(answer: PushResponse, environment: PushEnvironment, asked_s: float) -> Verdict:
     """The verdict in an answer to a push that was asked for at `asked_s`."""
     error = answer.body.get("error")
     error = error if isinstance(error, dict) else {}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from chatrelay.domain.text import beginning, fitting
+from chatrelay.domain.text import beginning, truncate_to_json
 from chatrelay.push.service import Notification
 
 PAYLOAD_LIMIT_BYTES = 4096
@@ -63,7 +63,7 @@ def _fitted(notification: Notification, build: Callable[[Notification, str], Pay
 
 def _preview(text: str, room_bytes: int) -> str:
     """The beginning of `text`: at most `room_bytes` in a JSON string before the dots that say there is more."""
-    shown = beginning(text, len(fitting(text[:PREVIEW_LENGTH], room_bytes)))
+    shown = beginning(text, len(truncate_to_json(text[:PREVIEW_LENGTH], room_bytes)))
     return shown if len(shown) == len(text) else shown + ELLIPSIS
 
 

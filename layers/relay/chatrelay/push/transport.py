@@ -24,7 +24,7 @@ TIMEOUT = httpx.Timeout(5.0, connect=3.0)
 
 
 @dataclass(frozen=True)
-class Answer:
+class PushResponse:
     """What a service answers: the `body` is empty if it is no JSON object."""
 
     status: int
@@ -41,7 +41,7 @@ class Answer:
         return self.status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(self.status)
 
 
-class Line:
+class PushTransport:
     """Posts to push services, all from one event loop.
 
     `trust` says whose certificates are good: the system's, if it is not given.
@@ -60,7 +60,7 @@ class Line:
         self._used_s = 0.0
         self._under_way = 0
 
-    async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> Answer:
+    async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> PushResponse:
         """The answer, whatever it says. Raises ``Unanswered`` if there was none, twice.
 
         Raises ``SettingError`` if no request can be made of `url` and `headers`: they come from what was set up.
@@ -71,7 +71,7 @@ class Line:
             raise SettingError(f"the service cannot be asked: {problem}") from problem
         except httpx.TransportError:
             answer = await self._post_again(url, headers, content)
-        return Answer(answer.status_code, _object(answer.content), _retry_after_s(answer, self._clock()))
+        return PushResponse(answer.status_code, _object(answer.content), _retry_after_s(answer, self._clock()))
 
     async def close(self) -> None:
         """Gives up the connections that there are."""

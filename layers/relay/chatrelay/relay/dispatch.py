@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from chatrelay.aws.invoke import Workers
-from chatrelay.aws.management_api import Gateway
+from chatrelay.aws.invoke import WorkerInvoker
+from chatrelay.aws.management_api import ManagementApi
 from chatrelay.aws.telemetry import Telemetry
 from chatrelay.domain.errors import (
+    ClientFacingError,
     Duplicate,
     Gone,
     Internal,
     InvalidMessage,
     PostError,
-    Told,
     Unauthorized,
     Unavailable,
 )
@@ -63,7 +63,7 @@ class Message:
     received_ms: int
 
 
-class Reception:
+class Dispatcher:
     """Receives every frame; answers all but messages, which it hands on."""
 
     def __init__(
@@ -71,9 +71,9 @@ class Reception:
         connections: Connections,
         conversations: Conversations,
         keys: Keys,
-        gateway: Gateway,
+        gateway: ManagementApi,
         resumption: Resumption,
-        workers: Workers,
+        workers: WorkerInvoker,
         telemetry: Telemetry,
     ) -> None:
         self._connections = connections
@@ -88,7 +88,7 @@ class Reception:
         """The message in `frame`, or None if the frame is answered already. A client that has left is no error."""
         try:
             return self._receive(frame)
-        except Told as problem:
+        except ClientFacingError as problem:
             self.tell(frame, problem)
         except Gone:
             self._forget(frame.connection_id)
@@ -103,7 +103,7 @@ class Reception:
             return
         try:
             self._resumption.resume(message.user, message.connection, Resume(reply, None, 0))
-        except Told as problem:
+        except ClientFacingError as problem:
             self.tell(frame, problem)
         except Gone:
             self._forget(frame.connection_id)
@@ -114,7 +114,7 @@ class Reception:
         The same one again is only looked after again. Raises ``Unavailable`` if no worker could be called: it is kept.
         """
         try:
-            reply = self._conversations.accept(user, send, received_ms).origin.reply
+            reply = self._conversations.accept(user, send, received_ms).stream.reply
         except Duplicate as known:
             reply = known.reply
         self._resumption.settle(ConversationKey(user, send.conversation))
@@ -122,7 +122,9 @@ class Reception:
 
     def message(self, frame: Frame) -> Message | None:
         """The message in `frame`, answering nothing; None if it is no message, or nobody's."""
-        connection = self._connections.get(frame.connection_id) or self._connections.former(frame.connection_id)
+        connection = self._connections.get(frame.connection_id) or self._connections.recently_closed(
+            frame.connection_id
+        )
         if connection is None or connection.user is None:
             return None
         try:
@@ -131,7 +133,7 @@ class Reception:
             return None
         return Message(connection, connection.user, parsed, frame.received_ms) if isinstance(parsed, Send) else None
 
-    def tell(self, frame: Frame, problem: Told) -> None:
+    def tell(self, frame: Frame, problem: ClientFacingError) -> None:
         """Sends the sender of `frame` what is wrong, with the id of its message if it has one."""
         if isinstance(problem, Internal):
             self._telemetry.internal_error()
@@ -156,7 +158,7 @@ class Reception:
             return None
         parsed = _parse(connection, frame)
         if isinstance(parsed, Send):
-            self._connections.view(connection, parsed.conversation)
+            self._connections.subscribe(connection, parsed.conversation)
             return Message(connection, connection.user, parsed, frame.received_ms)
         self._answer(connection, connection.user, parsed)
         return None
@@ -165,9 +167,9 @@ class Reception:
         match asked:
             case Hello(conversation, device):
                 if device is not None:
-                    self._connections.is_on(connection, device)
+                    self._connections.set_device(connection, device)
                 if conversation is not None:
-                    self._connections.view(connection, conversation)
+                    self._connections.subscribe(connection, conversation)
                 self._greet(connection, user, conversation)
             case Resume():
                 self._resumption.resume(user, connection, asked)

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from chatrelay.agents import Agent, plain, refusals
+from chatrelay.agents import Agent, refusals, text_stream
 from chatrelay.aws.files import Files
-from chatrelay.aws.invoke import Bell, Workers
-from chatrelay.aws.management_api import CONCURRENT_POSTS, Gateway
+from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
+from chatrelay.aws.management_api import CONCURRENT_POSTS, ManagementApi
 from chatrelay.aws.telemetry import Telemetry
-from chatrelay.delivery.broadcast import Audience
+from chatrelay.delivery.broadcast import Broadcast
 from chatrelay.delivery.pacing import Cursor
 from chatrelay.domain.errors import (
     Interrupted,
@@ -63,14 +63,14 @@ JOURNAL_PIECE_BYTES = 300_000
 
 
 @dataclass(frozen=True)
-class Shift:
+class Invocation:
     """One invocation: its id, and when it has to be over, by the monotonic clock."""
 
     worker: str
     deadline_s: float
 
     @classmethod
-    def of(cls, worker: str, time_left_s: float) -> "Shift":
+    def of(cls, worker: str, time_left_s: float) -> "Invocation":
         return cls(worker, time.monotonic() + time_left_s)
 
     @property
@@ -79,7 +79,7 @@ class Shift:
 
 
 @dataclass
-class Pulse:
+class Liveness:
     """When this worker was last heard, by the monotonic clock, which runs on while a function is frozen."""
 
     last_s: float = field(default_factory=time.monotonic)
@@ -109,9 +109,9 @@ class Relay:
         leases: Leases,
         replies: Replies,
         resumption: Resumption,
-        gateway: Gateway,
-        workers: Workers,
-        bell: Bell,
+        gateway: ManagementApi,
+        workers: WorkerInvoker,
+        bell: PushInvoker,
         telemetry: Telemetry,
         files: Callable[[], Files],
         agents: Mapping[str, Callable[[], Agent]],
@@ -132,7 +132,7 @@ class Relay:
         self._files = files
         self._agents = agents
 
-    async def answer(self, message: Message, shift: Shift) -> AsyncIterator[Outcome]:
+    async def answer(self, message: Message, shift: Invocation) -> AsyncIterator[Outcome]:
         """Accepts `message` and writes its reply, or whatever comes before it and after it in the conversation.
 
         Raises ``NoSuchAgent``, ``Duplicate`` and what ``Files.checked`` does; ``Superseded`` when a reply turns out to
@@ -157,38 +157,40 @@ class Relay:
                 await asyncio.to_thread(self._gateway.deliver, message.connection.id, typing)
         else:
             yield await self._write_reply(accepted, shift)
-        async for outcome in self.go_on(accepted.place, shift):
+        async for outcome in self.continue_queue(accepted.key, shift):
             yield outcome
 
-    async def go_on(self, place: ConversationKey, shift: Shift, *, is_fresh: bool = False) -> AsyncIterator[Outcome]:
+    async def continue_queue(
+        self, key: ConversationKey, shift: Invocation, *, is_fresh: bool = False
+    ) -> AsyncIterator[Outcome]:
         """Writes the replies to the messages that wait in a conversation, one by one. Raises ``Superseded``.
 
         A worker that `is_fresh`, called for just this, takes the first one however little time it has.
         """
-        while (accepted := await asyncio.to_thread(self._next, place, shift, is_fresh=is_fresh)) is not None:
+        while (accepted := await asyncio.to_thread(self._next, key, shift, is_fresh=is_fresh)) is not None:
             is_fresh = False
             yield await self._write_reply(accepted, shift)
 
-    def _next(self, place: ConversationKey, shift: Shift, *, is_fresh: bool) -> Accepted | None:
+    def _next(self, key: ConversationKey, shift: Invocation, *, is_fresh: bool) -> Accepted | None:
         """The message whose turn it is. None if none waits, another worker has it, or a new one should."""
-        self._resumption.bury(place)
+        self._resumption.bury(key)
         if is_fresh or shift.left_s > FRESH_WORKER_S:
-            return self._conversations.take_next(place, shift.worker)
-        self._resumption.settle(place)
+            return self._conversations.take_next(key, shift.worker)
+        self._resumption.settle(key)
         return None
 
-    async def _write_reply(self, accepted: Accepted, shift: Shift) -> Outcome:
+    async def _write_reply(self, accepted: Accepted, shift: Invocation) -> Outcome:
         """Raises ``Superseded``: by another worker, or because the conversation was deleted."""
         try:
             return await self._write_to_the_end(accepted, shift)
         except Superseded:
-            await asyncio.to_thread(self._replies.tidy, accepted.origin.reply)
+            await asyncio.to_thread(self._replies.delete_orphans, accepted.stream.reply)
             raise
 
-    async def _write_to_the_end(self, accepted: Accepted, shift: Shift) -> Outcome:
-        reply = Reply(accepted.origin.reply)
-        pulse = Pulse()
-        async with Audience(reply, accepted.origin, partial(self._post_alive, pulse)) as audience:
+    async def _write_to_the_end(self, accepted: Accepted, shift: Invocation) -> Outcome:
+        reply = Reply(accepted.stream.reply)
+        pulse = Liveness()
+        async with Broadcast(reply, accepted.stream, partial(self._post_alive, pulse)) as audience:
             apps = await self._seat(audience, accepted)
             async with self._listening(accepted, reply, audience, pulse) as stop:
                 writing = self._copy(accepted, reply, audience)
@@ -197,7 +199,7 @@ class Relay:
                 await _patiently(partial(self._conversations.finish, accepted, reply, last))
                 audience.end(last)
                 if reply.status is Status.COMPLETE:  # if we die before this, whoever buries us does it
-                    await _patiently(partial(self._bell.ring, _whereabouts(accepted)))
+                    await _patiently(partial(self._bell.enqueue, _whereabouts(accepted)))
                 await audience.served(GRACE_S)  # if we die before that, whoever buries us tells them
                 await audience.served(APP_GRACE_S, among=apps)
             pulse.last_s = math.inf  # what is stored may be said, however long it takes
@@ -208,40 +210,42 @@ class Relay:
         await self._forget_gone(audience, accepted)
         return _outcome(reply, audience)
 
-    async def _serve_slow_readers(self, audience: Audience, accepted: Accepted, signals: Signals, shift: Shift) -> None:
+    async def _serve_slow_readers(
+        self, audience: Broadcast, accepted: Accepted, signals: Signals, shift: Invocation
+    ) -> None:
         """Another worker takes what waits behind the reply meanwhile. Those who have no end of it must ask again."""
         if signals.queued:
             with suppress(Unavailable):  # then it is our own turn afterwards
-                await asyncio.to_thread(self._workers.go_on, accepted.place)
+                await asyncio.to_thread(self._workers.continue_queue, accepted.key)
         if not await audience.served(shift.left_s - LAST_S):
             audience.give_up()
 
-    async def _seat(self, audience: Audience, accepted: Accepted) -> set[str]:
+    async def _seat(self, audience: Broadcast, accepted: Accepted) -> set[str]:
         """All the user's connections that show the conversation; gives those of the BuilderOS app.
 
         The sender's knows what the message was.
         """
         typing = _typing(accepted)
         send = accepted.send
-        said = frames.user(accepted.origin, send.id, send.content, send.attachments)
-        viewers = await asyncio.to_thread(self._connections.viewers, accepted.place)
+        said = frames.user(accepted.stream, send.id, send.content, send.attachments)
+        viewers = await asyncio.to_thread(self._connections.viewers, accepted.key)
         for viewer in viewers:
             first = [typing] if viewer.connection_id == accepted.sender else [said, typing]
             await audience.join(viewer.connection_id, first, viewer.dialect.pacing, dialect=viewer.dialect)
         return {viewer.connection_id for viewer in viewers if not viewer.dialect.tells_replies_apart}
 
-    async def _forget_gone(self, audience: Audience, accepted: Accepted) -> None:
+    async def _forget_gone(self, audience: Broadcast, accepted: Accepted) -> None:
         """Whoever is said to be gone and is not hears a close, and connects again."""
         for connection_id, outbox in audience.outboxes.items():
             if outbox.closed:
-                await asyncio.to_thread(self._connections.gone, accepted.place, connection_id)
+                await asyncio.to_thread(self._connections.gone, accepted.key, connection_id)
                 with suppress(PostError):
                     await asyncio.to_thread(self._gateway.close, connection_id)
 
     async def _post(self, connection_id: str, frame: bytes) -> None:
         await asyncio.get_running_loop().run_in_executor(self._posting, self._gateway.post, connection_id, frame)
 
-    async def _post_alive(self, pulse: Pulse, connection_id: str, frame: bytes) -> None:
+    async def _post_alive(self, pulse: Liveness, connection_id: str, frame: bytes) -> None:
         """A worker that was frozen for longer than its lease may have been buried: it says nothing more."""
         if time.monotonic() - pulse.last_s > EXPIRES_S:
             raise NotDelivered("until we are heard again")
@@ -262,11 +266,11 @@ class Relay:
             await asyncio.wait(awaited, timeout=time_s, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
                 stop.result()
-                return endings.cancel(accepted.origin, reply)
+                return endings.cancel(accepted.stream, reply)
             if not copying.done():
                 out_of_time = Interrupted("The answer took longer than it may.", reason=Reason.TIME)
                 return self._break_off(accepted, reply, out_of_time)
-            return endings.complete(accepted.origin, reply, copying.result())
+            return endings.complete(accepted.stream, reply, copying.result())
         except ReplyError as problem:
             return self._break_off(accepted, reply, problem)
         finally:
@@ -275,15 +279,15 @@ class Relay:
 
     def _break_off(self, accepted: Accepted, reply: Reply, problem: ReplyError) -> Outbound:
         self._telemetry.reply_failed(reply.id, problem, accepted.send.agent)
-        return endings.break_off(accepted.origin, reply, problem)
+        return endings.break_off(accepted.stream, reply, problem)
 
-    async def _copy(self, accepted: Accepted, reply: Reply, audience: Audience) -> Ending:
+    async def _copy(self, accepted: Accepted, reply: Reply, audience: Broadcast) -> Ending:
         agent = self._agent(accepted.send.agent)
         turns: Sequence[Turn]
         turns = await asyncio.to_thread(self._conversations.history, accepted, agent.room.tokens)
         if any(turn.attachments for turn in turns):
-            turns = await asyncio.to_thread(self._files().load, accepted.place.user, turns, agent.room)
-        async with aclosing(agent.answer(accepted.place.session, turns)) as events:
+            turns = await asyncio.to_thread(self._files().load, accepted.key.user, turns, agent.room)
+        async with aclosing(agent.answer(accepted.key.session, turns)) as events:
             async for event in events:
                 if isinstance(event, Ending):
                     return event
@@ -295,7 +299,7 @@ class Relay:
                     reply.append(event[: LONGEST - len(reply.text)])
                     audience.wake()
                     if len(reply.text) == LONGEST:
-                        return plain.ending(reply.text, plain.End("max_tokens", "", {}))
+                        return text_stream.ending(reply.text, text_stream.End("max_tokens", "", {}))
         raise Upstream("The model's answer has no end.")
 
     def _agent(self, name: str) -> Agent:
@@ -313,11 +317,11 @@ class Relay:
 
     async def _amend(self, accepted: Accepted, amended: Amended) -> None:
         with suppress(Unavailable):  # then the next message is asked for as this one was
-            await asyncio.to_thread(self._conversations.amend, accepted.place, amended)
+            await asyncio.to_thread(self._conversations.amend, accepted.key, amended)
 
     @asynccontextmanager
     async def _listening(
-        self, accepted: Accepted, reply: Reply, audience: Audience, pulse: Pulse
+        self, accepted: Accepted, reply: Reply, audience: Broadcast, pulse: Liveness
     ) -> AsyncIterator["asyncio.Future[None]"]:
         """We live, and hear, as long as the block runs.
 
@@ -334,7 +338,7 @@ class Relay:
             stop.cancel()
 
     async def _listen(
-        self, accepted: Accepted, reply: Reply, audience: Audience, pulse: Pulse, stop: "asyncio.Future[None]"
+        self, accepted: Accepted, reply: Reply, audience: Broadcast, pulse: Liveness, stop: "asyncio.Future[None]"
     ) -> None:
         """Twice a second: keeps what is written, says that we live, lets in whoever asks, passes on when to stop."""
         kept = Cursor()
@@ -346,7 +350,7 @@ class Relay:
             await asyncio.sleep(due_s - now_s())
             with suppress(Unavailable):  # the next one may get through, long before we count as dead
                 asked_s = time.monotonic()
-                signals = await asyncio.to_thread(self._leases.heartbeat, accepted.place, accepted.origin.epoch)
+                signals = await asyncio.to_thread(self._leases.heartbeat, accepted.key, accepted.stream.epoch)
                 pulse.last_s = asked_s
                 if signals.cancel and not stop.done():
                     stop.set_result(None)
@@ -356,11 +360,11 @@ class Relay:
             with suppress(Unavailable):
                 await self._served(accepted, admitted)
 
-    async def _admit(self, audience: Audience, accepted: Accepted, signals: Signals, admitted: dict[str, int]) -> None:
+    async def _admit(self, audience: Broadcast, accepted: Accepted, signals: Signals, admitted: dict[str, int]) -> None:
         """Lets in whoever has asked, but not twice for the same question: `admitted` has the offsets by connection."""
         for connection_id, offset in signals.subscribers.items():
             if admitted.get(connection_id) != offset:
-                resumed = frames.resumed(accepted.origin, accepted.send.id, offset)
+                resumed = frames.resumed(accepted.stream, accepted.send.id, offset)
                 await audience.join(connection_id, [resumed], VERSION_1.pacing, offset)
                 admitted[connection_id] = offset
 
@@ -374,7 +378,9 @@ class Relay:
         """Strikes the questions that were answered, so that the same one may be asked again."""
 
         async def strike(connection_id: str, offset: int) -> None:
-            await asyncio.to_thread(self._leases.served, accepted.place, accepted.origin.epoch, connection_id, offset)
+            await asyncio.to_thread(
+                self._leases.clear_resume_request, accepted.key, accepted.stream.epoch, connection_id, offset
+            )
             del admitted[connection_id]
 
         await asyncio.gather(*(strike(*question) for question in list(admitted.items())))
@@ -386,7 +392,7 @@ class Relay:
         """
         for _ in range(PATIENT_TRIES):
             try:
-                return await asyncio.to_thread(self._leases.end, accepted.place, accepted.origin.epoch)
+                return await asyncio.to_thread(self._leases.end, accepted.key, accepted.stream.epoch)
             except Unavailable:
                 await asyncio.sleep(HEARTBEAT_S)
             except Superseded:
@@ -404,7 +410,7 @@ async def _patiently(call: Callable[[], None]) -> None:
 
 
 def _whereabouts(accepted: Accepted) -> ReplyLocation:
-    return ReplyLocation(accepted.origin.reply, accepted.place, accepted.turn)
+    return ReplyLocation(accepted.stream.reply, accepted.key, accepted.turn)
 
 
 def _pass_on(stop: "asyncio.Future[None]", listening: "asyncio.Task[None]") -> None:
@@ -415,10 +421,10 @@ def _pass_on(stop: "asyncio.Future[None]", listening: "asyncio.Task[None]") -> N
 
 
 def _typing(accepted: Accepted) -> Outbound:
-    return frames.typing(accepted.origin, accepted.send.id)
+    return frames.typing(accepted.stream, accepted.send.id)
 
 
-def _outcome(reply: Reply, audience: Audience) -> Outcome:
+def _outcome(reply: Reply, audience: Broadcast) -> Outcome:
     outboxes = audience.outboxes.values()
     return Outcome(
         reply.status,

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.errors import Conflict, Forbidden, InvalidMessage
 from chatrelay.domain.keys import ConversationKey
-from chatrelay.domain.text import whole
+from chatrelay.domain.text import join_surrogates
 from chatrelay.store.conversations import StoredReply, stored_attachments, stored_reply, turn_key
 from chatrelay.store.leases import Leases
 from chatrelay.store.replies import Replies
@@ -79,15 +79,15 @@ class Archive:
         last = found[PAGE - 1] if len(found) > PAGE else None
         return Page(found[:PAGE], _cursor(last.updated_at_ms, last.conversation) if last else None)
 
-    def exchanges(self, place: ConversationKey, cursor: str | None) -> Page[Exchange]:
+    def exchanges(self, key: ConversationKey, cursor: str | None) -> Page[Exchange]:
         """The conversation's turns in their order: the latest ones, or those before the cursor.
 
         Raises ``Forbidden`` if there is no such conversation, ``InvalidMessage`` for a cursor that is none.
         """
         end = "~" if cursor is None else _before(cursor)
-        if self._table.get(place.pk, "CONVERSATION") is None:
+        if self._table.get(key.pk, "CONVERSATION") is None:
             raise Forbidden("There is no such conversation.")
-        latest_first = self._exchanges(place, end)
+        latest_first = self._exchanges(key, end)
         kept: list[tuple[str, Exchange]] = []
         room_bytes = PAGE_BYTES
         for turn, exchange in latest_first:
@@ -97,40 +97,40 @@ class Archive:
             kept.append((turn, exchange))
         return Page([each for _, each in reversed(kept)], None)
 
-    def _exchanges(self, place: ConversationKey, end: str) -> Iterator[tuple[str, Exchange]]:
-        items = self._table.query(place.pk, "TURN#", f"TURN#{end}", forward=False)
+    def _exchanges(self, key: ConversationKey, end: str) -> Iterator[tuple[str, Exchange]]:
+        items = self._table.query(key.pk, "TURN#", f"TURN#{end}", forward=False)
         for turn, parts in groupby(items, turn_key):
             *more, said = parts
             if "content" in said and more:  # not half of a turn that is being stored or deleted
-                yield turn, _exchange(place, turn, said, more[::-1])
+                yield turn, _exchange(key, turn, said, more[::-1])
 
-    def delete(self, place: ConversationKey) -> None:
+    def delete(self, key: ConversationKey) -> None:
         """Forgets the conversation and its replies. Raises ``Forbidden`` if there is none, ``Conflict``.
 
         Whoever writes in it is superseded first, and its header goes last, together with the proof that nothing was
         accepted meanwhile: a deletion that breaks off can be repeated, and a message that comes later begins anew.
         Connections that show it stay: they are open, and what they are sent next belongs to them.
         """
-        header = self._table.get(place.pk, "CONVERSATION")
+        header = self._table.get(key.pk, "CONVERSATION")
         if header is None:
             raise Forbidden("There is no such conversation.")
         for _ in range(DELETE_TRIES):
-            if header is None or self._deleted(place, header):
+            if header is None or self._deleted(key, header):
                 return
-            header = self._table.get(place.pk, "CONVERSATION")
-        raise Conflict(place.pk)
+            header = self._table.get(key.pk, "CONVERSATION")
+        raise Conflict(key.pk)
 
-    def _deleted(self, place: ConversationKey, header: Item) -> bool:
+    def _deleted(self, key: ConversationKey, header: Item) -> bool:
         """False if somebody has written there meanwhile."""
-        seen = self._leases.fence_off(place)
-        self._table.delete_all(self._doomed(place))
+        seen = self._leases.fence_off(key)
+        self._table.delete_all(self._doomed(key))
         unchanged = {":seen": header["updated_at"]}
-        gone = Delete(place.pk, "CONVERSATION", "updated_at = :seen", unchanged)
-        return not self._table.write_together(gone, self._leases.forget(place, seen))
+        gone = Delete(key.pk, "CONVERSATION", "updated_at = :seen", unchanged)
+        return not self._table.transact(gone, self._leases.forget(key, seen))
 
-    def _doomed(self, place: ConversationKey) -> Iterator[tuple[str, str]]:
+    def _doomed(self, key: ConversationKey) -> Iterator[tuple[str, str]]:
         """The keys of all but header, lease and viewers; those of a reply before the turn that leads to them."""
-        for item in self._table.query(place.pk, "ID#", "TURN#~"):
+        for item in self._table.query(key.pk, "ID#", "TURN#~"):
             for reply in _replies(item):
                 yield from self._replies.keys(reply)
             if item["sk"] != "LEASE":
@@ -147,8 +147,8 @@ def _summary(user: str, item: Item) -> Summary:
     return Summary(conversation, item["title"], int(item["updated_at"]))
 
 
-def _exchange(place: ConversationKey, turn: str, said: Item, answered: list[Item]) -> Exchange:
-    reply = stored_reply(place.conversation, answered)
+def _exchange(key: ConversationKey, turn: str, said: Item, answered: list[Item]) -> Exchange:
+    reply = stored_reply(key.conversation, answered)
     head = answered[0]
     ended = None if reply.last is None else int(head["ended_at_ms"])
     return Exchange(
@@ -185,7 +185,7 @@ def _after(user: str, cursor: str) -> Item:
             0 <= updated_at <= LATEST_MS and len(conversation) <= CONVERSATION_LIMIT
         ):
             return {
-                "pk": ConversationKey(user, whole(conversation)).pk,
+                "pk": ConversationKey(user, join_surrogates(conversation)).pk,
                 "sk": "CONVERSATION",
                 "updated_at": int(updated_at),
             }
@@ -195,7 +195,7 @@ def _after(user: str, cursor: str) -> Item:
 def _before(cursor: str) -> str:
     match _position(cursor):
         case [str(turn)] if len(turn) <= CONVERSATION_LIMIT:
-            return whole(turn)
+            return join_surrogates(turn)
     raise _unknown()
 
 

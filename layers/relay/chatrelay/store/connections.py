@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from chatrelay.domain.keys import ConversationKey
-from chatrelay.store.table import KNOWN, Item, Table
+from chatrelay.store.table import IF_EXISTS, Item, Table
 from chatrelay.wire.dialect import Dialect
 from chatrelay.wire.dialects import BY_NAME
 
@@ -66,7 +66,7 @@ class Connections:
     def authenticate(self, connection: Connection, user: str) -> Connection:
         """The pending `connection` turns out to be `user`'s. One that has closed meanwhile stays closed."""
         pk = f"CONNECTION#{connection.id}"
-        self._table.update(pk, "CONNECTION", "SET user_id = :user", {":user": user}, condition=KNOWN)
+        self._table.update(pk, "CONNECTION", "SET user_id = :user", {":user": user}, condition=IF_EXISTS)
         return replace(connection, user=user)
 
     def turn_away(self, connection: Connection) -> bool:
@@ -80,7 +80,7 @@ class Connections:
             "CONNECTION",
             "SET turned_away_at = :now",
             {":now": now, ":before": now - FAREWELL_S},
-            condition=f"{KNOWN} AND (attribute_not_exists(turned_away_at) OR turned_away_at < :before)",
+            condition=f"{IF_EXISTS} AND (attribute_not_exists(turned_away_at) OR turned_away_at < :before)",
         )
 
     def close(self, connection_id: str) -> None:
@@ -93,14 +93,14 @@ class Connections:
         if item is not None:
             connection = _connection(item)
             self._count(connection, -1)
-            self._look_away(connection)
+            self._unsubscribe(connection)
 
-    def former(self, connection_id: str) -> Connection | None:
+    def recently_closed(self, connection_id: str) -> Connection | None:
         """A connection that has closed not long ago, as it was: what it said may come after that. None otherwise."""
         item = self._table.get(f"CONNECTION#{connection_id}", "FORMER")
         return None if item is None else _connection(item)
 
-    def view(self, connection: Connection, conversation: str) -> None:
+    def subscribe(self, connection: Connection, conversation: str) -> None:
         """The connection shows `conversation` from now on, and the one before no more."""
         if connection.user is None or connection.viewing == conversation:
             return
@@ -113,39 +113,39 @@ class Connections:
             }
         )
         pk = f"CONNECTION#{connection.id}"
-        self._table.update(pk, "CONNECTION", "SET viewing = :shown", {":shown": conversation}, condition=KNOWN)
-        self._look_away(connection)
+        self._table.update(pk, "CONNECTION", "SET viewing = :shown", {":shown": conversation}, condition=IF_EXISTS)
+        self._unsubscribe(connection)
 
-    def is_on(self, connection: Connection, device: str) -> None:
+    def set_device(self, connection: Connection, device: str) -> None:
         """The connection has named its device."""
         if connection.device != device:
             pk = f"CONNECTION#{connection.id}"
-            self._table.update(pk, "CONNECTION", "SET device = :device", {":device": device}, condition=KNOWN)
+            self._table.update(pk, "CONNECTION", "SET device = :device", {":device": device}, condition=IF_EXISTS)
 
-    def look_away(self, place: ConversationKey, dialect: Dialect) -> None:
+    def unsubscribe(self, key: ConversationKey, dialect: Dialect) -> None:
         """The user's connections of that dialect do not show the conversation any more, until they name it again."""
-        for viewer in self.viewers(place):
+        for viewer in self.viewers(key):
             if viewer.dialect is dialect:
                 pk = f"CONNECTION#{viewer.connection_id}"
-                shown = {":shown": place.conversation}
+                shown = {":shown": key.conversation}
                 self._table.update(pk, "CONNECTION", "REMOVE viewing", shown, condition="viewing = :shown")
-                self._table.delete(place.pk, f"VIEWER#{viewer.connection_id}")
+                self._table.delete(key.pk, f"VIEWER#{viewer.connection_id}")
 
-    def viewers(self, place: ConversationKey) -> list[Viewer]:
+    def viewers(self, key: ConversationKey) -> list[Viewer]:
         """The user's connections that show it. Some may be gone: a socket is not always heard to close."""
-        items = self._table.query(place.pk, "VIEWER#", "VIEWER#~")
+        items = self._table.query(key.pk, "VIEWER#", "VIEWER#~")
         return [Viewer(item["sk"].removeprefix("VIEWER#"), BY_NAME[item["dialect"]]) for item in items]
 
-    def gone(self, place: ConversationKey, connection_id: str) -> None:
+    def gone(self, key: ConversationKey, connection_id: str) -> None:
         """A post has shown that the socket is closed for good."""
-        self._table.delete(place.pk, f"VIEWER#{connection_id}")
+        self._table.delete(key.pk, f"VIEWER#{connection_id}")
         self.close(connection_id)
 
-    def _look_away(self, connection: Connection) -> None:
+    def _unsubscribe(self, connection: Connection) -> None:
         if connection.user is not None and connection.viewing is not None:
             self._table.delete(ConversationKey(connection.user, connection.viewing).pk, f"VIEWER#{connection.id}")
 
-    def how_many(self, agent: str) -> int:
+    def count(self, agent: str) -> int:
         """How many connections of `agent` are open."""
         oldest = int(self._clock() - LIFE_S) // BUCKET_S
         buckets = self._table.query(f"COUNT#{agent}", _bucket(oldest), _bucket(10**10))

@@ -15,7 +15,17 @@ from chatrelay.domain.text import beginning
 from chatrelay.domain.turns import Amended, Turn, estimate_tokens, window
 from chatrelay.store.leases import Lease, Leases, Writer
 from chatrelay.store.replies import Replies
-from chatrelay.store.table import KNOWN, NEW, Delete, Item, Put, Table, Update, Write, passing_troubles
+from chatrelay.store.table import (
+    IF_ABSENT,
+    IF_EXISTS,
+    Delete,
+    Item,
+    Put,
+    Table,
+    Update,
+    Write,
+    transient_as_unavailable,
+)
 from chatrelay.wire.frames import Outbound
 from chatrelay.wire.inbound import Send
 
@@ -43,23 +53,23 @@ class Accepted:
     `sender` is the connection that it came by, if it came by one.
     """
 
-    place: ConversationKey
+    key: ConversationKey
     turn: str
-    origin: StreamId
+    stream: StreamId
     send: Send
     sender: str | None
 
     @property
     def waits(self) -> bool:
         """Another reply of the conversation is to be ended first."""
-        return self.origin.epoch == WAITING
+        return self.stream.epoch == WAITING
 
 
 @dataclass(frozen=True)
 class StoredReply:
     """A reply as it is kept: its text, and the frame that ended it, or None if it has not ended."""
 
-    origin: StreamId
+    stream: StreamId
     message_id: str
     agent: str
     text: str
@@ -73,7 +83,7 @@ class StoredReply:
     @property
     def waits(self) -> bool:
         """Another reply of the conversation is to be ended first."""
-        return self.origin.epoch == WAITING and self.last is None
+        return self.stream.epoch == WAITING and self.last is None
 
 
 class Conversations:
@@ -96,9 +106,9 @@ class Conversations:
         worker, the message waits. An id that was there is owed a new reply if the last one broke off; what it had stays
         until the new one has ended. Raises ``Duplicate`` if the last one is waiting, being written or complete.
         """
-        origin = StreamId(send.conversation, uuid4().hex, WAITING)
-        turn = f"{received_ms:013d}#{origin.reply}"
-        accepted = Accepted(ConversationKey(user, send.conversation), turn, origin, send, sender)
+        stream = StreamId(send.conversation, uuid4().hex, WAITING)
+        turn = f"{received_ms:013d}#{stream.reply}"
+        accepted = Accepted(ConversationKey(user, send.conversation), turn, stream, send, sender)
         if (owed := self._owe(accepted, worker, self._first_try)) is not None:
             return owed
         turn, answered = self._answered(accepted)
@@ -117,29 +127,29 @@ class Conversations:
 
         A message whose claim is refused has lost a race against another one, and waits.
         """
-        seen = self._leases.look(accepted.place)
+        seen = self._leases.get(accepted.key)
         if worker is not None and seen.writer is None and not seen.queued:
-            begun = replace(accepted, origin=replace(accepted.origin, epoch=seen.fence + 1))
-            claim = self._leases.claim(begun.place, seen, _writer(begun, worker))
+            begun = replace(accepted, stream=replace(accepted.stream, epoch=seen.fence + 1))
+            claim = self._leases.claim(begun.key, seen, _writer(begun, worker))
             owed = writes(begun)
-            refused = self._table.write_together(*owed, claim, self._leases.signed(begun.place, worker))
+            refused = self._table.transact(*owed, claim, self._leases.record_worker(begun.key, worker))
             if not refused:
                 return begun
             if owed[0] in refused:
                 return None
-        queued: list[Write] = [Put({"pk": accepted.place.pk, "sk": f"QUEUE#{accepted.turn}"})]
-        queued.append(self._leases.wait(accepted.place))
+        queued: list[Write] = [Put({"pk": accepted.key.pk, "sk": f"QUEUE#{accepted.turn}"})]
+        queued.append(self._leases.wait(accepted.key))
         if worker is not None:  # it may die before it has looked whether anybody writes
-            queued.append(self._leases.signed(accepted.place, worker))
-        return None if self._table.write_together(*writes(accepted), *queued) else accepted
+            queued.append(self._leases.record_worker(accepted.key, worker))
+        return None if self._table.transact(*writes(accepted), *queued) else accepted
 
     def _first_try(self, owed: Accepted) -> list[Write]:
-        pk, send = owed.place.pk, owed.send
+        pk, send = owed.key.pk, owed.send
         said: Item = {"id": send.id, "content": send.content, "agent": send.agent, "sender": owed.sender}
         if send.attachments:
             said["attachments"] = [asdict(attachment) for attachment in send.attachments]
         return [
-            Put({"pk": pk, "sk": f"ID#{send.id}", "turn": owed.turn}, NEW),
+            Put({"pk": pk, "sk": f"ID#{send.id}", "turn": owed.turn}, IF_ABSENT),
             Put({"pk": pk, "sk": f"TURN#{owed.turn}#1", **said}),
             Put(
                 {"pk": pk, "sk": f"TURN#{owed.turn}#2", "id": send.id, "agent": send.agent, **UNWRITTEN, **_owed(owed)}
@@ -149,92 +159,92 @@ class Conversations:
 
     def _registration(self, owed: Accepted) -> list[Write]:
         """The reply can be found by its id, and the conversation among its user's."""
-        where = ReplyLocation(owed.origin.reply, owed.place, owed.turn)
+        location = ReplyLocation(owed.stream.reply, owed.key, owed.turn)
         header = Update(
-            owed.place.pk,
+            owed.key.pk,
             "CONVERSATION",
             "SET owner_id = :user, updated_at = :now, title = if_not_exists(title, :title)",
             {
-                ":user": owed.place.user,
+                ":user": owed.key.user,
                 ":now": int(self._clock() * 1000),
                 ":title": _title(owed.send),
             },
         )
-        return [self._replies.owed(where), header]
+        return [self._replies.register(location), header]
 
     def _answered(self, accepted: Accepted) -> tuple[str, Item]:
         """The turn of a message that was accepted before, and what is kept of its reply.
 
         Raises ``Conflict`` if the conversation was deleted since. Next time, nothing is known of the message.
         """
-        pk, message_id = accepted.place.pk, accepted.send.id
+        pk, message_id = accepted.key.pk, accepted.send.id
         known = self._table.get(pk, f"ID#{message_id}")
         answered = known and self._table.get(pk, f"TURN#{known['turn']}#2")
         if known and answered:
             return known["turn"], answered
         if known:
             same = Delete(pk, known["sk"], "turn = :turn", {":turn": known["turn"]})
-            self._table.write_together(same, Delete(pk, f"TURN#{known['turn']}#2", NEW))
+            self._table.transact(same, Delete(pk, f"TURN#{known['turn']}#2", IF_ABSENT))
         raise Conflict(f"{message_id} was deleted while it was accepted again")
 
-    def has(self, place: ConversationKey, message_id: str) -> bool:
+    def has(self, key: ConversationKey, message_id: str) -> bool:
         """Whether the message was accepted."""
-        return self._table.get(place.pk, f"ID#{message_id}") is not None
+        return self._table.get(key.pk, f"ID#{message_id}") is not None
 
-    def take_next(self, place: ConversationKey, worker: str) -> Accepted | None:
+    def take_next(self, key: ConversationKey, worker: str) -> Accepted | None:
         """The message that has waited longest, for `worker` to answer. None if none waits, or another one writes."""
         while True:
-            seen = self._leases.look(place)
+            seen = self._leases.get(key)
             if seen.writer:
                 return None
-            head = self._table.first(place.pk, "QUEUE#")
+            head = self._table.first(key.pk, "QUEUE#")
             if head is None:
                 if seen.queued:  # a deletion broke off
-                    self._leases.nobody_waits(place, seen)
+                    self._leases.nobody_waits(key, seen)
                 return None
-            begun = self._waiting(place, head["sk"].removeprefix("QUEUE#"), seen)
+            begun = self._waiting(key, head["sk"].removeprefix("QUEUE#"), seen)
             if begun is None:
-                self._strike(place, head)
+                self._strike(key, head)
                 continue
             status = {":streaming": Status.STREAMING.value, ":queued": Status.QUEUED.value}
-            refused = self._table.write_together(
-                self._leases.take(place, seen, _writer(begun, worker)),
-                self._leases.signed(place, worker),
-                Delete(place.pk, head["sk"], KNOWN),
+            refused = self._table.transact(
+                self._leases.take(key, seen, _writer(begun, worker)),
+                self._leases.record_worker(key, worker),
+                Delete(key.pk, head["sk"], IF_EXISTS),
                 Update(
-                    place.pk,
+                    key.pk,
                     f"TURN#{begun.turn}#2",
                     "SET reply_status = :streaming, epoch = :epoch",
-                    {":epoch": begun.origin.epoch, **status},
+                    {":epoch": begun.stream.epoch, **status},
                     "reply_status = :queued",
                 ),
             )
             if not refused:
                 return begun
 
-    def waiting(self, place: ConversationKey) -> list[ReplyLocation]:
+    def waiting(self, key: ConversationKey) -> list[ReplyLocation]:
         """The replies that wait, in their order."""
-        turns = [item["sk"].removeprefix("QUEUE#") for item in self._table.query(place.pk, "QUEUE#", "QUEUE#~")]
-        owed = ((turn, self._table.get(place.pk, f"TURN#{turn}#2")) for turn in turns)
-        return [ReplyLocation(item["reply"], place, turn) for turn, item in owed if item is not None]
+        turns = [item["sk"].removeprefix("QUEUE#") for item in self._table.query(key.pk, "QUEUE#", "QUEUE#~")]
+        owed = ((turn, self._table.get(key.pk, f"TURN#{turn}#2")) for turn in turns)
+        return [ReplyLocation(item["reply"], key, turn) for turn, item in owed if item is not None]
 
-    def _waiting(self, place: ConversationKey, turn: str, seen: Lease) -> Accepted | None:
-        items = list(self._table.query(place.pk, f"TURN#{turn}#1", f"TURN#{turn}#2"))
+    def _waiting(self, key: ConversationKey, turn: str, seen: Lease) -> Accepted | None:
+        items = list(self._table.query(key.pk, f"TURN#{turn}#1", f"TURN#{turn}#2"))
         if len(items) != len(("said", "owed")):
             return None
         said, owed = items
-        send = Send(said["id"], place.conversation, said["content"], said["agent"], stored_attachments(said))
-        origin = StreamId(place.conversation, owed["reply"], seen.fence + 1)
-        return Accepted(place, turn, origin, send, said["sender"])
+        send = Send(said["id"], key.conversation, said["content"], said["agent"], stored_attachments(said))
+        stream = StreamId(key.conversation, owed["reply"], seen.fence + 1)
+        return Accepted(key, turn, stream, send, said["sender"])
 
-    def _strike(self, place: ConversationKey, head: Item) -> None:
+    def _strike(self, key: ConversationKey, head: Item) -> None:
         """A message whose turn is not whole was deleted, all but its place in the queue."""
         turn = head["sk"].removeprefix("QUEUE#")
         parts = {f"TURN#{turn}#1", f"TURN#{turn}#2"}
-        missing = parts - {item["sk"] for item in self._table.query(place.pk, min(parts), max(parts))}
+        missing = parts - {item["sk"] for item in self._table.query(key.pk, min(parts), max(parts))}
         if missing:  # or it was only half stored when we looked before
-            proof = [Delete(place.pk, part, NEW) for part in missing]
-            self._table.write_together(Delete(place.pk, head["sk"], KNOWN), self._leases.wait(place, -1), *proof)
+            proof = [Delete(key.pk, part, IF_ABSENT) for part in missing]
+            self._table.transact(Delete(key.pk, head["sk"], IF_EXISTS), self._leases.wait(key, -1), *proof)
 
     def history(self, accepted: Accepted, budget_tokens: int) -> list[Turn]:
         """The turns up to and with the accepted one, within the budget. A cut is remembered: see ``window``.
@@ -242,26 +252,30 @@ class Conversations:
         The last one's reply is the one to be written: what an earlier try left of it is no part of the history.
         Raises ``Superseded`` if the conversation was deleted meanwhile.
         """
-        pk = accepted.place.pk
+        pk = accepted.key.pk
         header = self._table.get(pk, "CONVERSATION") or {}
         begin = min(header.get("window_from", ""), accepted.turn)  # a later turn may have cut the window already
         turns = _turns(
             self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#1"), header.get("plain_through", "")
         )
         if not turns or turns[-1].key != accepted.turn:
-            raise Superseded(accepted.origin.reply)
+            raise Superseded(accepted.stream.reply)
         kept = window(turns, budget_tokens)
         if len(kept) < len(turns):
             cut = {":turn": kept[0].key}
-            self._table.update(pk, "CONVERSATION", "SET window_from = :turn", cut, condition=KNOWN)
+            self._table.update(pk, "CONVERSATION", "SET window_from = :turn", cut, condition=IF_EXISTS)
         return list(kept)
 
-    def amend(self, place: ConversationKey, amended: Amended) -> None:
+    def amend(self, key: ConversationKey, amended: Amended) -> None:
         """The history is told so from now on. Raises ``Unavailable``."""
         changes = {":first": amended.first, ":through": amended.plain_through}
-        with passing_troubles():
+        with transient_as_unavailable():
             self._table.update(
-                place.pk, "CONVERSATION", "SET window_from = :first, plain_through = :through", changes, condition=KNOWN
+                key.pk,
+                "CONVERSATION",
+                "SET window_from = :first, plain_through = :through",
+                changes,
+                condition=IF_EXISTS,
             )
 
     # --- out ---
@@ -271,76 +285,76 @@ class Conversations:
 
         Raises ``Superseded`` if it has ended already, or is another's by now; ``Unavailable``.
         """
-        where = ReplyLocation(reply.id, accepted.place, accepted.turn)
-        mine = {":epoch": accepted.origin.epoch, ":streaming": Status.STREAMING.value}
-        with passing_troubles():
-            ended = self._end(where, reply, last, f"epoch = :epoch AND {UNENDED}", mine)
+        location = ReplyLocation(reply.id, accepted.key, accepted.turn)
+        mine = {":epoch": accepted.stream.epoch, ":streaming": Status.STREAMING.value}
+        with transient_as_unavailable():
+            ended = self._end(location, reply, last, f"epoch = :epoch AND {UNENDED}", mine)
         if not ended:
             raise Superseded(reply.id)
 
-    def interrupt(self, where: ReplyLocation, reply: Reply, last: Outbound) -> bool:
+    def interrupt(self, location: ReplyLocation, reply: Reply, last: Outbound) -> bool:
         """The worker of a reply is dead: keeps what it left, in `reply`. False if it had ended before."""
-        return self._end(where, reply, last, f"reply = :reply AND {UNENDED}", {":streaming": Status.STREAMING.value})
+        return self._end(location, reply, last, f"reply = :reply AND {UNENDED}", {":streaming": Status.STREAMING.value})
 
-    def withdraw(self, where: ReplyLocation, reply: Reply, last: Outbound) -> bool:
+    def withdraw(self, location: ReplyLocation, reply: Reply, last: Outbound) -> bool:
         """A message waits no more, because its user wants it so. False if its reply has begun, or has ended."""
         values, _ = self._written(reply, last)
-        refused = self._table.write_together(
+        refused = self._table.transact(
             Update(
-                where.place.pk,
-                f"TURN#{where.turn}#2",
+                location.key.pk,
+                f"TURN#{location.turn}#2",
                 WRITE_END,
                 {**values, ":queued": Status.QUEUED.value},
                 "reply = :reply AND reply_status = :queued",
             ),
-            Delete(where.place.pk, f"QUEUE#{where.turn}", KNOWN),
-            self._leases.wait(where.place, -1),
+            Delete(location.key.pk, f"QUEUE#{location.turn}", IF_EXISTS),
+            self._leases.wait(location.key, -1),
         )
         return not refused
 
-    def _end(self, where: ReplyLocation, reply: Reply, last: Outbound, condition: str, known: Item) -> bool:
+    def _end(self, location: ReplyLocation, reply: Reply, last: Outbound, condition: str, known: Item) -> bool:
         """What does not fit into the reply's item goes into items of its own, together with it or not at all."""
-        pk, sk = where.place.pk, f"TURN#{where.turn}#2"
+        pk, sk = location.key.pk, f"TURN#{location.turn}#2"
         values, more = self._written(reply, last)
         if not more:
             return self._table.update(pk, sk, WRITE_END, {**values, **known}, condition=condition)
         pieces = [
-            Put({"pk": pk, "sk": f"{sk}#{where.reply}#{number:03d}", "reply": reply.id, "blocks": piece})
+            Put({"pk": pk, "sk": f"{sk}#{location.reply}#{number:03d}", "reply": reply.id, "blocks": piece})
             for number, piece in enumerate(more)
         ]
-        return not self._table.write_together(Update(pk, sk, WRITE_END, {**values, **known}, condition), *pieces)
+        return not self._table.transact(Update(pk, sk, WRITE_END, {**values, **known}, condition), *pieces)
 
     def _written(self, reply: Reply, last: Outbound) -> tuple[Item, list[str]]:
         values, more = _written(reply, last)
         return {**values, ":now": int(self._clock() * 1000)}, more
 
-    def stored(self, where: ReplyLocation) -> StoredReply | None:
+    def stored(self, location: ReplyLocation) -> StoredReply | None:
         """What is kept of the reply at that turn: of a newer one, if that is another try. None if there is none."""
-        sk = f"TURN#{where.turn}#2"
-        items = list(self._table.query(where.place.pk, sk, f"{sk}#~"))
-        return stored_reply(where.place.conversation, items) if items else None
+        sk = f"TURN#{location.turn}#2"
+        items = list(self._table.query(location.key.pk, sk, f"{sk}#~"))
+        return stored_reply(location.key.conversation, items) if items else None
 
-    def latest(self, place: ConversationKey) -> ReplyLocation | None:
+    def latest(self, key: ConversationKey) -> ReplyLocation | None:
         """The conversation's last reply, or None if there is none."""
-        last = self._table.last(place.pk, "TURN#")
-        head = last and self._table.get(place.pk, f"TURN#{turn_key(last)}#2")
-        return None if not head else ReplyLocation(head["reply"], place, turn_key(head))
+        last = self._table.last(key.pk, "TURN#")
+        head = last and self._table.get(key.pk, f"TURN#{turn_key(last)}#2")
+        return None if not head else ReplyLocation(head["reply"], key, turn_key(head))
 
 
 def _writer(accepted: Accepted, worker: str) -> Writer:
-    return Writer(accepted.origin.reply, accepted.turn, worker)
+    return Writer(accepted.stream.reply, accepted.turn, worker)
 
 
 def _owed(owed: Accepted) -> Item:
     status = Status.QUEUED if owed.waits else Status.STREAMING
-    return {"reply": owed.origin.reply, "epoch": owed.origin.epoch, "reply_status": status.value}
+    return {"reply": owed.stream.reply, "epoch": owed.stream.epoch, "reply_status": status.value}
 
 
 def _renewal(owed: Accepted, answered: Item) -> Update:
     """A new reply in the place of one that broke off, unless it has one already."""
     new = {f":{name}": value for name, value in _owed(owed).items()}
     return Update(
-        owed.place.pk,
+        owed.key.pk,
         f"TURN#{owed.turn}#2",
         "SET reply = :reply, epoch = :epoch, reply_status = :reply_status ADD former :former",
         {

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from chatrelay.domain.errors import Superseded
 from chatrelay.domain.keys import ConversationKey
-from chatrelay.store.table import KNOWN, Item, Put, Returning, Table, Update, passing_troubles
+from chatrelay.store.table import IF_EXISTS, Item, Put, Returning, Table, Update, transient_as_unavailable
 
 HEARTBEAT_S = 0.5
 EXPIRES_S = 15.0
@@ -81,41 +81,41 @@ class Leases:
         self._table = table
         self._clock = clock
 
-    def look(self, place: ConversationKey) -> Lease:
+    def get(self, key: ConversationKey) -> Lease:
         """The lease as it is now."""
-        return self._lease(self._table.get(place.pk, "LEASE") or {})
+        return self._lease(self._table.get(key.pk, "LEASE") or {})
 
     # --- parts of transactions ---
 
-    def claim(self, place: ConversationKey, seen: Lease, writer: Writer) -> Update:
+    def claim(self, key: ConversationKey, seen: Lease, writer: Writer) -> Update:
         """`writer` has the lease from now on, if it is free as `seen` and nobody waits."""
-        return self._hold(place, seen, writer, taken=0, condition=f"{FREE_AS_SEEN} AND {NOBODY_WAITS}")
+        return self._hold(key, seen, writer, taken=0, condition=f"{FREE_AS_SEEN} AND {NOBODY_WAITS}")
 
-    def take(self, place: ConversationKey, seen: Lease, writer: Writer) -> Update:
+    def take(self, key: ConversationKey, seen: Lease, writer: Writer) -> Update:
         """`writer`, whose message waited, has the lease from now on, if it is free as `seen`."""
-        return self._hold(place, seen, writer, taken=1, condition=FREE_AS_SEEN)
+        return self._hold(key, seen, writer, taken=1, condition=FREE_AS_SEEN)
 
-    def wait(self, place: ConversationKey, change: int = 1) -> Update:
+    def wait(self, key: ConversationKey, change: int = 1) -> Update:
         """So many more wait."""
-        return Update(place.pk, "LEASE", "ADD queued :change REMOVE expires_at", {":change": change})
+        return Update(key.pk, "LEASE", "ADD queued :change REMOVE expires_at", {":change": change})
 
-    def forget(self, place: ConversationKey, seen: Lease) -> Update:
+    def forget(self, key: ConversationKey, seen: Lease) -> Update:
         """The conversation is deleted, if nobody writes and nobody has come to wait since `seen`.
 
         The fence stays for a while: if it began again at 1, a worker of the deleted conversation could be taken for one
         of the next conversation of that name.
         """
         return Update(
-            place.pk,
+            key.pk,
             "LEASE",
             "SET queued = :none, expires_at = :expires_at",
             {":none": 0, ":expires_at": int(self._clock()) + REMEMBERED_S, ":queued": seen.queued},
             "attribute_not_exists(reply) AND queued = :queued",
         )
 
-    def signed(self, place: ConversationKey, worker: str) -> Put:
+    def record_worker(self, key: ConversationKey, worker: str) -> Put:
         """`worker` can be found by its id, should it die."""
-        kept = {"user_id": place.user, "conversation": place.conversation}
+        kept = {"user_id": key.user, "conversation": key.conversation}
         expires_at = int(self._clock()) + WORKER_KEPT_S
         return Put({"pk": f"WORKER#{worker}", "sk": "WORKER", "expires_at": expires_at, **kept})
 
@@ -124,7 +124,7 @@ class Leases:
         item = self._table.get(f"WORKER#{worker}", "WORKER")
         return None if item is None else ConversationKey(item["user_id"], item["conversation"])
 
-    def _hold(self, place: ConversationKey, seen: Lease, writer: Writer, *, taken: int, condition: str) -> Update:
+    def _hold(self, key: ConversationKey, seen: Lease, writer: Writer, *, taken: int, condition: str) -> Update:
         values = {
             ":seen": seen.fence,
             ":fence": seen.fence + 1,
@@ -136,23 +136,23 @@ class Leases:
             ":none": 0,
             ":taken": taken,
         }
-        return Update(place.pk, "LEASE", HOLD, values, condition)
+        return Update(key.pk, "LEASE", HOLD, values, condition)
 
     # --- the writer's ---
 
-    def heartbeat(self, place: ConversationKey, fence: int) -> Signals:
+    def heartbeat(self, key: ConversationKey, fence: int) -> Signals:
         """The writer is alive. Raises ``Superseded`` if it counts as dead, ``Unavailable`` for once."""
-        return self._as_writer(place, fence, "SET alive_until_ms = :until", {":until": self._until_ms()}, "ALL_NEW")
+        return self._as_writer(key, fence, "SET alive_until_ms = :until", {":until": self._until_ms()}, "ALL_NEW")
 
-    def end(self, place: ConversationKey, fence: int) -> Signals:
+    def end(self, key: ConversationKey, fence: int) -> Signals:
         """Nobody writes any more. The signals left until now. Raises ``Superseded`` and ``Unavailable``."""
-        return self._as_writer(place, fence, LET_GO, {}, "ALL_OLD")
+        return self._as_writer(key, fence, LET_GO, {}, "ALL_OLD")
 
-    def served(self, place: ConversationKey, fence: int, connection_id: str, offset: int) -> None:
+    def clear_resume_request(self, key: ConversationKey, fence: int, connection_id: str, offset: int) -> None:
         """The writer has taken a subscriber in; one that has asked again since stays. Raises ``Unavailable``."""
-        with passing_troubles():
+        with transient_as_unavailable():
             self._table.update(
-                place.pk,
+                key.pk,
                 "LEASE",
                 "REMOVE subscribers.#connection",
                 {":fence": fence, ":offset": offset},
@@ -161,21 +161,21 @@ class Leases:
             )
 
     def _as_writer(
-        self, place: ConversationKey, fence: int, expression: str, values: Item, returning: Returning
+        self, key: ConversationKey, fence: int, expression: str, values: Item, returning: Returning
     ) -> Signals:
         values = {**values, ":fence": fence}
-        with passing_troubles():
-            item = self._table.exchange(place.pk, "LEASE", expression, values, "fence = :fence", returning)
+        with transient_as_unavailable():
+            item = self._table.update_returning(key.pk, "LEASE", expression, values, "fence = :fence", returning)
         if item is None:
-            raise Superseded(f"{place.pk} is not at {fence} any more")
+            raise Superseded(f"{key.pk} is not at {fence} any more")
         return _signals(item)
 
     # --- everybody's ---
 
-    def subscribe(self, place: ConversationKey, reply: str, connection_id: str, offset: int) -> bool:
+    def subscribe(self, key: ConversationKey, reply: str, connection_id: str, offset: int) -> bool:
         """Lets a connection read along, from UTF-16 `offset` on. False if no live worker writes `reply`."""
         return self._table.update(
-            place.pk,
+            key.pk,
             "LEASE",
             "SET subscribers.#connection = :offset",
             {":reply": reply, ":now": self._now_ms(), ":offset": offset},
@@ -183,19 +183,19 @@ class Leases:
             names={"#connection": connection_id},
         )
 
-    def cancel(self, place: ConversationKey, reply: str) -> bool:
+    def cancel(self, key: ConversationKey, reply: str) -> bool:
         """Asks the writer to stop, or whoever buries it. False if nobody writes `reply`."""
         values = {":reply": reply, ":asked": True}
-        return self._table.update(place.pk, "LEASE", "SET cancel_asked = :asked", values, condition="reply = :reply")
+        return self._table.update(key.pk, "LEASE", "SET cancel_asked = :asked", values, condition="reply = :reply")
 
-    def declare_dead(self, place: ConversationKey, reply: str, worker: str | None = None) -> Lease | None:
+    def declare_dead(self, key: ConversationKey, reply: str, worker: str | None = None) -> Lease | None:
         """Fences off the writer of `reply` after its silence, or at once if it is the `worker` known to be dead.
 
         From here on nothing counts that it does. How things stand then; None if it has been heard meanwhile, or has
         ended.
         """
-        item = self._table.exchange(
-            place.pk,
+        item = self._table.update_returning(
+            key.pk,
             "LEASE",
             "SET alive_until_ms = :never ADD fence :one",
             {":reply": reply, ":now": self._now_ms(), ":never": 0, ":one": 1, ":worker": worker or "nobody"},
@@ -204,20 +204,20 @@ class Leases:
         )
         return None if item is None else self._lease(item)
 
-    def nobody_waits(self, place: ConversationKey, seen: Lease) -> None:
+    def nobody_waits(self, key: ConversationKey, seen: Lease) -> None:
         """None waits, whatever was counted, if the lease is free and unchanged since `seen`."""
         self._table.update(
-            place.pk,
+            key.pk,
             "LEASE",
             "SET queued = :none",
             {":none": 0, ":seen": seen.fence, ":queued": seen.queued},
             condition=f"{FREE_AS_SEEN} AND queued = :queued",
         )
 
-    def fence_off(self, place: ConversationKey) -> Lease:
+    def fence_off(self, key: ConversationKey) -> Lease:
         """Whoever writes is superseded. How things stand then."""
         expression = f"SET queued = if_not_exists(queued, :none) {LET_GO} ADD fence :one"
-        item = self._table.exchange(place.pk, "LEASE", expression, {":none": 0, ":one": 1}, KNOWN, "ALL_NEW")
+        item = self._table.update_returning(key.pk, "LEASE", expression, {":none": 0, ":one": 1}, IF_EXISTS, "ALL_NEW")
         return Lease() if item is None else Lease(int(item["fence"]), int(item["queued"]))
 
     def _lease(self, item: Item) -> Lease:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
 from chatrelay.domain.text import utf16_length
-from chatrelay.store.table import Put, Table, passing_troubles
+from chatrelay.store.table import Put, Table, transient_as_unavailable
 
 KEPT_S = 7 * 24 * 60 * 60
 """How long a reply can be found by its id, and its journal."""
@@ -27,10 +27,10 @@ class Replies:
             else ReplyLocation(reply, ConversationKey(item["user_id"], item["conversation"]), item["turn"])
         )
 
-    def owed(self, where: ReplyLocation) -> Put:
+    def register(self, location: ReplyLocation) -> Put:
         """Part of a transaction: from now on the reply can be found."""
-        item = {"user_id": where.place.user, "conversation": where.place.conversation, "turn": where.turn}
-        return Put({"pk": _pk(where.reply), "sk": "REPLY", "expires_at": self._expires_at(), **item})
+        item = {"user_id": location.key.user, "conversation": location.key.conversation, "turn": location.turn}
+        return Put({"pk": _pk(location.reply), "sk": "REPLY", "expires_at": self._expires_at(), **item})
 
     def journal(self, reply: str, offset: int, text: str) -> None:
         """Keeps what was written from UTF-16 `offset` on. Raises ``Unavailable``.
@@ -38,7 +38,7 @@ class Replies:
         It needs no fence: a reply has one writer in its life, so nobody else ever writes here, and what comes after its
         burial is not read any more. What comes after its deletion goes by ``tidy``.
         """
-        with passing_troubles():
+        with transient_as_unavailable():
             self._table.put(
                 {"pk": _pk(reply), "sk": f"JOURNAL#{offset:010d}", "text": text, "expires_at": self._expires_at()}
             )
@@ -71,7 +71,7 @@ class Replies:
         """The keys of all that is kept here of the reply."""
         return ((item["pk"], item["sk"]) for item in self._table.query(_pk(reply), "ACK#", "REPLY"))
 
-    def tidy(self, reply: str) -> None:
+    def delete_orphans(self, reply: str) -> None:
         """What a worker wrote while the reply was being deleted goes, too."""
         if self.find(reply) is None:
             self._table.delete_all(self.keys(reply))

@@ -35,8 +35,8 @@ PASSING = {
 PASSING_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 """Why it cancels a transaction that may be written the next time."""
 Returning = Literal["ALL_OLD", "ALL_NEW"]
-NEW = "attribute_not_exists(pk)"
-KNOWN = "attribute_exists(pk)"
+IF_ABSENT = "attribute_not_exists(pk)"
+IF_EXISTS = "attribute_exists(pk)"
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Table:
             more["ExpressionAttributeNames"] = names
         return self._update(pk, sk, expression, values, **more) is not None
 
-    def exchange(
+    def update_returning(
         self, pk: str, sk: str, expression: str, values: Item, condition: str, returning: Returning
     ) -> Item | None:
         """The same, and gives the item as it was or is; None if `condition` does not hold."""
@@ -166,7 +166,7 @@ class Table:
         key = {"pk": pk, "sk": sk}
         try:
             answer = self.client.delete_item(
-                TableName=self.name, Key=key, ConditionExpression=KNOWN, ReturnValues="ALL_OLD"
+                TableName=self.name, Key=key, ConditionExpression=IF_EXISTS, ReturnValues="ALL_OLD"
             )
         except self.client.exceptions.ConditionalCheckFailedException:
             return None
@@ -230,7 +230,7 @@ class Table:
         )
         return next(iter(answer["Items"]), None)
 
-    def write_together(self, *writes: Write) -> list[Write]:
+    def transact(self, *writes: Write) -> list[Write]:
         """Writes all or nothing. Those whose conditions did not hold: none if everything is written."""
 
         def attempt() -> list[Write]:
@@ -250,7 +250,7 @@ class Table:
 
 
 @contextmanager
-def passing_troubles() -> Iterator[None]:
+def transient_as_unavailable() -> Iterator[None]:
     """For writes that will come again soon: what may be over by then is raised as ``Unavailable``."""
     try:
         yield

@@ -9,7 +9,7 @@ from typing import Any
 
 from chatrelay.domain.attachments import ATTACHMENTS_LIMIT, Attachment, file_id
 from chatrelay.domain.errors import InvalidMessage, TooLarge
-from chatrelay.domain.text import whole
+from chatrelay.domain.text import join_surrogates
 from chatrelay.wire.limits import AGENTS, CONTENT_LIMIT_BYTES, OFFSET_LIMIT
 
 
@@ -36,7 +36,7 @@ def string(frame: Mapping[str, Any], name: str) -> str:
         raise InvalidMessage(name, "is missing")
     if not isinstance(value, str):
         raise InvalidMessage(name, "must be a string")
-    return whole(value)
+    return join_surrogates(value)
 
 
 def must_be_name(fields: Mapping[str, Any], name: str, limit: int) -> str:

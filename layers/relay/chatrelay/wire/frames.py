@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chatrelay.domain.attachments import ATTACHMENTS_LIMIT, Attachment
-from chatrelay.domain.errors import ReplyError, Told
+from chatrelay.domain.errors import ClientFacingError, ReplyError
 from chatrelay.domain.keys import StreamId
 from chatrelay.domain.reply import Aside
-from chatrelay.domain.text import beginning, fitting
+from chatrelay.domain.text import beginning, truncate_to_json
 from chatrelay.wire.limits import (
     CONTENT_LIMIT_BYTES,
     CONVERSATION_LIMIT,
@@ -82,7 +82,9 @@ def user(stream: StreamId, message_id: str, content: str, attachments: Sequence[
     fields: dict[str, Any] = {"id": message_id, **stream.fields()}
     if attachments:
         fields["attachments"] = [described(attachment) for attachment in attachments]
-    shown = beginning(content, len(fitting(content, _room_bytes(Outbound("user", "", {**fields, "truncated": True})))))
+    shown = beginning(
+        content, len(truncate_to_json(content, _room_bytes(Outbound("user", "", {**fields, "truncated": True}))))
+    )
     if len(shown) < len(content):
         fields["truncated"] = True
     return Outbound("user", shown, fields)
@@ -121,7 +123,7 @@ def complete(
     return Outbound("complete", "Response complete", {**fields, **stream.fields()})
 
 
-def error(problem: Told, *, message_id: str | None = None, stream: StreamId | None = None) -> Outbound:
+def error(problem: ClientFacingError, *, message_id: str | None = None, stream: StreamId | None = None) -> Outbound:
     """What went wrong, as a sentence for a person and a code for a program.
 
     That a reply failed has a `reason`, too: what whoever runs the relay has to mend, if anything.

@@ -10,7 +10,7 @@ from typing import Any
 
 from chatrelay.domain.attachments import FILE_LIMIT_BYTES, POSTED_LIMIT_BYTES, must_be_name
 from chatrelay.domain.errors import InvalidMessage, TooLarge
-from chatrelay.domain.text import whole
+from chatrelay.domain.text import join_surrogates
 
 FORM = "multipart/form-data"
 UNKNOWN = "application/octet-stream"
@@ -47,12 +47,12 @@ def parse_upload(body: bytes, content_type: str) -> Posted:
     if len(content) > POSTED_LIMIT_BYTES:
         raise TooLarge(f"file: must have at most {POSTED_LIMIT_BYTES} bytes; larger ones go by POST /api/files")
     kind = str(part.get("content-type", "")).partition(";")[0].strip()
-    return Posted(must_be_name(whole(filename)), kind if _is_mime_type(kind) else UNKNOWN, content)
+    return Posted(must_be_name(join_surrogates(filename)), kind if _is_mime_type(kind) else UNKNOWN, content)
 
 
 def parse_asked(fields: dict[str, Any]) -> Asked:
     """``{"filename", "mime_type", "size"}``. Raises ``InvalidMessage`` and ``TooLarge``."""
-    filename = must_be_name(whole(_string(fields, "filename")))
+    filename = must_be_name(join_surrogates(_string(fields, "filename")))
     return Asked(filename, _mime_type(_string(fields, "mime_type")), _size(fields.get("size")))
 
 

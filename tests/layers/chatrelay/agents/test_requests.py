@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatrelay.agents.requests import Request, messages, resumed, spoken, to_anthropic, to_bedrock, told
+from chatrelay.agents.requests import Request, as_plain_messages, messages, resumed, to_anthropic, to_bedrock, told
 from chatrelay.domain.attachments import Attachment, Loaded
 from chatrelay.domain.turns import Turn, plain
 from chatrelay.settings import Claude
@@ -174,7 +174,7 @@ def test_a_conversation_is_spoken_without_what_only_one_model_knows() -> None:
     blocks: list[dict[str, Any]] = [{"type": "thinking"}, said(" One."), {"type": "new"}, said(" So.")]
     turns = [Turn("1", "a", blocks), Turn("2", "b", [said(" \n")]), Turn("3", "c"), Turn("4", "d", [said("e")])]
 
-    assert spoken(turns) == [
+    assert as_plain_messages(turns) == [
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": " One. So."},
         {"role": "user", "content": "b"},
@@ -201,7 +201,7 @@ def test_a_picture_without_words_is_no_blank_text() -> None:
 
 
 def test_files_are_told_as_text_to_a_model_that_reads_nothing_else() -> None:
-    (asked,) = spoken([Turn("1", "look", files=(PICTURE, NOTES))])
+    (asked,) = as_plain_messages([Turn("1", "look", files=(PICTURE, NOTES))])
     assert asked["content"] == "[a.png (image/png) is attached and cannot be shown here.]\n\nb.txt:\n\ntext\n\nlook"
 
 
@@ -312,7 +312,7 @@ def test_a_paused_turn_goes_back_as_it_came(blocks: list[dict[str, Any]]) -> Non
 
 @given(st.lists(TURNS, min_size=1, max_size=6))
 def test_models_that_read_only_text_are_told_texts_that_are_some(turns: list[Turn]) -> None:
-    asked = spoken([*turns, Turn("2", "And?")])
+    asked = as_plain_messages([*turns, Turn("2", "And?")])
 
     assert {message["role"] for message in asked} <= {"user", "assistant"}
     assert all(isinstance(message["content"], str) and message["content"].strip() for message in asked)

@@ -2,12 +2,12 @@ import socket
 
 import pytest
 
-from chatrelay.aws.management_api import Gateway
+from chatrelay.aws.management_api import ManagementApi
 from chatrelay.domain.errors import Gone, NotDelivered, PostError, Throttled
 from tests.builders.doubles import Sockets
 
 
-def test_a_frame_is_posted_as_it_is(gateway: Gateway, sockets: Sockets) -> None:
+def test_a_frame_is_posted_as_it_is(gateway: ManagementApi, sockets: Sockets) -> None:
     gateway.post("aB-_c=", '{"content":"早上 🌅"}'.encode())
 
     assert sockets.texts("aB-_c=") == ['{"content":"早上 🌅"}']
@@ -19,7 +19,7 @@ def test_a_frame_is_posted_as_it_is(gateway: Gateway, sockets: Sockets) -> None:
     ids=["gone", "too many", "too large", "failure"],
 )
 def test_a_refusal_is_told_by_what_it_means_and_not_repeated(
-    gateway: Gateway, sockets: Sockets, status: int, error: type[PostError]
+    gateway: ManagementApi, sockets: Sockets, status: int, error: type[PostError]
 ) -> None:
     sockets.refusals["c="] = [status]
 
@@ -36,16 +36,16 @@ def test_a_gateway_that_is_not_there_delivers_nothing() -> None:
         port = closed.getsockname()[1]
 
     with pytest.raises(NotDelivered):
-        Gateway.connect(f"http://127.0.0.1:{port}").post("c=", b"hi")
+        ManagementApi.connect(f"http://127.0.0.1:{port}").post("c=", b"hi")
 
 
-def test_a_socket_is_closed(gateway: Gateway, sockets: Sockets) -> None:
+def test_a_socket_is_closed(gateway: ManagementApi, sockets: Sockets) -> None:
     gateway.close("c=")
 
     assert sockets.closed == ["c="]
 
 
-def test_closing_a_socket_that_is_closed_is_no_error(gateway: Gateway, sockets: Sockets) -> None:
+def test_closing_a_socket_that_is_closed_is_no_error(gateway: ManagementApi, sockets: Sockets) -> None:
     sockets.refusals["c="] = [410]
 
     gateway.close("c=")

@@ -99,7 +99,7 @@ class Way(RuleBasedStateMachine):
 
     def _arrives(self, piece: Piece) -> None:
         beyond = piece.offset > self.client.length
-        assert self.client.place({"offset": piece.offset, "content": piece.content}) is not beyond
+        assert self.client.key({"offset": piece.offset, "content": piece.content}) is not beyond
 
 
 TestWay = Way.TestCase

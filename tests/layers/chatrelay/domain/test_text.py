@@ -6,7 +6,15 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatrelay.domain.text import SurrogateJoiner, beginning, fitting, json_bytes, pasted, utf16_length, whole
+from chatrelay.domain.text import (
+    SurrogateJoiner,
+    beginning,
+    join_surrogates,
+    json_bytes,
+    pasted,
+    truncate_to_json,
+    utf16_length,
+)
 
 CHARACTERS = {
     "flag": "\U0001f1e9\U0001f1ea",
@@ -53,12 +61,12 @@ def test_a_size_counts_what_json_escapes(text: str, size: int) -> None:
     ],
 )
 def test_the_fitting_part_ends_with_a_whole_character(text: str, limit: int, beginning: str) -> None:
-    assert fitting(text, limit) == beginning
+    assert truncate_to_json(text, limit) == beginning
 
 
 @given(AWKWARD, st.integers(min_value=6, max_value=200))
 def test_the_fitting_part_is_as_long_as_it_can_be(text: str, limit: int) -> None:
-    part = fitting(text, limit)
+    part = truncate_to_json(text, limit)
 
     assert text.startswith(part)
     assert len(json.dumps(part, ensure_ascii=False).encode()) - 2 <= limit
@@ -147,12 +155,12 @@ def test_whatever_can_be_seen_stays(text: str) -> None:
     ],
 )
 def test_a_half_that_is_alone_becomes_the_replacement_character(text: str, mended: str) -> None:
-    assert whole(text) == mended
+    assert join_surrogates(text) == mended
 
 
 @given(ANY_UNITS)
 def test_mending_keeps_every_offset(text: str) -> None:
-    mended = whole(text)
+    mended = join_surrogates(text)
 
     assert len(mended.encode()) >= len(mended)  # it can be encoded at all
     assert utf16_length(mended) == len(text.encode("utf-16-le", "surrogatepass")) // 2
@@ -175,7 +183,7 @@ def test_text_that_was_cut_anywhere_in_its_utf16_is_joined_again(text: str, cuts
 def test_whatever_a_stream_holds_comes_out_mended(deltas: list[str]) -> None:
     joiner = SurrogateJoiner()
 
-    assert "".join([*map(joiner.feed, deltas), joiner.flush()]) == whole("".join(deltas))
+    assert "".join([*map(joiner.feed, deltas), joiner.flush()]) == join_surrogates("".join(deltas))
 
 
 def test_a_half_waits_for_its_other_half() -> None:

@@ -13,7 +13,7 @@ from chatrelay.domain.devices import Device, Platform, PushEnvironment
 from chatrelay.domain.errors import Denied, Said, Upstream
 from chatrelay.push.apns import HOSTS, Account, Apns, provider_token
 from chatrelay.push.service import Dead, Delivered, Later, Misconfigured, Notification, Rejected, Verdict
-from chatrelay.push.transport import Line
+from chatrelay.push.transport import PushTransport
 from tests.builders.doubles import Clock
 from tests.builders.push_keys import APPLE, GOOGLE, OTHERS, Secret, pem
 from tests.builders.push_services import Authority, Faulty, PushService, Received, Reply
@@ -38,7 +38,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def apns(line: Line, service: PushService, clock: Clock) -> Apns:
+def apns(line: PushTransport, service: PushService, clock: Clock) -> Apns:
     return Apns(line, Secret(pem(APPLE)), ACCOUNT, hosts(service.url), clock)
 
 
@@ -230,7 +230,7 @@ async def test_a_token_of_another_app_may_be_our_own_bundle_id_that_is_wrong(
     assert [request.path for request in service.requests] == [PRODUCTION, SANDBOX]
 
 
-async def test_a_key_that_cannot_be_read_is_ours_to_mend(line: Line) -> None:
+async def test_a_key_that_cannot_be_read_is_ours_to_mend(line: PushTransport) -> None:
     async def denied() -> str:
         raise Denied("No key.", said=Said(type="ResourceNotFoundException", sentence="relay/apns"))
 
@@ -266,7 +266,7 @@ def test_environments_that_know_nothing_of_each_other_sign_the_same() -> None:
 
 
 async def test_pushes_share_a_token_for_forty_minutes(
-    line: Line, service: PushService, apns: Apns, clock: Clock
+    line: PushTransport, service: PushService, apns: Apns, clock: Clock
 ) -> None:
     other = Apns(line, Secret(pem(APPLE)), ACCOUNT, hosts(service.url), clock)
     for into_span_s in (0, 1, 1199, 2399.9, 2400, 2401):
@@ -301,7 +301,7 @@ async def test_a_token_that_apple_finds_too_old_twice_is_our_clocks_fault(apns: 
     assert len(service.requests) == 2
 
 
-async def test_pushes_that_race_sign_again_once_together(line: Line, service: PushService) -> None:
+async def test_pushes_that_race_sign_again_once_together(line: PushTransport, service: PushService) -> None:
     ticking = count(SPAN_BEGINS_S + 600)
     apns = Apns(line, Secret(pem(APPLE)), ACCOUNT, hosts(service.url), lambda: next(ticking))
     too_old = refusal(403, "ExpiredProviderToken")
@@ -319,7 +319,7 @@ async def test_pushes_that_race_sign_again_once_together(line: Line, service: Pu
     ids=["no address", "no scheme", "no header"],
 )
 async def test_what_no_request_can_be_made_of_is_our_configuration(
-    line: Line, service: PushService, url: str | None, bundle_id: str
+    line: PushTransport, service: PushService, url: str | None, bundle_id: str
 ) -> None:
     account = replace(ACCOUNT, bundle_id=bundle_id)
 
@@ -334,14 +334,16 @@ async def test_what_no_request_can_be_made_of_is_our_configuration(
     ["", "no key", *(pem(key) for key in (GOOGLE, *OTHERS)), pem(APPLE)[:80]],
     ids=["nothing", "text", "RSA", "P-384", "Ed25519", "half"],
 )
-async def test_what_is_no_key_of_apples_is_our_configuration(line: Line, service: PushService, text: str) -> None:
+async def test_what_is_no_key_of_apples_is_our_configuration(
+    line: PushTransport, service: PushService, text: str
+) -> None:
     verdict = await Apns(line, Secret(text), ACCOUNT, hosts(service.url)).send(PHONE, HELLO)
 
     assert isinstance(verdict, Misconfigured)
     assert service.requests == []
 
 
-async def test_a_key_that_cannot_be_read_now_is_the_callers_trouble(line: Line) -> None:
+async def test_a_key_that_cannot_be_read_now_is_the_callers_trouble(line: PushTransport) -> None:
     async def unreadable() -> str:
         raise Upstream("The key cannot be read.")
 
@@ -353,14 +355,16 @@ async def test_a_key_that_cannot_be_read_now_is_the_callers_trouble(line: Line) 
 
 
 @pytest.fixture
-async def impatient(authority: Authority) -> AsyncIterator[Line]:
-    line = Line(authority.trust, httpx.Timeout(30, read=1))
+async def impatient(authority: Authority) -> AsyncIterator[PushTransport]:
+    line = PushTransport(authority.trust, httpx.Timeout(30, read=1))
     yield line
     await line.close()
 
 
 @pytest.mark.parametrize("fault", ["abort", "mute", "shutdown", "refuse"])
-async def test_a_push_survives_a_connection_that_breaks(impatient: Line, authority: Authority, fault: str) -> None:
+async def test_a_push_survives_a_connection_that_breaks(
+    impatient: PushTransport, authority: Authority, fault: str
+) -> None:
     async with Faulty(fault, "answer").serving(authority) as faulty:
         apns = Apns(impatient, Secret(pem(APPLE)), ACCOUNT, hosts(faulty.url))
 
@@ -376,7 +380,7 @@ async def test_a_push_survives_a_connection_that_breaks(impatient: Line, authori
     ],
 )
 async def test_a_service_that_breaks_off_again_is_asked_later(
-    impatient: Line, authority: Authority, fault: str, failures: set[str]
+    impatient: PushTransport, authority: Authority, fault: str, failures: set[str]
 ) -> None:
     async with Faulty(fault).serving(authority) as faulty:
         apns = Apns(impatient, Secret(pem(APPLE)), ACCOUNT, hosts(faulty.url))

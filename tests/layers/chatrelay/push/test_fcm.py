@@ -11,7 +11,7 @@ from chatrelay.domain.devices import Device, Platform, PushEnvironment
 from chatrelay.domain.errors import Upstream
 from chatrelay.push.fcm import HOST, Fcm
 from chatrelay.push.service import Dead, Delivered, Later, Misconfigured, Notification, Rejected, Verdict
-from chatrelay.push.transport import Line
+from chatrelay.push.transport import PushTransport
 from tests.builders.doubles import Clock
 from tests.builders.push_keys import APPLE, GOOGLE, Secret, pem, service_account
 from tests.builders.push_services import Authority, Faulty, PushService, Received, Reply
@@ -41,7 +41,7 @@ def service(service: PushService) -> PushService:
 
 
 @pytest.fixture
-def fcm(line: Line, service: PushService, clock: Clock) -> Fcm:
+def fcm(line: PushTransport, service: PushService, clock: Clock) -> Fcm:
     return Fcm(line, Secret(service_account(service.url + GRANT)), service.url, clock)
 
 
@@ -209,14 +209,16 @@ FILE = json.loads(service_account("https://127.0.0.1/token"))
     ],
     ids=lambda text: text[-60:],
 )
-async def test_what_is_no_service_account_is_our_configuration(line: Line, service: PushService, text: str) -> None:
+async def test_what_is_no_service_account_is_our_configuration(
+    line: PushTransport, service: PushService, text: str
+) -> None:
     assert isinstance(await Fcm(line, Secret(text), service.url).send(PHONE, HELLO), Misconfigured)
     assert service.requests == []
 
 
 @pytest.mark.parametrize("project", ["re\nlay", "re\ud83dlay"], ids=ascii)
 async def test_a_project_that_no_address_can_name_is_our_configuration(
-    line: Line, service: PushService, project: str
+    line: PushTransport, service: PushService, project: str
 ) -> None:
     account = {**json.loads(service_account(service.url + GRANT)), "project_id": project}
 
@@ -226,7 +228,7 @@ async def test_a_project_that_no_address_can_name_is_our_configuration(
     assert service.at(SEND) == []
 
 
-async def test_an_account_that_cannot_be_read_now_is_the_callers_trouble(line: Line) -> None:
+async def test_an_account_that_cannot_be_read_now_is_the_callers_trouble(line: PushTransport) -> None:
     async def unreadable() -> str:
         raise Upstream("The account cannot be read.")
 
@@ -288,7 +290,9 @@ async def test_a_third_partys_refusal_is_our_configuration(fcm: Fcm, service: Pu
 # --- a line that breaks -----------------------------------------------------------------------------------------------
 
 
-async def test_a_push_survives_a_connection_that_breaks(line: Line, service: PushService, authority: Authority) -> None:
+async def test_a_push_survives_a_connection_that_breaks(
+    line: PushTransport, service: PushService, authority: Authority
+) -> None:
     async with Faulty("abort", "answer").serving(authority) as faulty:
         fcm = Fcm(line, Secret(service_account(service.url + GRANT)), faulty.url)
 
@@ -297,7 +301,7 @@ async def test_a_push_survives_a_connection_that_breaks(line: Line, service: Pus
 
 @pytest.mark.parametrize("broken", ["grant", "send"])
 async def test_a_service_that_breaks_off_again_is_asked_later(
-    line: Line, service: PushService, authority: Authority, broken: str
+    line: PushTransport, service: PushService, authority: Authority, broken: str
 ) -> None:
     async with Faulty("shutdown").serving(authority) as faulty:
         at = {"grant": service.url, "send": service.url, broken: faulty.url}

@@ -12,7 +12,7 @@ from chatrelay.push.apns import Account, Apns
 from chatrelay.push.fcm import Fcm
 from chatrelay.push.notifier import Notifier, Outcome, ToldBefore
 from chatrelay.push.service import Delivered, Later, Notification, Service
-from chatrelay.push.transport import Line
+from chatrelay.push.transport import PushTransport
 from chatrelay.store.devices import Devices
 from chatrelay.store.pushes import Pushes
 from chatrelay.store.table import Table
@@ -31,8 +31,8 @@ GRANT, SEND = "/token", "/v1/projects/relay-1/messages:send"
 
 
 @pytest.fixture
-async def line(authority: Authority) -> AsyncIterator[Line]:
-    line = Line(authority.trust, httpx.Timeout(30, read=1))
+async def line(authority: Authority) -> AsyncIterator[PushTransport]:
+    line = PushTransport(authority.trust, httpx.Timeout(30, read=1))
     yield line
     await line.close()
 
@@ -54,7 +54,7 @@ def devices(table: Table) -> Devices:
 class Deployment:
     """The notifier in front of an Apple and a Google that may be anywhere."""
 
-    def __init__(self, devices: Devices, pushes: Pushes, line: Line) -> None:
+    def __init__(self, devices: Devices, pushes: Pushes, line: PushTransport) -> None:
         self._devices = devices
         self._pushes = pushes
         self._line = line
@@ -70,7 +70,7 @@ class Deployment:
 
 
 @pytest.fixture
-def deployment(devices: Devices, table: Table, clock: Clock, line: Line) -> Deployment:
+def deployment(devices: Devices, table: Table, clock: Clock, line: PushTransport) -> Deployment:
     return Deployment(devices, Pushes(table, clock), line)
 
 

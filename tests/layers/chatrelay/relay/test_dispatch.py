@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from chatrelay.aws.invoke import Workers
-from chatrelay.aws.management_api import Gateway
+from chatrelay.aws.invoke import WorkerInvoker
+from chatrelay.aws.management_api import ManagementApi
 from chatrelay.aws.telemetry import Telemetry
 from chatrelay.domain.errors import Interrupted, Unavailable
 from chatrelay.domain.keys import ConversationKey
-from chatrelay.relay.dispatch import Frame, Message, Reception
+from chatrelay.relay.dispatch import Dispatcher, Frame, Message
 from chatrelay.relay.resume import Resumption
 from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.keys import Keys
@@ -30,7 +30,7 @@ class Desk:
     store: Store
     sockets: Sockets
     keys: Keys
-    reception: Reception
+    reception: Dispatcher
 
     @property
     def connections(self) -> Connections:
@@ -62,15 +62,15 @@ class Desk:
 @pytest.fixture
 def desk(
     store: Store,
-    gateway: Gateway,
+    gateway: ManagementApi,
     sockets: Sockets,
     resumption: Resumption,
-    workers: Workers,
+    workers: WorkerInvoker,
     telemetry: Telemetry,
 ) -> Desk:
     keys = Keys(store.table)
     parts = (store.connections, store.conversations, keys, gateway, resumption, workers, telemetry)
-    return Desk(store, sockets, keys, Reception(*parts))
+    return Desk(store, sockets, keys, Dispatcher(*parts))
 
 
 def frame(body: str) -> Frame:
@@ -125,7 +125,7 @@ def test_a_message_by_http_for_which_nobody_can_be_called_is_kept(desk: Desk) ->
     assert desk.sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}, "attempt": 0}]
     taken = desk.store.conversations.take_next(ConversationKey("alice", "talk"), "worker-1")
     assert taken is not None
-    assert taken.origin.reply == reply
+    assert taken.stream.reply == reply
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_a_client_that_has_left_is_forgotten(desk: Desk, body: str) -> None:
     assert desk.receive(body) is None
 
     assert desk.connections.get("c1=") is None
-    assert desk.connections.how_many("claude") == 0
+    assert desk.connections.count("claude") == 0
 
 
 def test_an_app_that_left_while_it_authenticated_is_forgotten(desk: Desk) -> None:

@@ -16,15 +16,15 @@ from chatrelay.agents import Agent, claude
 from chatrelay.agents.claude import Claude
 from chatrelay.agents.mending import Mending
 from chatrelay.aws.files import Files
-from chatrelay.aws.invoke import Bell, Workers
-from chatrelay.aws.management_api import Gateway
+from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
+from chatrelay.aws.management_api import ManagementApi
 from chatrelay.aws.telemetry import Telemetry
 from chatrelay.domain.errors import Duplicate, NoSuchAgent, SettingError, Superseded
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.domain.reply import Status
 from chatrelay.domain.turns import Room, Turn
 from chatrelay.relay.dispatch import Message
-from chatrelay.relay.relay import LONGEST, Outcome, Relay, Shift
+from chatrelay.relay.relay import LONGEST, Invocation, Outcome, Relay
 from chatrelay.relay.resume import Resumption
 from chatrelay.settings import Claude as Settings
 from chatrelay.store.connections import Connection
@@ -113,9 +113,9 @@ class Answering:
         self,
         store: Store,
         resumption: Resumption,
-        gateway: Gateway,
-        workers: Workers,
-        bell: Bell,
+        gateway: ManagementApi,
+        workers: WorkerInvoker,
+        bell: PushInvoker,
         files: Files,
         telemetry: Telemetry,
         agent: Any,
@@ -133,8 +133,8 @@ class Answering:
         return (await self.outcomes(message, worker, time_left_s))[0]
 
     async def outcomes(self, message: Message, worker: str, time_left_s: float) -> list[Outcome]:
-        self._store.connections.view(message.connection, message.send.conversation)
-        return [outcome async for outcome in self.relay.answer(message, Shift.of(worker, time_left_s))]
+        self._store.connections.subscribe(message.connection, message.send.conversation)
+        return [outcome async for outcome in self.relay.answer(message, Invocation.of(worker, time_left_s))]
 
 
 @pytest.fixture
@@ -157,9 +157,9 @@ def impatient(relay: Answering, client: AsyncAnthropic) -> Answering:
 def relay(
     store: Store,
     resumption: Resumption,
-    gateway: Gateway,
-    workers: Workers,
-    bell: Bell,
+    gateway: ManagementApi,
+    workers: WorkerInvoker,
+    bell: PushInvoker,
     files: Files,
     telemetry: Telemetry,
     client: AsyncAnthropic,
@@ -461,7 +461,7 @@ async def test_phones_are_told_though_nobody_can_be_called_for_a_while(
     answering = asyncio.create_task(relay.answer(said(), "worker-1", LONG))
     while not (sockets.posts["c1="] and sockets.frames("c1=")[-1]["type"] == "complete"):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
-    assert store.leases.look(TALK).writer, "whoever buries us would tell them"
+    assert store.leases.get(TALK).writer, "whoever buries us would tell them"
 
     sockets.forbids = False
     await answering
@@ -602,9 +602,9 @@ class Endless:
 async def test_an_agent_without_an_ending_is_upstreams_failure(
     store: Store,
     resumption: Resumption,
-    gateway: Gateway,
-    workers: Workers,
-    bell: Bell,
+    gateway: ManagementApi,
+    workers: WorkerInvoker,
+    bell: PushInvoker,
     files: Files,
     telemetry: Telemetry,
     sockets: Sockets,
@@ -674,7 +674,7 @@ async def test_readers_whose_posts_hang_do_not_stop_the_heartbeat(
     """More of them than the default executor has threads."""
     model.script = answer("x" * 100, delta_chars=1, pause_s=0.02)
     for number in range(24):
-        store.connections.view(Connection(f"slow{number}=", "claude", VERSION_1, 1, "alice"), "talk")
+        store.connections.subscribe(Connection(f"slow{number}=", "claude", VERSION_1, 1, "alice"), "talk")
     sockets.post_s = 4.0
     writing = asyncio.create_task(relay.answer(said(), "worker-1", LONG))
     async with asyncio.timeout(PATIENCE_S):
@@ -701,7 +701,7 @@ async def test_messages_to_a_busy_conversation_are_answered_in_turn(
     relay: Answering, store: Store, sockets: Sockets, model: Model
 ) -> None:
     model.script = answer("A reply that takes its time.", delta_chars=1, pause_s=0.02)
-    store.connections.view(Connection("c2=", "claude", VERSION_1, 1, "alice"), "talk")
+    store.connections.subscribe(Connection("c2=", "claude", VERSION_1, 1, "alice"), "talk")
     first = asyncio.create_task(relay.outcomes(said("One", "m1", received_ms=1), "worker-1", LONG))
     while not sockets.posts["c1="]:  # noqa: ASYNC110 - the sockets keep records, not events
         await asyncio.sleep(0.01)
@@ -727,12 +727,12 @@ async def test_who_waits_behind_a_slow_reader_gets_another_worker(
     relay: Answering, store: Store, sockets: Sockets
 ) -> None:
     """Nobody comes here, so it is this worker's turn after all."""
-    store.connections.view(Connection("slow=", "claude", VERSION_1, 1, "alice"), "talk")
+    store.connections.subscribe(Connection("slow=", "claude", VERSION_1, 1, "alice"), "talk")
     sockets.slow_s["slow="] = 0.5
     for number in (1, 2):
         store.conversations.accept("alice", Send(f"m{number}", "talk", "Hello", "claude"), number)
 
-    outcomes = [outcome async for outcome in relay.relay.go_on(TALK, Shift.of("worker-1", LONG))]
+    outcomes = [outcome async for outcome in relay.relay.continue_queue(TALK, Invocation.of("worker-1", LONG))]
 
     assert [outcome.readers_left for outcome in outcomes] == [0, 0]
     assert sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}, "attempt": 0}]
@@ -743,12 +743,12 @@ async def test_who_waits_behind_a_slow_reader_gets_another_worker(
 
 async def test_the_app_never_gets_two_replies_at_once(relay: Answering, store: Store, sockets: Sockets) -> None:
     """It could not tell their texts apart."""
-    store.connections.view(Connection("app=", "claude", BUILDEROS, 1, "alice"), "talk")
+    store.connections.subscribe(Connection("app=", "claude", BUILDEROS, 1, "alice"), "talk")
     sockets.slow_s["app="] = 0.7
     for number in (1, 2):
         store.conversations.accept("alice", Send(f"m{number}", "talk", "Hello", "claude"), number)
 
-    async for _ in relay.relay.go_on(TALK, Shift.of("worker-1", LONG)):
+    async for _ in relay.relay.continue_queue(TALK, Invocation.of("worker-1", LONG)):
         pass
 
     types = [frame["type"] for frame in sockets.frames("app=")]
@@ -759,7 +759,7 @@ async def test_the_app_never_gets_two_replies_at_once(relay: Answering, store: S
 async def test_why_a_reply_failed_is_told_to_everybody_but_the_app(
     relay: Answering, store: Store, sockets: Sockets, model: Model
 ) -> None:
-    store.connections.view(Connection("app=", "claude", BUILDEROS, 1, "alice"), "talk")
+    store.connections.subscribe(Connection("app=", "claude", BUILDEROS, 1, "alice"), "talk")
     model.script = refuse(401)
 
     await relay.answer(said(), "worker-1", LONG)
@@ -782,7 +782,7 @@ async def test_a_living_socket_that_is_said_to_be_gone_is_closed(relay: Answerin
 async def test_readers_who_are_slower_than_the_function_may_be_are_given_up(
     relay: Answering, store: Store, sockets: Sockets
 ) -> None:
-    store.connections.view(Connection("slow=", "claude", VERSION_1, 1, "alice"), "talk")
+    store.connections.subscribe(Connection("slow=", "claude", VERSION_1, 1, "alice"), "talk")
     sockets.slow_s["slow="] = 2.9
 
     outcome = await relay.answer(said(), "worker-1", 6.0)
@@ -796,7 +796,7 @@ async def test_a_worker_that_dies_while_it_tells_the_end_still_has_the_lease(
 ) -> None:
     held: list[bool] = []
     sockets.post_s = 0.3
-    sockets.on_post = lambda: held.append(store.leases.look(TALK).writer is not None)
+    sockets.on_post = lambda: held.append(store.leases.get(TALK).writer is not None)
 
     await relay.answer(said(), "worker-1", LONG)
 
@@ -811,7 +811,7 @@ async def test_a_worker_that_was_called_for_it_takes_the_first_however_little_ti
     for number in (1, 2):
         store.conversations.accept("alice", Send(f"m{number}", "talk", "Waits", "claude"), number)
 
-    outcomes = [outcome async for outcome in relay.relay.go_on(TALK, Shift.of("w", 40.0), is_fresh=True)]
+    outcomes = [outcome async for outcome in relay.relay.continue_queue(TALK, Invocation.of("w", 40.0), is_fresh=True)]
 
     assert [outcome.status for outcome in outcomes] == [Status.COMPLETE]
     assert sockets.order.count("message") == 1, "the second is left to another worker"
@@ -832,7 +832,7 @@ async def test_a_message_finds_the_dead_before_it_and_is_answered(
     relay: Answering, store: Store, sockets: Sockets, model: Model
 ) -> None:
     dead = store.conversations.accept("alice", Send("m0", "talk", "Dead", "claude"), 1, worker="worker-0")
-    store.replies.journal(dead.origin.reply, 0, "So far")
+    store.replies.journal(dead.stream.reply, 0, "So far")
     store.time_s += EXPIRES_S + 1
 
     [outcome] = await relay.outcomes(said(received_ms=2), "worker-1", LONG)

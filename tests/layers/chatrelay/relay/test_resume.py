@@ -34,7 +34,7 @@ class Scene:
 
     @property
     def reply(self) -> str:
-        return self.accepted.origin.reply
+        return self.accepted.stream.reply
 
     @property
     def replies(self) -> Replies:
@@ -46,7 +46,7 @@ class Scene:
         return [frame["type"] for frame in self.sockets.frames(name)]
 
     def heartbeat(self) -> Signals:
-        return self.store.leases.heartbeat(TALK, self.accepted.origin.epoch)
+        return self.store.leases.heartbeat(TALK, self.accepted.stream.epoch)
 
     def finish(self) -> None:
         """The worker has stored the whole reply, and has not let go of the lease yet."""
@@ -79,10 +79,10 @@ def test_a_live_reply_is_left_to_its_worker(scene: Scene) -> None:
 def test_a_subscriber_who_was_served_and_asks_again_is_there_again(scene: Scene) -> None:
     scene.resume(offset=7)
     scene.resume(offset=9)
-    scene.store.leases.served(TALK, 1, "c1=", 7)
+    scene.store.leases.clear_resume_request(TALK, 1, "c1=", 7)
     assert dict(scene.heartbeat().subscribers) == {"c1=": 9}
 
-    scene.store.leases.served(TALK, 1, "c1=", 9)
+    scene.store.leases.clear_resume_request(TALK, 1, "c1=", 9)
     assert dict(scene.heartbeat().subscribers) == {}
 
 
@@ -108,7 +108,7 @@ def test_a_silent_worker_is_dead_the_first_time_anyone_looks(scene: Scene) -> No
     assert (error["code"], error["retryable"], error["reply"]) == ("interrupted", True, scene.reply)
     with pytest.raises(Superseded):
         scene.heartbeat()
-    assert scene.accept_again().origin.epoch == 3, "the burial had a fence of its own"
+    assert scene.accept_again().stream.epoch == 3, "the burial had a fence of its own"
 
 
 def test_a_worker_that_was_only_slow_cannot_end_a_reply_that_was_buried(scene: Scene) -> None:
@@ -131,7 +131,7 @@ def test_a_heartbeat_keeps_a_worker_alive(scene: Scene) -> None:
 
 
 def test_a_reply_is_buried_once(scene: Scene) -> None:
-    scene.store.connections.view(connection("v="), "talk")
+    scene.store.connections.subscribe(connection("v="), "talk")
     scene.store.time_s += EXPIRES_S + 1
     for _ in range(2):
         assert scene.resumption.settle(TALK).writer is None
@@ -148,7 +148,7 @@ def test_a_burial_that_breaks_off_is_done_again(scene: Scene) -> None:
 def test_a_worker_that_stored_the_end_and_died_has_answered(scene: Scene) -> None:
     scene.resume(offset=3)
     scene.finish()
-    scene.store.connections.view(connection("v="), "talk")
+    scene.store.connections.subscribe(connection("v="), "talk")
 
     scene.resumption.settle(TALK, dead_worker="worker-1")
 
@@ -188,7 +188,7 @@ def test_what_is_somebody_elses_is_forbidden_in_the_same_words(scene: Scene) -> 
 
 def test_everybody_who_shows_the_conversation_is_told_of_a_death(scene: Scene) -> None:
     for name in ("v1=", "v2="):
-        scene.store.connections.view(connection(name), "talk")
+        scene.store.connections.subscribe(connection(name), "talk")
     scene.resume(name="late=", offset=2)
     scene.replies.journal(scene.reply, 0, "Once upon")
     scene.sockets.refusals["v1="] = [410]
@@ -208,7 +208,7 @@ def test_the_end_of_a_reply_is_sent_again_when_the_gateway_is_busy(scene: Scene)
 
 def test_a_worker_that_is_heard_again_in_time_is_not_buried(scene: Scene) -> None:
     scene.store.time_s += EXPIRES_S + 1
-    assert scene.store.leases.look(TALK).expired
+    assert scene.store.leases.get(TALK).expired
 
     scene.heartbeat()
 
@@ -224,7 +224,7 @@ def test_the_same_id_after_a_death_that_nobody_saw_is_told_and_may_be_sent_again
     scene.resume(reply=known.value.reply)
 
     assert scene.sockets.frames("c1=")[-1]["code"] == "interrupted"
-    assert scene.accept_again().origin.reply != scene.reply
+    assert scene.accept_again().stream.reply != scene.reply
 
 
 def test_who_asks_for_a_reply_that_was_written_anew_gets_the_new_one(scene: Scene) -> None:
@@ -232,15 +232,15 @@ def test_who_asks_for_a_reply_that_was_written_anew_gets_the_new_one(scene: Scen
     again = scene.accept_again()
 
     assert scene.resume(offset=4) == []
-    assert dict(scene.store.leases.heartbeat(TALK, again.origin.epoch).subscribers) == {"c1=": 0}
+    assert dict(scene.store.leases.heartbeat(TALK, again.stream.epoch).subscribers) == {"c1=": 0}
 
-    reply = Reply(again.origin.reply)
+    reply = Reply(again.stream.reply)
     reply.append("Anew")
     reply.cancel()
     scene.store.conversations.finish(again, reply, LAST)
-    scene.store.leases.end(TALK, again.origin.epoch)
+    scene.store.leases.end(TALK, again.stream.epoch)
     assert scene.resume(offset=2, name="c2=") == ["resumed", "message", "complete"]
-    assert {frame.get("reply") for frame in scene.sockets.frames("c2=")[:2]} == {again.origin.reply}
+    assert {frame.get("reply") for frame in scene.sockets.frames("c2=")[:2]} == {again.stream.reply}
     assert scene.sockets.frames("c2=")[1]["content"] == "Anew"
 
 
@@ -255,10 +255,10 @@ def wait(scene: Scene, number: int = 2) -> Accepted:
 def test_a_reply_that_waits_is_announced_and_seen_when_it_begins(scene: Scene) -> None:
     waiting = wait(scene)
 
-    assert scene.resume(reply=waiting.origin.reply) == ["typing"]
+    assert scene.resume(reply=waiting.stream.reply) == ["typing"]
 
     [typing] = scene.sockets.frames("c1=")
-    assert (typing["id"], typing["reply"], typing["epoch"]) == ("m2", waiting.origin.reply, 0)
+    assert (typing["id"], typing["reply"], typing["epoch"]) == ("m2", waiting.stream.reply, 0)
     assert [viewer.connection_id for viewer in scene.store.connections.viewers(TALK)] == ["c1="]
 
 
@@ -283,7 +283,7 @@ def test_a_worker_that_fails_again_and_again_is_called_again_later_each_time_and
     scene: Scene, pauses: list[float]
 ) -> None:
     """As `failed` does, with what `message` was called with."""
-    scene.store.connections.view(connection("v="), "talk")
+    scene.store.connections.subscribe(connection("v="), "talk")
     waiting = [wait(scene), wait(scene, 3)]
     scene.resumption.after_failure(TALK, "worker-1", 0)
     for call in range(1, 20):
@@ -295,11 +295,11 @@ def test_a_worker_that_fails_again_and_again_is_called_again_later_each_time_and
     assert pauses == [1, 2, 4, 8]
     died, *given_up = scene.sockets.frames("v=")
     assert (died["reply"], died["code"]) == (scene.reply, "interrupted")
-    assert [frame["reply"] for frame in given_up] == [each.origin.reply for each in waiting]
+    assert [frame["reply"] for frame in given_up] == [each.stream.reply for each in waiting]
     assert {(frame["code"], frame["retryable"]) for frame in given_up} == {("interrupted", True)}
-    lease = scene.store.leases.look(TALK)
+    lease = scene.store.leases.get(TALK)
     assert (lease.queued, lease.writer) == (0, None)
-    assert scene.store.conversations.accept("alice", waiting[0].send, 9, worker="w").origin.epoch == 3
+    assert scene.store.conversations.accept("alice", waiting[0].send, 9, worker="w").stream.epoch == 3
 
 
 def test_nobody_gives_up_what_a_worker_has_come_to(scene: Scene) -> None:
@@ -309,7 +309,7 @@ def test_nobody_gives_up_what_a_worker_has_come_to(scene: Scene) -> None:
 
     scene.resumption.after_failure(TALK, "worker-9", 5)
 
-    stored = scene.store.conversations.stored(ReplyLocation(waiting.origin.reply, TALK, waiting.turn))
+    stored = scene.store.conversations.stored(ReplyLocation(waiting.stream.reply, TALK, waiting.turn))
     assert stored is not None
     assert stored.last is None
 
@@ -327,7 +327,7 @@ def test_a_reply_that_is_buried_is_a_line_and_a_metric(
 
 
 def test_who_waits_is_answered_before_anybody_is_told_of_the_dead(scene: Scene) -> None:
-    scene.store.connections.view(connection("v="), "talk")
+    scene.store.connections.subscribe(connection("v="), "talk")
     scene.resume(name="late=")
     wait(scene)
 
@@ -338,7 +338,7 @@ def test_who_waits_is_answered_before_anybody_is_told_of_the_dead(scene: Scene) 
 
 
 def test_who_cannot_be_called_is_an_error_and_the_death_is_told(scene: Scene) -> None:
-    scene.store.connections.view(connection("v="), "talk")
+    scene.store.connections.subscribe(connection("v="), "talk")
     wait(scene)
     scene.sockets.forbids = True
 
@@ -350,17 +350,17 @@ def test_who_cannot_be_called_is_an_error_and_the_death_is_told(scene: Scene) ->
 
 
 def test_cancelling_a_reply_that_waits_ends_it(scene: Scene) -> None:
-    scene.store.connections.view(connection("v="), "talk")
+    scene.store.connections.subscribe(connection("v="), "talk")
     waiting = wait(scene)
 
     for _ in range(2):
-        scene.resumption.cancel("alice", Cancel(waiting.origin.reply))
+        scene.resumption.cancel("alice", Cancel(waiting.stream.reply))
 
     [end] = scene.sockets.frames("v=")
     assert (end["type"], end["stop_reason"], end["length"], end["epoch"]) == ("complete", "cancelled", 0, 0)
-    assert scene.resume(reply=waiting.origin.reply) == ["resumed", "complete"]
+    assert scene.resume(reply=waiting.stream.reply) == ["resumed", "complete"]
     assert not scene.heartbeat().cancel
-    assert scene.store.leases.look(TALK).queued == 0
+    assert scene.store.leases.get(TALK).queued == 0
 
 
 def test_a_reply_whose_user_had_enough_before_its_worker_died_is_cancelled(scene: Scene) -> None:
@@ -377,7 +377,7 @@ def test_a_reply_whose_user_had_enough_before_its_worker_died_is_cancelled(scene
 
 
 def test_cancelling_a_reply_whose_worker_is_dead_ends_it(scene: Scene) -> None:
-    scene.store.connections.view(connection("v="), "talk")
+    scene.store.connections.subscribe(connection("v="), "talk")
     scene.store.time_s += EXPIRES_S + 1
 
     scene.resumption.cancel("alice", Cancel(scene.reply))

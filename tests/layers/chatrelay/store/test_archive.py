@@ -28,7 +28,7 @@ def accept(store: Store, number: int = 1, conversation: str = "talk", content: s
 
 
 def reply_to(accepted: Accepted, text: str = "Yes.") -> Reply:
-    reply = Reply(accepted.origin.reply)
+    reply = Reply(accepted.stream.reply)
     reply.append(text)
     reply.complete(Ending("end_turn", "claude", {"output_tokens": 5}, [{"type": "text", "text": text}]))
     return reply
@@ -36,7 +36,7 @@ def reply_to(accepted: Accepted, text: str = "Yes.") -> Reply:
 
 def answer(store: Store, accepted: Accepted, text: str = "Yes.") -> None:
     store.conversations.finish(accepted, reply_to(accepted, text), LAST)
-    store.leases.end(accepted.place, accepted.origin.epoch)
+    store.leases.end(accepted.key, accepted.stream.epoch)
 
 
 def left(store: Store) -> list[str]:
@@ -114,18 +114,18 @@ def test_a_reply_that_has_not_ended_says_so(store: Store) -> None:
 
 def test_there_is_nothing_to_see_or_delete_where_nothing_is(store: Store) -> None:
     accept(store)
-    for place in (ConversationKey("bob", "talk"), ConversationKey("alice", "other")):
+    for key in (ConversationKey("bob", "talk"), ConversationKey("alice", "other")):
         with pytest.raises(Forbidden):
-            store.archive.exchanges(place, None)
+            store.archive.exchanges(key, None)
         with pytest.raises(Forbidden):
-            store.archive.delete(place)
+            store.archive.delete(key)
 
 
 def test_a_deleted_conversation_leaves_its_fence_for_a_day_and_nothing_else(store: Store) -> None:
     for number in range(30):
         accepted = accept(store, number, content="早")
-        store.replies.journal(accepted.origin.reply, 0, "Y")
-        store.replies.acknowledge(accepted.origin.reply, "socket", 1)
+        store.replies.journal(accepted.stream.reply, 0, "Y")
+        store.replies.acknowledge(accepted.stream.reply, "socket", 1)
         answer(store, accepted, "x" * 200_000 if number == 7 else "Yes.")
     store.conversations.accept("alice", Send("é🌅", "talk", "Hello", "claude"), 99, worker="worker-1")
     accept(store, 100)
@@ -152,11 +152,11 @@ def test_a_deleted_conversation_leaves_its_fence_for_a_day_and_nothing_else(stor
 def test_what_broken_tries_left_goes_too(store: Store) -> None:
     for _ in range(3):
         accepted = accept(store)
-        store.replies.journal(accepted.origin.reply, 0, "Y")
-        reply = Reply(accepted.origin.reply)
+        store.replies.journal(accepted.stream.reply, 0, "Y")
+        reply = Reply(accepted.stream.reply)
         reply.break_off(Interrupted("The worker died."))
         store.conversations.finish(accepted, reply, BROKE_OFF)
-        store.leases.end(TALK, accepted.origin.epoch)
+        store.leases.end(TALK, accepted.stream.epoch)
     store.archive.delete(TALK)
     assert left(store) == ["CONVERSATION#alice#talk LEASE"]
 
@@ -168,16 +168,16 @@ def test_a_worker_of_a_deleted_conversation_brings_nothing_back(store: Store, le
     gone = left(store)
 
     with pytest.raises(Superseded):
-        store.leases.heartbeat(TALK, accepted.origin.epoch)
+        store.leases.heartbeat(TALK, accepted.stream.epoch)
     with pytest.raises(Superseded):
-        store.leases.end(TALK, accepted.origin.epoch)
+        store.leases.end(TALK, accepted.stream.epoch)
     with pytest.raises(Superseded):
         store.conversations.finish(accepted, reply_to(accepted, "x" * length), LAST)
-    store.leases.served(TALK, accepted.origin.epoch, "socket", 0)
+    store.leases.clear_resume_request(TALK, accepted.stream.epoch, "socket", 0)
     with pytest.raises(Superseded):
         store.conversations.history(accepted, 0)
-    store.replies.journal(accepted.origin.reply, 0, "late")
-    store.replies.tidy(accepted.origin.reply)
+    store.replies.journal(accepted.stream.reply, 0, "late")
+    store.replies.delete_orphans(accepted.stream.reply)
     assert left(store) == gone
 
 
@@ -186,9 +186,9 @@ def test_the_fence_goes_on_where_a_deleted_conversation_begins_anew(store: Store
     store.archive.delete(TALK)
     new = accept(store)
 
-    assert new.origin.epoch > old.origin.epoch
+    assert new.stream.epoch > old.stream.epoch
     with pytest.raises(Superseded):
-        store.leases.heartbeat(TALK, old.origin.epoch)
+        store.leases.heartbeat(TALK, old.stream.epoch)
     assert "expires_at" not in (store.table.get(TALK.pk, "LEASE") or {})
     assert [turn.content for turn in store.conversations.history(new, 1_000_000)] == ["Hello"]
     answer(store, new)
@@ -207,15 +207,15 @@ def test_who_waits_where_a_conversation_was_deleted_is_kept(store: Store) -> Non
 
 def test_a_reply_written_elsewhere_is_tidied_only_when_it_is_deleted(store: Store) -> None:
     accepted = accept(store)
-    store.replies.journal(accepted.origin.reply, 0, "Y")
-    store.replies.tidy(accepted.origin.reply)
-    assert store.replies.journaled(accepted.origin.reply) == "Y"
+    store.replies.journal(accepted.stream.reply, 0, "Y")
+    store.replies.delete_orphans(accepted.stream.reply)
+    assert store.replies.journaled(accepted.stream.reply) == "Y"
 
 
 def test_an_open_socket_still_shows_what_begins_anew(store: Store) -> None:
     connection = Connection("socket", "claude", BUILDEROS, 2_000_000_000, "alice")
     store.connections.open(connection)
-    store.connections.view(connection, "talk")
+    store.connections.subscribe(connection, "talk")
     accept(store)
     store.archive.delete(TALK)
     assert [viewer.connection_id for viewer in store.connections.viewers(TALK)] == ["socket"]
@@ -225,13 +225,13 @@ def test_a_closed_session_is_shown_no_more_until_it_is_named_again(store: Store)
     for name, dialect in (("tab", BUILDEROS), ("page", VERSION_1)):
         connection = Connection(name, "claude", dialect, 2_000_000_000, "alice")
         store.connections.open(connection)
-        store.connections.view(connection, "talk")
+        store.connections.subscribe(connection, "talk")
     for _ in range(2):
-        store.connections.look_away(TALK, BUILDEROS)
+        store.connections.unsubscribe(TALK, BUILDEROS)
         assert [viewer.connection_id for viewer in store.connections.viewers(TALK)] == ["page"]
     tab = store.connections.get("tab")
     assert tab is not None
-    store.connections.view(tab, "talk")
+    store.connections.subscribe(tab, "talk")
     assert len(store.connections.viewers(TALK)) == 2
 
 

@@ -76,16 +76,16 @@ def test_a_closed_connection_is_forgotten_and_may_be_closed_again(connections: C
         connections.close("a=")
 
     assert connections.get("a=") is None
-    assert connections.how_many("claude") == 1
+    assert connections.count("claude") == 1
 
 
 def test_a_closed_connection_is_known_as_a_former_one_for_a_while(connections: Connections, table: Table) -> None:
     connections.open(ALICE)
-    assert connections.former("a=") is None
+    assert connections.recently_closed("a=") is None
 
     connections.close("a=")
 
-    assert connections.former("a=") == ALICE
+    assert connections.recently_closed("a=") == ALICE
     [kept] = table.query("CONNECTION#a=", "A", "Z")
     assert kept["expires_at"] == OPENED + FORMER_S
 
@@ -93,7 +93,7 @@ def test_a_closed_connection_is_known_as_a_former_one_for_a_while(connections: C
 def test_a_connection_that_never_was_may_be_closed(connections: Connections) -> None:
     connections.close("nobody=")
 
-    assert connections.how_many("claude") == 0
+    assert connections.count("claude") == 0
 
 
 def test_closes_that_race_count_once(connections: Connections) -> None:
@@ -101,7 +101,7 @@ def test_closes_that_race_count_once(connections: Connections) -> None:
     with ThreadPoolExecutor(10) as pool:
         list(pool.map(connections.close, ["a="] * 10))
 
-    assert connections.how_many("claude") == 0
+    assert connections.count("claude") == 0
 
 
 def test_connections_are_counted_by_agent(connections: Connections) -> None:
@@ -109,14 +109,14 @@ def test_connections_are_counted_by_agent(connections: Connections) -> None:
         connections.open(replace(ALICE, id=f"{number}="))
     connections.open(PENDING)
 
-    assert (connections.how_many("claude"), connections.how_many("codex"), connections.how_many("gpt")) == (3, 1, 0)
+    assert (connections.count("claude"), connections.count("codex"), connections.count("gpt")) == (3, 1, 0)
 
 
 def test_authenticating_changes_no_count(connections: Connections) -> None:
     connections.open(PENDING)
     connections.authenticate(PENDING, "alice")
 
-    assert connections.how_many("codex") == 1
+    assert connections.count("codex") == 1
 
 
 def test_connections_of_two_hours_are_counted_over_all_their_buckets(connections: Connections, clock: Clock) -> None:
@@ -124,14 +124,14 @@ def test_connections_of_two_hours_are_counted_over_all_their_buckets(connections
         connections.open(replace(ALICE, id=f"{minute}=", connected_at=OPENED + 60 * minute))
     clock.now_s = OPENED + 119 * 60.0
 
-    assert connections.how_many("claude") == 18
+    assert connections.count("claude") == 18
 
 
 def test_a_connection_is_counted_to_the_end_of_its_life(connections: Connections, clock: Clock) -> None:
     connections.open(ALICE)
     clock.now_s = OPENED + 2.0 * HOUR
 
-    assert connections.how_many("claude") == 1
+    assert connections.count("claude") == 1
 
 
 def test_counts_are_right_again_when_disconnects_were_lost(connections: Connections, clock: Clock) -> None:
@@ -140,7 +140,7 @@ def test_counts_are_right_again_when_disconnects_were_lost(connections: Connecti
     clock.now_s = OPENED + 2.5 * HOUR
     connections.open(replace(ALICE, id="new=", connected_at=int(clock.now_s)))
 
-    assert connections.how_many("claude") == 1
+    assert connections.count("claude") == 1
 
 
 def test_a_disconnect_that_comes_too_late_does_not_spoil_the_count(
@@ -154,7 +154,7 @@ def test_a_disconnect_that_comes_too_late_does_not_spoil_the_count(
 
     connections.close("a=")
 
-    assert connections.how_many("claude") == 1
+    assert connections.count("claude") == 1
 
 
 def test_a_bucket_outlives_the_time_in_which_it_is_read(connections: Connections, clock: Clock, table: Table) -> None:
@@ -162,7 +162,7 @@ def test_a_bucket_outlives_the_time_in_which_it_is_read(connections: Connections
     expires_at = int(next(iter(table.query("COUNT#claude", "0", "9")))["expires_at"])
     clock.now_s = float(expires_at)
 
-    assert connections.how_many("claude") == 0
+    assert connections.count("claude") == 0
 
 
 def viewers(connections: Connections, conversation: str, user: str = "alice") -> list[str]:
@@ -171,8 +171,8 @@ def viewers(connections: Connections, conversation: str, user: str = "alice") ->
 
 def test_a_connection_shows_the_conversation_that_it_named_last(connections: Connections) -> None:
     connections.open(ALICE)
-    connections.view(ALICE, "first")
-    connections.view(replace(ALICE, viewing="first"), "second")
+    connections.subscribe(ALICE, "first")
+    connections.subscribe(replace(ALICE, viewing="first"), "second")
 
     assert (viewers(connections, "first"), viewers(connections, "second")) == ([], ["a="])
     assert connections.get("a=") == replace(ALICE, viewing="second")
@@ -182,14 +182,14 @@ def test_viewers_are_the_users_own(connections: Connections) -> None:
     bob = replace(ALICE, id="b=", user="bob")
     for connection in (ALICE, bob):
         connections.open(connection)
-        connections.view(connection, "talk")
+        connections.subscribe(connection, "talk")
 
     assert viewers(connections, "talk") == ["a="]
 
 
 def test_a_pending_connection_shows_nothing(connections: Connections) -> None:
     connections.open(PENDING)
-    connections.view(PENDING, "talk")
+    connections.subscribe(PENDING, "talk")
 
     assert viewers(connections, "talk") == []
 
@@ -197,7 +197,7 @@ def test_a_pending_connection_shows_nothing(connections: Connections) -> None:
 @pytest.mark.parametrize("how", ["closed", "found gone"])
 def test_a_connection_that_is_no_more_shows_nothing(connections: Connections, how: str) -> None:
     connections.open(ALICE)
-    connections.view(ALICE, "talk")
+    connections.subscribe(ALICE, "talk")
     if how == "closed":
         connections.close("a=")
     else:
@@ -205,11 +205,11 @@ def test_a_connection_that_is_no_more_shows_nothing(connections: Connections, ho
 
     assert viewers(connections, "talk") == []
     assert connections.get("a=") is None
-    assert connections.how_many("claude") == 0
+    assert connections.count("claude") == 0
 
 
 def test_a_viewer_whose_connection_is_forgotten_already_is_removed(connections: Connections) -> None:
-    connections.view(ALICE, "talk")
+    connections.subscribe(ALICE, "talk")
     connections.gone(ConversationKey("alice", "talk"), "a=")
 
     assert viewers(connections, "talk") == []

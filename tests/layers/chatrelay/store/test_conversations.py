@@ -37,7 +37,7 @@ def hello(id: str = "m1", content: str = "Hello", conversation: str = "talk") ->
 
 
 def answered(accepted: Accepted, text: str, tokens: int = 5, **usage: int) -> Reply:
-    reply = Reply(accepted.origin.reply)
+    reply = Reply(accepted.stream.reply)
     reply.append(text)
     reply.complete(Ending("end_turn", "claude", {"output_tokens": tokens, **usage}, [{"type": "text", "text": text}]))
     return reply
@@ -54,13 +54,13 @@ def stored_reply(table: Table, accepted: Accepted) -> Item:
 
 
 def whereabouts(accepted: Accepted) -> ReplyLocation:
-    return ReplyLocation(accepted.origin.reply, accepted.place, accepted.turn)
+    return ReplyLocation(accepted.stream.reply, accepted.key, accepted.turn)
 
 
 def over(store: Store, accepted: Accepted, reply: Reply) -> None:
     """The worker of `reply` is done with it."""
     store.conversations.finish(accepted, reply, LAST)
-    store.leases.end(accepted.place, accepted.origin.epoch)
+    store.leases.end(accepted.key, accepted.stream.epoch)
 
 
 def asked(conversations: Conversations, accepted: Accepted, budget: int = PLENTY) -> list[str]:
@@ -70,7 +70,7 @@ def asked(conversations: Conversations, accepted: Accepted, budget: int = PLENTY
 def test_an_accepted_message_is_stored_with_the_reply_owed_for_it(conversations: Conversations, table: Table) -> None:
     accepted = conversations.accept("alice", hello(), 1_700_000_000_123, worker="worker-1")
 
-    kinds = sorted(item["sk"].replace(accepted.origin.reply, "<reply>") for item in items(table))
+    kinds = sorted(item["sk"].replace(accepted.stream.reply, "<reply>") for item in items(table))
     assert kinds == [
         "CONVERSATION",
         "ID#m1",
@@ -81,7 +81,7 @@ def test_an_accepted_message_is_stored_with_the_reply_owed_for_it(conversations:
         "WORKER",
     ]
     assert stored_reply(table, accepted)["reply_status"] == "streaming"
-    assert (accepted.place, accepted.origin.epoch) == (ConversationKey("alice", "talk"), 1)
+    assert (accepted.key, accepted.stream.epoch) == (ConversationKey("alice", "talk"), 1)
 
 
 def test_the_same_id_is_accepted_once(conversations: Conversations, table: Table) -> None:
@@ -96,10 +96,10 @@ def test_the_same_id_is_accepted_once(conversations: Conversations, table: Table
 
 def test_the_same_id_is_another_message_elsewhere(conversations: Conversations) -> None:
     replies = {
-        conversations.accept("alice", hello(), 1, worker="worker-1").origin.reply,
-        conversations.accept("bob", hello(), 1, worker="worker-1").origin.reply,
-        conversations.accept("alice", hello(conversation="other"), 1, worker="worker-1").origin.reply,
-        conversations.accept("alice", hello(id="m2"), 1, worker="worker-1").origin.reply,
+        conversations.accept("alice", hello(), 1, worker="worker-1").stream.reply,
+        conversations.accept("bob", hello(), 1, worker="worker-1").stream.reply,
+        conversations.accept("alice", hello(conversation="other"), 1, worker="worker-1").stream.reply,
+        conversations.accept("alice", hello(id="m2"), 1, worker="worker-1").stream.reply,
     }
 
     assert len(replies) == 4
@@ -200,7 +200,7 @@ def test_an_answer_comes_back_verbatim(conversations: Conversations) -> None:
         {"type": "text", "text": "早上 🌅 \x00", "citations": []},
     ]
     accepted = conversations.accept("alice", hello(), 1, worker="worker-1")
-    reply = Reply(accepted.origin.reply)
+    reply = Reply(accepted.stream.reply)
     reply.complete(Ending("max_tokens", "claude", {"output_tokens": 9}, blocks))
     conversations.finish(accepted, reply, LAST)
     later = conversations.accept("alice", hello(id="m2"), 2, worker="worker-1")
@@ -273,7 +273,7 @@ def test_what_was_written_of_a_broken_reply_is_kept(
     conversations: Conversations, table: Table, text: str, status: str, blocks: list[dict[str, Any]]
 ) -> None:
     accepted = conversations.accept("alice", hello(), 1, worker="worker-1")
-    reply = Reply(accepted.origin.reply)
+    reply = Reply(accepted.stream.reply)
     reply.append(text)
     reply.break_off(Upstream("cut"))
 
@@ -287,7 +287,7 @@ def test_what_was_written_of_a_broken_reply_is_kept(
 
 
 def broken_off(accepted: Accepted, text: str = "") -> Reply:
-    reply = Reply(accepted.origin.reply)
+    reply = Reply(accepted.stream.reply)
     reply.append(text)
     reply.break_off(Upstream("cut"))
     return reply
@@ -298,7 +298,7 @@ def test_a_turn_that_the_model_declined_is_left_out_of_the_history(store: Store,
     over(store, first, answered(first, "Hi"))
     refused = conversations.accept("alice", hello("m2", "Something bad"), 2, worker="worker-1")
     conversations.finish(refused, broken_off(refused, "I would"), REFUSED)
-    store.leases.end(refused.place, refused.origin.epoch)
+    store.leases.end(refused.key, refused.stream.epoch)
     later = conversations.accept("alice", hello("m3", "Something good"), 3, worker="worker-1")
 
     assert asked(conversations, later) == ["Hello", "Something good"]
@@ -318,7 +318,7 @@ def test_a_message_whose_reply_broke_off_is_accepted_again_in_its_old_place(
 
     again = conversations.accept("alice", hello(), 3, worker="worker-1")
 
-    assert (again.turn, again.origin.epoch, again.origin.reply != first.origin.reply) == (first.turn, 3, True)
+    assert (again.turn, again.stream.epoch, again.stream.reply != first.stream.reply) == (first.turn, 3, True)
     assert [(turn.content, turn.blocks) for turn in conversations.history(again, PLENTY)] == [("Hello", [])]
 
 
@@ -384,7 +384,7 @@ def test_what_is_stored_of_a_reply_can_be_sent_again(conversations: Conversation
 
     assert being_written is not None
     assert (being_written.text, being_written.last) == ("", None)
-    assert conversations.stored(whereabouts(accepted)) == StoredReply(accepted.origin, "m1", "claude", "Grüße 🌅", LAST)
+    assert conversations.stored(whereabouts(accepted)) == StoredReply(accepted.stream, "m1", "claude", "Grüße 🌅", LAST)
     assert conversations.latest(TALK) == whereabouts(accepted)
     assert conversations.latest(ConversationKey("alice", "elsewhere")) is None
     assert conversations.latest(ConversationKey("bob", "talk")) is None
@@ -505,7 +505,7 @@ def test_those_who_wait_come_in_the_order_in_which_they_were_received(
 
     taken = []
     while (accepted := conversations.take_next(TALK, "worker-1")) is not None:
-        taken.append((accepted.send.content, accepted.origin.epoch, len(asked(conversations, accepted))))
+        taken.append((accepted.send.content, accepted.stream.epoch, len(asked(conversations, accepted))))
         assert conversations.take_next(TALK, "worker-2") is None
         over(store, accepted, answered(accepted, "a"))
 
@@ -522,7 +522,7 @@ def test_a_message_that_waited_is_known_by_its_sender(store: Store, conversation
 
     assert taken is not None
     assert (taken.send, taken.sender, taken.turn) == (waiting.send, "c2=", waiting.turn)
-    assert (taken.origin.reply, taken.origin.epoch) == (waiting.origin.reply, 2)
+    assert (taken.stream.reply, taken.stream.epoch) == (waiting.stream.reply, 2)
 
 
 def test_of_many_who_take_the_next_at_once_one_has_it(conversations: Conversations) -> None:
@@ -541,15 +541,15 @@ def test_of_many_messages_at_once_one_begins_and_the_others_wait(store: Store, c
             pool.map(lambda n: conversations.accept("alice", hello(id=f"m{n}"), n, worker=f"w{n}"), range(10))
         )
 
-    assert sorted(each.origin.epoch for each in accepted) == [0] * 9 + [1]
-    assert store.leases.look(TALK).queued == 9
+    assert sorted(each.stream.epoch for each in accepted) == [0] * 9 + [1]
+    assert store.leases.get(TALK).queued == 9
 
 
 def test_without_a_worker_a_message_waits_for_one(conversations: Conversations) -> None:
     assert conversations.accept("alice", hello(), 1).waits
     taken = conversations.take_next(TALK, "worker-1")
     assert taken is not None
-    assert (taken.send.content, taken.sender, taken.origin.epoch) == ("Hello", None, 1)
+    assert (taken.send.content, taken.sender, taken.stream.epoch) == ("Hello", None, 1)
 
 
 def test_a_message_that_waits_is_accepted_once(conversations: Conversations, table: Table) -> None:
@@ -559,7 +559,7 @@ def test_a_message_that_waits_is_accepted_once(conversations: Conversations, tab
     with pytest.raises(Duplicate) as known:
         conversations.accept("alice", hello(), 2, worker="worker-1")
 
-    assert known.value.reply == waiting.origin.reply
+    assert known.value.reply == waiting.stream.reply
     assert items(table) == before
 
 
@@ -576,13 +576,13 @@ def test_a_broken_message_to_a_busy_conversation_waits_in_its_old_place(
 
     taken = conversations.take_next(TALK, "worker-2")
     assert taken is not None
-    assert (taken.send.id, taken.turn, taken.origin.epoch) == ("m1", broken.turn, 3)
+    assert (taken.send.id, taken.turn, taken.stream.epoch) == ("m1", broken.turn, 3)
 
 
 def test_who_waits_can_have_enough(store: Store, conversations: Conversations) -> None:
     first = conversations.accept("alice", hello(), 1, worker="worker-1")
     waiting = conversations.accept("alice", hello(id="m2", content="And?"), 2, worker="worker-2")
-    cancelled = Reply(waiting.origin.reply)
+    cancelled = Reply(waiting.stream.reply)
     cancelled.cancel()
 
     assert not conversations.withdraw(whereabouts(first), cancelled, LAST), "it has begun"
@@ -591,7 +591,7 @@ def test_who_waits_can_have_enough(store: Store, conversations: Conversations) -
 
     over(store, first, answered(first, "Hi"))
     assert conversations.take_next(TALK, "worker-1") is None
-    assert (store.leases.look(TALK).queued, stored_reply(store.table, waiting)["reply_status"]) == (0, "cancelled")
+    assert (store.leases.get(TALK).queued, stored_reply(store.table, waiting)["reply_status"]) == (0, "cancelled")
 
 
 # --- left by a deletion that broke off ---
@@ -608,7 +608,7 @@ def test_a_message_that_was_deleted_but_for_its_place_in_the_queue_keeps_nobody_
     taken = conversations.take_next(TALK, "worker-1")
 
     assert taken is not None
-    assert (taken.send.content, store.leases.look(TALK).queued) == ("And?", 0)
+    assert (taken.send.content, store.leases.get(TALK).queued) == ("And?", 0)
 
 
 @dataclass(frozen=True)
@@ -632,7 +632,7 @@ def test_a_message_that_is_just_being_stored_keeps_its_place_in_the_queue(store:
     taken = store.conversations.take_next(TALK, "worker-1")
 
     assert taken is not None
-    assert (taken.origin.reply, store.leases.look(TALK).queued) == (waiting.origin.reply, 0)
+    assert (taken.stream.reply, store.leases.get(TALK).queued) == (waiting.stream.reply, 0)
 
 
 def test_a_worker_that_dies_after_its_message_was_queued_is_found(store: Store, conversations: Conversations) -> None:
@@ -692,7 +692,7 @@ def test_a_long_reply_that_broke_off_leaves_nothing_in_the_next(store: Store, co
 
     stored = conversations.stored(whereabouts(broken))
     assert stored is not None
-    assert (stored.origin.reply, stored.text) == (again.origin.reply, "y" * 200_000)
+    assert (stored.stream.reply, stored.text) == (again.stream.reply, "y" * 200_000)
 
 
 PICTURE = Attachment("0" * 32, "Grüße.png", "image/png", 6)

@@ -17,22 +17,22 @@ def leases(store: Store) -> Leases:
 
 
 def claim(store: Store, writer: Writer = WRITER) -> bool:
-    return not store.table.write_together(store.leases.claim(TALK, store.leases.look(TALK), writer))
+    return not store.table.transact(store.leases.claim(TALK, store.leases.get(TALK), writer))
 
 
 def wait(store: Store, change: int = 1) -> None:
-    assert store.table.write_together(store.leases.wait(TALK, change)) == []
+    assert store.table.transact(store.leases.wait(TALK, change)) == []
 
 
 def test_a_conversation_begins_free(leases: Leases) -> None:
-    assert leases.look(TALK) == Lease(fence=0, queued=0, writer=None, expired=False)
+    assert leases.get(TALK) == Lease(fence=0, queued=0, writer=None, expired=False)
 
 
 def test_who_claims_a_free_lease_has_it_at_the_next_fence(store: Store, leases: Leases) -> None:
     assert claim(store)
-    assert leases.look(TALK) == Lease(fence=1, queued=0, writer=WRITER)
-    assert leases.look(ConversationKey("alice", "other")).writer is None
-    assert leases.look(ConversationKey("bob", "talk")).writer is None
+    assert leases.get(TALK) == Lease(fence=1, queued=0, writer=WRITER)
+    assert leases.get(ConversationKey("alice", "other")).writer is None
+    assert leases.get(ConversationKey("bob", "talk")).writer is None
 
 
 def test_a_lease_is_had_by_one_at_a_time(store: Store, leases: Leases) -> None:
@@ -40,39 +40,39 @@ def test_a_lease_is_had_by_one_at_a_time(store: Store, leases: Leases) -> None:
     assert not claim(store, Writer("reply-2", "turn-2", "worker-2"))
     leases.end(TALK, 1)
     assert claim(store, Writer("reply-2", "turn-2", "worker-2"))
-    assert leases.look(TALK).fence == 2
+    assert leases.get(TALK).fence == 2
 
 
 def test_of_20_that_saw_it_free_one_has_it(store: Store, leases: Leases) -> None:
-    seen = leases.look(TALK)
+    seen = leases.get(TALK)
 
     def race(number: int) -> bool:
         writer = Writer(f"reply-{number}", "turn", "worker")
         try:
-            return not store.table.write_together(leases.claim(TALK, seen, writer))
+            return not store.table.transact(leases.claim(TALK, seen, writer))
         except Conflict:
             return False
 
     with ThreadPoolExecutor(20) as pool:
         assert sum(pool.map(race, range(20))) == 1
-    assert leases.look(TALK).fence == 1
+    assert leases.get(TALK).fence == 1
 
 
 def test_a_look_that_is_out_of_date_gets_nothing(store: Store, leases: Leases) -> None:
-    seen = leases.look(TALK)
+    seen = leases.get(TALK)
     claim(store)
     leases.end(TALK, 1)
 
     late = leases.claim(TALK, seen, Writer("reply-2", "turn-2", "worker-2"))
 
-    assert store.table.write_together(late) == [late]
+    assert store.table.transact(late) == [late]
 
 
 def test_nobody_overtakes_those_who_wait(store: Store, leases: Leases) -> None:
     wait(store)
     assert not claim(store)
-    assert store.table.write_together(leases.take(TALK, leases.look(TALK), WRITER)) == []
-    assert leases.look(TALK) == Lease(fence=1, queued=0, writer=WRITER)
+    assert store.table.transact(leases.take(TALK, leases.get(TALK), WRITER)) == []
+    assert leases.get(TALK) == Lease(fence=1, queued=0, writer=WRITER)
 
 
 def test_who_gives_up_waits_no_more(store: Store) -> None:
@@ -91,7 +91,7 @@ def test_an_earlier_writer_has_no_say(store: Store, leases: Leases) -> None:
     with pytest.raises(Superseded):
         leases.end(TALK, 1)
     leases.subscribe(TALK, "reply-2", "c=", 3)
-    leases.served(TALK, 1, "c=", 3)
+    leases.clear_resume_request(TALK, 1, "c=", 3)
 
     assert dict(leases.heartbeat(TALK, 2).subscribers) == {"c=": 3}
 
@@ -116,11 +116,11 @@ def test_a_writer_is_silent_for_long_before_it_counts_as_dead(store: Store, leas
     for _ in range(5):
         store.time_s += EXPIRES_S - 1
         leases.heartbeat(TALK, 1)
-    assert not leases.look(TALK).expired
+    assert not leases.get(TALK).expired
     assert leases.declare_dead(TALK, "reply-1") is None
 
     store.time_s += EXPIRES_S + 1
-    assert leases.look(TALK).expired
+    assert leases.get(TALK).expired
     assert not leases.subscribe(TALK, "reply-1", "c=", 0)
     assert leases.declare_dead(TALK, "another") is None
     dead = leases.declare_dead(TALK, "reply-1")
@@ -135,7 +135,7 @@ def test_who_is_declared_dead_is_fenced_off(store: Store, leases: Leases) -> Non
 
     with pytest.raises(Superseded):
         leases.heartbeat(TALK, 1)
-    assert leases.look(TALK).expired, "so that a burial which breaks off is done again"
+    assert leases.get(TALK).expired, "so that a burial which breaks off is done again"
     assert not claim(store, Writer("reply-2", "turn-2", "worker-2"))
     leases.end(TALK, 2)
     assert claim(store, Writer("reply-2", "turn-2", "worker-2"))
@@ -153,4 +153,4 @@ def test_ten_who_wait_are_counted_while_the_writer_beats(store: Store, leases: L
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(act, range(20)))
 
-    assert leases.look(TALK) == Lease(fence=1, queued=10, writer=WRITER)
+    assert leases.get(TALK) == Lease(fence=1, queued=10, writer=WRITER)

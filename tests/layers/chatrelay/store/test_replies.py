@@ -13,7 +13,7 @@ def replies(store: Store) -> Replies:
 
 
 def test_a_reply_that_is_owed_is_found(store: Store, replies: Replies) -> None:
-    assert store.table.write_together(replies.owed(WHERE)) == []
+    assert store.table.transact(replies.register(WHERE)) == []
     assert replies.find("r1") == WHERE
     assert replies.find("r2") is None
 

@@ -10,7 +10,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 
-from chatrelay.store.table import KNOWN, NEW, Delete, Item, Put, Table, Update, Write
+from chatrelay.store.table import IF_ABSENT, IF_EXISTS, Delete, Item, Put, Table, Update, Write
 
 T = TypeVar("T")
 RIVALS = 20
@@ -50,7 +50,7 @@ def test_a_transaction_that_dynamodb_cancels_for_a_passing_reason_is_tried_again
 
     table.client.meta.events.register("before-send.dynamodb.TransactWriteItems", cancelled_once)
     try:
-        assert table.write_together(Put(item(sk="a")), Put(item(sk="b"))) == []
+        assert table.transact(Put(item(sk="a")), Put(item(sk="b"))) == []
     finally:
         table.client.meta.events.unregister("before-send.dynamodb.TransactWriteItems", cancelled_once)
     assert (len(sent), sort_keys(table, "a", "b")) == (2, ["a", "b"])
@@ -102,7 +102,7 @@ def test_an_update_whose_condition_does_not_hold_changes_nothing(table: Table) -
 
 
 def test_an_update_of_a_known_item_makes_none(table: Table) -> None:
-    assert not table.update("p", "s", "SET word = :word", {":word": "x"}, condition=KNOWN)
+    assert not table.update("p", "s", "SET word = :word", {":word": "x"}, condition=IF_EXISTS)
 
     assert table.get("p", "s") is None
 
@@ -158,15 +158,17 @@ def test_a_member_of_a_map_that_is_not_there_cannot_be_set(table: Table) -> None
 def test_an_exchange_gives_the_item_as_it_was_or_is(table: Table) -> None:
     table.put(item(epoch=1))
 
-    was = table.exchange("p", "s", "SET epoch = :two", {":two": 2}, KNOWN, "ALL_OLD")
-    now = table.exchange("p", "s", "SET epoch = :three", {":three": 3}, KNOWN, "ALL_NEW")
+    was = table.update_returning("p", "s", "SET epoch = :two", {":two": 2}, IF_EXISTS, "ALL_OLD")
+    now = table.update_returning("p", "s", "SET epoch = :three", {":three": 3}, IF_EXISTS, "ALL_NEW")
 
     assert (was, now) == (item(epoch=1), item(epoch=3))
 
 
 def test_an_exchange_whose_condition_does_not_hold_is_none(table: Table) -> None:
-    assert table.exchange("p", "s", "SET epoch = :two", {":two": 2}, KNOWN, "ALL_NEW") is None
-    assert table.exchange("p", "s", "SET epoch = :two", {":two": 2}, NEW, "ALL_OLD") == {}, "there was none"
+    assert table.update_returning("p", "s", "SET epoch = :two", {":two": 2}, IF_EXISTS, "ALL_NEW") is None
+    assert table.update_returning("p", "s", "SET epoch = :two", {":two": 2}, IF_ABSENT, "ALL_OLD") == {}, (
+        "there was none"
+    )
 
 
 def test_a_deleted_item_is_given_once(table: Table) -> None:
@@ -223,7 +225,7 @@ def test_of_updates_that_race_for_a_condition_one_holds(table: Table) -> None:
 
 
 def test_of_updates_that_race_to_make_an_item_one_makes_it(table: Table) -> None:
-    made = race(lambda number: table.update("p", "s", "SET maker = :me", {":me": number}, condition=NEW))
+    made = race(lambda number: table.update("p", "s", "SET maker = :me", {":me": number}, condition=IF_ABSENT))
 
     assert made.count(True) == 1
     assert table.get("p", "s") == item(maker=made.index(True))
@@ -231,7 +233,9 @@ def test_of_updates_that_race_to_make_an_item_one_makes_it(table: Table) -> None
 
 def test_of_exchanges_that_race_every_one_sees_what_another_left(table: Table) -> None:
     table.put(item(turn=-1))
-    seen = race(lambda number: table.exchange("p", "s", "SET turn = :me", {":me": number}, KNOWN, "ALL_OLD"))
+    seen = race(
+        lambda number: table.update_returning("p", "s", "SET turn = :me", {":me": number}, IF_EXISTS, "ALL_OLD")
+    )
 
     left = [int((was or {})["turn"]) for was in seen]
     last = table.get("p", "s") or {}
@@ -265,11 +269,11 @@ def test_what_is_written_together_is_all_there(table: Table) -> None:
     table.put(item(sk="changed", word="x"))
     table.put(item(sk="removed"))
 
-    refused = table.write_together(
+    refused = table.transact(
         Put(item("q", "put")),
         Update("p", "changed", "SET word = :word", {":word": "y"}, condition="word <> :word"),
         Update("p", "made", "ADD many :two", {":two": 2}),
-        Delete("p", "removed", condition=KNOWN),
+        Delete("p", "removed", condition=IF_EXISTS),
     )
 
     assert refused == []
@@ -279,10 +283,10 @@ def test_what_is_written_together_is_all_there(table: Table) -> None:
 @pytest.mark.parametrize(
     "refused",
     [
-        Put(item(sk="known"), condition=NEW),
+        Put(item(sk="known"), condition=IF_ABSENT),
         Update("p", "known", "SET word = :word", {":word": "x"}, condition="word = :word"),
-        Update("p", "unknown", "SET word = :word", {":word": "x"}, condition=KNOWN),
-        Delete("p", "unknown", condition=KNOWN),
+        Update("p", "unknown", "SET word = :word", {":word": "x"}, condition=IF_EXISTS),
+        Delete("p", "unknown", condition=IF_EXISTS),
     ],
     ids=["put", "update", "update of nothing", "delete"],
 )
@@ -291,7 +295,7 @@ def test_a_condition_that_does_not_hold_undoes_what_stands_around_it(table: Tabl
     for each in before:
         table.put(each)
 
-    assert table.write_together(
+    assert table.transact(
         Put(item("q", "put")),
         Update("p", "changed", "ADD epoch :one", {":one": 1}),
         refused,
@@ -304,19 +308,19 @@ def test_a_condition_that_does_not_hold_undoes_what_stands_around_it(table: Tabl
 def test_all_conditions_that_do_not_hold_are_told(table: Table) -> None:
     table.put(item())
     put, holds, delete = (
-        Put(item(), condition=NEW),
-        Update("p", "other", "ADD many :one", {":one": 1}, condition=NEW),
-        Delete("q", "s", condition=KNOWN),
+        Put(item(), condition=IF_ABSENT),
+        Update("p", "other", "ADD many :one", {":one": 1}, condition=IF_ABSENT),
+        Delete("q", "s", condition=IF_EXISTS),
     )
 
-    assert table.write_together(put, holds, delete) == [put, delete]
+    assert table.transact(put, holds, delete) == [put, delete]
 
 
 def test_of_transactions_that_race_one_writes_all_and_the_others_nothing(table: Table) -> None:
     def claim(number: int) -> bool:
-        refused = table.write_together(
+        refused = table.transact(
             Put(item("q", f"{number:02}")),
-            Put(item(winner=number), condition=NEW),
+            Put(item(winner=number), condition=IF_ABSENT),
             Update("p", "other", "SET winner = :me", {":me": number}),
         )
         return refused == []
@@ -337,9 +341,9 @@ def test_of_a_condition_and_its_opposite_that_race_one_holds(table: Table) -> No
     def enter_or_shut(number: int) -> bool:
         if number % 2:
             door = Update("p", "door", "SET seen = :yes", {":yes": True}, condition="ajar = :yes")
-            return table.write_together(door, Update("p", "room", "ADD people :one", {":one": 1})) == []
+            return table.transact(door, Update("p", "room", "ADD people :one", {":one": 1})) == []
         room = Update("p", "room", "SET seen = :none", {":none": 0}, condition="people = :none")
-        return table.write_together(room, Update("p", "door", "SET ajar = :no", {":no": False})) == []
+        return table.transact(room, Update("p", "door", "SET ajar = :no", {":no": False})) == []
 
     held = race(enter_or_shut)
 
@@ -351,7 +355,7 @@ def test_of_a_condition_and_its_opposite_that_race_one_holds(table: Table) -> No
 def test_transactions_that_race_for_the_same_items_in_another_order_do_not_mix(table: Table) -> None:
     def write(number: int) -> list[Write]:
         puts = [Put(item(sk="a", writer=number)), Put(item(sk="b", writer=number))]
-        return table.write_together(*(puts if number % 2 else reversed(puts)))
+        return table.transact(*(puts if number % 2 else reversed(puts)))
 
     assert race(write) == [[]] * RIVALS
     first, second = everything(table)
@@ -364,7 +368,7 @@ def test_a_transaction_and_a_plain_write_that_race_are_both_counted(table: Table
         if number % 2:
             assert table.update("p", "s", "ADD many :one", one)
         else:
-            assert table.write_together(Update("p", "s", "ADD many :one", one), Put(item("q", f"{number:02}"))) == []
+            assert table.transact(Update("p", "s", "ADD many :one", one), Put(item("q", f"{number:02}"))) == []
 
     race(add)
 

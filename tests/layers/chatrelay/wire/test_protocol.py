@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from chatrelay.delivery.pacing import Cursor
 from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.errors import (
+    ClientFacingError,
     Forbidden,
     Internal,
     InvalidMessage,
     Overloaded,
     Refused,
-    Told,
     TooLarge,
     Unauthorized,
 )
@@ -386,10 +386,10 @@ def test_a_complete_frame_proves_the_text() -> None:
         (Refused("No."), {"code": "refused", "retryable": False, "reason": "declined"}),
         (Internal("c-1"), {"code": "internal", "retryable": True}),
     ],
-    ids=lambda value: value.code if isinstance(value, Told) else "",
+    ids=lambda value: value.code if isinstance(value, ClientFacingError) else "",
 )
 def test_an_error_frame_has_a_code_for_programs_and_a_sentence_for_people(
-    problem: Told, fields: dict[str, Any]
+    problem: ClientFacingError, fields: dict[str, Any]
 ) -> None:
     assert frames.error(problem) == Outbound("error", str(problem), fields)
 
@@ -416,10 +416,10 @@ def test_an_error_frame_says_what_it_is_about() -> None:
     st.integers(min_value=1, max_value=20_000),
 )
 def test_no_text_frame_is_over_the_limit(conversation: str, unit: str, times: int) -> None:
-    origin, text, cursor = StreamId(conversation, "f" * 32, 2**31), unit * times, Cursor()
-    room_bytes = frames.message_room_bytes(origin)
+    stream, text, cursor = StreamId(conversation, "f" * 32, 2**31), unit * times, Cursor()
+    room_bytes = frames.message_room_bytes(stream)
     while (piece := cursor.next_piece(text, room_bytes)).content:
-        assert len(frames.message(origin, piece.offset, piece.content).encode(NOW)) <= 32 * 1024
+        assert len(frames.message(stream, piece.offset, piece.content).encode(NOW)) <= 32 * 1024
         cursor.advance(piece)
 
     assert cursor.index == len(text)
