@@ -2,7 +2,7 @@
 
 import { advice } from "./cures.js";
 
-/** `message` is a sentence for a person, `code` a word for a program: see "An error is …" in the README. */
+/** `message` is a sentence for a person, `code` a word for a program: see "HTTP calls" in docs/protocol.md. */
 export class Refusal extends Error {
   constructor(sentence, code, retryable) {
     super(sentence);
