@@ -18,7 +18,6 @@ from chatrelay.domain.errors import (
     Internal,
     InvalidMessage,
     NoSuchAddress,
-    NoSuchAgent,
     TooLarge,
     Unauthorized,
     Unavailable,
@@ -83,7 +82,7 @@ def conversations() -> dict[str, Any]:
 def messages() -> dict[str, Any]:
     """The conversation's latest turns in their order, the cursor of those before, and the reply that is running."""
     key = _place(_named("path", "/messages"))
-    active = wiring.resumption.active(key)
+    active = wiring.resume.active(key)
     page = wiring.archive.exchanges(key, _cursor())
     turns = [_turn(each) for each in page.items]
     return {"conversation": key.conversation, "active": active, "turns": turns, "next": page.next}
@@ -113,11 +112,7 @@ def message() -> tuple[dict[str, Any], int]:
     event = app.current_event
     named = _named("path", "/messages")
     send = inbound.parse_posted(_text(), conversation=named, agent=limits.AGENTS[0])
-    if send.agent not in wiring.agents:
-        raise NoSuchAgent(send.agent)
-    if send.attachments:
-        send = wiring.files.checked(user, send)
-    reply = wiring.reception.keep(user, send, event.request_context.time_epoch)
+    reply = wiring.acceptance.enqueue(user, send, event.request_context.time_epoch)
     return {"id": send.id, "conversation": send.conversation, "reply": reply}, HTTPStatus.ACCEPTED
 
 

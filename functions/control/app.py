@@ -19,12 +19,11 @@ wiring = Wiring()
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """200 whatever the answer is: answers go out through the Management API, as frames."""
+    """Return 200 whatever the answer is: answers go out through the Management API, as frames."""
     frame = Frame.from_event(event)
     try:
-        if wiring.reception.receive(frame) is not None:
-            wiring.workers.hand_on(event)
+        wiring.dispatcher.dispatch(frame, event)
     except Exception:
         logger.exception("a frame was not answered")
-        wiring.reception.tell(frame, Internal(context.aws_request_id))
+        wiring.dispatcher.send_error(frame, Internal(context.aws_request_id))
     return {"statusCode": 200}

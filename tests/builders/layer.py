@@ -1,5 +1,6 @@
 import importlib.util
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import StringIO
 from itertools import count
@@ -13,9 +14,11 @@ from botocore.config import Config
 
 from chatrelay.aws.files import Files
 from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
-from chatrelay.aws.management_api import ManagementApi
-from chatrelay.aws.telemetry import Telemetry
-from chatrelay.relay.resume import Resumption
+from chatrelay.aws.management_api import CONCURRENT_POSTS, ManagementApi
+from chatrelay.relay.recovery import Recovery
+from chatrelay.relay.replay import Replay
+from chatrelay.relay.resume import ResumeService
+from chatrelay.relay.telemetry import Telemetry
 from chatrelay.store.archive import Archive
 from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Conversations
@@ -82,7 +85,7 @@ def sockets(management: Address, monkeypatch: pytest.MonkeyPatch) -> Sockets:
 
 
 @pytest.fixture
-def gateway(sockets: Sockets) -> ManagementApi:
+def api(sockets: Sockets) -> ManagementApi:
     return ManagementApi.connect(sockets.url)
 
 
@@ -141,30 +144,38 @@ def workers(sockets: Sockets) -> WorkerInvoker:
 
 
 @pytest.fixture
-def bell(sockets: Sockets) -> PushInvoker:
+def push_invoker(sockets: Sockets) -> PushInvoker:
     return PushInvoker(boto3.client("lambda", endpoint_url=sockets.url), "notify")
 
 
+@pytest.fixture(scope="session")
+def threads() -> Iterator[Executor]:
+    with ThreadPoolExecutor(CONCURRENT_POSTS, "post") as threads:
+        yield threads
+
+
 @pytest.fixture
-def resumption(
+def replay(store: Store, api: ManagementApi, threads: Executor) -> Replay:
+    return Replay(store.connections, api, threads)
+
+
+@pytest.fixture
+def recovery(
     store: Store,
-    gateway: ManagementApi,
+    replay: Replay,
     workers: WorkerInvoker,
-    bell: PushInvoker,
+    push_invoker: PushInvoker,
     telemetry: Telemetry,
     pauses: list[float],
-) -> Resumption:
-    return Resumption(
-        store.connections,
-        store.conversations,
-        store.leases,
-        store.replies,
-        gateway,
-        workers,
-        bell,
-        telemetry,
-        pauses.append,
+) -> Recovery:
+    return Recovery(
+        store.conversations, store.leases, store.replies, replay, workers, push_invoker, telemetry, pauses.append
     )
+
+
+@pytest.fixture
+def resume(store: Store, replay: Replay, recovery: Recovery) -> ResumeService:
+    return ResumeService(store.connections, store.conversations, store.leases, store.replies, replay, recovery)
 
 
 @pytest.fixture

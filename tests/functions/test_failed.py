@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
-from chatrelay.relay.resume import NOBODY, PAUSES_S
+from chatrelay.relay.recovery import NOBODY, PAUSES_S
 from chatrelay.wire.inbound import Send
 from tests.builders.doubles import Sockets
 from tests.builders.layer import CONTEXT, REPOSITORY, Store

@@ -8,8 +8,8 @@ import pytest
 from aws_lambda_powertools import Logger
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
-from chatrelay.aws.telemetry import Telemetry
 from chatrelay.domain.errors import Interrupted, Reason
+from chatrelay.relay.telemetry import Telemetry
 from tests.builders.deployments import REPOSITORY
 
 ALARMS: dict[str, Any] = yaml_parse((REPOSITORY / "infra" / "alarms.yaml").read_text(encoding="utf-8"))

@@ -1,8 +1,17 @@
-"""What the functions of Chat Relay share: a pure core, and one adapter for each thing outside.
+"""What the functions of Chat Relay share.
 
-Pure (values in, values out): ``protocol``, ``reply``, ``coalesce``, ``history``, ``identity``, ``text``, ``errors``.
-I/O, one adapter a thing: ``store``, ``gateway``, ``secret``, ``agents``. Only ``wiring`` builds clients.
-Importing any of these modules reads nothing and opens nothing.
+| room       | what is in it                                                                             |
+|------------|-------------------------------------------------------------------------------------------|
+| `domain`   | what a chat is: keys, replies, turns, files, errors. The standard library alone           |
+| `wire`     | frames in and out, one module a dialect; HTTP bodies; the carriers of an identity         |
+| `delivery` | from one reply to many sockets                                                            |
+| `agents`   | one adapter a model's service                                                             |
+| `store`    | one table, one module a kind of item                                                      |
+| `aws`      | one thin adapter a service                                                                |
+| `push`     | one adapter a push service, and who is told                                               |
+| `relay`    | dispatch, the worker of a conversation, the writer of a reply, resume, recovery           |
+
+Only `wiring` builds clients. Importing any module reads nothing and opens nothing.
 """
 
 __version__ = "1.0.0"

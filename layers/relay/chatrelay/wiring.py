@@ -2,20 +2,25 @@
 
 import os
 from collections.abc import Callable
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
 
 from chatrelay.aws.files import Files
 from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
-from chatrelay.aws.management_api import ManagementApi
-from chatrelay.aws.telemetry import Telemetry
-from chatrelay.domain.devices import Platform
-from chatrelay.domain.devices import PushEnvironment as PushEnvironment
+from chatrelay.aws.management_api import CONCURRENT_POSTS, ManagementApi
+from chatrelay.domain.devices import Platform, PushEnvironment
 from chatrelay.push.service import Service
+from chatrelay.relay.acceptance import Acceptance
 from chatrelay.relay.dispatch import Dispatcher
-from chatrelay.relay.resume import Resumption
+from chatrelay.relay.failures import Failures
+from chatrelay.relay.recovery import Recovery
+from chatrelay.relay.registry import AgentRegistry
+from chatrelay.relay.replay import Replay
+from chatrelay.relay.resume import ResumeService
+from chatrelay.relay.telemetry import Telemetry
 from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, OpenAI, Push
 from chatrelay.store.archive import Archive
 from chatrelay.store.connections import Connections
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from chatrelay.agents import Agent
     from chatrelay.aws.parameters import Prompt
     from chatrelay.push.notifier import Notifier
-    from chatrelay.relay.relay import Relay
+    from chatrelay.relay.conversation_worker import ConversationWorker
 
 
 class Wiring:
@@ -72,33 +77,47 @@ class Wiring:
         return "ws" + self.environment.text("MANAGEMENT_ENDPOINT").removeprefix("http")
 
     @cached_property
-    def gateway(self) -> ManagementApi:
+    def api(self) -> ManagementApi:
         return ManagementApi.connect(self.environment.text("MANAGEMENT_ENDPOINT"))
 
     @cached_property
-    def reception(self) -> Dispatcher:
-        return Dispatcher(
-            self.connections,
+    def dispatcher(self) -> Dispatcher:
+        return Dispatcher(self.connections, self.keys, self.api, self.resume, self.workers, self.telemetry)
+
+    @cached_property
+    def resume(self) -> ResumeService:
+        return ResumeService(
+            self.connections, self.conversations, self.leases, self.replies, self.replay, self.recovery
+        )
+
+    @cached_property
+    def recovery(self) -> Recovery:
+        return Recovery(
             self.conversations,
-            self.keys,
-            self.gateway,
-            self.resumption,
+            self.leases,
+            self.replies,
+            self.replay,
             self.workers,
+            self.pushes,
             self.telemetry,
         )
 
     @cached_property
-    def resumption(self) -> Resumption:
-        return Resumption(
-            self.connections,
-            self.conversations,
-            self.leases,
-            self.replies,
-            self.gateway,
-            self.workers,
-            self.bell,
-            self.telemetry,
-        )
+    def replay(self) -> Replay:
+        return Replay(self.connections, self.api, self._posting)
+
+    @cached_property
+    def failures(self) -> Failures:
+        return Failures(self.dispatcher, self.conversations, self.leases, self.recovery)
+
+    @cached_property
+    def acceptance(self) -> Acceptance:
+        return Acceptance(self.conversations, self.recovery, self._registry, lambda: self.files)
+
+    @cached_property
+    def _posting(self) -> ThreadPoolExecutor:
+        """Threads for posts alone: posts that hang must keep no heartbeat waiting."""
+        return ThreadPoolExecutor(CONCURRENT_POSTS, "post")
 
     @cached_property
     def leases(self) -> Leases:
@@ -118,23 +137,32 @@ class Wiring:
         return AGENTS if self.environment.text("CODEX_BACKEND") != "none" else ("claude",)
 
     @cached_property
-    def relay(self) -> "Relay":
-        from chatrelay.relay.relay import Relay
+    def worker(self) -> "ConversationWorker":
+        from chatrelay.relay.conversation_worker import ConversationWorker
+        from chatrelay.relay.reply_writer import ReplyWriter
 
-        made: dict[str, Callable[[], Agent]] = {"claude": lambda: self._claude, "codex": lambda: self._codex}
-        return Relay(
-            self.connections,
-            self.conversations,
-            self.leases,
-            self.replies,
-            self.resumption,
-            self.gateway,
-            self.workers,
-            self.bell,
-            self.telemetry,
-            lambda: self.files,
-            {name: made[name] for name in self.agents},
+        writer = partial(
+            ReplyWriter,
+            connections=self.connections,
+            conversations=self.conversations,
+            leases=self.leases,
+            replies=self.replies,
+            api=self.api,
+            threads=self._posting,
+            workers=self.workers,
+            pushes=self.pushes,
+            telemetry=self.telemetry,
+            agents=self._registry,
+            files=lambda: self.files,
         )
+        return ConversationWorker(
+            self.dispatcher, self.acceptance, self.conversations, self.recovery, self.api, self.telemetry, writer
+        )
+
+    @cached_property
+    def _registry(self) -> AgentRegistry:
+        made: dict[str, Callable[[], Agent]] = {"claude": lambda: self._claude, "codex": lambda: self._codex}
+        return AgentRegistry({name: made[name] for name in self.agents})
 
     @cached_property
     def _claude(self) -> "Agent":
@@ -173,7 +201,7 @@ class Wiring:
         return WorkerInvoker.connect(self.environment.text("MESSAGE_FUNCTION"))
 
     @cached_property
-    def bell(self) -> PushInvoker:
+    def pushes(self) -> PushInvoker:
         return PushInvoker.connect(self.environment.text("NOTIFY_FUNCTION"))
 
     @cached_property

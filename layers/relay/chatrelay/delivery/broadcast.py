@@ -1,4 +1,4 @@
-"""Everybody who reads along while a reply is written: one outbox a connection, so nobody waits for anybody."""
+"""Everybody who reads a reply along while it is written: one outbox a connection, so that nobody waits for anybody."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -8,13 +8,13 @@ from typing import Self
 
 from chatrelay.delivery.outbox import Outbox
 from chatrelay.domain.keys import StreamId
+from chatrelay.domain.outcome import ReplyOutcome
 from chatrelay.domain.reply import Aside, Reply
-from chatrelay.wire.dialect import Dialect, Pacing
-from chatrelay.wire.dialects import VERSION_1
+from chatrelay.wire.dialect import Dialect
 from chatrelay.wire.frames import Outbound
 
-PostTo = Callable[[str, bytes], Awaitable[None]]
-"""Delivers one frame to the connection of that id. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
+PostTo = Callable[[str, Outbound], Awaitable[None]]
+"""Posts one frame to the connection of that id. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
 
 
 class Broadcast:
@@ -25,12 +25,12 @@ class Broadcast:
     """
 
     def __init__(self, reply: Reply, stream: StreamId, post: PostTo) -> None:
-        self.outboxes: dict[str, Outbox] = {}
+        self._reply = reply
+        self._stream = stream
+        self._post = post
+        self._outboxes: dict[str, Outbox] = {}
         self._dialects: dict[str, Dialect] = {}
         self._last: Outbound | None = None
-        self._reply = reply
-        self._origin = stream
-        self._post = post
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -39,54 +39,63 @@ class Broadcast:
     async def __aexit__(self, *exception: object) -> None:
         await self._running.__aexit__(*exception)  # type: ignore[arg-type]  # as the interpreter passes it
 
-    async def join(
-        self,
-        connection_id: str,
-        first: Sequence[Outbound],
-        pacing: Pacing,
-        offset: int = 0,
-        *,
-        dialect: Dialect = VERSION_1,
-    ) -> None:
-        """Lets a connection read along from UTF-16 `offset` on. One that joins again begins again, there.
+    async def join(self, connection_id: str, dialect: Dialect, first: Sequence[Outbound], offset: int = 0) -> None:
+        """Let a connection read along: the frames `first`, then the text from UTF-16 `offset` on.
 
-        It hears of what the model does beside its text from now on, unless it is the BuilderOS app: that ignores
-        asides, and each would cost it a quiet time.
+        A connection that joins again begins again, there.
         """
-        if (earlier := self.outboxes.get(connection_id)) is not None:
+        if (earlier := self._outboxes.get(connection_id)) is not None:
             earlier.give_up()
         post = partial(self._post, connection_id)
-        outbox = Outbox(self._reply, self._origin, first, post, pacing, offset=offset)
-        self._dialects[connection_id] = dialect
+        outbox = Outbox(self._reply, self._stream, first, post, dialect.pacing, offset=offset)
         if self._last is not None:
             outbox.end(dialect.adapt(self._last))
-        self.outboxes[connection_id] = await self._running.enter_async_context(outbox)
+        self._dialects[connection_id] = dialect
+        self._outboxes[connection_id] = await self._running.enter_async_context(outbox)
 
     def wake(self) -> None:
-        """The reply has more text, or has ended."""
-        for outbox in self.outboxes.values():
+        """Tell the outboxes that the reply has more text, or has ended."""
+        for outbox in self._outboxes.values():
             outbox.wake()
 
-    def tell(self, aside: Aside) -> None:
-        """The model did this beside its text, after all that the reply has."""
-        for connection_id, outbox in self.outboxes.items():
+    def add_aside(self, aside: Aside) -> None:
+        """Send what the model does beside its text, after all the text that there is, to those who show it."""
+        for connection_id, outbox in self._outboxes.items():
             if self._dialects[connection_id].shows_asides:
-                outbox.tell(aside)
+                outbox.add_aside(aside)
 
     def end(self, last: Outbound) -> None:
-        """Nothing follows the text that is there but the frame `last`."""
+        """Send the frame `last` after the text that there is, and nothing after it."""
         self._last = last
-        for connection_id, outbox in self.outboxes.items():
+        for connection_id, outbox in self._outboxes.items():
             outbox.end(self._dialects[connection_id].adapt(last))
 
-    async def served(self, within_s: float, among: Collection[str] | None = None) -> bool:
-        """Whether everybody, or the connections `among` them, has everything or is gone, after so many seconds."""
-        chosen = self.outboxes.keys() if among is None else self.outboxes.keys() & among
-        sending = [self.outboxes[connection_id].sending for connection_id in chosen]
+    async def drained(self, within_s: float, among: Collection[str] | None = None) -> bool:
+        """Return whether, within so many seconds, everybody has everything or is gone: or those `among` them."""
+        chosen = self._outboxes.keys() if among is None else self._outboxes.keys() & among
+        sending = [self._outboxes[connection_id].sending for connection_id in chosen]
         _, pending = await asyncio.wait(sending, timeout=within_s) if sending else ((), ())
         return not pending
 
     def give_up(self) -> None:
-        """Nobody gets anything more."""
-        for outbox in self.outboxes.values():
+        """Send nothing more to anybody."""
+        for outbox in self._outboxes.values():
             outbox.give_up()
+
+    @property
+    def gone(self) -> list[str]:
+        """The connections that have closed."""
+        return [connection_id for connection_id, outbox in self._outboxes.items() if outbox.closed]
+
+    @property
+    def outcome(self) -> ReplyOutcome:
+        """How the reply went, once everything is over."""
+        outboxes = self._outboxes.values()
+        first_texts_s = [outbox.first_text_s for outbox in outboxes if outbox.first_text_s is not None]
+        return ReplyOutcome(
+            self._reply.status,
+            self._reply.length,
+            posts=sum(outbox.posts for outbox in outboxes),
+            readers_left=sum(outbox.reader_left for outbox in outboxes),
+            first_text_s=min(first_texts_s, default=None),
+        )

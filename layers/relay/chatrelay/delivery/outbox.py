@@ -7,27 +7,26 @@ connection. A connection that is gone ends its outbox and nothing else.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Self
 
 from chatrelay.delivery.asides import Asides
 from chatrelay.delivery.pacing import Cursor, Window
-from chatrelay.domain.errors import Gone, NotDelivered, PostError, Throttled, Unreachable
+from chatrelay.domain.errors import Gone, NotDelivered, Throttled, Unreachable
 from chatrelay.domain.keys import StreamId
 from chatrelay.domain.reply import Aside, Reply
 from chatrelay.wire import frames
 from chatrelay.wire.dialect import Pacing
 from chatrelay.wire.frames import Outbound
 
-Post = Callable[[bytes], Awaitable[None]]
-"""Delivers one frame to one connection. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
+Post = Callable[[Outbound], Awaitable[None]]
+"""Posts one frame to one connection. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
 
 PATIENCE_S = 15.0
 """How long posts may fail in a row before the connection counts as gone: half of what a reply's orderly end has."""
 
 
 class Outbox:
-    """Sends one reply to one connection: its first frames, its text as it grows, then its last frame.
+    """Send one reply to one connection: its first frames, its text as it grows, then its last frame.
 
     Asides go out between, each at its place in the text and once: one that fails is not repeated. Text waits for no
     aside's interval, only for the posts of those that come before it, at most ``MOST_WAITING`` for a slow reader.
@@ -52,7 +51,7 @@ class Outbox:
         self.unreachable = False
         self.first_text_s: float | None = None
         self._reply = reply
-        self._origin = stream
+        self._stream = stream
         self._first = first
         self._post = post
         self._cursor = Cursor.at(reply.text, offset)
@@ -64,7 +63,7 @@ class Outbox:
         self._last: Outbound | None = None
         self._failing_since_s: float | None = None
         self._began_s = 0.0
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._began_s = asyncio.get_running_loop().time()
@@ -79,7 +78,7 @@ class Outbox:
             self.sending.result()
 
     def give_up(self) -> None:
-        """Sends nothing more."""
+        """Send nothing more."""
         self.sending.cancel()
 
     @property
@@ -88,94 +87,92 @@ class Outbox:
         return self.closed or self.unreachable or self.sending.cancelled()
 
     def wake(self) -> None:
-        """The reply has more text, or has ended."""
-        self._news.set()
+        """Look at the reply again: it has more text, or has ended."""
+        self._changed.set()
 
-    def tell(self, aside: Aside) -> None:
-        """The model did this beside its text, after all that the reply has."""
+    def add_aside(self, aside: Aside) -> None:
+        """Send what the model does beside its text, after all the text that there is."""
         self._asides.add(len(self._reply.text), aside)
-        self._news.set()
+        self._changed.set()
 
     def end(self, last: Outbound) -> None:
-        """Nothing follows the text that is there but the frame `last`."""
+        """Send the frame `last` after the text that there is, and nothing after it."""
         self._last = last
-        self._news.set()
+        self._changed.set()
 
     async def _run(self) -> None:
         try:
             for frame in self._first:
                 await self._send(frame)
-            while (last := self._last) is None or self._has_text() or self._asides.place is not None:
+            while self._last is None or self._has_text or self._asides.place is not None:
                 await self._send_next()
-            await self._send(last)
+            await self._send(self._last)
         except Gone:
             self.closed = True
         except Unreachable:
             self.unreachable = True
 
+    async def _send_next(self) -> None:
+        """Send what comes next: an aside whose place is reached, or text. Wait for a change if there is neither."""
+        wait_s = self._aside_wait_s()
+        if wait_s == 0:
+            await self._deliver(frames.aside(self._stream, self._asides.take()), self._aside_window)
+        elif self._has_text:
+            await self._send_text()
+        else:
+            await self._change(wait_s)
+
+    @property
     def _has_text(self) -> bool:
         return self._cursor.index < len(self._reply.text)
 
-    async def _send_next(self) -> None:
-        wait_s = self._aside_wait_s()
-        if wait_s == 0:
-            await self._send_aside()
-        elif self._has_text():
-            await self._send_text()
-        else:
-            await self._hear_news(wait_s)
-
     def _aside_wait_s(self) -> float | None:
-        """How long the aside whose turn it is has to wait; None if it is the turn of none."""
+        """Return the seconds until the next aside may go out; None if none is due."""
         if self._asides.place is None or self._asides.place > self._cursor.index:
             return None
-        if self._has_text() or self._reply.has_ended:
+        if self._has_text or self._reply.has_ended:  # an aside must not hold back text
             return 0.0
         return self._aside_window.wait_s(asyncio.get_running_loop().time(), ending=False)
 
-    async def _send_aside(self) -> None:
-        await self._delivered(frames.aside(self._origin, self._asides.take()), self._aside_window)
-
-    async def _hear_news(self, timeout_s: float | None = None) -> None:
-        self._news.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._news.wait()
-
     async def _send_text(self) -> None:
-        """One piece. If it did not arrive it is taken anew, with what has gathered since."""
+        """Send one piece. One that does not arrive is taken again, with what has gathered since."""
         await self._window_opens()
         piece = self._cursor.next_piece(self._reply.text[: self._asides.place], self._room_bytes)
-        if await self._delivered(frames.message(self._origin, piece.offset, piece.content)):
+        if await self._deliver(frames.message(self._stream, piece.offset, piece.content), self._window):
             self._cursor.advance(piece)
             self.first_text_s = self.first_text_s or asyncio.get_running_loop().time() - self._began_s
 
     async def _send(self, frame: Outbound) -> None:
+        """Send a frame that must arrive, again if need be."""
         await self._window_opens()
-        while not await self._delivered(frame):
+        while not await self._deliver(frame, self._window):
             await self._window_opens()
 
     async def _window_opens(self) -> None:
+        """Wait until the next post may start. The end of the reply may come meanwhile, and waits for less."""
         now_s = asyncio.get_running_loop().time
         while wait_s := self._window.wait_s(now_s(), ending=self._reply.has_ended):
-            await self._hear_news(wait_s)
+            await self._change(wait_s)
 
-    async def _delivered(self, frame: Outbound, window: Window | None = None) -> bool:
-        window = window or self._window
+    async def _change(self, timeout_s: float | None = None) -> None:
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+
+    async def _deliver(self, frame: Outbound, window: Window) -> bool:
+        """Post a frame once. Return whether it has arrived. Raise ``Gone``, and ``Unreachable`` after `patience_s`."""
         now_s = asyncio.get_running_loop().time
         started_s = now_s()
         self.posts += 1
         try:
-            await self._post(frame.encode(datetime.now(UTC)))
+            await self._post(frame)
         except (Throttled, NotDelivered) as problem:
-            self._failed(problem, started_s, now_s())
             window.throttled(now_s())
+            self._failing_since_s = started_s if self._failing_since_s is None else self._failing_since_s
+            if now_s() - self._failing_since_s >= self._patience_s:
+                raise Unreachable from problem
             return False
         self._failing_since_s = None
         window.posted(started_s, now_s())
         return True
-
-    def _failed(self, problem: PostError, started_s: float, now_s: float) -> None:
-        self._failing_since_s = started_s if self._failing_since_s is None else self._failing_since_s
-        if now_s - self._failing_since_s >= self._patience_s:
-            raise Unreachable from problem

@@ -1,4 +1,4 @@
-"""Whatever comes in before any model is asked: greetings, authentication, refusals; messages are handed on."""
+"""Every frame comes in here. All but messages are answered; messages go on to a worker."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -7,10 +7,8 @@ from typing import Any
 
 from chatrelay.aws.invoke import WorkerInvoker
 from chatrelay.aws.management_api import ManagementApi
-from chatrelay.aws.telemetry import Telemetry
 from chatrelay.domain.errors import (
     ClientFacingError,
-    Duplicate,
     Gone,
     Internal,
     InvalidMessage,
@@ -20,13 +18,25 @@ from chatrelay.domain.errors import (
 )
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.domain.text import pasted
-from chatrelay.relay.resume import Resumption
+from chatrelay.relay.resume import ResumeService
+from chatrelay.relay.telemetry import Telemetry
 from chatrelay.store.connections import Connection, Connections
-from chatrelay.store.conversations import Conversations
 from chatrelay.store.keys import Keys
-from chatrelay.wire import builderos, frames, inbound
+from chatrelay.wire import frames
+from chatrelay.wire.builderos import AUTHENTICATED, INVALID_API_KEY
 from chatrelay.wire.frames import Outbound
-from chatrelay.wire.inbound import Acknowledge, Cancel, Configuration, Defaults, Hello, Inbound, Question, Resume, Send
+from chatrelay.wire.inbound import (
+    Acknowledge,
+    Cancel,
+    Configuration,
+    Defaults,
+    Hello,
+    Inbound,
+    Question,
+    Resume,
+    Send,
+    claimed_id,
+)
 
 KEY_LIMIT = 256
 WRONG_FIRST_FRAME = frames.error(Unauthorized("The first frame must be the API key."))
@@ -64,67 +74,58 @@ class Message:
 
 
 class Dispatcher:
-    """Receives every frame; answers all but messages, which it hands on."""
+    """Answers every frame but messages, and sends what is wrong with a frame to its sender."""
 
     def __init__(
         self,
         connections: Connections,
-        conversations: Conversations,
         keys: Keys,
-        gateway: ManagementApi,
-        resumption: Resumption,
+        api: ManagementApi,
+        resume: ResumeService,
         workers: WorkerInvoker,
         telemetry: Telemetry,
     ) -> None:
         self._connections = connections
-        self._conversations = conversations
         self._keys = keys
-        self._gateway = gateway
-        self._resumption = resumption
+        self._api = api
+        self._resume = resume
         self._workers = workers
         self._telemetry = telemetry
 
+    def dispatch(self, frame: Frame, event: dict[str, Any]) -> None:
+        """Answer `frame`, or hand the message in it on to a worker, with the `event` that it came in."""
+        if self.receive(frame) is not None:
+            self._workers.hand_on(event)
+
     def receive(self, frame: Frame) -> Message | None:
-        """The message in `frame`, or None if the frame is answered already. A client that has left is no error."""
+        """Return the message in `frame`, or None if the frame is answered. A client that has left is no error."""
         try:
             return self._receive(frame)
         except ClientFacingError as problem:
-            self.tell(frame, problem)
+            self.send_error(frame, problem)
         except Gone:
             self._forget(frame.connection_id)
         return None
 
     def attach(self, frame: Frame, message: Message, reply: str) -> None:
-        """The sender of a message that was accepted before reads along with its reply, from the beginning.
+        """Let the sender of a message that was accepted before read along with its reply, from the beginning.
 
-        The BuilderOS app never sends a message twice, and would show a text twice: a repeated event leaves it alone.
+        A client that cannot tell replies apart never sends a message twice, and would show a text twice: an event that
+        Lambda repeats leaves it alone.
         """
         if not message.connection.dialect.tells_replies_apart:
             return
         try:
-            self._resumption.resume(message.user, message.connection, Resume(reply, None, 0))
+            self._resume.resume(message.user, message.connection, Resume(reply, None, 0))
         except ClientFacingError as problem:
-            self.tell(frame, problem)
+            self.send_error(frame, problem)
         except Gone:
             self._forget(frame.connection_id)
 
-    def keep(self, user: str, send: Send, received_ms: int) -> str:
-        """Stores a message that came by another way than a socket, and calls a worker for it; gives its reply's id.
-
-        The same one again is only looked after again. Raises ``Unavailable`` if no worker could be called: it is kept.
-        """
-        try:
-            reply = self._conversations.accept(user, send, received_ms).stream.reply
-        except Duplicate as known:
-            reply = known.reply
-        self._resumption.settle(ConversationKey(user, send.conversation))
-        return reply
-
     def message(self, frame: Frame) -> Message | None:
-        """The message in `frame`, answering nothing; None if it is no message, or nobody's."""
-        connection = self._connections.get(frame.connection_id) or self._connections.recently_closed(
-            frame.connection_id
-        )
+        """Return the message in `frame`, answering nothing. None if it is no message, or nobody's."""
+        connection_id = frame.connection_id
+        connection = self._connections.get(connection_id) or self._connections.recently_closed(connection_id)
         if connection is None or connection.user is None:
             return None
         try:
@@ -133,20 +134,14 @@ class Dispatcher:
             return None
         return Message(connection, connection.user, parsed, frame.received_ms) if isinstance(parsed, Send) else None
 
-    def tell(self, frame: Frame, problem: ClientFacingError) -> None:
-        """Sends the sender of `frame` what is wrong, with the id of its message if it has one."""
+    def send_error(self, frame: Frame, problem: ClientFacingError) -> None:
+        """Send the sender of `frame` what is wrong, with the id of its message if it has one."""
         if isinstance(problem, Internal):
             self._telemetry.internal_error()
         try:
-            self._post(frame.connection_id, frames.error(problem, message_id=inbound.claimed_id(frame.body)))
+            self._post(frame.connection_id, frames.error(problem, message_id=claimed_id(frame.body)))
         except Gone:
             self._forget(frame.connection_id)
-
-    def _forget(self, connection_id: str) -> None:
-        """A socket that is still open, whatever we were told, closes: its client connects again."""
-        self._connections.close(connection_id)
-        with suppress(PostError):
-            self._gateway.close(connection_id)
 
     def _receive(self, frame: Frame) -> Message | None:
         connection = self._connections.get(frame.connection_id)
@@ -154,7 +149,7 @@ class Dispatcher:
             self._forget(frame.connection_id)
             return self.message(frame)  # its sender has left, and wants an answer all the same
         if connection.user is None:
-            self._first_frame(connection, frame)
+            self._authenticate(connection, frame)
             return None
         parsed = _parse(connection, frame)
         if isinstance(parsed, Send):
@@ -172,48 +167,54 @@ class Dispatcher:
                     self._connections.subscribe(connection, conversation)
                 self._greet(connection, user, conversation)
             case Resume():
-                self._resumption.resume(user, connection, asked)
+                self._resume.resume(user, connection, asked)
             case Cancel():
-                self._resumption.cancel(user, asked)
+                self._resume.cancel(user, asked)
             case Acknowledge():
-                self._resumption.acknowledge(user, connection.device, asked)
+                self._resume.acknowledge(user, connection.device, asked)
             case Configuration():
                 self._greet(connection, user)
 
-    def _first_frame(self, connection: Connection, frame: Frame) -> None:
-        """Authenticates a pending connection by its key, which is the whole frame. Anything else closes it.
+    def _authenticate(self, connection: Connection, frame: Frame) -> None:
+        """Authenticate a pending connection by its key, which is the whole frame. Close it for anything else.
 
-        Once the client has its answers, and not before, the function that will answer its first message is woken.
+        Wake the function that will answer its first message once the client has its answers, and not before.
         """
         key = pasted(frame.body)
         is_json = key.startswith("{")
         user = self._keys.user_of(key) if not is_json and len(key) <= KEY_LIMIT else None
         if user is None:
-            self._turn_away(connection, _encoded(WRONG_FIRST_FRAME) if is_json else builderos.INVALID_API_KEY.encode())
+            self._turn_away(connection, _encoded(WRONG_FIRST_FRAME) if is_json else INVALID_API_KEY.encode())
             return
         self._connections.authenticate(connection, user)
-        self._gateway.deliver(connection.id, builderos.AUTHENTICATED.encode())
+        self._api.deliver(connection.id, AUTHENTICATED.encode())
         self._greet(connection, user)
         with suppress(Unavailable):  # then its cold start begins with the message
             self._workers.warm()
 
     def _turn_away(self, connection: Connection, answer: bytes) -> None:
-        """One answer, however many wrong frames came at once, and then the close, whatever became of the answer."""
+        """Send one answer, however many wrong frames came at once, then close, whatever became of the answer."""
         if not self._connections.turn_away(connection):
             return
         try:
-            with suppress(PostError):  # who does not read hears the close
-                self._gateway.deliver(connection.id, answer)
+            with suppress(PostError):  # a client that does not read hears the close
+                self._api.deliver(connection.id, answer)
         finally:
             self._forget(connection.id)
 
     def _greet(self, connection: Connection, user: str, conversation: str | None = None) -> None:
-        active = conversation and self._resumption.active(ConversationKey(user, conversation))
+        active = conversation and self._resume.active(ConversationKey(user, conversation))
         ready = frames.ready(user=user, agent=connection.agent, conversation=conversation, active=active)
         self._post(connection.id, ready)
 
+    def _forget(self, connection_id: str) -> None:
+        """Forget the connection. A socket that is open all the same closes, and its client connects again."""
+        self._connections.close(connection_id)
+        with suppress(PostError):
+            self._api.close(connection_id)
+
     def _post(self, connection_id: str, frame: Outbound) -> None:
-        self._gateway.deliver(connection_id, _encoded(frame))
+        self._api.deliver(connection_id, _encoded(frame))
 
 
 def _encoded(frame: Outbound) -> bytes:

@@ -12,7 +12,7 @@ from chatrelay.delivery.outbox import Outbox
 from chatrelay.domain.errors import NotDelivered, PostError, Throttled
 from chatrelay.domain.keys import StreamId
 from chatrelay.domain.reply import Aside, Ending, Reply
-from chatrelay.relay.relay import ORDERLY_END_S
+from chatrelay.relay.reply_writer import ORDERLY_END_S
 from chatrelay.wire import frames
 from chatrelay.wire.dialect import Pacing
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
@@ -335,7 +335,7 @@ async def test_giving_up_in_the_moment_of_news_gives_up() -> None:
 
 
 async def test_an_error_that_is_no_refusal_comes_out_of_the_block() -> None:
-    async def broken(_: bytes) -> None:
+    async def broken(_: Outbound) -> None:
         raise ZeroDivisionError
 
     reply = Reply("r1")
@@ -388,13 +388,13 @@ async def test_asides_go_out_at_their_places_in_the_text() -> None:
     reader = Reader()
 
     async with writing(reader) as writer:
-        writer.outbox.tell(thinking("Hm, "))
-        writer.outbox.tell(thinking("well."))
+        writer.outbox.add_aside(thinking("Hm, "))
+        writer.outbox.add_aside(thinking("well."))
         writer.write("Let me see. ")
-        writer.outbox.tell(Aside("tool", "Searching the web: 早上"))
+        writer.outbox.add_aside(Aside("tool", "Searching the web: 早上"))
         writer.write("Yes")
         writer.write(".")
-        writer.outbox.tell(thinking("Done."))
+        writer.outbox.add_aside(thinking("Done."))
 
     assert [(frame["type"], frame["content"]) for frame in reader.frames] == [
         ("typing", ""),
@@ -414,7 +414,7 @@ async def test_thinking_is_sent_while_there_is_no_text_and_gathers_like_text() -
 
     async with writing(reader, VERSION_1.pacing) as writer:
         for _ in range(50):
-            writer.outbox.tell(thinking("hm "))
+            writer.outbox.add_aside(thinking("hm "))
             await asyncio.sleep(0.005)
         await until(lambda: "".join(frame["content"] for frame in reader.frames) == "hm " * 50)
         assert not writer.reply.has_ended
@@ -430,9 +430,9 @@ async def test_text_does_not_wait_for_the_interval_of_asides() -> None:
 
     async with writing(reader, Pacing(min_interval_s=0.5, quiet_s=0)) as writer:
         await asyncio.sleep(0.6)
-        writer.outbox.tell(thinking("one "))
+        writer.outbox.add_aside(thinking("one "))
         await until(lambda: len(reader.posts) == 2)
-        writer.outbox.tell(thinking("two "))
+        writer.outbox.add_aside(thinking("two "))
         writer.write("Good morning")
         await until(lambda: reader.texts == ["Good morning"])
         assert not writer.reply.has_ended
@@ -447,7 +447,7 @@ async def test_an_aside_that_fails_is_dropped_and_no_text_is() -> None:
     async with writing(reader) as writer:
         await until(lambda: len(reader.posts) == 1)
         reader.refuse(NotDelivered(), Throttled())
-        writer.outbox.tell(thinking("lost"))
+        writer.outbox.add_aside(thinking("lost"))
         writer.write("Good morning")
 
     assert reader.types == ["typing", "message", "last"]
@@ -459,7 +459,7 @@ async def test_much_thinking_for_a_slow_reader_is_cut_to_one_frame() -> None:
 
     async with writing(reader) as writer:
         for _ in range(300):
-            writer.outbox.tell(thinking('"早' * 100))
+            writer.outbox.add_aside(thinking('"早' * 100))
         writer.write("So.")
 
     assert reader.types == ["typing", "thinking", "message", "last"]

@@ -2,17 +2,20 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from chatrelay.aws.invoke import WorkerInvoker
 from chatrelay.aws.management_api import ManagementApi
-from chatrelay.aws.telemetry import Telemetry
 from chatrelay.domain.errors import Interrupted, Unavailable
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.relay.acceptance import Acceptance
 from chatrelay.relay.dispatch import Dispatcher, Frame, Message
-from chatrelay.relay.resume import Resumption
+from chatrelay.relay.recovery import Recovery
+from chatrelay.relay.registry import AgentRegistry
+from chatrelay.relay.resume import ResumeService
+from chatrelay.relay.telemetry import Telemetry
 from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.keys import Keys
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
@@ -30,7 +33,8 @@ class Desk:
     store: Store
     sockets: Sockets
     keys: Keys
-    reception: Dispatcher
+    dispatcher: Dispatcher
+    acceptance: Acceptance
 
     @property
     def connections(self) -> Connections:
@@ -48,7 +52,7 @@ class Desk:
         self.sockets.posts.clear()
 
     def receive(self, body: str) -> Message | None:
-        return self.reception.receive(frame(body))
+        return self.dispatcher.receive(frame(body))
 
     @property
     def texts(self) -> list[str]:
@@ -62,15 +66,21 @@ class Desk:
 @pytest.fixture
 def desk(
     store: Store,
-    gateway: ManagementApi,
+    api: ManagementApi,
     sockets: Sockets,
-    resumption: Resumption,
+    recovery: Recovery,
+    resume: ResumeService,
     workers: WorkerInvoker,
     telemetry: Telemetry,
 ) -> Desk:
     keys = Keys(store.table)
-    parts = (store.connections, store.conversations, keys, gateway, resumption, workers, telemetry)
-    return Desk(store, sockets, keys, Dispatcher(*parts))
+    agents = AgentRegistry({"claude": unused})
+    acceptance = Acceptance(store.conversations, recovery, agents, unused)
+    return Desk(store, sockets, keys, Dispatcher(store.connections, keys, api, resume, workers, telemetry), acceptance)
+
+
+def unused() -> NoReturn:
+    raise AssertionError("no agent is built, and no file is looked at, before a worker does")
 
 
 def frame(body: str) -> Frame:
@@ -117,10 +127,10 @@ def test_a_message_by_http_for_which_nobody_can_be_called_is_kept(desk: Desk) ->
     send = Send("m1", "talk", "Hello", "claude")
     desk.sockets.forbids = True
     with pytest.raises(Unavailable):
-        desk.reception.keep("alice", send, 1)
+        desk.acceptance.enqueue("alice", send, 1)
 
     desk.sockets.forbids = False
-    reply = desk.reception.keep("alice", send, 2)
+    reply = desk.acceptance.enqueue("alice", send, 2)
 
     assert desk.sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}, "attempt": 0}]
     taken = desk.store.conversations.take_next(ConversationKey("alice", "talk"), "worker-1")
@@ -352,7 +362,7 @@ def test_a_socket_that_we_were_told_is_gone_and_that_speaks_is_closed(desk: Desk
 
 def test_a_frame_of_a_connection_that_is_closed_is_dropped(desk: Desk) -> None:
     assert desk.receive('{"action":"hello"}') is None
-    assert desk.reception.message(frame('{"action":"hello"}')) is None
+    assert desk.dispatcher.message(frame('{"action":"hello"}')) is None
 
     assert desk.sockets.posts == {}
 
@@ -381,7 +391,7 @@ def test_an_app_that_left_while_it_authenticated_is_forgotten(desk: Desk) -> Non
 def test_a_problem_is_told_with_the_id_of_the_message(desk: Desk) -> None:
     body = '{"action":"send","id":"m1","conversation":"talk","content":"hi"}'
 
-    desk.reception.tell(frame(body), Interrupted("It broke off."))
+    desk.dispatcher.send_error(frame(body), Interrupted("It broke off."))
 
     told = desk.frames[0]
     assert [told[name] for name in ("type", "code", "retryable", "content", "id")] == [
@@ -397,7 +407,7 @@ def test_looking_for_a_message_answers_nothing(desk: Desk) -> None:
     desk.connect()
     bodies = ['{"action":"send","id":"m1","conversation":"talk","content":"hi"}', '{"action":"hello"}', "not json"]
 
-    found = [desk.reception.message(frame(body)) for body in bodies]
+    found = [desk.dispatcher.message(frame(body)) for body in bodies]
 
     assert [message is not None and message.send.id for message in found] == ["m1", False, False]
     assert desk.texts == []
@@ -406,4 +416,4 @@ def test_looking_for_a_message_answers_nothing(desk: Desk) -> None:
 def test_a_pending_connection_has_no_messages(desk: Desk) -> None:
     desk.connect(user=None)
 
-    assert desk.reception.message(frame('{"content":"hi","session_id":"s"}')) is None
+    assert desk.dispatcher.message(frame('{"content":"hi","session_id":"s"}')) is None

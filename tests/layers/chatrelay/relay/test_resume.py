@@ -7,7 +7,8 @@ import pytest
 from chatrelay.domain.errors import Duplicate, Forbidden, Superseded, Unavailable
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
 from chatrelay.domain.reply import Ending, Reply
-from chatrelay.relay.resume import Resumption
+from chatrelay.relay.recovery import Recovery
+from chatrelay.relay.resume import ResumeService
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.leases import EXPIRES_S, Signals
@@ -28,7 +29,8 @@ class Scene:
     """A reply that a worker has begun."""
 
     store: Store
-    resumption: Resumption
+    recovery: Recovery
+    service: ResumeService
     accepted: Accepted
     sockets: Sockets
 
@@ -42,7 +44,7 @@ class Scene:
 
     def resume(self, offset: int = 0, user: str = "alice", name: str = "c1=", reply: str | None = None) -> list[str]:
         """The types of the frames that come straight back."""
-        self.resumption.resume(user, connection(name, user), Resume(reply or self.reply, None, offset))
+        self.service.resume(user, connection(name, user), Resume(reply or self.reply, None, offset))
         return [frame["type"] for frame in self.sockets.frames(name)]
 
     def heartbeat(self) -> Signals:
@@ -64,9 +66,9 @@ def connection(name: str, user: str = "alice") -> Connection:
 
 
 @pytest.fixture
-def scene(store: Store, resumption: Resumption, sockets: Sockets) -> Scene:
+def scene(store: Store, recovery: Recovery, resume: ResumeService, sockets: Sockets) -> Scene:
     accepted = store.conversations.accept("alice", HELLO, 1, sender="c0=", worker="worker-1")
-    return Scene(store, resumption, accepted, sockets)
+    return Scene(store, recovery, resume, accepted, sockets)
 
 
 def test_a_live_reply_is_left_to_its_worker(scene: Scene) -> None:
@@ -92,7 +94,7 @@ def test_a_subscriber_who_comes_while_the_reply_ends_is_not_forgotten(scene: Sce
 
 
 def test_the_worker_hears_that_its_user_has_had_enough(scene: Scene) -> None:
-    scene.resumption.cancel("alice", Cancel(scene.reply))
+    scene.service.cancel("alice", Cancel(scene.reply))
     assert scene.heartbeat().cancel
 
 
@@ -134,7 +136,7 @@ def test_a_reply_is_buried_once(scene: Scene) -> None:
     scene.store.connections.subscribe(connection("v="), "talk")
     scene.store.time_s += EXPIRES_S + 1
     for _ in range(2):
-        assert scene.resumption.settle(TALK).writer is None
+        assert scene.recovery.ensure_progress(TALK).writer is None
     assert [frame["type"] for frame in scene.sockets.frames("v=")] == ["error"]
 
 
@@ -150,7 +152,7 @@ def test_a_worker_that_stored_the_end_and_died_has_answered(scene: Scene) -> Non
     scene.finish()
     scene.store.connections.subscribe(connection("v="), "talk")
 
-    scene.resumption.settle(TALK, dead_worker="worker-1")
+    scene.recovery.ensure_progress(TALK, dead_worker="worker-1")
 
     assert [frame["type"] for frame in scene.sockets.frames("c1=")] == ["resumed", "message", "complete"]
     assert scene.sockets.frames("c1=")[1]["content"] == " of it"
@@ -164,7 +166,7 @@ def test_phones_are_told_when_the_worker_died_before_it_could(scene: Scene) -> N
     last = Outbound("complete", "Response complete", {"stop_reason": "end_turn"})
     scene.store.conversations.finish(scene.accepted, reply, last)
 
-    scene.resumption.settle(TALK, dead_worker="worker-1")
+    scene.recovery.ensure_progress(TALK, dead_worker="worker-1")
 
     assert [each["reply"] for each in scene.sockets.rung] == [scene.reply]
 
@@ -174,14 +176,14 @@ def test_phones_are_told_when_the_worker_died_before_it_could(scene: Scene) -> N
 )
 def test_what_is_not_there_is_forbidden(scene: Scene, asked: Resume) -> None:
     with pytest.raises(Forbidden):
-        scene.resumption.resume("alice", connection("c1="), asked)
+        scene.service.resume("alice", connection("c1="), asked)
 
 
 def test_what_is_somebody_elses_is_forbidden_in_the_same_words(scene: Scene) -> None:
     with pytest.raises(Forbidden) as other:
         scene.resume(user="mallory")
     with pytest.raises(Forbidden) as nothing:
-        scene.resumption.cancel("mallory", Cancel("nothing"))
+        scene.service.cancel("mallory", Cancel("nothing"))
     assert str(other.value) == str(nothing.value)
     assert dict(scene.heartbeat().subscribers) == {}
 
@@ -193,7 +195,7 @@ def test_everybody_who_shows_the_conversation_is_told_of_a_death(scene: Scene) -
     scene.replies.journal(scene.reply, 0, "Once upon")
     scene.sockets.refusals["v1="] = [410]
 
-    scene.resumption.settle(TALK, dead_worker="worker-1")
+    scene.recovery.ensure_progress(TALK, dead_worker="worker-1")
 
     assert [frame["code"] for frame in scene.sockets.frames("v2=")] == ["interrupted"]
     resumed, text, error = scene.sockets.frames("late=")
@@ -228,7 +230,7 @@ def test_the_same_id_after_a_death_that_nobody_saw_is_told_and_may_be_sent_again
 
 
 def test_who_asks_for_a_reply_that_was_written_anew_gets_the_new_one(scene: Scene) -> None:
-    scene.resumption.settle(TALK, dead_worker="worker-1")
+    scene.recovery.ensure_progress(TALK, dead_worker="worker-1")
     again = scene.accept_again()
 
     assert scene.resume(offset=4) == []
@@ -264,17 +266,17 @@ def test_a_reply_that_waits_is_announced_and_seen_when_it_begins(scene: Scene) -
 
 def test_a_conversation_is_resumed_where_it_is_being_written(scene: Scene) -> None:
     wait(scene)
-    scene.resumption.resume("alice", connection("c1="), Resume(None, "talk", 0))
+    scene.service.resume("alice", connection("c1="), Resume(None, "talk", 0))
     assert dict(scene.heartbeat().subscribers) == {"c1=": 0}
-    assert scene.resumption.active(TALK) == scene.reply
+    assert scene.service.active(TALK) == scene.reply
 
 
 def test_who_waits_behind_the_dead_is_answered(scene: Scene) -> None:
     wait(scene)
-    scene.resumption.settle(TALK)
+    scene.recovery.ensure_progress(TALK)
     assert scene.sockets.invoked == [], "the worker lives, and will come to it"
 
-    scene.resumption.settle(TALK, dead_worker="worker-1")
+    scene.recovery.ensure_progress(TALK, dead_worker="worker-1")
 
     assert scene.sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}, "attempt": 0}]
 
@@ -285,11 +287,11 @@ def test_a_worker_that_fails_again_and_again_is_called_again_later_each_time_and
     """As `failed` does, with what `message` was called with."""
     scene.store.connections.subscribe(connection("v="), "talk")
     waiting = [wait(scene), wait(scene, 3)]
-    scene.resumption.after_failure(TALK, "worker-1", 0)
+    scene.recovery.after_failure(TALK, "worker-1", 0)
     for call in range(1, 20):
         if len(scene.sockets.invoked) < call:
             break
-        scene.resumption.after_failure(TALK, f"worker-{call + 1}", scene.sockets.invoked[-1]["attempt"])
+        scene.recovery.after_failure(TALK, f"worker-{call + 1}", scene.sockets.invoked[-1]["attempt"])
 
     assert [event["attempt"] for event in scene.sockets.invoked] == [1, 2, 3, 4, 5]
     assert pauses == [1, 2, 4, 8]
@@ -304,10 +306,10 @@ def test_a_worker_that_fails_again_and_again_is_called_again_later_each_time_and
 
 def test_nobody_gives_up_what_a_worker_has_come_to(scene: Scene) -> None:
     waiting = wait(scene)
-    scene.resumption.bury(TALK, "worker-1")
+    scene.recovery.recover(TALK, "worker-1")
     scene.store.conversations.take_next(TALK, "worker-2")
 
-    scene.resumption.after_failure(TALK, "worker-9", 5)
+    scene.recovery.after_failure(TALK, "worker-9", 5)
 
     stored = scene.store.conversations.stored(ReplyLocation(waiting.stream.reply, TALK, waiting.turn))
     assert stored is not None
@@ -318,7 +320,7 @@ def test_a_reply_that_is_buried_is_a_line_and_a_metric(
     scene: Scene, log: StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
-        scene.resumption.settle(TALK, dead_worker="worker-1")
+        scene.recovery.ensure_progress(TALK, dead_worker="worker-1")
 
     (line,) = [json.loads(line) for line in log.getvalue().splitlines()]
     assert (line["reason"], line["reply"]) == ("died", scene.reply)
@@ -331,7 +333,7 @@ def test_who_waits_is_answered_before_anybody_is_told_of_the_dead(scene: Scene) 
     scene.resume(name="late=")
     wait(scene)
 
-    scene.resumption.settle(TALK, dead_worker="worker-1")
+    scene.recovery.ensure_progress(TALK, dead_worker="worker-1")
 
     first, *others = scene.sockets.order
     assert (first, set(others)) == ("message", {"v=", "late="})
@@ -344,7 +346,7 @@ def test_who_cannot_be_called_is_an_error_and_the_death_is_told(scene: Scene) ->
 
     for _ in range(2):
         with pytest.raises(Unavailable):
-            scene.resumption.settle(TALK, dead_worker="worker-1")
+            scene.recovery.ensure_progress(TALK, dead_worker="worker-1")
 
     assert [frame["code"] for frame in scene.sockets.frames("v=")] == ["interrupted"]
 
@@ -354,7 +356,7 @@ def test_cancelling_a_reply_that_waits_ends_it(scene: Scene) -> None:
     waiting = wait(scene)
 
     for _ in range(2):
-        scene.resumption.cancel("alice", Cancel(waiting.stream.reply))
+        scene.service.cancel("alice", Cancel(waiting.stream.reply))
 
     [end] = scene.sockets.frames("v=")
     assert (end["type"], end["stop_reason"], end["length"], end["epoch"]) == ("complete", "cancelled", 0, 0)
@@ -365,9 +367,9 @@ def test_cancelling_a_reply_that_waits_ends_it(scene: Scene) -> None:
 
 def test_a_reply_whose_user_had_enough_before_its_worker_died_is_cancelled(scene: Scene) -> None:
     scene.replies.journal(scene.reply, 0, "So far")
-    scene.resumption.cancel("alice", Cancel(scene.reply))
+    scene.service.cancel("alice", Cancel(scene.reply))
 
-    scene.resumption.settle(TALK, dead_worker="worker-1")
+    scene.recovery.ensure_progress(TALK, dead_worker="worker-1")
 
     assert scene.resume() == ["resumed", "message", "complete"]
     _, text, end = scene.sockets.frames("c1=")
@@ -380,14 +382,14 @@ def test_cancelling_a_reply_whose_worker_is_dead_ends_it(scene: Scene) -> None:
     scene.store.connections.subscribe(connection("v="), "talk")
     scene.store.time_s += EXPIRES_S + 1
 
-    scene.resumption.cancel("alice", Cancel(scene.reply))
+    scene.service.cancel("alice", Cancel(scene.reply))
 
     assert [frame["stop_reason"] for frame in scene.sockets.frames("v=")] == ["cancelled"]
 
 
 def test_what_is_shown_is_remembered_of_ones_own_replies_only(scene: Scene) -> None:
-    scene.resumption.acknowledge("alice", "phone", Acknowledge(scene.reply, 5))
-    scene.resumption.acknowledge("alice", None, Acknowledge(scene.reply, 7))
+    scene.service.acknowledge("alice", "phone", Acknowledge(scene.reply, 5))
+    scene.service.acknowledge("alice", None, Acknowledge(scene.reply, 7))
     with pytest.raises(Forbidden):
-        scene.resumption.acknowledge("mallory", "pad", Acknowledge(scene.reply, 5))
+        scene.service.acknowledge("mallory", "pad", Acknowledge(scene.reply, 5))
     assert scene.replies.acknowledged(scene.reply) == {"phone": 5}

@@ -13,7 +13,7 @@ from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.errors import Conflict, Duplicate, Superseded, Upstream
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
 from chatrelay.domain.reply import Ending, Reply
-from chatrelay.relay.relay import LONGEST
+from chatrelay.relay.reply_writer import LONGEST
 from chatrelay.store.conversations import Accepted, Conversations, StoredReply
 from chatrelay.store.table import Item, Table
 from chatrelay.wire.frames import Outbound

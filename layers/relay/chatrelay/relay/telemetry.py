@@ -5,10 +5,11 @@ Never the text of a message or of a reply, and no credential.
 
 from dataclasses import asdict
 
-from aws_lambda_powertools import Logger, single_metric
+from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
 from chatrelay.domain.errors import ReplyError
+from chatrelay.domain.outcome import ReplyOutcome
 
 
 class Telemetry:
@@ -36,3 +37,19 @@ class Telemetry:
         """Once for each client that is told of an ``Internal``. Whoever caught the exception has logged it."""
         with single_metric("InternalErrors", MetricUnit.Count, 1):
             pass
+
+    def reply_ended(self, outcome: ReplyOutcome) -> None:
+        """Record how a reply went, once for each."""
+        metrics = Metrics()
+        metrics.add_dimension("status", outcome.status.value)
+        metrics.add_metric("Replies", MetricUnit.Count, 1)
+        metrics.add_metric("Posts", MetricUnit.Count, outcome.posts)
+        metrics.add_metric("ReadersLeft", MetricUnit.Count, outcome.readers_left)
+        if outcome.first_text_s is not None:
+            metrics.add_metric("FirstText", MetricUnit.Seconds, outcome.first_text_s)
+        metrics.flush_metrics()
+        self._logger.info("reply ended", status=outcome.status.value, length=outcome.length, posts=outcome.posts)
+
+    def superseded(self) -> None:
+        """Record that a reply was ended by another worker, or deleted."""
+        self._logger.warning("the reply was ended by somebody else")

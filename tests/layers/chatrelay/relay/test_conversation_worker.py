@@ -2,6 +2,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
 from io import StringIO
 from itertools import pairwise
@@ -18,16 +19,24 @@ from chatrelay.agents.mending import Mending
 from chatrelay.aws.files import Files
 from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
 from chatrelay.aws.management_api import ManagementApi
-from chatrelay.aws.telemetry import Telemetry
 from chatrelay.domain.errors import Duplicate, NoSuchAgent, SettingError, Superseded
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.domain.outcome import ReplyOutcome
 from chatrelay.domain.reply import Status
 from chatrelay.domain.turns import Room, Turn
-from chatrelay.relay.dispatch import Message
-from chatrelay.relay.relay import LONGEST, Invocation, Outcome, Relay
-from chatrelay.relay.resume import Resumption
+from chatrelay.relay.acceptance import Acceptance
+from chatrelay.relay.conversation_worker import ConversationWorker
+from chatrelay.relay.dispatch import Dispatcher, Message
+from chatrelay.relay.invocation import Invocation
+from chatrelay.relay.recovery import Recovery
+from chatrelay.relay.registry import AgentRegistry
+from chatrelay.relay.reply_writer import LONGEST, Grace, ReplyWriter
+from chatrelay.relay.resume import ResumeService
+from chatrelay.relay.telemetry import Telemetry
 from chatrelay.settings import Claude as Settings
 from chatrelay.store.connections import Connection
+from chatrelay.store.conversations import Accepted
+from chatrelay.store.keys import Keys
 from chatrelay.store.leases import EXPIRES_S
 from chatrelay.store.table import Item, Table
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
@@ -106,42 +115,96 @@ async def client(service: Address) -> AsyncIterator[AsyncAnthropic]:
             yield client
 
 
+class Noted(ReplyWriter):
+    """A writer whose outcome is noted."""
+
+    outcomes: list[ReplyOutcome]
+
+    async def write(self) -> ReplyOutcome:
+        self.outcomes.append(await super().write())
+        return self.outcomes[-1]
+
+
 class Answering:
-    """A relay, and whoever sends it messages shows their conversation."""
+    """A worker, and whoever sends it messages shows their conversation."""
 
     def __init__(
         self,
         store: Store,
-        resumption: Resumption,
-        gateway: ManagementApi,
+        recovery: Recovery,
+        resume: ResumeService,
+        api: ManagementApi,
+        threads: Executor,
         workers: WorkerInvoker,
-        bell: PushInvoker,
+        pushes: PushInvoker,
         files: Files,
         telemetry: Telemetry,
         agent: Any,
     ) -> None:
         self._store = store
-        self._parts = (resumption, gateway, workers, bell, telemetry, lambda: files)
-        self.relay = self.built({"claude": lambda: Mending(agent)})
+        self._recovery = recovery
+        self._api = api
+        self._files = files
+        self._telemetry = telemetry
+        self._dispatcher = Dispatcher(store.connections, Keys(store.table), api, resume, workers, telemetry)
+        self._parts: dict[str, Any] = {
+            "api": api,
+            "threads": threads,
+            "workers": workers,
+            "pushes": pushes,
+            "telemetry": telemetry,
+        }
+        self._written: list[ReplyOutcome] = []
+        self.grace = Grace()
+        self.agent = lambda: Mending(agent)
+        self.worker = self.built({"claude": self.agent})
 
-    def built(self, agents: Mapping[str, Callable[[], Agent]]) -> Relay:
-        store = self._store
-        return Relay(store.connections, store.conversations, store.leases, store.replies, *self._parts, agents)
+    def built(self, agents: Mapping[str, Callable[[], Agent]]) -> ConversationWorker:
+        store, registry = self._store, AgentRegistry(agents)
 
-    async def answer(self, message: Message, worker: str, time_left_s: float) -> Outcome:
+        def writer(accepted: Accepted, invocation: Invocation) -> ReplyWriter:
+            noted = Noted(
+                accepted,
+                invocation,
+                connections=store.connections,
+                conversations=store.conversations,
+                leases=store.leases,
+                replies=store.replies,
+                agents=registry,
+                files=lambda: self._files,
+                grace=self.grace,
+                **self._parts,
+            )
+            noted.outcomes = self._written
+            return noted
+
+        acceptance = Acceptance(store.conversations, self._recovery, registry, lambda: self._files)
+        return ConversationWorker(
+            self._dispatcher, acceptance, store.conversations, self._recovery, self._api, self._telemetry, writer
+        )
+
+    async def answer(self, message: Message, worker: str, time_left_s: float) -> ReplyOutcome:
         """The outcome of the first reply that the invocation writes."""
         return (await self.outcomes(message, worker, time_left_s))[0]
 
-    async def outcomes(self, message: Message, worker: str, time_left_s: float) -> list[Outcome]:
+    async def outcomes(self, message: Message, worker: str, time_left_s: float) -> list[ReplyOutcome]:
         self._store.connections.subscribe(message.connection, message.send.conversation)
-        return [outcome async for outcome in self.relay.answer(message, Invocation.of(worker, time_left_s))]
+        before = len(self._written)
+        await self.worker.reply(message, Invocation.begun(worker, time_left_s))
+        return self._written[before:]
+
+    async def continued(self, key: ConversationKey, worker: str, time_left_s: float) -> list[ReplyOutcome]:
+        """The outcomes of a worker that was called for what waits."""
+        before = len(self._written)
+        await self.worker.continue_queue(key, Invocation.begun(worker, time_left_s), is_fresh=True)
+        return self._written[before:]
 
 
 @pytest.fixture
 def patient(relay: Answering, client: AsyncAnthropic) -> Answering:
     """The same for long conversations."""
     agent = Mending(Claude(client, secret_key, None, replace(SETTINGS, history_tokens=1_000_000)))
-    relay.relay = relay.built({"claude": lambda: agent})
+    relay.worker = relay.built({"claude": lambda: agent})
     return relay
 
 
@@ -149,24 +212,25 @@ def patient(relay: Answering, client: AsyncAnthropic) -> Answering:
 def impatient(relay: Answering, client: AsyncAnthropic) -> Answering:
     """The same, and soon done with a silent service."""
     agent = Claude(client.with_options(timeout=1.0), secret_key, None, SETTINGS)
-    relay.relay = relay.built({"claude": lambda: Mending(agent)})
+    relay.worker = relay.built({"claude": lambda: Mending(agent)})
     return relay
 
 
 @pytest.fixture
 def relay(
     store: Store,
-    resumption: Resumption,
-    gateway: ManagementApi,
+    recovery: Recovery,
+    resume: ResumeService,
+    api: ManagementApi,
+    threads: Executor,
     workers: WorkerInvoker,
-    bell: PushInvoker,
+    push_invoker: PushInvoker,
     files: Files,
     telemetry: Telemetry,
     client: AsyncAnthropic,
 ) -> Answering:
-    return Answering(
-        store, resumption, gateway, workers, bell, files, telemetry, Claude(client, secret_key, None, SETTINGS)
-    )
+    agent = Claude(client, secret_key, None, SETTINGS)
+    return Answering(store, recovery, resume, api, threads, workers, push_invoker, files, telemetry, agent)
 
 
 def said(
@@ -408,15 +472,14 @@ async def test_an_agent_that_is_not_set_up_right_takes_no_other_down(
     def misbuilt() -> Agent:
         raise problem
 
-    claude = relay.relay._agents["claude"]  # noqa: SLF001 - what the fixture has built
-    relay.relay = relay.built({"claude": claude, "codex": misbuilt})
+    relay.worker = relay.built({"claude": relay.agent, "codex": misbuilt})
     await relay.answer(said("Hello", "m1", agent="codex"), "w", LONG)
     await relay.answer(said("Hello", "m2", received_ms=2), "w", LONG)
 
     error, complete = (frame for frame in sockets.frames("c1=") if frame["type"] in ("error", "complete"))
     assert (error["code"], error["retryable"]) == ("upstream", False)
     assert error["content"] == "Codex is not set up right in this relay. Only whoever runs the relay can mend that."
-    line = json.loads(log.getvalue())
+    [line] = [each for each in map(json.loads, log.getvalue().splitlines()) if each["message"] == "reply failed"]
     assert (line["reason"], line["exception_name"]) == ("settings", type(problem).__name__)
     assert told in line["service_said"]["sentence"], "the operator is told what is wrong"
     assert complete["length"] == 18
@@ -577,7 +640,7 @@ async def test_one_relay_answers_several_conversations_at_once(
 ) -> None:
     model.script = answer("word " * 20, pause_s=0.005)
 
-    async def answered(number: int) -> Outcome:
+    async def answered(number: int) -> ReplyOutcome:
         connection = Connection(f"c{number}=", "claude", VERSION_1, 1, "alice")
         return await relay.answer(
             Message(connection, "alice", Send("m", f"talk-{number}", "Hi", "claude"), 1), "worker-1", LONG
@@ -601,15 +664,17 @@ class Endless:
 
 async def test_an_agent_without_an_ending_is_upstreams_failure(
     store: Store,
-    resumption: Resumption,
-    gateway: ManagementApi,
+    recovery: Recovery,
+    resume: ResumeService,
+    api: ManagementApi,
+    threads: Executor,
     workers: WorkerInvoker,
-    bell: PushInvoker,
+    push_invoker: PushInvoker,
     files: Files,
     telemetry: Telemetry,
     sockets: Sockets,
 ) -> None:
-    relay = Answering(store, resumption, gateway, workers, bell, files, telemetry, Endless())
+    relay = Answering(store, recovery, resume, api, threads, workers, push_invoker, files, telemetry, Endless())
 
     await relay.answer(said(), "worker-1", LONG)
 
@@ -732,7 +797,7 @@ async def test_who_waits_behind_a_slow_reader_gets_another_worker(
     for number in (1, 2):
         store.conversations.accept("alice", Send(f"m{number}", "talk", "Hello", "claude"), number)
 
-    outcomes = [outcome async for outcome in relay.relay.continue_queue(TALK, Invocation.of("worker-1", LONG))]
+    outcomes = await relay.continued(TALK, "worker-1", LONG)
 
     assert [outcome.readers_left for outcome in outcomes] == [0, 0]
     assert sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}, "attempt": 0}]
@@ -748,8 +813,7 @@ async def test_the_app_never_gets_two_replies_at_once(relay: Answering, store: S
     for number in (1, 2):
         store.conversations.accept("alice", Send(f"m{number}", "talk", "Hello", "claude"), number)
 
-    async for _ in relay.relay.continue_queue(TALK, Invocation.of("worker-1", LONG)):
-        pass
+    await relay.continued(TALK, "worker-1", LONG)
 
     types = [frame["type"] for frame in sockets.frames("app=")]
     assert types == ["user", "typing", "message", "complete"] * 2
@@ -797,6 +861,7 @@ async def test_a_worker_that_dies_while_it_tells_the_end_still_has_the_lease(
     held: list[bool] = []
     sockets.post_s = 0.3
     sockets.on_post = lambda: held.append(store.leases.get(TALK).writer is not None)
+    relay.grace = Grace(readers_s=PATIENCE_S)
 
     await relay.answer(said(), "worker-1", LONG)
 
@@ -811,7 +876,7 @@ async def test_a_worker_that_was_called_for_it_takes_the_first_however_little_ti
     for number in (1, 2):
         store.conversations.accept("alice", Send(f"m{number}", "talk", "Waits", "claude"), number)
 
-    outcomes = [outcome async for outcome in relay.relay.continue_queue(TALK, Invocation.of("w", 40.0), is_fresh=True)]
+    outcomes = await relay.continued(TALK, "w", 40.0)
 
     assert [outcome.status for outcome in outcomes] == [Status.COMPLETE]
     assert sockets.order.count("message") == 1, "the second is left to another worker"

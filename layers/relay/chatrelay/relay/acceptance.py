@@ -1,0 +1,55 @@
+"""Where a message becomes one that is kept, by whichever door it came: a socket, or HTTP."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from chatrelay.domain.errors import Duplicate
+from chatrelay.domain.keys import ConversationKey
+from chatrelay.relay.recovery import Recovery
+from chatrelay.relay.registry import AgentRegistry
+from chatrelay.store.conversations import Accepted, Conversations
+from chatrelay.wire.inbound import Send
+
+if TYPE_CHECKING:
+    from chatrelay.aws.files import Files
+
+
+class Acceptance:
+    """Checks messages and stores them. `files` gives the bucket, whose client is built for the first file."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        recovery: Recovery,
+        agents: AgentRegistry,
+        files: "Callable[[], Files]",
+    ) -> None:
+        self._conversations = conversations
+        self._recovery = recovery
+        self._agents = agents
+        self._files = files
+
+    def accept(
+        self, user: str, send: Send, received_ms: int, *, sender: str | None = None, worker: str | None = None
+    ) -> Accepted:
+        """Store a message and the reply owed for it. `worker` writes the reply, if it is the conversation's turn.
+
+        Raise ``NoSuchAgent``, ``Duplicate``, and what ``Files.checked`` does.
+        """
+        self._agents.check(send.agent)
+        if send.attachments:
+            send = self._files().checked(user, send)
+        return self._conversations.accept(user, send, received_ms, sender=sender, worker=worker)
+
+    def enqueue(self, user: str, send: Send, received_ms: int) -> str:
+        """Store a message that came by HTTP, and call a worker for it. Return the id of its reply.
+
+        Idempotent: a repeated id only ensures that a worker is running. Raise as ``accept`` does, and ``Unavailable``
+        if no worker could be called: the message is kept all the same.
+        """
+        try:
+            reply = self.accept(user, send, received_ms).stream.reply
+        except Duplicate as known:
+            reply = known.reply
+        self._recovery.ensure_progress(ConversationKey(user, send.conversation))
+        return reply

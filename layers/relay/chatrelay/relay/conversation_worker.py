@@ -1,0 +1,107 @@
+"""What an invocation of ``message`` does: it answers a message, and the messages that wait behind it."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from chatrelay.aws.management_api import ManagementApi
+from chatrelay.domain.errors import ClientError, Duplicate, PostError, Superseded
+from chatrelay.domain.keys import ConversationKey
+from chatrelay.relay.acceptance import Acceptance
+from chatrelay.relay.dispatch import Dispatcher, Frame, Message
+from chatrelay.relay.invocation import Invocation
+from chatrelay.relay.recovery import Recovery
+from chatrelay.relay.reply_writer import ReplyWriter
+from chatrelay.relay.telemetry import Telemetry
+from chatrelay.store.conversations import Accepted, Conversations
+from chatrelay.wire import frames
+
+FRESH_WORKER_S = 300
+"""A message that waited gets a new worker if this one has less time left."""
+
+
+class ConversationWorker:
+    """Answers messages, one conversation at a time. `writer` makes the writer of one reply."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        acceptance: Acceptance,
+        conversations: Conversations,
+        recovery: Recovery,
+        api: ManagementApi,
+        telemetry: Telemetry,
+        writer: Callable[[Accepted, Invocation], ReplyWriter],
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._acceptance = acceptance
+        self._conversations = conversations
+        self._recovery = recovery
+        self._api = api
+        self._telemetry = telemetry
+        self._writer = writer
+
+    async def handle(self, event: dict[str, Any], invocation: Invocation) -> None:
+        """Do what an event of ``message`` asks for. A wake-up call asks for nothing."""
+        try:
+            if "continue" in event:
+                await self.continue_queue(ConversationKey(**event["continue"]), invocation, is_fresh=True)
+            elif "warm" not in event:
+                await self.answer(Frame.from_event(event), invocation)
+        except Superseded:
+            self._telemetry.superseded()
+
+    async def answer(self, frame: Frame, invocation: Invocation) -> None:
+        """Answer one frame; send its sender what is wrong with it. Raise ``Superseded``."""
+        message = await asyncio.to_thread(self._dispatcher.receive, frame)
+        if message is None:
+            return
+        try:
+            await self.reply(message, invocation)
+        except Duplicate as known:
+            await asyncio.to_thread(self._dispatcher.attach, frame, message, known.reply)
+        except ClientError as problem:
+            await asyncio.to_thread(self._dispatcher.send_error, frame, problem)
+
+    async def reply(self, message: Message, invocation: Invocation) -> None:
+        """Accept a message and write its reply, or whatever comes before it and after it in the conversation.
+
+        Raise as ``Acceptance.accept`` does, and ``Superseded`` when a reply turns out to be another worker's.
+        """
+        sender = message.connection.id
+        accept = partial(self._acceptance.accept, sender=sender, worker=invocation.worker)
+        accepted = await asyncio.to_thread(accept, message.user, message.send, message.received_ms)
+        if accepted.waits:
+            typing = frames.typing(accepted.stream, accepted.send.id).encode(datetime.now(UTC))
+            with suppress(PostError):  # a client that has not heard it sends the message again
+                await asyncio.to_thread(self._api.deliver, sender, typing)
+        else:
+            await self._write(accepted, invocation)
+        await self.continue_queue(accepted.key, invocation)
+
+    async def continue_queue(self, key: ConversationKey, invocation: Invocation, *, is_fresh: bool = False) -> None:
+        """Answer the messages that wait in a conversation, one by one. Raise ``Superseded``.
+
+        A worker that `is_fresh`, called for just this, takes the first one however little time is left: or workers with
+        little time would call each other for ever.
+        """
+        while (accepted := await asyncio.to_thread(self._take_next, key, invocation, is_fresh)) is not None:
+            is_fresh = False
+            await self._write(accepted, invocation)
+
+    def _take_next(self, key: ConversationKey, invocation: Invocation, is_fresh: bool) -> Accepted | None:  # noqa: FBT001
+        """Return the next queued message, leased to this worker.
+
+        None if the queue is empty, another worker holds the lease, or too little time is left: then call a new worker.
+        """
+        self._recovery.recover(key)
+        if is_fresh or invocation.left_s > FRESH_WORKER_S:
+            return self._conversations.take_next(key, invocation.worker)
+        self._recovery.ensure_progress(key)
+        return None
+
+    async def _write(self, accepted: Accepted, invocation: Invocation) -> None:
+        self._telemetry.reply_ended(await self._writer(accepted, invocation).write())

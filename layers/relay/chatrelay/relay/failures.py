@@ -1,0 +1,46 @@
+"""What becomes of a conversation when an invocation of ``message`` has failed."""
+
+from typing import Any
+
+from chatrelay.domain.errors import Interrupted
+from chatrelay.domain.keys import ConversationKey
+from chatrelay.relay.dispatch import Dispatcher, Frame
+from chatrelay.relay.recovery import DIED, Recovery
+from chatrelay.store.conversations import Conversations
+from chatrelay.store.leases import Leases
+
+
+class Failures:
+    """Reads Lambda's records of invocations that have failed."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, conversations: Conversations, leases: Leases, recovery: Recovery
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._conversations = conversations
+        self._leases = leases
+        self._recovery = recovery
+
+    def handle(self, record: dict[str, Any]) -> None:
+        """End the reply that the invocation wrote and call another worker, or tell the sender that nobody answered.
+
+        `record` has the event that ``message`` was given, as ``requestPayload``, and the invocation's id.
+        """
+        event, worker = record["requestPayload"], record["requestContext"]["requestId"]
+        wrote = self._leases.place_of(worker)
+        key = wrote or self._waiting(event)
+        if key is not None:
+            # An invocation that came to write has made the queue shorter: it is no further call that led nowhere.
+            self._recovery.after_failure(key, worker, 0 if wrote else event.get("attempt", 0))
+        elif "requestContext" in event:  # not a mere wake-up call
+            self._dispatcher.send_error(Frame.from_event(event), Interrupted(DIED))
+
+    def _waiting(self, event: dict[str, Any]) -> ConversationKey | None:
+        """Return the conversation in which something may wait for an answer. None if the message was never accepted."""
+        if "continue" in event:
+            return ConversationKey(**event["continue"])
+        message = self._dispatcher.message(Frame.from_event(event)) if "requestContext" in event else None
+        if message is None:
+            return None
+        key = ConversationKey(message.user, message.send.conversation)
+        return key if self._conversations.has(key, message.send.id) else None

@@ -1,0 +1,106 @@
+"""Twice a second a worker says that it lives, keeps what is written, and finds in its lease what others ask of it."""
+
+import asyncio
+from contextlib import suppress
+from typing import Self
+
+from chatrelay.delivery.broadcast import Broadcast
+from chatrelay.delivery.liveness import Liveness
+from chatrelay.delivery.pacing import Cursor
+from chatrelay.domain.errors import Unavailable
+from chatrelay.domain.reply import Reply
+from chatrelay.store.conversations import Accepted
+from chatrelay.store.leases import HEARTBEAT_S, Leases, Signals
+from chatrelay.store.replies import Replies
+from chatrelay.wire import frames
+from chatrelay.wire.dialects import VERSION_1
+
+JOURNAL_PIECE_BYTES = 300_000
+"""An item of DynamoDB has at most 400 KB."""
+
+
+class Heartbeat:
+    """Keeps the lease of one reply, as long as its ``async with`` block runs.
+
+    `stop` is done when the worker is asked to stop, and raises ``Superseded`` when somebody has declared it dead.
+    """
+
+    def __init__(
+        self,
+        accepted: Accepted,
+        reply: Reply,
+        broadcast: Broadcast,
+        liveness: Liveness,
+        leases: Leases,
+        replies: Replies,
+    ) -> None:
+        self._accepted = accepted
+        self._reply = reply
+        self._broadcast = broadcast
+        self._liveness = liveness
+        self._leases = leases
+        self._replies = replies
+        self._journaled = Cursor()
+        self._attached: dict[str, int] = {}
+        """The offsets of the resume requests that are answered and still in the lease, by connection."""
+
+    async def __aenter__(self) -> Self:
+        self.stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._beating = asyncio.create_task(self._beat())
+        self._beating.add_done_callback(self._pass_failure_on)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._beating.cancel()
+        await asyncio.gather(self._beating, return_exceptions=True)
+        self.stop.cancel()
+
+    async def attach_resumers(self, signals: Signals) -> None:
+        """Let in the connections that have asked, but no connection twice for the same question."""
+        for connection_id, offset in signals.subscribers.items():
+            if self._attached.get(connection_id) != offset:
+                resumed = frames.resumed(self._accepted.stream, self._accepted.send.id, offset)
+                await self._broadcast.join(connection_id, VERSION_1, [resumed], offset)
+                self._attached[connection_id] = offset
+
+    async def _beat(self) -> None:
+        now_s = asyncio.get_running_loop().time
+        due_s = now_s()
+        while True:
+            due_s = max(due_s + HEARTBEAT_S, now_s())
+            await asyncio.sleep(due_s - now_s())
+            # Each alone: the next heartbeat may get through, long before the worker counts as dead.
+            with suppress(Unavailable):
+                await self._say_alive()
+            with suppress(Unavailable):
+                await self._journal()
+            with suppress(Unavailable):
+                await asyncio.gather(*(self._clear_request(*asked) for asked in list(self._attached.items())))
+
+    async def _say_alive(self) -> None:
+        accepted, asked_s = self._accepted, self._liveness.now_s()
+        signals = await asyncio.to_thread(self._leases.heartbeat, accepted.key, accepted.stream.epoch)
+        self._liveness.heard(asked_s)
+        if signals.cancel and not self.stop.done():
+            self.stop.set_result(None)
+        await self.attach_resumers(signals)
+
+    async def _journal(self) -> None:
+        piece = self._journaled.next_piece(self._reply.text, JOURNAL_PIECE_BYTES)
+        if piece.content:
+            await asyncio.to_thread(self._replies.journal, self._reply.id, piece.offset, piece.content)
+            self._journaled.advance(piece)
+
+    async def _clear_request(self, connection_id: str, offset: int) -> None:
+        """Strike an answered request from the lease, so that the same one may be made again."""
+        accepted = self._accepted
+        await asyncio.to_thread(
+            self._leases.clear_resume_request, accepted.key, accepted.stream.epoch, connection_id, offset
+        )
+        del self._attached[connection_id]
+
+    def _pass_failure_on(self, beating: "asyncio.Task[None]") -> None:
+        """Pass the heartbeat task's failure to whoever awaits `stop`."""
+        if not beating.cancelled() and (problem := beating.exception()) is not None and not self.stop.done():
+            self.stop.set_exception(problem)
+            self.stop.exception()  # nobody may be waiting any more

@@ -1,0 +1,152 @@
+"""What is done for a conversation whose worker is dead: its reply is ended, and whoever waits gets a worker."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
+from chatrelay.domain.errors import Interrupted, Superseded, Unavailable
+from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
+from chatrelay.domain.reply import Reply
+from chatrelay.relay.replay import Replay
+from chatrelay.relay.telemetry import Telemetry
+from chatrelay.store.conversations import Conversations
+from chatrelay.store.leases import Lease, Leases
+from chatrelay.store.replies import Replies
+from chatrelay.wire import endings
+from chatrelay.wire.frames import Outbound
+
+DIED = "The answer broke off. Send the message again."
+NOBODY = "Nobody could answer this. Send the message again later."
+PAUSES_S = (1.0, 2.0, 4.0, 8.0)
+"""Before each call after the first that has failed. Lambda stops functions that call each other 16 times in a row."""
+
+
+class Recovery:
+    """Ends replies whose workers are dead, and calls workers for messages that wait. Everybody who looks does so."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        leases: Leases,
+        replies: Replies,
+        replay: Replay,
+        workers: WorkerInvoker,
+        pushes: PushInvoker,
+        telemetry: Telemetry,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._conversations = conversations
+        self._leases = leases
+        self._replies = replies
+        self._replay = replay
+        self._workers = workers
+        self._pushes = pushes
+        self._telemetry = telemetry
+        self._pause = pause
+
+    def ensure_progress(self, key: ConversationKey, dead_worker: str | None = None, attempt: int = 0) -> Lease:
+        """Recover a dead writer, call a worker if messages wait and nobody writes, and return the lease as it is then.
+
+        A writer counts as dead after a long silence; at once if it is the invocation `dead_worker`. `attempt` counts
+        the calls in a row that have failed. Raise ``Unavailable`` if no worker could be called: whoever looks next
+        calls again.
+        """
+        with self._recovered(key, dead_worker) as lease:
+            if lease.queued and lease.writer is None:
+                self._workers.continue_queue(key, attempt)
+        return lease
+
+    def recover(self, key: ConversationKey, dead_worker: str | None = None) -> None:
+        """End the conversation's reply with what its worker has left, if the worker is dead.
+
+        A recovery that breaks off is repeated by the next one who looks.
+        """
+        with self._recovered(key, dead_worker):
+            pass
+
+    def after_failure(self, key: ConversationKey, worker: str, attempt: int) -> None:
+        """Recover the failed invocation `worker` and call another one, later after each call that has failed.
+
+        `attempt` counts the calls in a row that had failed before. After the last one, tell those who wait that nobody
+        answers. Raise ``Unavailable``.
+        """
+        if attempt == 0:
+            self.ensure_progress(key, worker, 1)
+            return
+        self.recover(key, worker)
+        if attempt > len(PAUSES_S):
+            self._give_up(key)
+            return
+        self._pause(PAUSES_S[attempt - 1])
+        self.ensure_progress(key, attempt=attempt + 1)
+
+    def withdraw(self, location: ReplyLocation, end: Callable[[StreamId, Reply], Outbound] = endings.cancel) -> bool:
+        """End a reply that waits. Return False if its turn has come meanwhile."""
+        stored = self._conversations.stored(location)
+        if stored is None or stored.stream.reply != location.reply or not stored.waits:
+            return True
+        reply = Reply(location.reply)
+        last = end(stored.stream, reply)
+        withdrawn = self._conversations.withdraw(location, reply, last)
+        if withdrawn:
+            self._replay.send_end(location.key, stored, last, {})
+        return withdrawn
+
+    def _give_up(self, key: ConversationKey) -> None:
+        """End all that wait, as long as nobody has come to answer them."""
+        for location in self._conversations.waiting(key):
+            problem = Interrupted(NOBODY)
+            if not self.withdraw(location, partial(endings.break_off, problem=problem)):
+                return
+            self._telemetry.reply_failed(location.reply, problem)
+
+    @contextmanager
+    def _recovered(self, key: ConversationKey, dead_worker: str | None) -> Iterator[Lease]:
+        """Give the lease once a dead writer is fenced off and its reply is stored.
+
+        Its viewers hear of the end when the block is over: one that cannot be reached may take long.
+        """
+        lease = self._leases.get(key)
+        if lease.writer is None or not (lease.expired or lease.writer.worker == dead_worker):
+            yield lease
+            return
+        dead = self._leases.declare_dead(key, lease.writer.reply, dead_worker)
+        if dead is None:  # the writer was heard meanwhile
+            yield self._leases.get(key)
+            return
+        location = ReplyLocation(lease.writer.reply, key, lease.writer.turn)
+        interrupted = self._interrupt(location, cancelled=dead.cancelled)
+        stored = self._conversations.stored(location)
+        if not interrupted and stored is not None and stored.is_complete:
+            with suppress(Unavailable):  # the worker may have died before it could call for the push
+                self._pushes.enqueue(location)
+        waiting = self._release(key, dead.fence)
+        try:
+            yield self._leases.get(key)
+        finally:
+            if stored is not None and stored.last is not None:
+                self._replay.send_end(key, stored, stored.last, waiting)
+
+    def _interrupt(self, location: ReplyLocation, *, cancelled: bool) -> bool:
+        """End the reply as broken off, or as cancelled if its user had asked for that. Return False if it had ended."""
+        stored = self._conversations.stored(location)
+        if stored is None or stored.last is not None:
+            return False
+        reply, problem = Reply(location.reply), Interrupted(DIED)
+        reply.append(self._replies.journaled(location.reply))
+        if cancelled:
+            return self._conversations.interrupt(location, reply, endings.cancel(stored.stream, reply))
+        last = endings.break_off(stored.stream, reply, problem)
+        interrupted = self._conversations.interrupt(location, reply, last)
+        if interrupted:
+            self._telemetry.reply_failed(location.reply, problem)
+        return interrupted
+
+    def _release(self, key: ConversationKey, fence: int) -> Mapping[str, int]:
+        """Return pending resume requests. Empty if another recovery released the lease first: that one answers them."""
+        try:
+            return self._leases.end(key, fence).subscribers
+        except Superseded:
+            return {}

@@ -1,0 +1,65 @@
+"""Replies from the store: to a connection that asks, and to everybody when a reply has ended without its worker."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, wait
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+
+from chatrelay.aws.management_api import ManagementApi
+from chatrelay.delivery.pacing import Cursor
+from chatrelay.domain.errors import PostError
+from chatrelay.domain.keys import ConversationKey
+from chatrelay.store.connections import Connections
+from chatrelay.store.conversations import StoredReply
+from chatrelay.wire import frames
+from chatrelay.wire.frames import Outbound
+
+LAST_FRAME_S = 3.0
+"""How long the last frame may take to reach everybody. Connections that it does not reach must resume."""
+
+
+class Replay:
+    """Sends what is stored of replies."""
+
+    def __init__(self, connections: Connections, api: ManagementApi, threads: Executor) -> None:
+        self._connections = connections
+        self._api = api
+        self._threads = threads
+
+    def send(self, connection_id: str, stored: StoredReply, offset: int) -> None:
+        """Send a connection what it has not seen of a reply. Raise ``Gone`` if the connection is.
+
+        Only announce a reply that waits. Send nothing of one that has begun meanwhile: its worker does.
+        """
+        if stored.waits:
+            self._post(connection_id, frames.typing(stored.stream, stored.message_id))
+        if stored.last is None:
+            return
+        self._post(connection_id, frames.resumed(stored.stream, stored.message_id, offset))
+        cursor, room_bytes = Cursor.at(stored.text, offset), frames.message_room_bytes(stored.stream)
+        while (piece := cursor.next_piece(stored.text, room_bytes)).content:
+            self._post(connection_id, frames.message(stored.stream, piece.offset, piece.content))
+            cursor.advance(piece)
+        self._post(connection_id, stored.last)
+
+    def send_end(self, key: ConversationKey, stored: StoredReply, last: Outbound, waiting: Mapping[str, int]) -> None:
+        """Send waiting readers the text that they miss, and every other viewer the last frame.
+
+        `waiting` has the offset of each connection that waits. The last frame may come twice: neither the worker nor
+        another recovery is known to have sent it.
+        """
+        posts = [partial(self.send, each, stored, offset) for each, offset in waiting.items()]
+        others = [viewer for viewer in self._connections.viewers(key) if viewer.connection_id not in waiting]
+        posts += [partial(self._post, viewer.connection_id, viewer.dialect.adapt(last)) for viewer in others]
+        done, _ = wait([self._threads.submit(_reach, post) for post in posts], LAST_FRAME_S)
+        for each in done:
+            each.result()
+
+    def _post(self, connection_id: str, frame: Outbound) -> None:
+        self._api.deliver(connection_id, frame.encode(datetime.now(UTC)))
+
+
+def _reach(post: Callable[[], None]) -> None:
+    with suppress(PostError):  # a connection that cannot be reached resumes
+        post()

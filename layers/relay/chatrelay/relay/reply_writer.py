@@ -1,0 +1,217 @@
+"""One reply: from the model to the store, and to everybody who reads along."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
+from typing import Any
+
+from chatrelay.agents import text_stream
+from chatrelay.aws.files import Files
+from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
+from chatrelay.aws.management_api import ManagementApi
+from chatrelay.delivery.broadcast import Broadcast
+from chatrelay.delivery.liveness import Liveness
+from chatrelay.delivery.sender import Sender
+from chatrelay.domain.errors import Interrupted, PostError, Reason, ReplyError, Superseded, Unavailable, Upstream
+from chatrelay.domain.keys import ReplyLocation
+from chatrelay.domain.outcome import ReplyOutcome
+from chatrelay.domain.reply import Aside, Ending, Reply, Status
+from chatrelay.domain.retry import retry
+from chatrelay.domain.turns import Amended, Turn
+from chatrelay.relay.heartbeat import Heartbeat
+from chatrelay.relay.invocation import Invocation
+from chatrelay.relay.registry import AgentRegistry
+from chatrelay.relay.telemetry import Telemetry
+from chatrelay.store.connections import Connections
+from chatrelay.store.conversations import Accepted, Conversations
+from chatrelay.store.leases import EXPIRES_S, HEARTBEAT_S, Leases, Signals
+from chatrelay.store.replies import Replies
+from chatrelay.wire import endings, frames
+from chatrelay.wire.frames import Outbound
+
+ORDERLY_END_S = 30
+"""How long before the function's deadline a reply is ended in order instead of being cut."""
+LAST_S = 5
+"""What a function needs to end by itself."""
+LONGEST = 600_000
+"""Characters of a reply: far beyond what a model may write, and what one transaction of DynamoDB (4 MB) can store."""
+PATIENT_PAUSES_S = tuple(repeat(HEARTBEAT_S, int(EXPIRES_S / HEARTBEAT_S)))
+"""Before each further try of a write that must succeed: as long as it does not, the heartbeat keeps the lease."""
+
+
+@dataclass(frozen=True)
+class Grace:
+    """How long readers may be behind at the end of a reply, before the conversation goes on without them.
+
+    Clients that cannot tell one reply's text from the next one's have longer.
+    """
+
+    readers_s: float = 1.0
+    old_clients_s: float = 20.0
+
+
+class ReplyWriter:
+    """Writes the reply to one message. Made for it, and done after ``write``."""
+
+    def __init__(
+        self,
+        accepted: Accepted,
+        invocation: Invocation,
+        *,
+        connections: Connections,
+        conversations: Conversations,
+        leases: Leases,
+        replies: Replies,
+        api: ManagementApi,
+        threads: Executor,
+        workers: WorkerInvoker,
+        pushes: PushInvoker,
+        telemetry: Telemetry,
+        agents: AgentRegistry,
+        files: Callable[[], Files],
+        grace: Grace = Grace(),
+    ) -> None:
+        self._accepted = accepted
+        self._invocation = invocation
+        self._connections = connections
+        self._conversations = conversations
+        self._leases = leases
+        self._replies = replies
+        self._api = api
+        self._workers = workers
+        self._pushes = pushes
+        self._telemetry = telemetry
+        self._agents = agents
+        self._files = files
+        self._grace = grace
+        self._reply = Reply(accepted.stream.reply)
+        self._liveness = Liveness(EXPIRES_S)
+        self._broadcast = Broadcast(self._reply, accepted.stream, Sender(api, self._liveness, threads).post)
+        self._heartbeat = Heartbeat(accepted, self._reply, self._broadcast, self._liveness, leases, replies)
+
+    async def write(self) -> ReplyOutcome:
+        """Write the reply to its end, and return how it went.
+
+        Raise ``Superseded`` if the reply turns out to be another worker's, or its conversation was deleted. Then nobody
+        hears anything more from here.
+        """
+        try:
+            async with self._broadcast:
+                await self._write_to_the_end()
+        except Superseded:
+            await asyncio.to_thread(self._replies.delete_orphans, self._reply.id)
+            raise
+        await self._forget_gone()
+        return self._broadcast.outcome
+
+    async def _write_to_the_end(self) -> None:
+        accepted = self._accepted
+        old_clients = await self._subscribe_viewers()
+        async with self._heartbeat:
+            last = await self._stream_until_the_end()
+            self._broadcast.wake()
+            await self._patiently(partial(self._conversations.finish, accepted, self._reply, last))
+            self._broadcast.end(last)
+            # What a worker that dies here has left undone, whoever recovers it does.
+            if self._reply.status is Status.COMPLETE:
+                location = ReplyLocation(self._reply.id, accepted.key, accepted.turn)
+                await self._patiently(partial(self._pushes.enqueue, location))
+            await self._broadcast.drained(self._grace.readers_s)
+            await self._broadcast.drained(self._grace.old_clients_s, among=old_clients)
+        self._liveness.release()
+        signals = await self._release_lease()
+        await self._heartbeat.attach_resumers(signals)
+        if not await self._broadcast.drained(0):
+            await self._serve_slow_readers(signals)
+
+    async def _subscribe_viewers(self) -> set[str]:
+        """Let in all the user's connections that show the conversation. Return those that cannot tell replies apart.
+
+        The sender's connection knows the message; the others hear of it first.
+        """
+        accepted, send = self._accepted, self._accepted.send
+        typing = frames.typing(accepted.stream, send.id)
+        said = frames.user(accepted.stream, send.id, send.content, send.attachments)
+        viewers = await asyncio.to_thread(self._connections.viewers, accepted.key)
+        for viewer in viewers:
+            first = [typing] if viewer.connection_id == accepted.sender else [said, typing]
+            await self._broadcast.join(viewer.connection_id, viewer.dialect, first)
+        return {viewer.connection_id for viewer in viewers if not viewer.dialect.tells_replies_apart}
+
+    async def _stream_until_the_end(self) -> Outbound:
+        """Let the model write until it ends, somebody asks to stop or the time is over. Return the last frame."""
+        streaming, stop = asyncio.create_task(self._stream()), self._heartbeat.stop
+        try:
+            awaited: set[asyncio.Future[Any]] = {streaming, stop}
+            time_s = self._invocation.left_s - ORDERLY_END_S
+            await asyncio.wait(awaited, timeout=time_s, return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                stop.result()
+                return endings.cancel(self._accepted.stream, self._reply)
+            if not streaming.done():
+                raise Interrupted("The answer took longer than it may.", reason=Reason.TIME)
+            return endings.complete(self._accepted.stream, self._reply, streaming.result())
+        except ReplyError as problem:
+            self._telemetry.reply_failed(self._reply.id, problem, self._accepted.send.agent)
+            return endings.break_off(self._accepted.stream, self._reply, problem)
+        finally:
+            streaming.cancel()
+            await asyncio.gather(streaming, return_exceptions=True)
+
+    async def _stream(self) -> Ending:
+        """Take what the model writes into the reply, and wake the outboxes. Raise ``ReplyError``, ``Superseded``."""
+        key = self._accepted.key
+        agent = self._agents.build(self._accepted.send.agent)
+        turns: Sequence[Turn]
+        turns = await asyncio.to_thread(self._conversations.history, self._accepted, agent.room.tokens)
+        if any(turn.attachments for turn in turns):
+            turns = await asyncio.to_thread(self._files().load, key.user, turns, agent.room)
+        async with aclosing(agent.answer(key.session, turns)) as events:
+            async for event in events:
+                match event:
+                    case str():
+                        self._reply.append(event[: LONGEST - len(self._reply.text)])
+                        self._broadcast.wake()
+                        if len(self._reply.text) == LONGEST:
+                            return text_stream.ending(self._reply.text, text_stream.End("max_tokens", "", {}))
+                    case Aside():
+                        self._broadcast.add_aside(event)
+                    case Amended():
+                        with suppress(Unavailable):  # then the next message is asked for as this one was
+                            await asyncio.to_thread(self._conversations.amend, key, event)
+                    case Ending():
+                        return event
+        raise Upstream("The model's answer has no end.")
+
+    async def _patiently(self, call: Callable[[], None]) -> None:
+        await asyncio.to_thread(retry, call, PATIENT_PAUSES_S, on=Unavailable)
+
+    async def _release_lease(self) -> Signals:
+        """Free the conversation for its next reply. Return the resume requests until now.
+
+        Empty once the lease has run out: whoever recovers it answers them.
+        """
+        end = partial(self._leases.end, self._accepted.key, self._accepted.stream.epoch)
+        try:
+            return await asyncio.to_thread(retry, end, PATIENT_PAUSES_S, on=Unavailable)
+        except (Superseded, Unavailable):
+            return Signals({}, cancel=False)
+
+    async def _serve_slow_readers(self, signals: Signals) -> None:
+        """Hand what waits behind the reply to another worker. Readers still behind at the deadline must resume."""
+        if signals.queued:
+            with suppress(Unavailable):  # then this worker answers it afterwards
+                await asyncio.to_thread(self._workers.continue_queue, self._accepted.key)
+        if not await self._broadcast.drained(self._invocation.left_s - LAST_S):
+            self._broadcast.give_up()
+
+    async def _forget_gone(self) -> None:
+        """Forget the connections that have gone. One that is open all the same hears a close, and connects again."""
+        for connection_id in self._broadcast.gone:
+            await asyncio.to_thread(self._connections.gone, self._accepted.key, connection_id)
+            with suppress(PostError):
+                await asyncio.to_thread(self._api.close, connection_id)
