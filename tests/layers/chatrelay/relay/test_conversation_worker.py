@@ -251,6 +251,11 @@ def stored(table: Table) -> Item:
     return replies[0]
 
 
+def failures(log: StringIO) -> list[dict[str, Any]]:
+    """The lines of replies that failed; beside them is one of every reply that has ended."""
+    return [line for line in map(json.loads, log.getvalue().splitlines()) if line["message"] == "reply failed"]
+
+
 async def test_a_message_is_answered_while_it_is_written(
     relay: Answering, sockets: Sockets, table: Table, model: Model
 ) -> None:
@@ -403,7 +408,7 @@ async def test_a_message_that_is_too_long_for_the_model_is_told_so_and_not_sent_
     assert (error["retryable"], error["content"]) == (False, "This message is too long for Claude.")
     assert "xxx" not in str(model.scripted.requests[-1].body)
     assert "Hello" in str(model.scripted.requests[-1].body)
-    (line,) = [json.loads(line) for line in log.getvalue().splitlines()]
+    (line,) = failures(log)
     assert line["service_said"]["sentence"] == "prompt is too long: 260001 tokens > 200000 maximum"
 
 
@@ -479,7 +484,7 @@ async def test_an_agent_that_is_not_set_up_right_takes_no_other_down(
     error, complete = (frame for frame in sockets.frames("c1=") if frame["type"] in ("error", "complete"))
     assert (error["code"], error["retryable"]) == ("upstream", False)
     assert error["content"] == "Codex is not set up right in this relay. Only whoever runs the relay can mend that."
-    [line] = [each for each in map(json.loads, log.getvalue().splitlines()) if each["message"] == "reply failed"]
+    (line,) = failures(log)
     assert (line["reason"], line["exception_name"]) == ("settings", type(problem).__name__)
     assert told in line["service_said"]["sentence"], "the operator is told what is wrong"
     assert complete["length"] == 18
@@ -492,14 +497,14 @@ async def test_a_reply_that_fails_is_one_line_and_one_metric_without_its_text(
 
     await relay.answer(said("a secret question"), "w", LONG)
 
-    (line,) = [json.loads(line) for line in log.getvalue().splitlines()]
+    (line,) = failures(log)
     assert (line["message"], line["reason"], line["code"]) == ("reply failed", "model", "upstream")
     heard = line["service_said"]
     assert (heard["status"], heard["type"], heard["sentence"]) == (404, "not_found_error", "model: claude-sonnet-5")
     assert heard["request_id"].startswith("req_")
     assert line["exception_name"] == "NotFoundError"
     assert "secret" not in log.getvalue()
-    (metric,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (metric,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "RepliesFailed" in line]
     assert (metric["RepliesFailed"], metric["service"], metric["reason"]) == ([1.0], "stack", "model")
     assert metric["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "ChatRelay"
 
