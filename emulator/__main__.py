@@ -28,7 +28,7 @@ from emulator.template.intrinsics import TemplateError
 from emulator.template.stack import build
 from emulator.template.template import REGION
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
+_REPOSITORY = Path(__file__).resolve().parents[1]
 _STACK = "local"
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)/?")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
