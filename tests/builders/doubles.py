@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,7 +15,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatrelay.domain.errors import Gone, PostError
-from chatrelay.wire.frames import Outbound
 from chatrelay.wire.limits import FRAME_LIMIT_BYTES
 
 GONE = 410
@@ -65,9 +63,8 @@ class Reader:
         self._refusals = list(refusals)
         self._gone_after = gone_after
 
-    async def __call__(self, frame: Outbound) -> None:
-        encoded = frame.encode(datetime.now(UTC))
-        assert len(encoded) <= FRAME_LIMIT_BYTES
+    async def __call__(self, frame: bytes) -> None:
+        assert len(frame) <= FRAME_LIMIT_BYTES
         now_s = asyncio.get_running_loop().time
         started_s = now_s()
         self._under_way += 1
@@ -79,10 +76,10 @@ class Reader:
         if len(self.posts) == self._gone_after:
             raise Gone
         if self._refusals:
-            self.refused.append(encoded)
+            self.refused.append(frame)
             self.refused_s.append(now_s())
             raise self._refusals.pop(0)
-        self.posts.append(Posted(encoded, started_s, now_s()))
+        self.posts.append(Posted(frame, started_s, now_s()))
 
     def refuse(self, *refusals: PostError) -> None:
         """Refuses the next posts."""

@@ -2,32 +2,39 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from concurrent.futures import Executor
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Self
 
+from chatrelay.delivery.liveness import Liveness
 from chatrelay.delivery.outbox import Outbox
+from chatrelay.delivery.sender import Sender
 from chatrelay.domain.keys import StreamId
 from chatrelay.domain.outcome import ReplyOutcome
 from chatrelay.domain.reply import Aside, Reply
 from chatrelay.wire.dialect import Dialect
 from chatrelay.wire.frames import Outbound
 
-PostTo = Callable[[str, Outbound], Awaitable[None]]
+PostTo = Callable[[str, bytes], None]
 """Posts one frame to the connection of that id. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
 
 
 class Broadcast:
     """The outboxes of one reply, by connection.
 
+    Posts go out on `threads`, by the synchronous `post`.
+
     Run it as ``async with``: leaving the block waits until everybody has everything or is gone; leaving it by an
     exception gives up what is left.
     """
 
-    def __init__(self, reply: Reply, stream: StreamId, post: PostTo) -> None:
+    def __init__(self, reply: Reply, stream: StreamId, post: PostTo, threads: Executor, liveness: Liveness) -> None:
         self._reply = reply
         self._stream = stream
         self._post = post
+        self._threads = threads
+        self._liveness = liveness
         self._outboxes: dict[str, Outbox] = {}
         self._dialects: dict[str, Dialect] = {}
         self._last: Outbound | None = None
@@ -46,8 +53,10 @@ class Broadcast:
         """
         if (earlier := self._outboxes.get(connection_id)) is not None:
             earlier.give_up()
-        post = partial(self._post, connection_id)
-        outbox = Outbox(self._reply, self._stream, first, post, dialect.pacing, offset=offset)
+        on_threads: Callable[..., Awaitable[None]] = asyncio.get_running_loop().run_in_executor
+        post = partial(on_threads, self._threads, self._post, connection_id)
+        sender = Sender(post, dialect.pacing, self._liveness)
+        outbox = Outbox(self._reply, self._stream, first, sender, offset=offset)
         if self._last is not None:
             outbox.end(dialect.adapt(self._last))
         self._dialects[connection_id] = dialect
@@ -56,7 +65,7 @@ class Broadcast:
     def wake(self) -> None:
         """Tell the outboxes that the reply has more text, or has ended."""
         for outbox in self._outboxes.values():
-            outbox.wake()
+            outbox.changed.set()
 
     def add_aside(self, aside: Aside) -> None:
         """Send what the model does beside its text, after all the text that there is, to those who show it."""
@@ -95,7 +104,7 @@ class Broadcast:
         return ReplyOutcome(
             self._reply.status,
             self._reply.length,
-            posts=sum(outbox.posts for outbox in outboxes),
+            posts=sum(outbox.sender.posts for outbox in outboxes),
             readers_left=sum(outbox.reader_left for outbox in outboxes),
             first_text_s=min(first_texts_s, default=None),
         )

@@ -1,29 +1,61 @@
-"""Where posts leave: on threads of their own, and only while their worker is known to be alive."""
+"""The posts to one connection: paced, counted, tried again with patience, and only while their worker is alive."""
 
 import asyncio
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from chatrelay.aws.management_api import ManagementApi
 from chatrelay.delivery.liveness import Liveness
-from chatrelay.domain.errors import NotDelivered
+from chatrelay.delivery.pacing import Window
+from chatrelay.domain.errors import NotDelivered, Throttled, Unreachable
+from chatrelay.wire.dialect import Pacing
 from chatrelay.wire.frames import Outbound
+
+Post = Callable[[bytes], Awaitable[None]]
+"""Posts one frame to one connection. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
+
+PATIENCE_S = 15.0
+"""How long posts may fail in a row before the connection counts as gone: half of what a reply's orderly end has."""
 
 
 class Sender:
-    """Posts the frames of one reply. `threads` are for posts alone: one that hangs must keep no heartbeat waiting."""
+    """Sends frames through `post`, one at a time. Asides have an interval of their own, so that text waits for none."""
 
-    def __init__(self, api: ManagementApi, liveness: Liveness, threads: Executor) -> None:
-        self._api = api
+    def __init__(self, post: Post, pacing: Pacing, liveness: Liveness, *, patience_s: float = PATIENCE_S) -> None:
+        self.posts = 0
+        self._post = post
         self._liveness = liveness
-        self._threads = threads
+        self._patience_s = patience_s
+        self._text_window = Window(pacing)
+        self._aside_window = Window(pacing)
+        self._failing_since_s: float | None = None
 
-    async def post(self, connection_id: str, frame: Outbound) -> None:
-        """Post `frame` to one connection. Raise ``Gone``, ``Throttled`` or ``NotDelivered``.
+    def wait_s(self, *, ending: bool) -> float:
+        """Return the seconds until the next frame may start; `ending` if the reply's text is all there."""
+        return self._text_window.wait_s(asyncio.get_running_loop().time(), ending=ending)
+
+    def aside_wait_s(self) -> float:
+        """Return the seconds until the next aside may start."""
+        return self._aside_window.wait_s(asyncio.get_running_loop().time(), ending=False)
+
+    async def send(self, frame: Outbound, *, is_aside: bool = False) -> bool:
+        """Post a frame once, and return whether it has arrived. Raise ``Gone``; ``Unreachable`` after `patience_s`.
 
         Post nothing while the worker may have been declared dead: the reply may be somebody else's by now.
         """
-        if self._liveness.is_doubtful:
-            raise NotDelivered("until the worker is heard again")
-        encoded = frame.encode(datetime.now(UTC))
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._api.post, connection_id, encoded)
+        window = self._aside_window if is_aside else self._text_window
+        now_s = asyncio.get_running_loop().time
+        started_s = now_s()
+        self.posts += 1
+        try:
+            if self._liveness.is_doubtful:
+                raise NotDelivered("until the worker is heard again")
+            await self._post(frame.encode(datetime.now(UTC)))
+        except (Throttled, NotDelivered) as problem:
+            window.throttled(now_s())
+            self._failing_since_s = started_s if self._failing_since_s is None else self._failing_since_s
+            if now_s() - self._failing_since_s >= self._patience_s:
+                raise Unreachable from problem
+            return False
+        self._failing_since_s = None
+        window.posted(started_s, now_s())
+        return True

@@ -15,7 +15,6 @@ from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
 from chatrelay.aws.management_api import ManagementApi
 from chatrelay.delivery.broadcast import Broadcast
 from chatrelay.delivery.liveness import Liveness
-from chatrelay.delivery.sender import Sender
 from chatrelay.domain.errors import Interrupted, PostError, Reason, ReplyError, Superseded, Unavailable, Upstream
 from chatrelay.domain.keys import ReplyLocation
 from chatrelay.domain.outcome import ReplyOutcome
@@ -90,7 +89,7 @@ class ReplyWriter:
         self._grace = grace
         self._reply = Reply(accepted.stream.reply)
         self._liveness = Liveness(EXPIRES_S)
-        self._broadcast = Broadcast(self._reply, accepted.stream, Sender(api, self._liveness, threads).post)
+        self._broadcast = Broadcast(self._reply, accepted.stream, api.post, threads, self._liveness)
         self._heartbeat = Heartbeat(accepted, self._reply, self._broadcast, self._liveness, leases, replies)
 
     async def write(self) -> ReplyOutcome:

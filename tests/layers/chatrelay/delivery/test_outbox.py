@@ -1,4 +1,5 @@
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -7,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatrelay.delivery import outbox as outboxes
+from chatrelay.delivery.liveness import Liveness
 from chatrelay.delivery.outbox import Outbox
+from chatrelay.delivery.sender import PATIENCE_S as POSTS_PATIENCE_S
+from chatrelay.delivery.sender import Post, Sender
 from chatrelay.domain.errors import NotDelivered, PostError, Throttled
 from chatrelay.domain.keys import StreamId
 from chatrelay.domain.reply import Aside, Ending, Reply
@@ -22,11 +25,15 @@ from tests.builders.patience import PATIENCE_S
 
 pytestmark = pytest.mark.looptime  # what a busy machine takes is no time here
 
-ORIGIN = StreamId("talk", "r1", 1)
-FIRST = frames.typing(ORIGIN, "m1")
+STREAM = StreamId("talk", "r1", 1)
+FIRST = frames.typing(STREAM, "m1")
 LAST = Outbound("last")
 ENDING = Ending("end_turn", "claude", {}, [])
 FAST = Pacing(min_interval_s=0.001, quiet_s=0.0)
+
+
+def made(reply: Reply, post: Post, pacing: Pacing = FAST, patience_s: float = POSTS_PATIENCE_S) -> Outbox:
+    return Outbox(reply, STREAM, [FIRST], Sender(post, pacing, Liveness(math.inf), patience_s=patience_s))
 
 
 class Writer:
@@ -34,22 +41,20 @@ class Writer:
 
     def __init__(self, reader: Reader, pacing: Pacing, patience_s: float) -> None:
         self.reply = Reply("r1")
-        self.outbox = Outbox(self.reply, ORIGIN, [FIRST], reader, pacing, patience_s=patience_s)
+        self.outbox = made(self.reply, reader, pacing, patience_s)
 
     def write(self, text: str) -> None:
         self.reply.append(text)
-        self.outbox.wake()
+        self.outbox.changed.set()
 
     def end(self) -> None:
         self.reply.complete(ENDING)
-        self.outbox.wake()
+        self.outbox.changed.set()
         self.outbox.end(LAST)
 
 
 @asynccontextmanager
-async def writing(
-    reader: Reader, pacing: Pacing = FAST, patience_s: float = outboxes.PATIENCE_S
-) -> AsyncIterator[Writer]:
+async def writing(reader: Reader, pacing: Pacing = FAST, patience_s: float = POSTS_PATIENCE_S) -> AsyncIterator[Writer]:
     """A writer to `reader`; when the block ends, everything has gone out."""
     writer = Writer(reader, pacing, patience_s=patience_s)
     async with writer.outbox:
@@ -210,7 +215,7 @@ async def test_frames_that_fail_are_sent_again_without_loss(failure: type[PostEr
     assert reader.types[-1] == "last"
     assert assembled(reader.frames) == "Good morning"
     assert len(reader.refused) == 6
-    assert writer.outbox.posts == len(reader.posts) + 6
+    assert writer.outbox.sender.posts == len(reader.posts) + 6
 
 
 async def test_text_that_failed_goes_with_what_has_gathered_since() -> None:
@@ -283,7 +288,7 @@ async def test_failures_with_a_delivery_between_them_do_not_add_up() -> None:
 
 def test_giving_up_leaves_time_for_the_orderly_end_of_a_reply() -> None:
     longest_post_s = 6
-    assert outboxes.PATIENCE_S + longest_post_s < ORDERLY_END_S
+    assert POSTS_PATIENCE_S + longest_post_s < ORDERLY_END_S
 
 
 async def test_leaving_by_an_exception_gives_up_what_is_left() -> None:
@@ -321,25 +326,25 @@ async def test_giving_up_in_the_moment_of_news_gives_up() -> None:
     """Python 3.11's `asyncio.wait_for` forgets that it was cancelled if what it waits for comes in the same moment."""
     reader = Reader()
     reply = Reply("r1")
-    outbox = Outbox(reply, ORIGIN, [FIRST], reader, Pacing(min_interval_s=30.0, quiet_s=0.0))
+    outbox = made(reply, reader, Pacing(min_interval_s=30.0, quiet_s=0.0))
     async with outbox:
         await until(lambda: reader.types == ["typing"])
         reply.append("text that has to wait")
-        outbox.wake()
+        outbox.changed.set()
         for _ in range(10):  # now it waits for the window, and for news
             await asyncio.sleep(0)
-        outbox.wake()
+        outbox.changed.set()
         outbox.give_up()
         await asyncio.wait({outbox.sending}, timeout=PATIENCE_S)
         assert outbox.sending.cancelled()
 
 
 async def test_an_error_that_is_no_refusal_comes_out_of_the_block() -> None:
-    async def broken(_: Outbound) -> None:
+    async def broken(_: bytes) -> None:
         raise ZeroDivisionError
 
     reply = Reply("r1")
-    outbox = Outbox(reply, ORIGIN, [FIRST], broken, FAST)
+    outbox = made(reply, broken)
 
     async def scenario() -> None:
         async with outbox:
@@ -365,12 +370,12 @@ async def test_the_time_to_the_first_text_is_taken() -> None:
 async def test_readers_of_different_speed_do_not_wait_for_each_other() -> None:
     slow, fast = Reader(post_s=0.3), Reader()
     reply = Reply("r1")
-    outboxes = [Outbox(reply, ORIGIN, [FIRST], reader, FAST) for reader in (slow, fast)]
+    outboxes = [made(reply, reader) for reader in (slow, fast)]
 
     async with outboxes[0], outboxes[1]:
         reply.append("text")
         for outbox in outboxes:
-            outbox.wake()
+            outbox.changed.set()
         await until(lambda: fast.texts == ["text"])
         assert slow.posts == []
         reply.complete(ENDING)
@@ -406,7 +411,7 @@ async def test_asides_go_out_at_their_places_in_the_text() -> None:
         ("last", ""),
     ]
     assert assembled(reader.frames) == "Let me see. Yes."
-    assert {name: reader.frames[1][name] for name in ("conversation", "reply", "epoch")} == ORIGIN.fields()
+    assert {name: reader.frames[1][name] for name in ("conversation", "reply", "epoch")} == STREAM.fields()
 
 
 async def test_thinking_is_sent_while_there_is_no_text_and_gathers_like_text() -> None:
