@@ -23,8 +23,6 @@ from chatrelay.wire.frames import Outbound
 from tests.builders.doubles import Reader, assembled
 from tests.builders.patience import PATIENCE_S
 
-pytestmark = pytest.mark.looptime  # what a busy machine takes is no time here
-
 STREAM = StreamId("talk", "r1", 1)
 FIRST = frames.typing(STREAM, "m1")
 LAST = Outbound("last")
