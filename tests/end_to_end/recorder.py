@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
@@ -14,11 +14,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from chatrelay.store.keys import Keys
+from chatrelay.store.table import Table
 from tests.conftest import Relay
-from tests.end_to_end.conftest import environment, table_of
 from tests.end_to_end.normal_form import Entry
 from tests.end_to_end.phone import ENDS, Frame, Phone
-from tests.end_to_end.test_push import pushes_to
 from tests.patience import PATIENCE_S
 
 HEADERS = (
@@ -94,16 +93,23 @@ class RecordedPhone(Phone):
 class Recorder:
     """The clients of a user of the deployment, and of a stranger. Where no key is named, the user's is meant."""
 
-    def __init__(self, relay: Relay, scene: str) -> None:
+    def __init__(self, relay: Relay, worker: dict[str, str], table: Table, scene: str) -> None:
         self.entries: list[Entry] = []
         self.relay = relay
-        self.worker = environment(relay)
-        self.table = table_of(self.worker)
+        self.worker = worker
+        self.table = table
         self.user, stranger = f"recorder-{scene}", f"stranger-{scene}"
         self.key, self.strangers_key = f"crk_{self.user}", f"crk_{stranger}"
         self._users = {self.key: self.user, self.strangers_key: stranger, "": "nobody"}
+        self._http = httpx.AsyncClient(base_url=f"http://{relay.address}", timeout=PATIENCE_S, verify=False)  # noqa: S501
         for key in (self.key, self.strangers_key):
-            Keys(self.table).add(key, self._users[key])
+            Keys(table).add(key, self._users[key])
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
 
     # --- sockets ---
 
@@ -154,7 +160,7 @@ class Recorder:
         asked = {name: _shown(each) for name, each in request.items()} | ({} if body is None else {"body": body})
         self.entries.append({"calls": f"{method} {path}", "as": self._whose(key)} | asked)
         request["headers"] = self._credentials(key) | request.get("headers", {})
-        answer = await self._ask(method, path, json=body, **request)
+        answer = await self._http.request(method, path, json=body, **request)
         headers = {name: answer.headers[name] for name in HEADERS if name in answer.headers}
         self.entries.append({"answer": answer.status_code, "headers": headers, "body": _body(answer)})
         return answer
@@ -163,7 +169,7 @@ class Recorder:
         """Wait until no reply is being written: what comes next depends on that, and is not to depend on the time."""
         path = f"/api/conversations/{quote(conversation, safe='')}/messages"
         async with asyncio.timeout(PATIENCE_S):
-            while (await self._ask("GET", path, headers=self._credentials(None))).json()["active"] is not None:
+            while (await self._http.get(path, headers=self._credentials(None))).json()["active"] is not None:
                 await asyncio.sleep(0.02)
 
     async def heartbeat(self, reply: str) -> None:
@@ -173,14 +179,16 @@ class Recorder:
             await later.hear_until(lambda frame: frame["type"] == "resumed")
 
     async def pushes(self, token: str, count: int) -> None:
-        """Keep the `count` pushes to a phone, in the order of their replies: they may overtake each other."""
+        """Keep the pushes to a phone once there are `count`, in the order of their replies: they overtake each other."""
         replies = [entry["hears"]["reply"] for entry in self.entries if "reply" in entry.get("hears", {})]
-        for payload in sorted(await pushes_to(self.relay, token, count), key=lambda push: _place(push, replies)):
+        async with asyncio.timeout(PATIENCE_S):
+            while len(found := await self._pushed(token)) < count:
+                await asyncio.sleep(0.1)
+        for payload in sorted(found, key=lambda push: _place(push, replies)):
             self.entries.append({"pushed to": token, "payload": payload})
 
-    async def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=f"http://{self.relay.address}", timeout=PATIENCE_S) as client:
-            return await client.request(method, path, **request)
+    async def _pushed(self, token: str) -> list[dict[str, Any]]:
+        return [push["payload"] for push in (await self._http.get("/pushes/")).json() if push["token"] == token]
 
     def _credentials(self, key: str | None) -> dict[str, str]:
         return {} if key == "" else {"X-API-Key": self.key if key is None else key}

@@ -81,7 +81,7 @@ async def doors(it: Recorder) -> None:
     await it.knock(Authorization=f"Bearer {it.key}", Origin="https://elsewhere.example")
     await it.knock("/v1?agent=hal", Authorization=f"Bearer {it.key}")
     await it.knock("/v2", Authorization=f"Bearer {it.key}")
-    for carrier in ({"Authorization": it.key}, {"Authorization": f"bearer {it.key}"}, {"X-API-Key": f" {it.key}"}):
+    for carrier in ({"Authorization": it.key}, {"X-API-Key": it.key}):
         async with it.phone("with a header", headers=carrier) as phone:
             await greet(phone)
     for path in ("/v1?agent=codex", "/api/claude/ws", "/api/codex/ws"):
@@ -168,17 +168,17 @@ async def replies(it: Recorder) -> None:
         await greet(elsewhere, conversation="another talk")
         await sender.ask("Say something of everything.", id="m1", conversation="talk")
         await viewer.hear_end()
-        for number, said in enumerate(("Say nothing.", "Think, and search the web.", "And now?"), 2):
+        for number, said in enumerate(("Say nothing.", "Think, and search the web."), 2):
             await it.idle("talk")
             await sender.ask(said, id=f"m{number}", conversation="talk")
             await viewer.hear_end()
         await it.idle("talk")
-        await sender.say('{"action":"send","id":"m5","conversation":"talk","content":"Half a character: \\ud83d"}')
+        await sender.say('{"action":"send","id":"m4","conversation":"talk","content":"Half a character: \\ud83d"}')
         await sender.hear_end()
         await viewer.hear_end()
         await it.idle("talk")
         await sender.ask("The same id again, with other words.", id="m1", conversation="talk")
-        await viewer.ask("The same id, of another device.", id="m4", conversation="talk")
+        await viewer.ask("The same id, of another device.", id="m3", conversation="talk")
 
 
 def searching() -> Script:
@@ -592,7 +592,7 @@ async def pushes(it: Recorder) -> None:
 
 async def builderos(it: Recorder) -> None:
     """The app that was there before the protocol: a bare key, then messages without an action."""
-    for wrong in (WRONG, "", "x" * 300, {"content": "hello"}, {"action": "hello"}):
+    for wrong in (WRONG, "", {"content": "I have no key."}):
         async with it.phone("app", APP, key="") as app:
             await app.say(wrong)
             await app.hear_closed()
@@ -745,8 +745,8 @@ async def codex(it: Recorder) -> None:
     await it.call("POST", "/api/notifications/register", {"device_token": token, "device_id": "iphone"})
     async with it.phone("phone", "/v1?agent=codex") as phone, it.phone("other") as other:
         await phone.ask("say Good 早上", id="m1", conversation="talk")
-        for number, scene in enumerate(CODEX_ENDS):
-            await phone.ask(scene, id="m1", conversation=f"end {number}")
+        for scene in ("refuse", "answerAndExit", "complain not logged in"):
+            await phone.ask(scene, id="m1", conversation=scene)
         await phone.say(send("answerAndStay", conversation="stay"))
         reply = (await phone.hear_text("So far"))["reply"]
         await other.say({"action": "resume", "reply": reply, "offset": 3})
@@ -765,6 +765,3 @@ async def codex(it: Recorder) -> None:
         await app.say(from_app("say Hello, app", chat_type="codex"))
         await app.hear_end()
     await it.pushes(token, 4)
-
-
-CODEX_ENDS = ("refuse", "garbage", "die", "answerAndExit", "complain not logged in", "complain usage limit", "empty")

@@ -3,59 +3,159 @@
 ``RECORD=1`` in the environment writes the recordings anew: read their diff before it is committed.
 """
 
+import ast
+import asyncio
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import get_args, get_type_hints
 
 import pytest
+import pytest_asyncio
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
-from chatrelay import protocol
+import chatrelay
 from chatrelay.errors import Reason, Told
-from tests.conftest import Relay
+from chatrelay.protocol import AUTHENTICATED, INVALID_API_KEY, Outbound
+from chatrelay.reply import Aside
+from chatrelay.store.table import Table
+from tests.conftest import REPOSITORY, Relay
 from tests.end_to_end import scenes
-from tests.end_to_end.normal_form import difference, normal, rendered
+from tests.end_to_end.conftest import environment, table_of
+from tests.end_to_end.normal_form import Entry, difference, normal, rendered
 from tests.end_to_end.recorder import Recorder
 from tests.infra.bridgehub.sidecars import gone, needs_node, stayers
 
+RESOURCES = yaml_parse((REPOSITORY / "template.yaml").read_text(encoding="utf-8"))["Resources"]
+UNRECORDED = {Reason.TIME: "a reply may take a quarter of an hour"}
 RECORDINGS = Path(__file__).parent / "recordings"
-SCENES = [
-    scenes.doors,
-    scenes.questions,
-    scenes.replies,
-    scenes.endings,
-    scenes.resumes,
-    scenes.cancels,
-    scenes.queues,
-    scenes.calls,
-    scenes.conversations,
-    scenes.deletions,
-    scenes.files,
-    scenes.pushes,
-    scenes.builderos,
-    scenes.failures,
-]
+SESSION = (
+    (
+        (scenes.endings,),
+        (scenes.doors, scenes.questions, scenes.calls, scenes.files),
+        (scenes.pushes, scenes.conversations),
+    ),
+    (
+        (scenes.resumes, scenes.cancels, scenes.queues),
+        (scenes.replies, scenes.builderos, scenes.deletions),
+    ),
+    ((scenes.failures,),),
+)
+"""Acts, one after the other, each of scenes that run side by side in rows.
+
+A reply that is held keeps an environment of the function that answers, of which there are three: no act has more than
+two at once. The last one kills them all.
+"""
+SCENES = [scene for act in SESSION for row in act for scene in row]
+Seen = dict[str, str | BaseException]
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
-async def test_clients_see_what_was_recorded(relay: Relay, scene: scenes.Scene) -> None:
-    await compare(relay, scene)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def session(relay: Relay, worker: dict[str, str], table: Table) -> Seen:
+    """What clients see of the whole session, by its scenes."""
+    seen: Seen = {}
+
+    async def play(row: Sequence[scenes.Scene]) -> None:
+        for scene in row:
+            async with Recorder(relay, worker, table, scene.__name__) as it:
+                (seen[scene.__name__],) = await asyncio.gather(played(it, scene), return_exceptions=True)
+
+    for act in SESSION:
+        await asyncio.gather(*map(play, act))
+    return seen
+
+
+@pytest.mark.parametrize("scene", [scene.__name__ for scene in SCENES])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_clients_see_what_was_recorded(session: Seen, scene: str) -> None:
+    compare(scene, session[scene])
 
 
 @needs_node
 async def test_clients_of_codex_see_what_was_recorded(relay_with_codex: Relay, codex_folder: Path) -> None:
-    await compare(relay_with_codex, scenes.codex)
+    worker = environment(relay_with_codex)
+    async with Recorder(relay_with_codex, worker, table_of(worker), "codex") as it:
+        compare("codex", await played(it, scenes.codex))
     await gone(await stayers(codex_folder))
 
 
-async def compare(relay: Relay, scene: scenes.Scene) -> None:
-    it = Recorder(relay, scene.__name__)
+async def played(it: Recorder, scene: scenes.Scene) -> str:
+    """What clients see of a scene."""
     await scene(it)
-    seen = rendered(normal(it.entries, relay.address))
-    file = RECORDINGS / f"{scene.__name__}.json"
+    return rendered(normal(it.entries, it.relay.address))
+
+
+def compare(scene: str, seen: str | BaseException) -> None:
+    """Fail with the lines that differ."""
+    if isinstance(seen, BaseException):
+        raise seen
+    file = RECORDINGS / f"{scene}.json"
     if os.environ.get("RECORD"):
         file.write_text(seen)
-    differs = difference(file.read_text(), seen)
-    assert not differs, f"clients see something else than {file.name} has:\n{differs}"
+    if differs := difference(file.read_text(), seen):
+        pytest.fail(f"clients see something else than {file.name} has:\n{differs}", pytrace=False)
+
+
+def test_every_type_of_frame_is_recorded() -> None:
+    heard = [entry["hears"] for entry in recorded() if "hears" in entry]
+    types = {frame if isinstance(frame, str) else frame["type"] for frame in heard}
+    assert types == {*frame_types(), "pong", AUTHENTICATED, INVALID_API_KEY}
+
+
+def test_every_error_is_recorded_with_every_reason() -> None:
+    heard = [entry["hears"] for entry in recorded() if "code" in entry.get("hears", ())]
+    assert {error["code"] for error in heard} == {code for kind in subclasses(Told) if (code := vars(kind).get("code"))}
+    assert {error["reason"] for error in heard if "reason" in error} == {*Reason} - UNRECORDED.keys()
+
+
+def test_every_action_is_recorded() -> None:
+    said = [entry["says"] for entry in recorded() if isinstance(entry.get("says"), dict)]
+    actions = {*RESOURCES["WebSocketApi"]["Properties"]["Routes"]} | {
+        resource["Properties"]["RouteKey"]
+        for resource in RESOURCES.values()
+        if resource["Type"] == "AWS::ApiGatewayV2::Route"
+    }
+    assert {action for action in actions if not action.startswith("$")} <= {frame.get("action") for frame in said}
+
+
+def test_every_call_is_recorded_with_an_answer_that_is_no_refusal() -> None:
+    answered = {
+        entry["calls"].replace("http://relay", "")
+        for entry, answer in pairwise(recorded())
+        if isinstance(entry.get("calls"), str) and answer["answer"] < HTTPStatus.BAD_REQUEST
+    }
+    events = RESOURCES["ApiFunction"]["Properties"]["Events"].values()
+    routes = {f"{event['Properties']['Method']} {event['Properties']['Path']}" for event in events}
+    assert [route for route in sorted(routes) if not any(map(re.compile(pattern(route)).fullmatch, answered))] == []
+
+
+def recorded() -> list[Entry]:
+    """What all recordings have."""
+    return [entry for file in sorted(RECORDINGS.iterdir()) for entry in json.loads(file.read_text())]
+
+
+def frame_types() -> set[str]:
+    """The types of frames that the package makes anywhere."""
+    sources = (file.read_text() for file in Path(chatrelay.__file__).parent.rglob("*.py"))
+    made = (node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    named = {node.args[0].value for node in made if is_frame(node) and isinstance(node.args[0], ast.Constant)}
+    return named | {*get_args(get_type_hints(Aside)["kind"])}
+
+
+def is_frame(made: ast.Call) -> bool:
+    return isinstance(made.func, ast.Name) and made.func.id == Outbound.__name__ and bool(made.args)
+
+
+def subclasses(kind: type) -> Iterator[type]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
+def pattern(route: str) -> str:
+    """A regular expression for the calls of a route: `{name+}` takes all that is left, `{name}` one step."""
+    return re.sub(r"\\{\w+(\\\+)?\\}", lambda variable: ".+" if variable[1] else "[^/]+", re.escape(route))
