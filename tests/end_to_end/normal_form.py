@@ -82,7 +82,9 @@ def _continues(earlier: Entry, later: Entry) -> bool:
         return False
     begun, more = earlier["hears"], later["hears"]
     same = all(begun[name] == more[name] for name in ("type", "conversation", "reply", "epoch"))
-    return same and more.get("offset") == (begun["offset"] + utf16_length(begun["content"]) if "offset" in begun else None)
+    return same and more.get("offset") == (
+        begun["offset"] + utf16_length(begun["content"]) if "offset" in begun else None
+    )
 
 
 def _is_piece(frame: Frame | str | None) -> bool:

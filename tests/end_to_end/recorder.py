@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import quote
@@ -76,12 +76,11 @@ class RecordedPhone(Phone):
 
     async def hear_closed(self) -> None:
         """Hear until the socket is closed."""
-        try:
+        with suppress(ConnectionClosed):
             while True:
                 await self.hear()
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None, "closed and not cut"
-            self.entries.append({"phone": self.name, "closed": closed.rcvd.code, "reason": closed.rcvd.reason})
+        code, reason = self.socket.close_code, self.socket.close_reason
+        self.entries.append({"phone": self.name, "closed": code, "reason": reason})
 
     async def hear_rest(self) -> None:
         """Hear what nobody has waited for: a frame too many is kept, and so it is seen."""
@@ -101,7 +100,11 @@ class Recorder:
         self.user, stranger = f"recorder-{scene}", f"stranger-{scene}"
         self.key, self.strangers_key = f"crk_{self.user}", f"crk_{stranger}"
         self._users = {self.key: self.user, self.strangers_key: stranger, "": "nobody"}
-        self._http = httpx.AsyncClient(base_url=f"http://{relay.address}", timeout=PATIENCE_S, verify=False)  # noqa: S501
+        self._http = httpx.AsyncClient(
+            base_url=f"http://{relay.address}",
+            timeout=PATIENCE_S,
+            limits=httpx.Limits(keepalive_expiry=1),  # the server may close a connection that was idle for longer
+        )
         for key in (self.key, self.strangers_key):
             Keys(table).add(key, self._users[key])
 
@@ -121,9 +124,11 @@ class Recorder:
         bearer = {} if key == "" else {"Authorization": f"Bearer {self.key if key is None else key}"}
         connected = {"connects": path} | ({"as": self._whose(key)} if headers is None else {"headers": headers})
         url = f"ws://{self.relay.address}{path}"
-        async with connect(url, additional_headers=bearer if headers is None else headers) as socket:
-            async with self._kept(RecordedPhone(socket), name, connected) as phone:
-                yield phone
+        async with (
+            connect(url, additional_headers=bearer if headers is None else headers) as socket,
+            self._kept(RecordedPhone(socket), name, connected) as phone,
+        ):
+            yield phone
 
     @asynccontextmanager
     async def browser(self, name: str, origin: str) -> AsyncIterator[RecordedPhone]:
@@ -168,9 +173,11 @@ class Recorder:
     async def idle(self, conversation: str) -> None:
         """Wait until no reply is being written: what comes next depends on that, and is not to depend on the time."""
         path = f"/api/conversations/{quote(conversation, safe='')}/messages"
+        is_active = True
         async with asyncio.timeout(PATIENCE_S):
-            while (await self._http.get(path, headers=self._credentials(None))).json()["active"] is not None:
-                await asyncio.sleep(0.02)
+            while is_active:
+                await asyncio.sleep(0.1)
+                is_active = (await self._http.get(path, headers=self._credentials(None))).json()["active"] is not None
 
     async def heartbeat(self, reply: str) -> None:
         """Wait until the writer of `reply` has done with all that it was asked so far: it lets in who asks later."""
@@ -179,10 +186,10 @@ class Recorder:
             await later.hear_until(lambda frame: frame["type"] == "resumed")
 
     async def pushes(self, token: str, count: int) -> None:
-        """Keep the pushes to a phone once there are `count`, in the order of their replies: they overtake each other."""
+        """Keep the pushes to a phone once there are `count`, in the order of the replies: they may overtake."""
         replies = [entry["hears"]["reply"] for entry in self.entries if "reply" in entry.get("hears", {})]
         async with asyncio.timeout(PATIENCE_S):
-            while len(found := await self._pushed(token)) < count:
+            while len(found := await self._pushed(token)) < count:  # noqa: ASYNC110 -- no event tells of it
                 await asyncio.sleep(0.1)
         for payload in sorted(found, key=lambda push: _place(push, replies)):
             self.entries.append({"pushed to": token, "payload": payload})

@@ -4,9 +4,10 @@ A scene waits for a frame or an answer before it goes on, so that nothing in it 
 be in the middle of something is held there by its script.
 """
 
-import json
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 from urllib.parse import quote
 
 from chatrelay.store.archive import PAGE
@@ -32,33 +33,37 @@ from infra.local.script import (
 )
 from tests.end_to_end.browser import PDF, PNG
 from tests.end_to_end.conftest import services_of
+from tests.end_to_end.phone import Frame
 from tests.end_to_end.recorder import RecordedPhone, Recorder
 from tests.end_to_end.test_conversations import kept
+from tests.patience import PATIENCE_S
 
 MIXED = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t, line\nfeed, \' and </script>. '
 NOTHING = "0" * 32
 WRONG = "crk_wrong"
-
-
 Scene = Callable[[Recorder], Awaitable[None]]
 
 
 class Held(tuple[Step, ...]):
-    """The steps of a reply that pings before the last of them until `released` is set."""
+    """The steps of a reply that pings before its `ending` until `released` is set, or nobody can wait for it any more.
+
+    So a scene that fails in the middle keeps no worker from the tests that come later.
+    """
 
     released: threading.Event
     ending: Script
 
     def __iter__(self) -> Iterator[Step]:
         yield from super().__iter__()
-        while not self.released.is_set():
+        given_up_s = time.monotonic() + PATIENCE_S
+        while not self.released.is_set() and time.monotonic() < given_up_s:
             yield Pause(0.1)
             yield Send({"type": "ping"})
         yield from self.ending.steps
 
 
 def held(text: str, rest: str = "") -> tuple[Script, threading.Event]:
-    """A reply that has said `text` and says the `rest` once the event is set."""
+    """Return a reply that says `text`, and the `rest` once the event is set."""
     steps = Held(partial(text).steps)
     steps.released = threading.Event()
     more = Script((block_delta(0, {"type": "text_delta", "text": rest}),))
@@ -66,8 +71,8 @@ def held(text: str, rest: str = "") -> tuple[Script, threading.Event]:
     return Script(steps), steps.released
 
 
-def send(content: str, message: str = "m1", conversation: str = "talk", **fields: object) -> dict[str, object]:
-    """The frame of a message."""
+def send(content: str, message: str = "m1", conversation: str = "talk", **fields: object) -> Frame:
+    """Return the frame of a message."""
     return {"action": "send", "id": message, "conversation": conversation, "content": content, **fields}
 
 
@@ -89,15 +94,62 @@ async def doors(it: Recorder) -> None:
             await greet(phone)
     async with it.browser("page", "https://chat.example") as phone:
         await greet(phone)
-    for unfit in (b"bytes", "x" * 200_000):
-        async with it.phone("too much for a socket") as phone:
-            await phone.say(unfit)
-            await phone.hear_closed()
+        await phone.say(b"bytes")
+        await phone.hear_closed()
+    async with it.phone("too long a frame") as phone:
+        await phone.say("x" * 200_000)
+        await phone.hear_closed()
 
 
-async def greet(phone: RecordedPhone, **fields: object) -> dict[str, object]:
+async def greet(phone: RecordedPhone, **fields: object) -> Frame:
     await phone.say({"action": "hello", **fields})
     return await phone.hear()
+
+
+WRONG_QUESTIONS: list[Frame | str] = [
+    "hello?",
+    "[1]",
+    {"content": "no action"},
+    {"action": "dance"},
+    {"action": 7},
+    {"action": "hello", "conversation": 7},
+    {"action": "hello", "conversation": "x" * 129},
+    {"action": "hello", "device": "x" * 129},
+    {"action": "hello", "conversation": ".."},
+    {"action": "resume"},
+    {"action": "resume", "reply": 7},
+    {"action": "resume", "reply": NOTHING, "offset": -1},
+    {"action": "resume", "reply": NOTHING},
+    {"action": "resume", "conversation": "nothing was said here"},
+    {"action": "cancel"},
+    {"action": "cancel", "reply": "x" * 65},
+    {"action": "cancel", "reply": NOTHING},
+    {"action": "ack", "reply": NOTHING},
+    {"action": "ack", "reply": NOTHING, "offset": True},
+    {"action": "ack", "reply": NOTHING, "offset": 2**53},
+    {"action": "ack", "reply": NOTHING, "offset": 0},
+]
+
+
+WRONG_FIELDS: list[Frame] = [
+    {"content": None},
+    {"content": 7},
+    {"content": ""},
+    {"content": " \n"},
+    {"id": None},
+    {"id": " "},
+    {"id": "x" * 65},
+    {"conversation": None},
+    {"conversation": "x" * 129},
+    {"conversation": "."},
+    {"agent": "hal"},
+    {"agent": "codex"},
+    {"attachments": "a file"},
+    {"attachments": [{"id": "a"}]},
+    {"attachments": [{"url": "https://elsewhere.example/a.png"}]},
+    {"attachments": [{"url": f"/api/files/{NOTHING}"}] * 11},
+    {"attachments": [{"url": f"/api/files/{NOTHING}"}]},
+]
 
 
 async def questions(it: Recorder) -> None:
@@ -108,50 +160,10 @@ async def questions(it: Recorder) -> None:
         await greet(phone, conversation="", device=None)
         await phone.say({"action": "ping"})
         await phone.hear()
-        for wrong in (
-            "hello?",
-            "[1]",
-            {"content": "no action"},
-            {"action": "dance"},
-            {"action": 7},
-            {"action": "hello", "conversation": 7},
-            {"action": "hello", "conversation": "x" * 129},
-            {"action": "hello", "device": "x" * 129},
-            {"action": "hello", "conversation": ".."},
-            {"action": "resume"},
-            {"action": "resume", "reply": 7},
-            {"action": "resume", "reply": NOTHING, "offset": -1},
-            {"action": "resume", "reply": NOTHING},
-            {"action": "resume", "conversation": "nothing was said here"},
-            {"action": "cancel"},
-            {"action": "cancel", "reply": "x" * 65},
-            {"action": "cancel", "reply": NOTHING},
-            {"action": "ack", "reply": NOTHING},
-            {"action": "ack", "reply": NOTHING, "offset": True},
-            {"action": "ack", "reply": NOTHING, "offset": 2**53},
-            {"action": "ack", "reply": NOTHING, "offset": 0},
-        ):
+        for wrong in WRONG_QUESTIONS:
             await phone.say(wrong)
             await phone.hear()
-        for wrong in (
-            {"content": None},
-            {"content": 7},
-            {"content": ""},
-            {"content": " \n"},
-            {"id": None},
-            {"id": " "},
-            {"id": "x" * 65},
-            {"conversation": None},
-            {"conversation": "x" * 129},
-            {"conversation": "."},
-            {"agent": "hal"},
-            {"agent": "codex"},
-            {"attachments": "a file"},
-            {"attachments": [{"id": "a"}]},
-            {"attachments": [{"url": "https://elsewhere.example/a.png"}]},
-            {"attachments": [{"url": f"/api/files/{NOTHING}"}] * 11},
-            {"attachments": [{"url": f"/api/files/{NOTHING}"}]},
-        ):
+        for wrong in WRONG_FIELDS:
             await phone.say(send("What is wrong with this?") | wrong)
             await phone.hear()
         await phone.say({"action": "send"})
@@ -203,12 +215,10 @@ async def endings(it: Recorder) -> None:
     it.relay.plays("Pause.", lambda _: next(pauses))
     ends = {
         "Come to the limit.": answer("So far", stop_reason="max_tokens"),
-        "Come to a word.": answer("So far", stop_reason="stop_sequence"),
         "Be busy.": refuse(429, headers={"retry-after": "17"}),
         "Be busy in the middle.": fail_after("Half", "overloaded_error"),
         "Fail.": fail_after("Half", "api_error"),
         "Be cut off.": cut_after("Half"),
-        "Stop without an end.": partial("Half"),
         "Send nothing.": Script(()),
         "Refuse the key.": refuse(401),
         "Refuse the request.": refuse(403),
@@ -348,6 +358,19 @@ async def queues(it: Recorder) -> None:
         await it.call("GET", "/api/conversations/talk/messages")
 
 
+WRONG_MESSAGES: list[Any] = [
+    {"content": "hi"},
+    {"id": "m1"},
+    {"id": "m1", "content": " "},
+    {"id": "m1", "content": 7},
+    {"id": "m1", "content": "hi", "agent": "hal"},
+    {"id": "m1", "content": "hi", "agent": "codex"},
+    {"id": "m1", "content": "hi", "attachments": [{"url": f"/api/files/{NOTHING}"}]},
+    {"id": "m1", "content": "漢" * 100_001},
+    ["hi"],
+]
+
+
 async def calls(it: Recorder) -> None:
     """Every call without a user's own key, addresses that lead nowhere, pages of elsewhere, and messages by HTTP."""
     await it.call("GET", "/api/health", key="")
@@ -364,17 +387,7 @@ async def calls(it: Recorder) -> None:
     await it.call("GET", "/api/conversations", headers=page)
     await it.call("GET", "/api/conversations", key=WRONG, headers=page)
     post = "/api/conversations/talk/messages"
-    for wrong in (
-        {"content": "hi"},
-        {"id": "m1"},
-        {"id": "m1", "content": " "},
-        {"id": "m1", "content": 7},
-        {"id": "m1", "content": "hi", "agent": "hal"},
-        {"id": "m1", "content": "hi", "agent": "codex"},
-        {"id": "m1", "content": "hi", "attachments": [{"url": f"/api/files/{NOTHING}"}]},
-        {"id": "m1", "content": "漢" * 100_001},
-        ["hi"],
-    ):
+    for wrong in WRONG_MESSAGES:
         await it.call("POST", post, wrong)
     for body in (b"hi", b"\xff", bytes(11_000_000)):
         await it.call("POST", post, content=body, headers={"content-type": "application/octet-stream"})
@@ -442,10 +455,9 @@ async def conversations(it: Recorder) -> None:
         await it.call("GET", "/api/conversations", key=key)
     await it.call("GET", f"{at}/messages")
     await it.call("DELETE", at)
-    await many_conversations(it)
 
 
-async def many_conversations(it: Recorder) -> None:
+async def pages(it: Recorder) -> None:
     """A list that is longer than a page."""
     for number in range(PAGE + 1):
         kept(it.table, f"talk {number}", "What is new?", user=it.user)
@@ -469,6 +481,24 @@ async def deletions(it: Recorder) -> None:
         await it.call("GET", "/api/conversations/talk/messages")
 
 
+WRONG_FORMS: list[Any] = [
+    {"filename": 7, "mime_type": "image/png", "size": 5},
+    {"filename": "x" * 256, "mime_type": "image/png", "size": 5},
+    {"filename": "a.png", "mime_type": "picture", "size": 5},
+    {"filename": "a.png", "mime_type": "image/png", "size": 0},
+    {"filename": "a.png", "mime_type": "image/png", "size": 10**9},
+    [],
+]
+
+
+WRONG_UPLOADS: list[Any] = [
+    {"other": ("a.png", PNG, "image/png")},
+    {"file": ("a.png", b"", "image/png")},
+    {"file": ("x" * 256, PNG, "image/png")},
+    {"file": ("film.mov", bytes(4_500_001), "video/quicktime")},
+]
+
+
 async def files(it: Recorder) -> None:
     """Files are uploaded by either way, had again, quoted in messages, and nobody else's."""
     small = {"file": ("../Grüße 早上.png", PNG, "image/png")}
@@ -481,21 +511,9 @@ async def files(it: Recorder) -> None:
     text = await upload(it, "notes.md", "Grüße 早上".encode(), "text/markdown")
     await quoted(it, picture, document, text)
     await unfit_files(it, picture)
-    for body in (
-        {"filename": 7, "mime_type": "image/png", "size": 5},
-        {"filename": "x" * 256, "mime_type": "image/png", "size": 5},
-        {"filename": "a.png", "mime_type": "picture", "size": 5},
-        {"filename": "a.png", "mime_type": "image/png", "size": 0},
-        {"filename": "a.png", "mime_type": "image/png", "size": 10**9},
-        [],
-    ):
+    for body in WRONG_FORMS:
         await it.call("POST", "/api/files", body)
-    for posted in (
-        {"other": ("a.png", PNG, "image/png")},
-        {"file": ("a.png", b"", "image/png")},
-        {"file": ("x" * 256, PNG, "image/png")},
-        {"file": ("film.mov", bytes(4_500_001), "video/quicktime")},
-    ):
+    for posted in WRONG_UPLOADS:
         await it.call("POST", "/api/files/upload", files=posted)
     await it.call("POST", "/api/files/upload", {"file": "a.png"})
 
@@ -549,29 +567,32 @@ async def upload(it: Recorder, filename: str, content: bytes, mime_type: str) ->
     return str(answered.json()["url"])
 
 
+IPHONE, ROBOT, TABLET = "a0" * 32, "recorded:token-1", "a1" * 32
+WRONG_REGISTRATIONS: list[Any] = [
+    {},
+    {"device_token": IPHONE},
+    {"device_token": "", "device_id": "x"},
+    {"device_token": 7, "device_id": "x"},
+    {"device_token": "xyz", "device_id": "x"},
+    {"device_token": "a b", "device_id": "x", "platform": "android"},
+    {"device_token": IPHONE, "device_id": "x" * 129},
+    {"device_token": IPHONE, "device_id": "x", "platform": "palm"},
+    [],
+]
+
+
 async def pushes(it: Recorder) -> None:
     """A user's phones are told of a reply, but for those that have shown it."""
     words = "Es war einmal ein Relais, das nichts verlor. " * 3
     it.relay.plays("Tell me a long story.", answer(words))
     it.relay.plays("Break off.", cut_after("Half"))
-    iphone, robot, tablet = "a0" * 32, "recorded:token-1", "a1" * 32
     register = "/api/notifications/register"
-    for wrong in (
-        {},
-        {"device_token": iphone},
-        {"device_token": "", "device_id": "x"},
-        {"device_token": 7, "device_id": "x"},
-        {"device_token": "xyz", "device_id": "x"},
-        {"device_token": "a b", "device_id": "x", "platform": "android"},
-        {"device_token": iphone, "device_id": "x" * 129},
-        {"device_token": iphone, "device_id": "x", "platform": "palm"},
-        [],
-    ):
+    for wrong in WRONG_REGISTRATIONS:
         await it.call("POST", register, wrong)
-    await it.call("POST", register, {"device_token": iphone.upper(), "device_id": "iphone"})
-    await it.call("POST", register, {"device_token": iphone, "platform": "ios", "device_id": "iphone"})
-    await it.call("POST", register, {"device_token": robot, "platform": "android", "device_id": "robot"})
-    await it.call("POST", register, {"device_token": tablet, "device_id": "a/b’s tablet"})
+    await it.call("POST", register, {"device_token": IPHONE.upper(), "device_id": "iphone"})
+    await it.call("POST", register, {"device_token": IPHONE, "platform": "ios", "device_id": "iphone"})
+    await it.call("POST", register, {"device_token": ROBOT, "platform": "android", "device_id": "robot"})
+    await it.call("POST", register, {"device_token": TABLET, "device_id": "a/b’s tablet"})
     for _ in range(2):
         await it.call("DELETE", f"/api/notifications/{quote('a/b’s tablet', safe='')}")
     await it.call("DELETE", f"/api/notifications/{'x' * 129}")
@@ -585,9 +606,9 @@ async def pushes(it: Recorder) -> None:
         for offset in (shown["length"], 0):
             await phone.say({"action": "ack", "reply": shown["reply"], "offset": offset})
         await phone.hear_rest()
-        await it.pushes(robot, 2)
-        await it.pushes(iphone, 1)
-        await it.pushes(tablet, 0)
+        await it.pushes(ROBOT, 2)
+        await it.pushes(IPHONE, 1)
+        await it.pushes(TABLET, 0)
 
 
 async def builderos(it: Recorder) -> None:
@@ -596,8 +617,9 @@ async def builderos(it: Recorder) -> None:
         async with it.phone("app", APP, key="") as app:
             await app.say(wrong)
             await app.hear_closed()
-    await app_answers(it)
-    await app_questions(it)
+    async with it.phone("app", APP, key="") as app, it.phone("phone") as phone:
+        await app_answers(it, app, phone)
+        await app_questions(app)
     async with it.phone("old app", APP, key="") as old:
         await let_in(old, f"{it.key}\n")
         await old.say({"content": "I name no session."})
@@ -616,76 +638,76 @@ async def let_in(app: RecordedPhone, key: str) -> None:
     await app.hear_until(lambda frame: frame["type"] == "ready")
 
 
-def from_app(content: str, **fields: object) -> dict[str, object]:
-    """A message as the app sends it."""
+def from_app(content: str, **fields: object) -> Frame:
+    """Return a message as the app sends it."""
     return {"content": content, "session_id": "tab", "device_id": "iPhone", "chat_type": "jarvis", **fields}
 
 
-async def app_answers(it: Recorder) -> None:
+async def app_answers(it: Recorder, app: RecordedPhone, phone: RecordedPhone) -> None:
     """What the app and a newer phone see of the same conversation."""
     script, released = held("One moment, app", ", here I am.")
     it.relay.plays("Think before you tell the app.", answer("Thought over.", thinking="Hm. " * 9))
     it.relay.plays("Fail before the app.", fail_after("Half"))
     it.relay.plays("Let the app wait.", script)
-    async with it.phone("app", APP, key="") as app, it.phone("phone") as phone:
-        await app.say({"action": "ping"})
-        await app.hear()
-        await let_in(app, it.key)
-        await app.say({"working_directory": "/Users/me/project"})
-        await app.hear()
-        await greet(phone, conversation="tab")
-        for said in ("Think before you tell the app.", "Fail before the app."):
-            await app.say(from_app(said))
-            await app.hear_end()
-            await phone.hear_end()
-            await it.idle("tab")
-        picture = {"id": "7F", "mime_type": "image/png", "type": "image", "filename": "photo.png", "size": len(PNG)}
-        picture["url"] = await upload(it, "photo.png", PNG, "image/png")
-        await app.say(from_app("Look at this, app.", attachments=[picture]))
+    await app.say({"action": "ping"})
+    await app.hear()
+    await let_in(app, it.key)
+    await app.say({"working_directory": "/Users/me/project"})
+    await app.hear()
+    await greet(phone, conversation="tab")
+    picture = {"id": "7F", "mime_type": "image/png", "type": "image", "filename": "photo.png", "size": len(PNG)}
+    picture["url"] = await upload(it, "photo.png", PNG, "image/png")
+    for message in (
+        from_app("Think before you tell the app."),
+        from_app("Fail before the app."),
+        from_app("Look at this, app.", attachments=[picture]),
+    ):
+        await app.say(message)
         await app.hear_end()
         await phone.hear_end()
         await it.idle("tab")
-        await app.say(from_app("Let the app wait."))
-        await app.hear_text("One moment, app")
-        await app.say(from_app("And then?"))
-        await app.hear()
-        released.set()
-        for _ in range(2):
-            await app.hear_end()
-            await phone.hear_end()
-        await it.idle("tab")
-        await phone.ask("From a phone of today.", id="m1", conversation="tab")
+    await app.say(from_app("Let the app wait."))
+    await app.hear_text("One moment, app")
+    await app.say(from_app("And then?"))
+    await app.hear()
+    released.set()
+    for _ in range(2):
         await app.hear_end()
-        await it.idle("tab")
-        for agent in ("claude", "codex"):
-            await it.call("DELETE", f"/api/{agent}/session/tab/close", key="", headers={"Authorization": it.key})
-        await phone.ask("Does the app still listen?", id="m2", conversation="tab")
-        await it.idle("tab")
+        await phone.hear_end()
+    await it.idle("tab")
+    await phone.ask("From a phone of today.", id="m1", conversation="tab")
+    await app.hear_end()
+    await it.idle("tab")
+    for agent in ("claude", "codex"):
+        await it.call("DELETE", f"/api/{agent}/session/tab/close", key="", headers={"Authorization": it.key})
+    await phone.ask("Does the app still listen?", id="m2", conversation="tab")
+    await it.idle("tab")
 
 
-async def app_questions(it: Recorder) -> None:
+APP_QUESTIONS: list[Frame | str] = [
+    "hello?",
+    "[1]",
+    {},
+    {"session_id": "tab"},
+    {"content": 7},
+    {"content": " "},
+    {"content": "hi", "session_id": 7},
+    {"content": "hi", "chat_type": "hal"},
+    {"content": "hi", "attachments": [{"url": "https://elsewhere.example/a.png"}]},
+    {"content": "", "working_directory": None},
+    {"action": "dance"},
+    {"action": "hello", "conversation": "tab"},
+    {"action": "cancel", "reply": NOTHING},
+]
+
+
+async def app_questions(app: RecordedPhone) -> None:
     """What the app is refused, and what of the newer protocol it may say."""
-    async with it.phone("app", APP, key="") as app:
-        await let_in(app, it.key)
-        for asked in (
-            "hello?",
-            [1],
-            {},
-            {"session_id": "tab"},
-            {"content": 7},
-            {"content": " "},
-            {"content": "hi", "session_id": 7},
-            {"content": "hi", "chat_type": "hal"},
-            {"content": "hi", "attachments": [{"url": "https://elsewhere.example/a.png"}]},
-            {"content": "", "working_directory": None},
-            {"action": "dance"},
-            {"action": "hello", "conversation": "tab"},
-            {"action": "cancel", "reply": NOTHING},
-        ):
-            await app.say(asked if isinstance(asked, dict) else json.dumps(asked) if isinstance(asked, list) else asked)
-            await app.hear()
-        await app.say({"action": "resume", "conversation": "tab", "offset": 2})
-        await app.hear_end()
+    for asked in APP_QUESTIONS:
+        await app.say(asked)
+        await app.hear()
+    await app.say({"action": "resume", "conversation": "tab", "offset": 2})
+    await app.hear_end()
 
 
 async def failures(it: Recorder) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from itertools import pairwise
 from pathlib import Path
@@ -43,12 +43,15 @@ SESSION = (
         (scenes.resumes, scenes.cancels, scenes.queues),
         (scenes.replies, scenes.builderos, scenes.deletions),
     ),
-    ((scenes.failures,),),
+    (
+        (scenes.failures,),
+        (scenes.pages,),
+    ),
 )
 """Acts, one after the other, each of scenes that run side by side in rows.
 
 A reply that is held keeps an environment of the function that answers, of which there are three: no act has more than
-two at once. The last one kills them all.
+two at once. In the last act one scene kills them all, and no other needs them.
 """
 SCENES = [scene for act in SESSION for row in act for scene in row]
 Seen = dict[str, str | BaseException]
@@ -79,8 +82,9 @@ async def test_clients_see_what_was_recorded(session: Seen, scene: str) -> None:
 async def test_clients_of_codex_see_what_was_recorded(relay_with_codex: Relay, codex_folder: Path) -> None:
     worker = environment(relay_with_codex)
     async with Recorder(relay_with_codex, worker, table_of(worker), "codex") as it:
-        compare("codex", await played(it, scenes.codex))
+        seen = await played(it, scenes.codex)
     await gone(await stayers(codex_folder))
+    compare("codex", seen)
 
 
 async def played(it: Recorder, scene: scenes.Scene) -> str:
@@ -108,7 +112,7 @@ def test_every_type_of_frame_is_recorded() -> None:
 
 def test_every_error_is_recorded_with_every_reason() -> None:
     heard = [entry["hears"] for entry in recorded() if "code" in entry.get("hears", ())]
-    assert {error["code"] for error in heard} == {code for kind in subclasses(Told) if (code := vars(kind).get("code"))}
+    assert {error["code"] for error in heard} == error_codes()
     assert {error["reason"] for error in heard if "reason" in error} == {*Reason} - UNRECORDED.keys()
 
 
@@ -134,26 +138,32 @@ def test_every_call_is_recorded_with_an_answer_that_is_no_refusal() -> None:
 
 
 def recorded() -> list[Entry]:
-    """What all recordings have."""
-    return [entry for file in sorted(RECORDINGS.iterdir()) for entry in json.loads(file.read_text())]
+    """Return what all recordings have."""
+    files = (RECORDINGS / f"{scene.__name__}.json" for scene in (*SCENES, scenes.codex))
+    return [entry for file in files for entry in json.loads(file.read_text())]
 
 
 def frame_types() -> set[str]:
     """The types of frames that the package makes anywhere."""
     sources = (file.read_text() for file in Path(chatrelay.__file__).parent.rglob("*.py"))
-    made = (node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
-    named = {node.args[0].value for node in made if is_frame(node) and isinstance(node.args[0], ast.Constant)}
+    named = {kind for source in sources for node in ast.walk(ast.parse(source)) if (kind := made_type(node))}
     return named | {*get_args(get_type_hints(Aside)["kind"])}
 
 
-def is_frame(made: ast.Call) -> bool:
-    return isinstance(made.func, ast.Name) and made.func.id == Outbound.__name__ and bool(made.args)
+def made_type(node: ast.AST) -> str | None:
+    """The type of the frame that an expression makes; None if it makes none, or leaves the type to its caller."""
+    match node:
+        case ast.Call(func=ast.Name(id=name), args=[ast.Constant(value=str(kind)), *_]) if name == Outbound.__name__:
+            return kind
+    return None
 
 
-def subclasses(kind: type) -> Iterator[type]:
-    for each in kind.__subclasses__():
-        yield each
-        yield from subclasses(each)
+def error_codes() -> set[str]:
+    """The codes of all errors that clients are told."""
+    kinds: list[type[Told]] = [Told]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return {kind.code for kind in kinds if hasattr(kind, "code")}
 
 
 def pattern(route: str) -> str:
