@@ -59,7 +59,7 @@ def _rendered(value: Any) -> str:
 
 def difference(recorded: str, seen: str) -> str:
     """Return the lines that differ, with those around them; empty if none does."""
-    lines = difflib.unified_diff(recorded.splitlines(), seen.splitlines(), "recorded", "seen", lineterm="", n=2)
+    lines = difflib.unified_diff(recorded.split("\n"), seen.split("\n"), "recorded", "seen", lineterm="", n=2)
     return "\n".join(lines)
 
 
