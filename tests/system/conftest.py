@@ -37,10 +37,15 @@ def services_of(worker: dict[str, str]) -> Services:
     return Services(worker["AWS_ENDPOINT_URL"], Credentials.of(worker))
 
 
+def table_of(worker: dict[str, str]) -> Table:
+    """Return the table that a function uses."""
+    return Table(services_of(worker).resource("dynamodb").meta.client, worker["TABLE_NAME"])
+
+
 @pytest.fixture(scope="module")
 def table(worker: dict[str, str]) -> Table:
     """Of the deployment `relay`."""
-    return Table(services_of(worker).resource("dynamodb").meta.client, worker["TABLE_NAME"])
+    return table_of(worker)
 
 
 @pytest.fixture(scope="module")

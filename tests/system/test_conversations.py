@@ -79,10 +79,12 @@ def listed(relay: Relay) -> list[dict[str, Any]]:
     return found
 
 
-def kept(table: Table, conversation: str, content: str = "hello", received_ms: int = 0) -> None:
+def kept(
+    table: Table, conversation: str, content: str = "hello", received_ms: int = 0, user: str = "developer"
+) -> None:
     """A message that nobody has answered yet."""
     conversations = Conversations(table, Leases(table), Replies(table))
-    conversations.accept("developer", Send("m1", conversation, content, "claude"), received_ms)
+    conversations.accept(user, Send("m1", conversation, content, "claude"), received_ms)
 
 
 async def test_conversations_are_listed_latest_first_page_by_page(relay: Relay, table: Table) -> None:
