@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tests.end_to_end.phone import Frame, utf16_length
+from tests.builders.phone import Frame, utf16_length
 
 Entry = dict[str, Any]
 

@@ -15,10 +15,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from chatrelay.store.keys import Keys
 from chatrelay.store.table import Table
-from tests.conftest import Relay
-from tests.end_to_end.normal_form import Entry
-from tests.end_to_end.phone import ENDS, Frame, Phone
-from tests.patience import PATIENCE_S
+from tests.builders.deployments import Relay
+from tests.builders.patience import PATIENCE_S
+from tests.builders.phone import ENDS, Frame, Phone
+from tests.system.normal_form import Entry
 
 HEADERS = (
     "access-control-allow-credentials",

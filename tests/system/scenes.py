@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from chatrelay.store.archive import PAGE
-from infra.local.script import (
+from emulator.stand_ins.script import (
     Pause,
     Script,
     Send,
@@ -31,12 +31,12 @@ from infra.local.script import (
     text_block,
     thinking_block,
 )
-from tests.end_to_end.browser import PDF, PNG
-from tests.end_to_end.conftest import services_of
-from tests.end_to_end.phone import Frame
-from tests.end_to_end.recorder import RecordedPhone, Recorder
-from tests.end_to_end.test_conversations import kept
-from tests.patience import PATIENCE_S
+from tests.builders.browser import PDF, PNG
+from tests.builders.patience import PATIENCE_S
+from tests.builders.phone import Frame
+from tests.system.conftest import services_of
+from tests.system.recorder import RecordedPhone, Recorder
+from tests.system.test_conversations import kept
 
 MIXED = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t, line\nfeed, \' and </script>. '
 NOTHING = "0" * 32

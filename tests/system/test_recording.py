@@ -19,16 +19,17 @@ import pytest_asyncio
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 import chatrelay
-from chatrelay.errors import Reason, Told
-from chatrelay.protocol import AUTHENTICATED, INVALID_API_KEY, Outbound
-from chatrelay.reply import Aside
+from chatrelay.domain.errors import ClientFacingError, Reason
+from chatrelay.domain.reply import Aside
 from chatrelay.store.table import Table
-from tests.conftest import REPOSITORY, Relay
-from tests.end_to_end import scenes
-from tests.end_to_end.conftest import environment, table_of
-from tests.end_to_end.normal_form import Entry, difference, normal, rendered
-from tests.end_to_end.recorder import Recorder
+from chatrelay.wire.builderos import AUTHENTICATED, INVALID_API_KEY
+from chatrelay.wire.frames import Outbound
+from tests.builders.deployments import REPOSITORY, Relay
 from tests.infra.bridgehub.sidecars import gone, needs_node, stayers
+from tests.system import scenes
+from tests.system.conftest import environment, table_of
+from tests.system.normal_form import Entry, difference, normal, rendered
+from tests.system.recorder import Recorder
 
 RESOURCES = yaml_parse((REPOSITORY / "template.yaml").read_text(encoding="utf-8"))["Resources"]
 UNRECORDED = {Reason.TIME: "a reply may take a quarter of an hour"}
@@ -160,7 +161,7 @@ def made_type(node: ast.AST) -> str | None:
 
 def error_codes() -> set[str]:
     """The codes of all errors that clients are told."""
-    kinds: list[type[Told]] = [Told]
+    kinds: list[type[ClientFacingError]] = [ClientFacingError]
     for kind in kinds:
         kinds += kind.__subclasses__()
     return {kind.code for kind in kinds if hasattr(kind, "code")}
