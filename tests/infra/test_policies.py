@@ -23,7 +23,7 @@ ACTIONS = {
     "last": "Query",
     "put": "PutItem",
     "update": "UpdateItem",
-    "exchange": "UpdateItem",
+    "update_returning": "UpdateItem",
     "delete": "DeleteItem",
     "delete_all": "BatchWriteItem",
     "Put": "PutItem",
