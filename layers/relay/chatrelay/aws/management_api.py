@@ -1,7 +1,5 @@
 """The API Gateway Management API: frames to one connection, and what its refusals mean."""
 
-import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import boto3
@@ -9,6 +7,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatrelay.domain.errors import Gone, NotDelivered, PostError, Throttled
+from chatrelay.domain.retry import retry
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi.client import ApiGatewayManagementApiClient
@@ -46,11 +45,7 @@ class ManagementApi:
 
     def deliver(self, connection_id: str, frame: bytes) -> None:
         """The same with a few tries, so it may arrive twice. Raises ``Gone``, or what the last try raised."""
-        for pause_s in PAUSES_S:
-            with suppress(Throttled, NotDelivered):
-                return self.post(connection_id, frame)
-            time.sleep(pause_s)
-        return self.post(connection_id, frame)
+        retry(lambda: self.post(connection_id, frame), PAUSES_S, on=(Throttled, NotDelivered))
 
     def close(self, connection_id: str) -> None:
         """Closes the socket. One that is closed already stays so."""

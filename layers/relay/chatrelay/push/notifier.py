@@ -49,6 +49,22 @@ class Outcome:
             raise PushesOwed(", ".join(sorted({later.reason for later in owed})))
 
 
+async def retry_later(step: Callable[[], Awaitable[T]], first_pause_s: float, until_s: float) -> T:
+    """Return the first result of `step` that is not ``Later``, or the last one that there is time for.
+
+    The pauses grow from `first_pause_s` on, and are never shorter than the service asks for. `until_s` is by the clock
+    of the event loop.
+    """
+    pause_s = first_pause_s
+    while isinstance(result := await step(), Later):
+        wait_s = max(pause_s, result.after_s or 0.0)
+        if asyncio.get_running_loop().time() + wait_s > until_s:
+            break
+        await asyncio.sleep(wait_s)
+        pause_s *= GROWTH
+    return result
+
+
 class Notifier:
     """Knows who is to be told, and by which service. Where `previews` is off, no word of a reply leaves the relay."""
 
@@ -91,25 +107,13 @@ class Notifier:
         service = self._services.get(device.platform)
         if service is None:
             return NotServed(device.platform)
-        kept = await self._patiently(lambda: self._claim(device, notification, until_s), until_s)
+        kept = await retry_later(lambda: self._claim(device, notification, until_s), self._first_pause_s, until_s)
         if kept is not None:
             return kept
-        verdict = await self._patiently(lambda: _send(service, device, notification, until_s), until_s)
+        verdict = await retry_later(lambda: _send(service, device, notification, until_s), self._first_pause_s, until_s)
         if not isinstance(verdict, Later):
             await asyncio.to_thread(self._settle, device, notification, verdict)
         return verdict
-
-    async def _patiently(self, step: Callable[[], Awaitable[T]], until_s: float) -> T:
-        """What `step` gives when it says ``Later`` no more, or when there is no time left to ask again."""
-        now_s = asyncio.get_running_loop().time
-        pause_s = self._first_pause_s
-        while isinstance(result := await step(), Later):
-            wait_s = max(pause_s, result.after_s or 0.0)
-            if now_s() + wait_s > until_s:
-                break
-            await asyncio.sleep(wait_s)
-            pause_s *= GROWTH
-        return result
 
     async def _claim(self, device: Device, notification: Notification, until_s: float) -> Later | ToldBefore | None:
         """None if the push is ours. A claim that we cannot settle runs out by itself, and the next call may try."""

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.errors import Conflict, Forbidden, InvalidMessage
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.domain.retry import retry
 from chatrelay.domain.text import join_surrogates
 from chatrelay.store.conversations import StoredReply, stored_attachments, stored_reply, turn_key
 from chatrelay.store.leases import Leases
@@ -24,7 +25,8 @@ from chatrelay.wire.limits import CONVERSATION_LIMIT
 PAGE = 50
 PAGE_BYTES = 500_000
 """A Lambda answers with at most 6 MB; a byte of text may become six in JSON, and one turn alone may be longer."""
-DELETE_TRIES = 5
+DELETE_PAUSES_S = (0.0, 0.0, 0.0, 0.0)
+"""Each try deletes what was written since the last, which takes long enough by itself."""
 LATEST_MS = 10**13 - 1
 T = TypeVar("T")
 
@@ -111,22 +113,21 @@ class Archive:
         accepted meanwhile: a deletion that breaks off can be repeated, and a message that comes later begins anew.
         Connections that show it stay: they are open, and what they are sent next belongs to them.
         """
-        header = self._table.get(key.pk, "CONVERSATION")
-        if header is None:
+        if self._table.get(key.pk, "CONVERSATION") is None:
             raise Forbidden("There is no such conversation.")
-        for _ in range(DELETE_TRIES):
-            if header is None or self._deleted(key, header):
-                return
-            header = self._table.get(key.pk, "CONVERSATION")
-        raise Conflict(key.pk)
 
-    def _deleted(self, key: ConversationKey, header: Item) -> bool:
-        """False if somebody has written there meanwhile."""
-        seen = self._leases.fence_off(key)
-        self._table.delete_all(self._doomed(key))
-        unchanged = {":seen": header["updated_at"]}
-        gone = Delete(key.pk, "CONVERSATION", "updated_at = :seen", unchanged)
-        return not self._table.transact(gone, self._leases.forget(key, seen))
+        def attempt() -> None:
+            header = self._table.get(key.pk, "CONVERSATION")
+            if header is None:  # another deletion came first
+                return
+            seen = self._leases.fence_off(key)
+            self._table.delete_all(self._doomed(key))
+            unchanged = {":seen": header["updated_at"]}
+            gone = Delete(key.pk, "CONVERSATION", "updated_at = :seen", unchanged)
+            if self._table.transact(gone, self._leases.forget(key, seen)):
+                raise Conflict(key.pk)
+
+        retry(attempt, DELETE_PAUSES_S, on=Conflict)
 
     def _doomed(self, key: ConversationKey) -> Iterator[tuple[str, str]]:
         """The keys of all but header, lease and viewers; those of a reply before the turn that leads to them."""

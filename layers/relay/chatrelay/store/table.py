@@ -1,6 +1,5 @@
 """The table: native Python values in and out."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatrelay.domain.errors import Conflict, Unavailable
+from chatrelay.domain.retry import retry
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -159,7 +159,7 @@ class Table:
                 raise Conflict(pk) from met
             return answer.get("Attributes", {})
 
-        return _again_after_conflicts(attempt)
+        return _retry_conflicts(attempt)
 
     def delete(self, pk: str, sk: str) -> Item | None:
         """Removes one item and returns what it was, or None if there was none. Of several at once, one gets it."""
@@ -175,15 +175,18 @@ class Table:
     def delete_all(self, keys: Iterable[tuple[str, str]]) -> None:
         """Removes the items of these ``(pk, sk)``, a batch at a time, in about this order. Raises ``Unavailable``."""
         left = iter(keys)
-        while batch := [_deletion(pk, sk) for pk, sk in islice(left, BATCH)]:
-            for pause_s in CONFLICT_PAUSES_S:
-                answer = self.client.batch_write_item(RequestItems={self.name: batch})
-                batch = answer["UnprocessedItems"].get(self.name, [])
-                if not batch:
-                    break
-                time.sleep(pause_s)
-            else:
+        while batch := [{"DeleteRequest": {"Key": {"pk": pk, "sk": sk}}} for pk, sk in islice(left, BATCH)]:
+            self._write_batch(batch)
+
+    def _write_batch(self, batch: list[Any]) -> None:
+        def attempt() -> None:
+            nonlocal batch
+            answer = self.client.batch_write_item(RequestItems={self.name: batch})
+            batch = answer["UnprocessedItems"].get(self.name, [])
+            if batch:
                 raise Unavailable("DynamoDB leaves deletions undone")
+
+        retry(attempt, CONFLICT_PAUSES_S, on=Unavailable)
 
     def query(self, pk: str, first: str, last: str, *, forward: bool = True) -> Iterator[Item]:
         """The items of `pk` from sort key `first` to `last`, both included, in order, read consistently."""
@@ -246,7 +249,7 @@ class Table:
                 return refused
             return []
 
-        return _again_after_conflicts(attempt)
+        return _retry_conflicts(attempt)
 
 
 @contextmanager
@@ -262,18 +265,11 @@ def transient_as_unavailable() -> Iterator[None]:
         raise Unavailable(refusal.response["Error"]["Code"]) from refusal
 
 
-def _again_after_conflicts(attempt: Callable[[], T]) -> T:
-    """Raises ``Conflict`` when there is no end of them. Whoever meets a transaction finds next what it has written."""
-    for pause_s in CONFLICT_PAUSES_S:
-        try:
-            return attempt()
-        except Conflict:
-            time.sleep(uniform(0.5, 1.5) * pause_s)  # noqa: S311 -- so that rivals do not meet again
-    return attempt()
-
-
-def _deletion(pk: str, sk: str) -> Any:
-    return {"DeleteRequest": {"Key": {"pk": pk, "sk": sk}}}
+def _retry_conflicts(attempt: Callable[[], T]) -> T:
+    """Return what `attempt` returns. Raise ``Conflict`` if it meets another transaction every time."""
+    # At random, so that rivals do not meet again.
+    pauses_s = (uniform(0.5, 1.5) * pause_s for pause_s in CONFLICT_PAUSES_S)  # noqa: S311
+    return retry(attempt, pauses_s, on=Conflict)
 
 
 def _without_none(**request: Any) -> Any:
