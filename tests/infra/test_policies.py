@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from chatrelay import store
+from chatrelay.store import item_keys
 from tests.builders.deployments import REPOSITORY
 from tests.test_template import TRANSLATED, deployed
 
@@ -31,7 +33,9 @@ ACTIONS = {
     "Delete": "DeleteItem",
 }
 """What the methods of ``Table`` and the parts of its transactions are to IAM."""
-KINDS = set(re.findall(r"^\|[^|]*\| ``([A-Z]+#)", (PACKAGE / "store" / "__init__.py").read_text(), re.MULTILINE))
+PARTITIONS = {name: value for name, value in vars(item_keys).items() if name.endswith("_PK")}
+PARTITIONS["conversation_pk"] = item_keys.CONVERSATION_PK
+KINDS = set(PARTITIONS.values())
 """How partition keys begin."""
 NEVER = {"api": {"WORKER#"}}
 """What a handler reaches by the source alone: no invocation is the worker of a message that comes by HTTP."""
@@ -120,16 +124,14 @@ def _step(name: str, nodes: list[Definition]) -> Step:
     asks_index = False
     for each in (each for node in nodes for each in ast.walk(node)):
         match each:
-            case ast.JoinedStr(values=[ast.Constant(value=str(text)), *_]):
-                kinds.add(text.partition("#")[0] + "#")
-            case ast.Attribute(attr="pk"):
-                kinds.add("CONVERSATION#")
+            case ast.Name(id=name) if name in PARTITIONS:
+                kinds.add(PARTITIONS[name])
             case ast.Attribute(attr=done) if _owner(each) == "table":
                 actions.add(ACTIONS.get(done, ""))
                 asks_index |= done == "owned_by"
             case ast.Call(func=ast.Name(id=done)):
                 actions.add(ACTIONS.get(done, ""))
-    return Step(name, frozenset(kinds & KINDS), frozenset(actions - {""}), asks_index)
+    return Step(name, frozenset(kinds), frozenset(actions - {""}), asks_index)
 
 
 def allowed(function: str) -> list[tuple[set[str], str, str]]:
@@ -169,6 +171,12 @@ def test_a_function_touches_no_other_items(function: str) -> None:
     does = {kind for step in steps(function) if step.actions for kind in step.kinds}
 
     assert may == does - NEVER.get(function, set())
+
+
+def test_every_partition_key_is_written_down() -> None:
+    described = re.findall(r"^\|[^|]*\| ``([A-Z]+#)", str(store.__doc__), re.MULTILINE)
+
+    assert set(described) == KINDS
 
 
 def test_keys_are_made_and_removed_by_the_operator_alone() -> None:

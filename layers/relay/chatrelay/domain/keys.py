@@ -12,11 +12,6 @@ class ConversationKey:
     conversation: str
 
     @property
-    def pk(self) -> str:
-        """The partition."""
-        return f"CONVERSATION#{self.user}#{self.conversation}"
-
-    @property
     def session(self) -> str:
         """A name for agents that keep sessions: two users may have given their conversations the same one."""
         return f"{self.user}/{self.conversation}"

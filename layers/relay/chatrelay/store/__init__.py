@@ -3,6 +3,7 @@
 | item                | ``pk``                           | ``sk``                          |
 |---------------------|----------------------------------|---------------------------------|
 | connection          | ``CONNECTION#<id>``              | ``CONNECTION``                  |
+| one closed lately   | ``CONNECTION#<id>``              | ``RECENTLY_CLOSED``             |
 | count of open ones  | ``COUNT#<agent>``                | ``<ten minutes since 1970>``    |
 | API key             | ``KEY#<SHA-256>``                | ``KEY``                         |
 | conversation        | ``CONVERSATION#<user>#<id>``     | ``CONVERSATION``                |

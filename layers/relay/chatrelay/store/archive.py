@@ -16,7 +16,8 @@ from chatrelay.domain.errors import Conflict, Forbidden, InvalidMessage
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.domain.retry import retry
 from chatrelay.domain.text import join_surrogates
-from chatrelay.store.conversations import StoredReply, stored_attachments, stored_reply, turn_key
+from chatrelay.store.conversations import StoredReply, stored_attachments, stored_reply
+from chatrelay.store.item_keys import CONTENTS, HEADER, LEASE, TURN, conversation_pk, received_ms, turn_in
 from chatrelay.store.leases import Leases
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import Delete, Item, Table
@@ -87,7 +88,7 @@ class Archive:
         Raises ``Forbidden`` if there is no such conversation, ``InvalidMessage`` for a cursor that is none.
         """
         end = "~" if cursor is None else _before(cursor)
-        if self._table.get(key.pk, "CONVERSATION") is None:
+        if self._table.get(conversation_pk(key), HEADER) is None:
             raise Forbidden("There is no such conversation.")
         latest_first = self._exchanges(key, end)
         kept: list[tuple[str, Exchange]] = []
@@ -100,8 +101,8 @@ class Archive:
         return Page([each for _, each in reversed(kept)], None)
 
     def _exchanges(self, key: ConversationKey, end: str) -> Iterator[tuple[str, Exchange]]:
-        items = self._table.query(key.pk, "TURN#", f"TURN#{end}", forward=False)
-        for turn, parts in groupby(items, turn_key):
+        items = self._table.query(conversation_pk(key), TURN, TURN + end, forward=False)
+        for turn, parts in groupby(items, lambda item: turn_in(item["sk"])):
             *more, said = parts
             if "content" in said and more:  # not half of a turn that is being stored or deleted
                 yield turn, _exchange(key, turn, said, more[::-1])
@@ -113,38 +114,38 @@ class Archive:
         accepted meanwhile: a deletion that breaks off can be repeated, and a message that comes later begins anew.
         Connections that show it stay: they are open, and what they are sent next belongs to them.
         """
-        if self._table.get(key.pk, "CONVERSATION") is None:
+        if self._table.get(conversation_pk(key), HEADER) is None:
             raise Forbidden("There is no such conversation.")
 
         def attempt() -> None:
-            header = self._table.get(key.pk, "CONVERSATION")
+            header = self._table.get(conversation_pk(key), HEADER)
             if header is None:  # another deletion came first
                 return
             seen = self._leases.fence_off(key)
             self._table.delete_all(self._doomed(key))
             unchanged = {":seen": header["updated_at"]}
-            gone = Delete(key.pk, "CONVERSATION", "updated_at = :seen", unchanged)
+            gone = Delete(conversation_pk(key), HEADER, "updated_at = :seen", unchanged)
             if self._table.transact(gone, self._leases.forget(key, seen)):
-                raise Conflict(key.pk)
+                raise Conflict(conversation_pk(key))
 
         retry(attempt, DELETE_PAUSES_S, on=Conflict)
 
     def _doomed(self, key: ConversationKey) -> Iterator[tuple[str, str]]:
         """The keys of all but header, lease and viewers; those of a reply before the turn that leads to them."""
-        for item in self._table.query(key.pk, "ID#", "TURN#~"):
+        for item in self._table.query(conversation_pk(key), *CONTENTS):
             for reply in _replies(item):
                 yield from self._replies.keys(reply)
-            if item["sk"] != "LEASE":
+            if item["sk"] != LEASE:
                 yield item["pk"], item["sk"]
 
 
 def _replies(item: Item) -> set[str]:
     """All that have ever answered a turn, if `item` is the one that knows them."""
-    return {item["reply"], *item.get("former", ())} if item["sk"].endswith("#2") and "reply_status" in item else set()
+    return {item["reply"], *item.get("earlier_replies", ())} if "reply_status" in item else set()
 
 
 def _summary(user: str, item: Item) -> Summary:
-    conversation = item["pk"].removeprefix(ConversationKey(user, "").pk)
+    conversation = item["pk"].removeprefix(conversation_pk(ConversationKey(user, "")))
     return Summary(conversation, item["title"], int(item["updated_at"]))
 
 
@@ -157,15 +158,11 @@ def _exchange(key: ConversationKey, turn: str, said: Item, answered: list[Item])
         content=said["content"],
         attachments=stored_attachments(said),
         agent=said["agent"],
-        received_at_ms=_received_ms(turn),
+        received_at_ms=received_ms(turn),
         reply=reply,
         status=head["reply_status"],
         ended_at_ms=ended,
     )
-
-
-def _received_ms(turn: str) -> int:
-    return int(turn.partition("#")[0])
 
 
 def _cursor(*position: int | str) -> str:
@@ -186,8 +183,8 @@ def _after(user: str, cursor: str) -> Item:
             0 <= updated_at <= LATEST_MS and len(conversation) <= CONVERSATION_LIMIT
         ):
             return {
-                "pk": ConversationKey(user, join_surrogates(conversation)).pk,
-                "sk": "CONVERSATION",
+                "pk": conversation_pk(ConversationKey(user, join_surrogates(conversation))),
+                "sk": HEADER,
                 "updated_at": int(updated_at),
             }
     raise _unknown()

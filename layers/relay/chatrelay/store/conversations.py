@@ -13,6 +13,21 @@ from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
 from chatrelay.domain.reply import Ending, Reply, Status
 from chatrelay.domain.text import beginning
 from chatrelay.domain.turns import Amended, Turn, estimate_tokens, window
+from chatrelay.store.item_keys import (
+    HEADER,
+    MESSAGE_ID,
+    QUEUE,
+    TURN,
+    beginning_with,
+    conversation_pk,
+    name_in,
+    reply_parts,
+    reply_piece,
+    turn_in,
+    turn_message,
+    turn_name,
+    turn_reply,
+)
 from chatrelay.store.leases import Lease, Leases, Writer
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import (
@@ -107,7 +122,7 @@ class Conversations:
         until the new one has ended. Raises ``Duplicate`` if the last one is waiting, being written or complete.
         """
         stream = StreamId(send.conversation, uuid4().hex, WAITING)
-        turn = f"{received_ms:013d}#{stream.reply}"
+        turn = turn_name(received_ms, stream.reply)
         accepted = Accepted(ConversationKey(user, send.conversation), turn, stream, send, sender)
         if (owed := self._owe(accepted, worker, self._first_try)) is not None:
             return owed
@@ -137,22 +152,22 @@ class Conversations:
                 return begun
             if owed[0] in refused:
                 return None
-        queued: list[Write] = [Put({"pk": accepted.key.pk, "sk": f"QUEUE#{accepted.turn}"})]
+        queued: list[Write] = [Put({"pk": conversation_pk(accepted.key), "sk": QUEUE + accepted.turn})]
         queued.append(self._leases.wait(accepted.key))
         if worker is not None:  # it may die before it has looked whether anybody writes
             queued.append(self._leases.record_worker(accepted.key, worker))
         return None if self._table.transact(*writes(accepted), *queued) else accepted
 
     def _first_try(self, owed: Accepted) -> list[Write]:
-        pk, send = owed.key.pk, owed.send
+        pk, send = conversation_pk(owed.key), owed.send
         said: Item = {"id": send.id, "content": send.content, "agent": send.agent, "sender": owed.sender}
         if send.attachments:
             said["attachments"] = [asdict(attachment) for attachment in send.attachments]
         return [
-            Put({"pk": pk, "sk": f"ID#{send.id}", "turn": owed.turn}, IF_ABSENT),
-            Put({"pk": pk, "sk": f"TURN#{owed.turn}#1", **said}),
+            Put({"pk": pk, "sk": MESSAGE_ID + send.id, "turn": owed.turn}, IF_ABSENT),
+            Put({"pk": pk, "sk": turn_message(owed.turn), **said}),
             Put(
-                {"pk": pk, "sk": f"TURN#{owed.turn}#2", "id": send.id, "agent": send.agent, **UNWRITTEN, **_owed(owed)}
+                {"pk": pk, "sk": turn_reply(owed.turn), "id": send.id, "agent": send.agent, **UNWRITTEN, **_owed(owed)}
             ),
             *self._registration(owed),
         ]
@@ -161,8 +176,8 @@ class Conversations:
         """The reply can be found by its id, and the conversation among its user's."""
         location = ReplyLocation(owed.stream.reply, owed.key, owed.turn)
         header = Update(
-            owed.key.pk,
-            "CONVERSATION",
+            conversation_pk(owed.key),
+            HEADER,
             "SET owner_id = :user, updated_at = :now, title = if_not_exists(title, :title)",
             {
                 ":user": owed.key.user,
@@ -177,19 +192,19 @@ class Conversations:
 
         Raises ``Conflict`` if the conversation was deleted since. Next time, nothing is known of the message.
         """
-        pk, message_id = accepted.key.pk, accepted.send.id
-        known = self._table.get(pk, f"ID#{message_id}")
-        answered = known and self._table.get(pk, f"TURN#{known['turn']}#2")
+        pk, message_id = conversation_pk(accepted.key), accepted.send.id
+        known = self._table.get(pk, MESSAGE_ID + message_id)
+        answered = known and self._table.get(pk, turn_reply(known["turn"]))
         if known and answered:
             return known["turn"], answered
         if known:
             same = Delete(pk, known["sk"], "turn = :turn", {":turn": known["turn"]})
-            self._table.transact(same, Delete(pk, f"TURN#{known['turn']}#2", IF_ABSENT))
+            self._table.transact(same, Delete(pk, turn_reply(known["turn"]), IF_ABSENT))
         raise Conflict(f"{message_id} was deleted while it was accepted again")
 
     def has(self, key: ConversationKey, message_id: str) -> bool:
         """Whether the message was accepted."""
-        return self._table.get(key.pk, f"ID#{message_id}") is not None
+        return self._table.get(conversation_pk(key), MESSAGE_ID + message_id) is not None
 
     def take_next(self, key: ConversationKey, worker: str) -> Accepted | None:
         """The message that has waited longest, for `worker` to answer. None if none waits, or another one writes."""
@@ -197,12 +212,12 @@ class Conversations:
             seen = self._leases.get(key)
             if seen.writer:
                 return None
-            head = self._table.first(key.pk, "QUEUE#")
+            head = self._table.first(conversation_pk(key), QUEUE)
             if head is None:
                 if seen.queued:  # a deletion broke off
                     self._leases.nobody_waits(key, seen)
                 return None
-            begun = self._waiting(key, head["sk"].removeprefix("QUEUE#"), seen)
+            begun = self._waiting(key, name_in(head["sk"]), seen)
             if begun is None:
                 self._strike(key, head)
                 continue
@@ -210,10 +225,10 @@ class Conversations:
             refused = self._table.transact(
                 self._leases.take(key, seen, _writer(begun, worker)),
                 self._leases.record_worker(key, worker),
-                Delete(key.pk, head["sk"], IF_EXISTS),
+                Delete(conversation_pk(key), head["sk"], IF_EXISTS),
                 Update(
-                    key.pk,
-                    f"TURN#{begun.turn}#2",
+                    conversation_pk(key),
+                    turn_reply(begun.turn),
                     "SET reply_status = :streaming, epoch = :epoch",
                     {":epoch": begun.stream.epoch, **status},
                     "reply_status = :queued",
@@ -224,12 +239,12 @@ class Conversations:
 
     def waiting(self, key: ConversationKey) -> list[ReplyLocation]:
         """The replies that wait, in their order."""
-        turns = [item["sk"].removeprefix("QUEUE#") for item in self._table.query(key.pk, "QUEUE#", "QUEUE#~")]
-        owed = ((turn, self._table.get(key.pk, f"TURN#{turn}#2")) for turn in turns)
+        turns = [name_in(item["sk"]) for item in self._table.query(conversation_pk(key), *beginning_with(QUEUE))]
+        owed = ((turn, self._table.get(conversation_pk(key), turn_reply(turn))) for turn in turns)
         return [ReplyLocation(item["reply"], key, turn) for turn, item in owed if item is not None]
 
     def _waiting(self, key: ConversationKey, turn: str, seen: Lease) -> Accepted | None:
-        items = list(self._table.query(key.pk, f"TURN#{turn}#1", f"TURN#{turn}#2"))
+        items = list(self._table.query(conversation_pk(key), turn_message(turn), turn_reply(turn)))
         if len(items) != len(("said", "owed")):
             return None
         said, owed = items
@@ -239,12 +254,14 @@ class Conversations:
 
     def _strike(self, key: ConversationKey, head: Item) -> None:
         """A message whose turn is not whole was deleted, all but its place in the queue."""
-        turn = head["sk"].removeprefix("QUEUE#")
-        parts = {f"TURN#{turn}#1", f"TURN#{turn}#2"}
-        missing = parts - {item["sk"] for item in self._table.query(key.pk, min(parts), max(parts))}
+        turn = name_in(head["sk"])
+        parts = {turn_message(turn), turn_reply(turn)}
+        missing = parts - {item["sk"] for item in self._table.query(conversation_pk(key), min(parts), max(parts))}
         if missing:  # or it was only half stored when we looked before
-            proof = [Delete(key.pk, part, IF_ABSENT) for part in missing]
-            self._table.transact(Delete(key.pk, head["sk"], IF_EXISTS), self._leases.wait(key, -1), *proof)
+            proof = [Delete(conversation_pk(key), part, IF_ABSENT) for part in missing]
+            self._table.transact(
+                Delete(conversation_pk(key), head["sk"], IF_EXISTS), self._leases.wait(key, -1), *proof
+            )
 
     def history(self, accepted: Accepted, budget_tokens: int) -> list[Turn]:
         """The turns up to and with the accepted one, within the budget. A cut is remembered: see ``window``.
@@ -252,18 +269,18 @@ class Conversations:
         The last one's reply is the one to be written: what an earlier try left of it is no part of the history.
         Raises ``Superseded`` if the conversation was deleted meanwhile.
         """
-        pk = accepted.key.pk
-        header = self._table.get(pk, "CONVERSATION") or {}
+        pk = conversation_pk(accepted.key)
+        header = self._table.get(pk, HEADER) or {}
         begin = min(header.get("window_from", ""), accepted.turn)  # a later turn may have cut the window already
         turns = _turns(
-            self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#1"), header.get("plain_through", "")
+            self._table.query(pk, TURN + begin, turn_message(accepted.turn)), header.get("plain_through", "")
         )
         if not turns or turns[-1].key != accepted.turn:
             raise Superseded(accepted.stream.reply)
         kept = window(turns, budget_tokens)
         if len(kept) < len(turns):
             cut = {":turn": kept[0].key}
-            self._table.update(pk, "CONVERSATION", "SET window_from = :turn", cut, condition=IF_EXISTS)
+            self._table.update(pk, HEADER, "SET window_from = :turn", cut, condition=IF_EXISTS)
         return list(kept)
 
     def amend(self, key: ConversationKey, amended: Amended) -> None:
@@ -271,8 +288,8 @@ class Conversations:
         changes = {":first": amended.first, ":through": amended.plain_through}
         with transient_as_unavailable():
             self._table.update(
-                key.pk,
-                "CONVERSATION",
+                conversation_pk(key),
+                HEADER,
                 "SET window_from = :first, plain_through = :through",
                 changes,
                 condition=IF_EXISTS,
@@ -301,25 +318,32 @@ class Conversations:
         values, _ = self._written(reply, last)
         refused = self._table.transact(
             Update(
-                location.key.pk,
-                f"TURN#{location.turn}#2",
+                conversation_pk(location.key),
+                turn_reply(location.turn),
                 WRITE_END,
                 {**values, ":queued": Status.QUEUED.value},
                 "reply = :reply AND reply_status = :queued",
             ),
-            Delete(location.key.pk, f"QUEUE#{location.turn}", IF_EXISTS),
+            Delete(conversation_pk(location.key), QUEUE + location.turn, IF_EXISTS),
             self._leases.wait(location.key, -1),
         )
         return not refused
 
     def _end(self, location: ReplyLocation, reply: Reply, last: Outbound, condition: str, known: Item) -> bool:
         """What does not fit into the reply's item goes into items of its own, together with it or not at all."""
-        pk, sk = location.key.pk, f"TURN#{location.turn}#2"
+        pk, sk = conversation_pk(location.key), turn_reply(location.turn)
         values, more = self._written(reply, last)
         if not more:
             return self._table.update(pk, sk, WRITE_END, {**values, **known}, condition=condition)
         pieces = [
-            Put({"pk": pk, "sk": f"{sk}#{location.reply}#{number:03d}", "reply": reply.id, "blocks": piece})
+            Put(
+                {
+                    "pk": pk,
+                    "sk": reply_piece(location.turn, location.reply, number),
+                    "reply": reply.id,
+                    "blocks": piece,
+                }
+            )
             for number, piece in enumerate(more)
         ]
         return not self._table.transact(Update(pk, sk, WRITE_END, {**values, **known}, condition), *pieces)
@@ -330,15 +354,18 @@ class Conversations:
 
     def stored(self, location: ReplyLocation) -> StoredReply | None:
         """What is kept of the reply at that turn: of a newer one, if that is another try. None if there is none."""
-        sk = f"TURN#{location.turn}#2"
-        items = list(self._table.query(location.key.pk, sk, f"{sk}#~"))
+        parts = reply_parts(location.turn)
+        items = list(self._table.query(conversation_pk(location.key), *parts))
         return stored_reply(location.key.conversation, items) if items else None
 
     def latest(self, key: ConversationKey) -> ReplyLocation | None:
         """The conversation's last reply, or None if there is none."""
-        last = self._table.last(key.pk, "TURN#")
-        head = last and self._table.get(key.pk, f"TURN#{turn_key(last)}#2")
-        return None if not head else ReplyLocation(head["reply"], key, turn_key(head))
+        last = self._table.last(conversation_pk(key), TURN)
+        if last is None:
+            return None
+        turn = turn_in(last["sk"])
+        head = self._table.get(conversation_pk(key), turn_reply(turn))
+        return None if head is None else ReplyLocation(head["reply"], key, turn)
 
 
 def _writer(accepted: Accepted, worker: str) -> Writer:
@@ -354,12 +381,12 @@ def _renewal(owed: Accepted, answered: Item) -> Update:
     """A new reply in the place of one that broke off, unless it has one already."""
     new = {f":{name}": value for name, value in _owed(owed).items()}
     return Update(
-        owed.key.pk,
-        f"TURN#{owed.turn}#2",
-        "SET reply = :reply, epoch = :epoch, reply_status = :reply_status ADD former :former",
+        conversation_pk(owed.key),
+        turn_reply(owed.turn),
+        "SET reply = :reply, epoch = :epoch, reply_status = :reply_status ADD earlier_replies :earlier",
         {
             **new,
-            ":former": {answered["reply"]},
+            ":earlier": {answered["reply"]},
             ":was": answered["reply"],
             ":failed": BROKEN[0],
             ":interrupted": BROKEN[1],
@@ -411,11 +438,6 @@ def _blocks(items: Iterable[Item]) -> list[dict[str, str]]:
     return blocks
 
 
-def turn_key(item: Item) -> str:
-    """The turn that an item is part of."""
-    return "#".join(item["sk"].split("#")[1:3])
-
-
 def _turns(items: Iterable[Item], plain_through: str) -> list[Turn]:
     """Turns from their items: the message, then its reply in one item or more.
 
@@ -423,7 +445,7 @@ def _turns(items: Iterable[Item], plain_through: str) -> list[Turn]:
     yet; a reply without its message is left out. So is a turn that the model or its service did not take: it would not
     take the next request with it, either.
     """
-    parts = ((key, list(of_turn)) for key, of_turn in groupby(items, turn_key))
+    parts = ((key, list(of_turn)) for key, of_turn in groupby(items, lambda item: turn_in(item["sk"])))
     answerable = ((key, of_turn) for key, of_turn in parts if not any(map(_was_not_taken, of_turn)))
     turns = (_turn(key, *of_turn) for key, of_turn in answerable if "content" in of_turn[0])
     return [replace(turn, plain=turn.key <= plain_through) for turn in turns]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from chatrelay.store.item_keys import API_KEY, API_KEY_PK, name_in
 from chatrelay.store.table import Item, Table
 from chatrelay.wire.identity import key_hash
 
@@ -35,11 +36,11 @@ class Keys:
         if not USER.fullmatch(user):
             raise ValueError(f"user: must be 1 to 64 of the characters A-Z a-z 0-9 . _ @ -, is {user!r}")
         item = {"user_id": user, "label": label, "owner_id": OWNER, "updated_at": int(time.time() * 1000)}
-        self._table.put({"pk": f"KEY#{key_hash(key)}", "sk": "KEY", **item})
+        self._table.put({"pk": API_KEY_PK + key_hash(key), "sk": API_KEY, **item})
 
     def user_of(self, key: str) -> str | None:
         """Whose key this is; None if it is nobody's."""
-        item = self._table.get(f"KEY#{key_hash(key)}", "KEY")
+        item = self._table.get(API_KEY_PK + key_hash(key), API_KEY)
         return None if item is None else str(item["user_id"])
 
     def all(self) -> Iterator[Key]:
@@ -61,5 +62,5 @@ class Keys:
 
 
 def _key(item: Item) -> Key:
-    name = item["pk"].removeprefix("KEY#")[:12]
+    name = name_in(item["pk"])[:12]
     return Key(name, item["user_id"], item["label"], int(item["updated_at"]))

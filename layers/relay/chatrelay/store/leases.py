@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from chatrelay.domain.errors import Superseded
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.store.item_keys import LEASE, WORKER, WORKER_PK, conversation_pk
 from chatrelay.store.table import IF_EXISTS, Item, Put, Returning, Table, Update, transient_as_unavailable
 
 HEARTBEAT_S = 0.5
@@ -83,7 +84,7 @@ class Leases:
 
     def get(self, key: ConversationKey) -> Lease:
         """The lease as it is now."""
-        return self._lease(self._table.get(key.pk, "LEASE") or {})
+        return self._lease(self._table.get(conversation_pk(key), LEASE) or {})
 
     # --- parts of transactions ---
 
@@ -97,7 +98,7 @@ class Leases:
 
     def wait(self, key: ConversationKey, change: int = 1) -> Update:
         """So many more wait."""
-        return Update(key.pk, "LEASE", "ADD queued :change REMOVE expires_at", {":change": change})
+        return Update(conversation_pk(key), LEASE, "ADD queued :change REMOVE expires_at", {":change": change})
 
     def forget(self, key: ConversationKey, seen: Lease) -> Update:
         """The conversation is deleted, if nobody writes and nobody has come to wait since `seen`.
@@ -106,8 +107,8 @@ class Leases:
         of the next conversation of that name.
         """
         return Update(
-            key.pk,
-            "LEASE",
+            conversation_pk(key),
+            LEASE,
             "SET queued = :none, expires_at = :expires_at",
             {":none": 0, ":expires_at": int(self._clock()) + REMEMBERED_S, ":queued": seen.queued},
             "attribute_not_exists(reply) AND queued = :queued",
@@ -117,11 +118,11 @@ class Leases:
         """`worker` can be found by its id, should it die."""
         kept = {"user_id": key.user, "conversation": key.conversation}
         expires_at = int(self._clock()) + WORKER_KEPT_S
-        return Put({"pk": f"WORKER#{worker}", "sk": "WORKER", "expires_at": expires_at, **kept})
+        return Put({"pk": WORKER_PK + worker, "sk": WORKER, "expires_at": expires_at, **kept})
 
     def place_of(self, worker: str) -> ConversationKey | None:
         """Where the invocation `worker` wrote last; None if it never did."""
-        item = self._table.get(f"WORKER#{worker}", "WORKER")
+        item = self._table.get(WORKER_PK + worker, WORKER)
         return None if item is None else ConversationKey(item["user_id"], item["conversation"])
 
     def _hold(self, key: ConversationKey, seen: Lease, writer: Writer, *, taken: int, condition: str) -> Update:
@@ -136,7 +137,7 @@ class Leases:
             ":none": 0,
             ":taken": taken,
         }
-        return Update(key.pk, "LEASE", HOLD, values, condition)
+        return Update(conversation_pk(key), LEASE, HOLD, values, condition)
 
     # --- the writer's ---
 
@@ -152,8 +153,8 @@ class Leases:
         """The writer has taken a subscriber in; one that has asked again since stays. Raises ``Unavailable``."""
         with transient_as_unavailable():
             self._table.update(
-                key.pk,
-                "LEASE",
+                conversation_pk(key),
+                LEASE,
                 "REMOVE subscribers.#connection",
                 {":fence": fence, ":offset": offset},
                 condition="fence = :fence AND subscribers.#connection = :offset",
@@ -165,9 +166,11 @@ class Leases:
     ) -> Signals:
         values = {**values, ":fence": fence}
         with transient_as_unavailable():
-            item = self._table.update_returning(key.pk, "LEASE", expression, values, "fence = :fence", returning)
+            item = self._table.update_returning(
+                conversation_pk(key), LEASE, expression, values, "fence = :fence", returning
+            )
         if item is None:
-            raise Superseded(f"{key.pk} is not at {fence} any more")
+            raise Superseded(f"{conversation_pk(key)} is not at {fence} any more")
         return _signals(item)
 
     # --- everybody's ---
@@ -175,8 +178,8 @@ class Leases:
     def subscribe(self, key: ConversationKey, reply: str, connection_id: str, offset: int) -> bool:
         """Lets a connection read along, from UTF-16 `offset` on. False if no live worker writes `reply`."""
         return self._table.update(
-            key.pk,
-            "LEASE",
+            conversation_pk(key),
+            LEASE,
             "SET subscribers.#connection = :offset",
             {":reply": reply, ":now": self._now_ms(), ":offset": offset},
             condition="reply = :reply AND alive_until_ms >= :now",
@@ -186,7 +189,9 @@ class Leases:
     def cancel(self, key: ConversationKey, reply: str) -> bool:
         """Asks the writer to stop, or whoever buries it. False if nobody writes `reply`."""
         values = {":reply": reply, ":asked": True}
-        return self._table.update(key.pk, "LEASE", "SET cancel_asked = :asked", values, condition="reply = :reply")
+        return self._table.update(
+            conversation_pk(key), LEASE, "SET cancel_asked = :asked", values, condition="reply = :reply"
+        )
 
     def declare_dead(self, key: ConversationKey, reply: str, worker: str | None = None) -> Lease | None:
         """Fences off the writer of `reply` after its silence, or at once if it is the `worker` known to be dead.
@@ -195,8 +200,8 @@ class Leases:
         ended.
         """
         item = self._table.update_returning(
-            key.pk,
-            "LEASE",
+            conversation_pk(key),
+            LEASE,
             "SET alive_until_ms = :never ADD fence :one",
             {":reply": reply, ":now": self._now_ms(), ":never": 0, ":one": 1, ":worker": worker or "nobody"},
             "reply = :reply AND (alive_until_ms < :now OR worker = :worker)",
@@ -207,8 +212,8 @@ class Leases:
     def nobody_waits(self, key: ConversationKey, seen: Lease) -> None:
         """None waits, whatever was counted, if the lease is free and unchanged since `seen`."""
         self._table.update(
-            key.pk,
-            "LEASE",
+            conversation_pk(key),
+            LEASE,
             "SET queued = :none",
             {":none": 0, ":seen": seen.fence, ":queued": seen.queued},
             condition=f"{FREE_AS_SEEN} AND queued = :queued",
@@ -217,7 +222,9 @@ class Leases:
     def fence_off(self, key: ConversationKey) -> Lease:
         """Whoever writes is superseded. How things stand then."""
         expression = f"SET queued = if_not_exists(queued, :none) {LET_GO} ADD fence :one"
-        item = self._table.update_returning(key.pk, "LEASE", expression, {":none": 0, ":one": 1}, IF_EXISTS, "ALL_NEW")
+        item = self._table.update_returning(
+            conversation_pk(key), LEASE, expression, {":none": 0, ":one": 1}, IF_EXISTS, "ALL_NEW"
+        )
         return Lease() if item is None else Lease(int(item["fence"]), int(item["queued"]))
 
     def _lease(self, item: Item) -> Lease:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from enum import Enum, auto
 
+from chatrelay.store.item_keys import DEVICE, PUSHED_PK
 from chatrelay.store.table import Table
 
 KEPT_S = 7 * 24 * 60 * 60
@@ -56,4 +57,4 @@ class Pushes:
 
 
 def _key(reply: str, device_id: str) -> tuple[str, str]:
-    return f"PUSHED#{reply}", f"DEVICE#{device_id}"
+    return PUSHED_PK + reply, DEVICE + device_id

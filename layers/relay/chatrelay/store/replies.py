@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
 from chatrelay.domain.text import utf16_length
+from chatrelay.store.item_keys import ACK, JOURNAL, REPLY, REPLY_PK, WHOLE_REPLY, beginning_with, journal, name_in
 from chatrelay.store.table import Put, Table, transient_as_unavailable
 
 KEPT_S = 7 * 24 * 60 * 60
@@ -20,7 +21,7 @@ class Replies:
 
     def find(self, reply: str) -> ReplyLocation | None:
         """Where `reply` is, or None if there is no such reply."""
-        item = self._table.get(_pk(reply), "REPLY")
+        item = self._table.get(REPLY_PK + reply, REPLY)
         return (
             None
             if item is None
@@ -30,7 +31,7 @@ class Replies:
     def register(self, location: ReplyLocation) -> Put:
         """Part of a transaction: from now on the reply can be found."""
         item = {"user_id": location.key.user, "conversation": location.key.conversation, "turn": location.turn}
-        return Put({"pk": _pk(location.reply), "sk": "REPLY", "expires_at": self._expires_at(), **item})
+        return Put({"pk": REPLY_PK + location.reply, "sk": REPLY, "expires_at": self._expires_at(), **item})
 
     def journal(self, reply: str, offset: int, text: str) -> None:
         """Keeps what was written from UTF-16 `offset` on. Raises ``Unavailable``.
@@ -40,14 +41,19 @@ class Replies:
         """
         with transient_as_unavailable():
             self._table.put(
-                {"pk": _pk(reply), "sk": f"JOURNAL#{offset:010d}", "text": text, "expires_at": self._expires_at()}
+                {
+                    "pk": REPLY_PK + reply,
+                    "sk": journal(offset),
+                    "text": text,
+                    "expires_at": self._expires_at(),
+                }
             )
 
     def journaled(self, reply: str) -> str:
         """What a worker had written by its last heartbeat, up to the first gap if there is one."""
         text = ""
-        for item in self._table.query(_pk(reply), "JOURNAL#", "JOURNAL#~"):
-            if int(item["sk"].removeprefix("JOURNAL#")) != utf16_length(text):
+        for item in self._table.query(REPLY_PK + reply, *beginning_with(JOURNAL)):
+            if int(name_in(item["sk"])) != utf16_length(text):
                 break
             text += item["text"]
         return text
@@ -55,8 +61,8 @@ class Replies:
     def acknowledge(self, reply: str, device: str, offset: int) -> None:
         """The device has shown the reply up to UTF-16 `offset`. One that comes after a further one is ignored."""
         self._table.update(
-            _pk(reply),
-            f"ACK#{device}",
+            REPLY_PK + reply,
+            ACK + device,
             "SET shown = :offset, expires_at = :expires_at",
             {":offset": offset, ":expires_at": self._expires_at()},
             condition="attribute_not_exists(shown) OR shown < :offset",
@@ -64,12 +70,12 @@ class Replies:
 
     def acknowledged(self, reply: str) -> dict[str, int]:
         """How far each device has shown the reply, in UTF-16 code units."""
-        items = self._table.query(_pk(reply), "ACK#", "ACK$")
-        return {item["sk"].removeprefix("ACK#"): int(item["shown"]) for item in items}
+        items = self._table.query(REPLY_PK + reply, *beginning_with(ACK))
+        return {name_in(item["sk"]): int(item["shown"]) for item in items}
 
     def keys(self, reply: str) -> Iterator[tuple[str, str]]:
         """The keys of all that is kept here of the reply."""
-        return ((item["pk"], item["sk"]) for item in self._table.query(_pk(reply), "ACK#", "REPLY"))
+        return ((item["pk"], item["sk"]) for item in self._table.query(REPLY_PK + reply, *WHOLE_REPLY))
 
     def delete_orphans(self, reply: str) -> None:
         """What a worker wrote while the reply was being deleted goes, too."""
@@ -78,7 +84,3 @@ class Replies:
 
     def _expires_at(self) -> int:
         return int(self._clock()) + KEPT_S
-
-
-def _pk(reply: str) -> str:
-    return f"REPLY#{reply}"
