@@ -1,6 +1,5 @@
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from io import StringIO
 from itertools import count
 from pathlib import Path
@@ -16,11 +15,7 @@ from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
 from chatrelay.aws.management_api import ManagementApi
 from chatrelay.aws.telemetry import Telemetry
 from chatrelay.relay.resume import Resumption
-from chatrelay.store.archive import Archive
-from chatrelay.store.connections import Connections
-from chatrelay.store.conversations import Conversations
-from chatrelay.store.leases import Leases
-from chatrelay.store.replies import Replies
+from chatrelay.store import store as whole_store
 from chatrelay.store.table import Table
 from emulator.services import services
 from emulator.services.services import Services
@@ -86,22 +81,13 @@ def gateway(sockets: Sockets) -> ManagementApi:
     return ManagementApi.connect(sockets.url)
 
 
-@dataclass
-class Store:
-    """All that is kept in one table, and the clock by which it is kept."""
+class Store(whole_store.Store):
+    """A store over one `table`, by a clock that stands still."""
 
-    table: Table
-    time_s: float = 2_000_000_000.5
-
-    def __post_init__(self) -> None:
-        self.connections = Connections(self.table, self.clock)
-        self.leases = Leases(self.table, self.clock)
-        self.replies = Replies(self.table, self.clock)
-        self.archive = Archive(self.table, self.leases, self.replies)
-        self.conversations = Conversations(self.table, self.leases, self.replies, self.clock)
-
-    def clock(self) -> float:
-        return self.time_s
+    def __init__(self, table: Table) -> None:
+        super().__init__(lambda: table, lambda: table, lambda: self.time_s)
+        self.table = table
+        self.time_s = 2_000_000_000.5
 
 
 @pytest.fixture

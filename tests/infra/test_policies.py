@@ -1,6 +1,7 @@
 """template.yaml's policies and the code: each function may do to the table what its code does, and touch nothing else.
 
-What it does is read from the source: a handler calls parts of ``wiring``, and those call each other by the same names.
+What it does is read from the source: a handler calls parts of ``wiring`` and of its store, and those call each other by
+the same names, as in ``self._store.leases.get``.
 """
 
 import ast
@@ -67,7 +68,7 @@ class Class:
 
 
 def _read() -> tuple[dict[str, Class], dict[str, str]]:
-    """The classes of the package, and the classes of the parts of ``wiring``."""
+    """The classes of the package, and the classes of the parts of ``wiring`` and of its store."""
     classes: dict[str, Class] = {}
     for path in PACKAGE.rglob("*.py"):
         body = ast.parse(path.read_text(encoding="utf-8")).body
@@ -75,7 +76,8 @@ def _read() -> tuple[dict[str, Class], dict[str, str]]:
         classes |= {
             each.name: Class(_definitions(each.body), functions) for each in body if isinstance(each, ast.ClassDef)
         }
-    annotated = {name: node.returns for name, node in classes["Wiring"].methods.items()}
+    owners = (classes["Wiring"], classes["Store"])
+    annotated = {name: node.returns for owner in owners for name, node in owner.methods.items()}
     named = {name: getattr(node, "id", getattr(node, "value", "")) for name, node in annotated.items()}
     return classes, {name: each for name, each in named.items() if each in classes and each != "Table"}
 
@@ -91,7 +93,6 @@ def _owner(attribute: ast.Attribute) -> str:
 
 
 CLASSES, PARTS = _read()
-PARTS["pushes"] = "Pushes"  # which the notifier has for itself
 
 
 @dataclass(frozen=True)

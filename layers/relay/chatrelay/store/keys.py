@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from chatrelay.store.item_keys import API_KEY, API_KEY_PK, name_in
@@ -28,14 +28,15 @@ class Key:
 class Keys:
     """All users' API keys."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, clock: Callable[[], float] = time.time) -> None:
         self._table = table
+        self._clock = clock
 
     def add(self, key: str, user: str, label: str = "") -> None:
         """Makes `key` a credential of `user`. Raises ``ValueError`` for a name that could not be part of a key."""
         if not USER.fullmatch(user):
             raise ValueError(f"user: must be 1 to 64 of the characters A-Z a-z 0-9 . _ @ -, is {user!r}")
-        item = {"user_id": user, "label": label, "owner_id": OWNER, "updated_at": int(time.time() * 1000)}
+        item = {"user_id": user, "label": label, "owner_id": OWNER, "updated_at": int(self._clock() * 1000)}
         self._table.put({"pk": API_KEY_PK + key_hash(key), "sk": API_KEY, **item})
 
     def user_of(self, key: str) -> str | None:
