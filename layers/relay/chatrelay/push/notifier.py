@@ -121,13 +121,13 @@ class Notifier:
         match await asyncio.to_thread(self._pushes.claim, notification.reply, device.id, lasting_s):
             case Claim.OURS:
                 return None
-            case Claim.SETTLED:
+            case Claim.FINISHED:
                 return ToldBefore()
             case Claim.ANOTHERS:
                 return Later("another call is at it")
 
     def _settle(self, device: Device, notification: Notification, verdict: Verdict) -> None:
-        self._pushes.settle(notification.reply, device.id)
+        self._pushes.finish(notification.reply, device.id)
         if isinstance(verdict, Dead):
             self._devices.forget(device, verdict.before_ms)
         if isinstance(verdict, Delivered) and verdict.environment is not device.environment:
