@@ -108,6 +108,7 @@ class Connections:
         pk = CONNECTION_PK + connection_id
         if (known := self._table.get(pk, CONNECTION)) is None:
             return
+        # The copy first, so that a frame that is still on its way finds one of the two items.
         expires_at = int(self._clock()) + RECENTLY_CLOSED_S
         self._table.put({**known, "sk": RECENTLY_CLOSED, "expires_at": expires_at})
         deleted = self._table.delete(pk, CONNECTION)
@@ -125,6 +126,7 @@ class Connections:
         """Record that the connection shows `conversation` from now on, and no longer the one before."""
         if connection.user is None or connection.viewing == conversation:
             return
+        # The new viewer before the old one goes: the connection shows one conversation at any time, or two.
         self._table.put(
             {
                 "pk": conversation_pk(ConversationKey(connection.user, conversation)),

@@ -127,6 +127,7 @@ class Conversations:
         first = Accepted(key, turn_name(received_ms, stream.reply), stream, send, sender)
         if (accepted := self._place(first, worker, self._first_try)) is not None:
             return accepted
+        # The message id is known.
         turn, earlier = self._earlier_reply(first)
         if earlier["reply_status"] in BROKEN:
             again = replace(first, turn=turn)
@@ -251,6 +252,7 @@ class Conversations:
             )
             if not refused:
                 return begun
+            # Another worker was quicker, or the message was withdrawn: look again.
 
     def waiting(self, key: ConversationKey) -> list[ReplyLocation]:
         """Return the replies in the queue, in their order."""

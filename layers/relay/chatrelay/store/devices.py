@@ -31,6 +31,7 @@ class Devices:
         environment = PushEnvironment.PRODUCTION
         if known is not None and known["device_token"] == registration.token:
             environment = PushEnvironment(known["environment"])  # as a push has found it
+        # The device before its owner, which is what makes the device count.
         self._table.put(
             {
                 "pk": USER_PK + user,

@@ -203,6 +203,7 @@ class Leases:
         From now on the old writer's conditional writes fail. Return the lease as it is then; None if the writer has
         sent a heartbeat meanwhile, or has ended.
         """
+        # No invocation has the id "nobody".
         item = self._table.update_returning(
             conversation_pk(key),
             LEASE,

@@ -46,7 +46,7 @@ class Replies:
         text = ""
         for item in self._table.query(REPLY_PK + reply, *beginning_with(JOURNAL)):
             if int(name_in(item["sk"])) != utf16_length(text):
-                break
+                break  # the table has refused the entry of a heartbeat
             text += item["text"]
         return text
 

@@ -243,6 +243,7 @@ class Table:
             except self.client.exceptions.TransactionCanceledException as cancelled:
                 reasons = [reason.get("Code") for reason in cancelled.response["CancellationReasons"]]
                 refused = [write for write, why in zip(writes, reasons, strict=True) if why == "ConditionalCheckFailed"]
+                # A condition that does not hold tells the caller more than a conflict does.
                 if not refused and PASSING_REASONS.intersection(reasons):
                     raise Conflict(str(reasons)) from cancelled
                 if not refused:
