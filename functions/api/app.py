@@ -57,7 +57,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 @app.get("/api/health")
 def health() -> dict[str, Any]:
     """For monitors: needs no credentials."""
-    connections = {agent: wiring.connections.count(agent) for agent in AGENTS}
+    connections = {agent: wiring.store.connections.count(agent) for agent in AGENTS}
     return {"status": "ok", "version": chatrelay.__version__, "timestamp": _now(), "connections": connections}
 
 
@@ -65,7 +65,7 @@ def health() -> dict[str, Any]:
 def status() -> dict[str, Any]:
     """For the app's settings screen: 401 for a key that is wrong, 200 without one. Says where the WebSocket is."""
     key = credential(lower_case(app.current_event.headers))
-    if key is not None and wiring.keys.user_of(key) is None:
+    if key is not None and wiring.store.keys.user_of(key) is None:
         raise Unauthorized("Invalid API key")
     told = {"version": chatrelay.__version__, "health": "ok", "websocket": wiring.websocket_url, "timestamp": _now()}
     return {"status": "running", **told}
@@ -74,7 +74,7 @@ def status() -> dict[str, Any]:
 @app.get("/api/conversations")
 def conversations() -> dict[str, Any]:
     """The user's conversations, latest first, and the cursor of the next page."""
-    page = wiring.archive.conversations(_user(), _cursor())
+    page = wiring.store.archive.conversations(_user(), _cursor())
     return {"conversations": [_summary(each) for each in page.items], "next": page.next}
 
 
@@ -83,7 +83,7 @@ def messages() -> dict[str, Any]:
     """The conversation's latest turns in their order, the cursor of those before, and the reply that is running."""
     key = _place(_named("path", "/messages"))
     active = wiring.resume.active(key)
-    page = wiring.archive.exchanges(key, _cursor())
+    page = wiring.store.archive.exchanges(key, _cursor())
     turns = [_turn(each) for each in page.items]
     return {"conversation": key.conversation, "active": active, "turns": turns, "next": page.next}
 
@@ -92,7 +92,7 @@ def messages() -> dict[str, Any]:
 def delete() -> dict[str, Any]:
     """Forgets the conversation; a reply that is being written in it ends unheard."""
     key = _place(_named("path"))
-    wiring.archive.delete(key)
+    wiring.store.archive.delete(key)
     return {"ok": True, "conversation": key.conversation}
 
 
@@ -101,7 +101,7 @@ def delete() -> dict[str, Any]:
 def close() -> dict[str, Any]:
     """The app shows the conversation no more. Nothing is forgotten."""
     key = _place(_named("path", "/close"))
-    wiring.connections.unsubscribe(key, BUILDEROS)
+    wiring.store.connections.unsubscribe(key, BUILDEROS)
     return {"ok": True, "session_id": key.conversation, "message": "Session closed"}
 
 
@@ -120,14 +120,14 @@ def message() -> tuple[dict[str, Any], int]:
 def register() -> dict[str, Any]:
     """The device gets a push for every reply of its user from now on."""
     user = _user()
-    wiring.devices.register(user, registration.parse(fields.json_object(_text())))
+    wiring.store.devices.register(user, registration.parse(fields.json_object(_text())))
     return {"success": True, "message": "Device registered"}
 
 
 @app.delete(re.escape("/api/notifications/{path+}"))
 def unregister() -> dict[str, Any]:
     """The device gets none any more. Twice does no harm."""
-    wiring.devices.delete(_user(), registration.device_id(_named("path")))
+    wiring.store.devices.delete(_user(), registration.device_id(_named("path")))
     return {"success": True, "message": "Device removed"}
 
 
@@ -180,7 +180,7 @@ def _refusal(problem: ClientFacingError) -> Response[dict[str, str]]:
 
 def _user() -> str:
     key = credential(lower_case(app.current_event.headers))
-    user = None if key is None else wiring.keys.user_of(key)
+    user = None if key is None else wiring.store.keys.user_of(key)
     if user is None:
         raise Unauthorized("Invalid API key")
     return user

@@ -1,6 +1,6 @@
 """``$connect``'s REQUEST authorizer: who is this?
 
-401 for credentials that are wrong, 403 for a browser from an origin that is not on the list.
+Wrong credentials get 401; a browser from an origin that is not on the list gets 403.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ wiring = Wiring()
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """An IAM policy. Its context names the user, unless the connection is pending (``FirstFrameAuth``)."""
+    """Return an IAM policy. Its context names the user, unless the connection is pending (``FirstFrameAuth``)."""
     headers = handshake_headers(event)
     if not origin_allowed(headers.get("origin"), wiring.handshake.allowed_origins):
         logger.warning("origin not allowed", origin=headers["origin"])
@@ -29,11 +29,11 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
 
 
 def _user(headers: dict[str, str]) -> str | None:
-    """Whose credentials these are; None if there are none and the deployment lets the first frame bring them."""
+    """Return whose credentials these are; None if there are none and the deployment accepts them in the first frame."""
     key = credential(headers)
     if key is None and wiring.handshake.first_frame_auth:
         return None
-    user = None if key is None else wiring.keys.user_of(key)
+    user = None if key is None else wiring.store.keys.user_of(key)
     if user is None:
         raise Unauthorized("Unauthorized")  # API Gateway answers 401 to exactly this text
     return user

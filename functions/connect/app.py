@@ -1,4 +1,4 @@
-"""``$connect``: remembers the connection, and wakes the function that will answer its first message."""
+"""``$connect``: stores the connection, and warms the function that will answer its first message."""
 
 from typing import Any
 
@@ -18,22 +18,22 @@ wiring = Wiring()
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """200 opens the socket, with our subprotocol if the client offered it; 400 for an agent that does not exist."""
+    """Return 200 to open the socket, with our subprotocol if the client offered it; 400 for an unknown agent."""
     try:
         agent = agent_in(event.get("queryStringParameters") or {}, "agent", AGENTS[0])
     except InvalidMessage:
         return {"statusCode": 400}
     connection = _connection(event["requestContext"], agent)
-    wiring.connections.open(connection)
+    wiring.store.connections.open(connection)
     if connection.user is not None:
-        _wake_message()
+        _warm_message()
     if speaks_version_1(handshake_headers(event)):
         return {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": SUBPROTOCOL}}
     return {"statusCode": 200}
 
 
 def _connection(context: dict[str, Any], agent: str) -> Connection:
-    """A connection without a user is pending, and authenticates as the app does that came before this protocol."""
+    """Return the connection. Without a user it is pending, and authenticates as the existing app does."""
     user = context.get("authorizer", {}).get("user")
     return Connection(
         id=context["connectionId"],
@@ -44,12 +44,13 @@ def _connection(context: dict[str, Any], agent: str) -> Connection:
     )
 
 
-def _wake_message() -> None:
-    """A cold start begins now, not at the first message. A socket opens all the same if this fails.
+def _warm_message() -> None:
+    """Begin a cold start now, before the first message. The socket opens even if this fails.
 
-    A pending connection is not worth it: ``control`` does the same once its key has come. Who has none wakes nobody.
+    A pending connection warms nothing, because a client without a key must not start a large function; ``control``
+    does so once the key has come.
     """
     try:
         wiring.workers.warm()
     except Unavailable as problem:
-        logger.warning("could not wake the message function", error=str(problem))
+        logger.warning("could not warm the message function", error=str(problem))

@@ -1,4 +1,4 @@
-"""``$disconnect``: forgets the connection. Best effort by AWS's own words, so connections also expire by themselves."""
+"""``$disconnect``: removes the connection. AWS calls this event best effort, so connections expire as well."""
 
 from typing import Any
 
@@ -12,6 +12,6 @@ wiring = Wiring()
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Always 200: nobody is there any more to be told anything."""
-    wiring.connections.close(event["requestContext"]["connectionId"])
+    """Always return 200: the client has gone."""
+    wiring.store.connections.close(event["requestContext"]["connectionId"])
     return {"statusCode": 200}

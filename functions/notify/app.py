@@ -1,4 +1,4 @@
-"""Tells a user's phones that a reply has come. Called by whoever has ended it; Lambda repeats what fails.
+"""Notifies a user's phones of a reply. Whoever has ended the reply invokes it; Lambda repeats a failed invocation.
 
 A function of its own, so that a push can neither delay nor break a reply.
 """
@@ -19,8 +19,8 @@ from chatrelay.push.service import Delivered, Misconfigured, Notification, Rejec
 from chatrelay.wiring import Wiring
 
 ACKNOWLEDGED_WITHIN_S = 3.0
-"""How long a device that looks has to say that it has shown the reply."""
-SETTLING_S = 5.0
+"""How long a device that shows the conversation has to acknowledge the reply."""
+RECORDING_S = 5.0
 
 logger = Logger()
 metrics = Metrics()
@@ -31,25 +31,26 @@ runner = asyncio.Runner()
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """``{"user", "conversation", "reply", "turn"}``. Raises ``PushesOwed`` for what another call may do later."""
+    """Notify of the reply in ``{"user", "conversation", "reply", "turn"}``. Raise ``PushesPending``."""
     location = ReplyLocation(event["reply"], ConversationKey(event["user"], event["conversation"]), event["turn"])
-    if wiring.devices.all(location.key.user):
-        budget_s = context.get_remaining_time_in_millis() / 1000 - SETTLING_S
+    # Most users have no phone registered; only the others need the pause and the reply.
+    if wiring.store.devices.all(location.key.user):
+        budget_s = context.get_remaining_time_in_millis() / 1000 - RECORDING_S
         runner.run(_notify(location, budget_s))
 
 
 async def _notify(location: ReplyLocation, budget_s: float) -> None:
     await asyncio.sleep(ACKNOWLEDGED_WITHIN_S)
-    stored = await asyncio.to_thread(wiring.conversations.stored, location)
-    if stored is None or stored.stream.reply != location.reply:  # deleted, or written anew
+    stored = await asyncio.to_thread(wiring.store.conversations.stored, location)
+    if stored is None or stored.stream.reply != location.reply:  # deleted, or replaced by another try
         return
-    shown = await asyncio.to_thread(wiring.replies.acknowledged, location.reply)
+    shown = await asyncio.to_thread(wiring.store.replies.acknowledged, location.reply)
     acknowledged = [device for device, offset in shown.items() if offset >= utf16_length(stored.text)]
     notification = Notification(location.reply, location.key.conversation, stored.agent, stored.text)
     budget_s -= ACKNOWLEDGED_WITHIN_S
     outcome = await wiring.notifier.notify(location.key.user, notification, acknowledged, budget_s)
     _record(outcome)
-    outcome.raise_for_owed()
+    outcome.raise_for_pending()
 
 
 def _record(outcome: Outcome) -> None:
@@ -60,10 +61,10 @@ def _record(outcome: Outcome) -> None:
     for rejected in outcome.of(Rejected):
         logger.error("a push was not understood", reason=rejected.reason)
     for unserved in outcome.of(NotServed):
-        _note(unserved.platform)
+        _warn_unserved(unserved.platform)
 
 
 @cache
-def _note(platform: Platform) -> None:
-    """Once in this environment: it may be meant, and would come with every reply."""
+def _warn_unserved(platform: Platform) -> None:
+    """Warn once an environment: the deployment may mean it, and every reply would repeat the warning."""
     logger.warning("no push service is set up for this platform", platform=platform.value)

@@ -1,7 +1,6 @@
 import importlib.util
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
 from io import StringIO
 from itertools import count
 from pathlib import Path
@@ -19,11 +18,7 @@ from chatrelay.relay.recovery import Recovery
 from chatrelay.relay.replay import Replay
 from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry
-from chatrelay.store.archive import Archive
-from chatrelay.store.connections import Connections
-from chatrelay.store.conversations import Conversations
-from chatrelay.store.leases import Leases
-from chatrelay.store.replies import Replies
+from chatrelay.store import store as whole_store
 from chatrelay.store.table import Table
 from emulator.services import services
 from emulator.services.services import Services
@@ -89,22 +84,13 @@ def api(sockets: Sockets) -> ManagementApi:
     return ManagementApi.connect(sockets.url)
 
 
-@dataclass
-class Store:
-    """All that is kept in one table, and the clock by which it is kept."""
+class Store(whole_store.Store):
+    """A store over one `table`, by a clock that stands still."""
 
-    table: Table
-    time_s: float = 2_000_000_000.5
-
-    def __post_init__(self) -> None:
-        self.connections = Connections(self.table, self.clock)
-        self.leases = Leases(self.table, self.clock)
-        self.replies = Replies(self.table, self.clock)
-        self.archive = Archive(self.table, self.leases, self.replies)
-        self.conversations = Conversations(self.table, self.leases, self.replies, self.clock)
-
-    def clock(self) -> float:
-        return self.time_s
+    def __init__(self, table: Table) -> None:
+        super().__init__(lambda: table, lambda: table, lambda: self.time_s)
+        self.table = table
+        self.time_s = 2_000_000_000.5
 
 
 @pytest.fixture
@@ -156,7 +142,7 @@ def threads() -> Iterator[Executor]:
 
 @pytest.fixture
 def replay(store: Store, api: ManagementApi, threads: Executor) -> Replay:
-    return Replay(store.connections, api, threads)
+    return Replay(store, api, threads)
 
 
 @pytest.fixture
@@ -168,14 +154,12 @@ def recovery(
     telemetry: Telemetry,
     pauses: list[float],
 ) -> Recovery:
-    return Recovery(
-        store.conversations, store.leases, store.replies, replay, workers, push_invoker, telemetry, pauses.append
-    )
+    return Recovery(store, replay, workers, push_invoker, telemetry, pauses.append)
 
 
 @pytest.fixture
 def resume(store: Store, replay: Replay, recovery: Recovery) -> ResumeService:
-    return ResumeService(store.connections, store.conversations, store.leases, store.replies, replay, recovery)
+    return ResumeService(store, replay, recovery)
 
 
 @pytest.fixture

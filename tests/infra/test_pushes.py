@@ -41,7 +41,7 @@ def record(reply: str, condition: str = "RetriesExhausted", **response: Any) -> 
 
 FAILED: dict[str, Any] = {
     "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
-    "responsePayload": {"errorMessage": "2 pushes are owed", "errorType": "PushesOwed"},
+    "responsePayload": {"errorMessage": "2 pushes are pending", "errorType": "PushesPending"},
 }
 
 
@@ -88,7 +88,7 @@ def test_they_are_shown_as_often_as_one_likes(pushes: partial[Ran], deployed: Se
     for _ in range(2):
         shown = pushes("list").out.splitlines()
         assert sorted(shown[:-1]) == [
-            "2026-11-14T18:16:05.568Z  alice  talk  r1  RetriesExhausted: 2 pushes are owed",
+            "2026-11-14T18:16:05.568Z  alice  talk  r1  RetriesExhausted: 2 pushes are pending",
             "2026-11-14T18:16:05.568Z  alice  talk  r2  EventAgeExceeded: no answer",
         ]
         assert shown[-1] == "2 unsent."

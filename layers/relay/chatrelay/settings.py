@@ -1,4 +1,4 @@
-"""The environment of a function, read once and typed."""
+"""The environment variables of a function, read once and typed."""
 
 import re
 from collections.abc import Mapping
@@ -12,31 +12,31 @@ PORT = "6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5]?[0-9]{1,4}"
 BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 HOST = rf"({BYTE}(\.{BYTE}){{3}}|(?![0-9.]+([:/]|$))[A-Za-z0-9_-]{{1,63}}(\.[A-Za-z0-9_-]{{1,63}})*)"
 URL = re.compile(rf"https?://{HOST}(:({PORT}))?(/[A-Za-z0-9._~/-]*)?")
-"""Of a service: a name or an IPv4 address, without a query and without credentials. template.yaml has the same."""
+"""The address of a service: a name or an IPv4 address, no query, no credentials. template.yaml has the same."""
 
 
 class Environment:
-    """Variables by name. Raises ``SettingError``, which names the variable that is missing or malformed."""
+    """Variables by name. Every method raises ``SettingError`` with the name of a missing or malformed variable."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
 
     def text(self, name: str) -> str:
-        """The variable, which may be empty but must be there, as ``pasted``."""
+        """Return the variable, which may be empty but must exist, as ``pasted``."""
         try:
             return pasted(self._variables[name])
         except KeyError:
             raise SettingError(f"the environment variable {name} is missing") from None
 
     def number(self, name: str, least: int = 1) -> int:
-        """The variable as a whole number that is not below `least`."""
+        """Return the variable as a whole number of at least `least`."""
         text = self.text(name)
         if not WHOLE.fullmatch(text) or int(text) < least:
             raise SettingError(f"the environment variable {name} must be a whole number from {least} on, is {text!r}")
         return int(text)
 
     def url(self, name: str) -> str:
-        """The variable as the address of a service: of a name or an IPv4 address, with a path, without a query."""
+        """Return the variable as the address of a service: see ``URL``."""
         text = self.text(name)
         if not URL.fullmatch(text):
             raise SettingError(
@@ -45,27 +45,27 @@ class Environment:
         return text
 
     def flag(self, name: str) -> bool:
-        """The variable as ``true`` or ``false``."""
+        """Return the variable, which must be ``true`` or ``false``."""
         text = self.text(name)
         if text not in ("true", "false"):
             raise SettingError(f"the environment variable {name} must be true or false, is {text!r}")
         return text == "true"
 
     def names(self, name: str) -> frozenset[str]:
-        """The variable as a list with commas; empty if the variable is."""
+        """Return the variable, a list with commas, as a set; empty if the variable is."""
         return frozenset(part for part in map(pasted, self.text(name).split(",")) if part)
 
 
 @dataclass(frozen=True)
 class Handshake:
-    """Who may connect: `first_frame_auth` lets in whoever brings no credentials, to authenticate by a first frame."""
+    """Who may connect. `first_frame_auth` admits connections without credentials, to authenticate by a first frame."""
 
     first_frame_auth: bool
     allowed_origins: frozenset[str]
 
     @classmethod
     def read(cls, environment: Environment) -> "Handshake":
-        """From ``FIRST_FRAME_AUTH`` and ``ALLOWED_ORIGINS``."""
+        """Read ``FIRST_FRAME_AUTH`` and ``ALLOWED_ORIGINS``."""
         return cls(environment.flag("FIRST_FRAME_AUTH"), environment.names("ALLOWED_ORIGINS"))
 
 
@@ -73,9 +73,9 @@ class Handshake:
 class Claude:
     """What a deployment chooses for Claude.
 
-    `read_timeout_s` is the longest silence between two bytes of a stream; `fallback_model` answers when `model` is
-    overloaded, or is empty; `web_searches` is how often the model may search for one answer; `prompt` names what it is
-    told before every conversation, or is empty.
+    `read_timeout_s` is the longest silence between two bytes of a stream. `fallback_model` answers when `model` is
+    overloaded; it may be empty. `web_searches` is how often the model may search for one answer. `prompt` names the
+    parameter with the system prompt; it may be empty.
     """
 
     bedrock: bool
@@ -91,7 +91,7 @@ class Claude:
 
     @classmethod
     def read(cls, environment: Environment) -> "Claude":
-        """From ``CLAUDE_SECRET``, ``CLAUDE_MODEL`` and so on."""
+        """Read ``CLAUDE_SECRET``, ``CLAUDE_MODEL`` and so on."""
         return cls(
             bedrock=environment.text("CLAUDE_BACKEND") == "bedrock",
             secret=environment.text("CLAUDE_SECRET"),
@@ -108,7 +108,7 @@ class Claude:
 
 @dataclass(frozen=True)
 class Push:
-    """How phones are told. A platform whose secret has no name is not served."""
+    """How pushes are sent. A platform without the name of a secret is not served."""
 
     apns_secret: str
     apns_team: str
@@ -122,7 +122,7 @@ class Push:
 
     @classmethod
     def read(cls, environment: Environment) -> "Push":
-        """From ``APNS_SECRET``, ``FCM_SECRET``, ``PUSH_PREVIEW`` and so on."""
+        """Read ``APNS_SECRET``, ``FCM_SECRET``, ``PUSH_PREVIEW`` and so on."""
         return cls(
             apns_secret=environment.text("APNS_SECRET"),
             apns_team=environment.text("APNS_TEAM"),
@@ -138,7 +138,7 @@ class Push:
 
 @dataclass(frozen=True)
 class BridgeHub:
-    """Where Codex answers on its user's own machine. `working_directory` is one of that machine."""
+    """Where Codex answers on its user's own machine. `working_directory` is a directory there."""
 
     base_url: str
     secret: str
@@ -146,7 +146,7 @@ class BridgeHub:
 
     @classmethod
     def read(cls, environment: Environment) -> "BridgeHub":
-        """From ``BRIDGEHUB_URL``, ``BRIDGEHUB_SECRET`` and ``BRIDGEHUB_WORKING_DIRECTORY``."""
+        """Read ``BRIDGEHUB_URL``, ``BRIDGEHUB_SECRET`` and ``BRIDGEHUB_WORKING_DIRECTORY``."""
         return cls(
             base_url=environment.url("BRIDGEHUB_URL"),
             secret=environment.text("BRIDGEHUB_SECRET"),
@@ -170,7 +170,7 @@ class OpenAI:
 
     @classmethod
     def read(cls, environment: Environment) -> "OpenAI":
-        """From ``OPENAI_BASE_URL``, ``OPENAI_SECRET``, ``CODEX_MODEL`` and so on."""
+        """Read ``OPENAI_BASE_URL``, ``OPENAI_SECRET``, ``CODEX_MODEL`` and so on."""
         return cls(
             base_url=environment.url("OPENAI_BASE_URL"),
             secret=environment.text("OPENAI_SECRET"),

@@ -22,14 +22,7 @@ from chatrelay.relay.replay import Replay
 from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry
 from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, OpenAI, Push
-from chatrelay.store.archive import Archive
-from chatrelay.store.connections import Connections
-from chatrelay.store.conversations import Conversations
-from chatrelay.store.devices import Devices
-from chatrelay.store.keys import Keys
-from chatrelay.store.leases import Leases
-from chatrelay.store.pushes import Pushes
-from chatrelay.store.replies import Replies
+from chatrelay.store.store import Store
 from chatrelay.store.table import Table
 from chatrelay.wire.limits import AGENTS
 
@@ -56,20 +49,13 @@ class Wiring:
         return Handshake.read(self.environment)
 
     @cached_property
-    def connections(self) -> Connections:
-        return Connections(self._table)
-
-    @cached_property
-    def keys(self) -> Keys:
-        return Keys(self._table)
-
-    @cached_property
-    def conversations(self) -> Conversations:
-        return Conversations(self._table, self.leases, self.replies)
-
-    @cached_property
-    def archive(self) -> Archive:
-        return Archive(self._table, self.leases, self.replies)
+    def store(self) -> Store:
+        name = self.environment.text("TABLE_NAME")
+        return Store(
+            lambda: Table.connect(name),
+            # For heartbeats: one that takes long has missed its point, and the next one is due.
+            lambda: Table.connect(name, read_timeout_s=1, attempts=3),
+        )
 
     @property
     def websocket_url(self) -> str:
@@ -82,50 +68,32 @@ class Wiring:
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
-        return Dispatcher(self.connections, self.keys, self.api, self.resume, self.workers, self.telemetry)
+        return Dispatcher(self.store, self.api, self.resume, self.workers, self.telemetry)
 
     @cached_property
     def resume(self) -> ResumeService:
-        return ResumeService(
-            self.connections, self.conversations, self.leases, self.replies, self.replay, self.recovery
-        )
+        return ResumeService(self.store, self.replay, self.recovery)
 
     @cached_property
     def recovery(self) -> Recovery:
-        return Recovery(
-            self.conversations,
-            self.leases,
-            self.replies,
-            self.replay,
-            self.workers,
-            self.pushes,
-            self.telemetry,
-        )
+        return Recovery(self.store, self.replay, self.workers, self.pushes, self.telemetry)
 
     @cached_property
     def replay(self) -> Replay:
-        return Replay(self.connections, self.api, self._posting)
+        return Replay(self.store, self.api, self._posting)
 
     @cached_property
     def failures(self) -> Failures:
-        return Failures(self.dispatcher, self.conversations, self.leases, self.recovery)
+        return Failures(self.store, self.dispatcher, self.recovery)
 
     @cached_property
     def acceptance(self) -> Acceptance:
-        return Acceptance(self.conversations, self.recovery, self._registry, lambda: self.files)
+        return Acceptance(self.store, self.recovery, self._registry, lambda: self.files)
 
     @cached_property
     def _posting(self) -> ThreadPoolExecutor:
         """Threads for posts alone: posts that hang must keep no heartbeat waiting."""
         return ThreadPoolExecutor(CONCURRENT_POSTS, "post")
-
-    @cached_property
-    def leases(self) -> Leases:
-        return Leases(self._impatient_table)
-
-    @cached_property
-    def replies(self) -> Replies:
-        return Replies(self._impatient_table)
 
     @cached_property
     def files(self) -> Files:
@@ -143,10 +111,7 @@ class Wiring:
 
         writer = partial(
             ReplyWriter,
-            connections=self.connections,
-            conversations=self.conversations,
-            leases=self.leases,
-            replies=self.replies,
+            store=self.store,
             api=self.api,
             threads=self._posting,
             workers=self.workers,
@@ -156,7 +121,7 @@ class Wiring:
             files=lambda: self.files,
         )
         return ConversationWorker(
-            self.dispatcher, self.acceptance, self.conversations, self.recovery, self.api, self.telemetry, writer
+            self.store, self.dispatcher, self.acceptance, self.recovery, self.api, self.telemetry, writer
         )
 
     @cached_property
@@ -205,10 +170,6 @@ class Wiring:
         return PushInvoker.connect(self.environment.text("NOTIFY_FUNCTION"))
 
     @cached_property
-    def devices(self) -> Devices:
-        return Devices(self._table)
-
-    @cached_property
     def notifier(self) -> "Notifier":
         from chatrelay.aws.parameters import Secret
         from chatrelay.push.apns import Account, Apns
@@ -225,13 +186,4 @@ class Wiring:
             services[Platform.IOS] = Apns(line, Secret(settings.apns_secret), account, hosts)
         if settings.fcm_secret:
             services[Platform.ANDROID] = Fcm(line, Secret(settings.fcm_secret), settings.fcm_url)
-        return Notifier(self.devices, Pushes(self._table), services, previews=settings.previews)
-
-    @cached_property
-    def _table(self) -> Table:
-        return Table.connect(self.environment.text("TABLE_NAME"))
-
-    @cached_property
-    def _impatient_table(self) -> Table:
-        """For heartbeats: one that takes long has missed its point, and the next one is due."""
-        return Table.connect(self.environment.text("TABLE_NAME"), read_timeout_s=1, attempts=3)
+        return Notifier(self.store.devices, self.store.pushes, services, previews=settings.previews)

@@ -1,4 +1,4 @@
-"""The models behind the relay, one adapter each, all alike from the outside."""
+"""The models behind the relay: one adapter each, behind one interface."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
@@ -12,22 +12,22 @@ class Agent(Protocol):
 
     @property
     def room(self) -> Room:
-        """How much of a conversation one request to the model may have."""
+        """Return how much of a conversation one request to the model has room for."""
         ...
 
     def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending | Amended]:
-        """The answer to the last of `turns`: texts and asides as they are written, then one ``Ending``.
+        """Yield the answer to the last of `turns`: texts and asides as they are written, then one ``Ending``.
 
-        `conversation` is its name, for a model that remembers conversations by itself. Neither text nor aside ever
-        splits a surrogate pair. Raises ``ReplyError`` when the answer breaks off; the texts until then stand. Only
-        ``Mending`` gives ``Amended``. Cancelling the iteration stops the model at once.
+        `conversation` is a name for models that keep sessions. No text and no aside splits a surrogate pair. Raise
+        ``ReplyError`` when the answer breaks off; the texts until then stand. Only ``Mending`` yields ``Amended``.
+        Cancelling the iteration stops the model at once.
         """
         ...
 
 
 class KeptText(Protocol):
-    """Where an operator keeps a text for an agent: the key of its service, what it is told before conversations."""
+    """A text that an operator keeps for an agent: the key of its service, or its system prompt."""
 
     async def __call__(self, *, renew: bool = False) -> str:
-        """The text; `renew` reads it anew, because the last one was refused. Raises ``ReplyError``."""
+        """Return the text; `renew` reads it again, because a service refused the last. Raise ``ReplyError``."""
         ...

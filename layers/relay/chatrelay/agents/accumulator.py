@@ -1,7 +1,7 @@
-"""A message of Anthropic's stream as it grows: its events in, texts and asides out, its blocks at the end. Pure.
+"""A message of Anthropic's stream as it grows: events in, texts and asides out, the content blocks at the end. Pure.
 
-Grammar: https://platform.claude.com/docs/en/build-with-claude/streaming. An event may come at any time that has no
-meaning here, and any field may be null or absent, which then says nothing. Everything else raises ``ValueError``.
+Grammar: https://platform.claude.com/docs/en/build-with-claude/streaming. Events of unknown types are ignored, and so is
+any field that is null or absent. Everything else outside the grammar raises ``ValueError``.
 """
 
 import json
@@ -22,11 +22,11 @@ GROWING = {
     "signature_delta": "signature",
     "input_json_delta": "partial_json",
 }
-"""What a delta of each type adds to, as both the delta and its block call it. Others are of a later version."""
+"""The field that a delta of each type adds to; delta and block give it the same name. Other types are newer."""
 
 
 class Accumulator:
-    """One message. `texts` and `thoughts` join surrogate pairs that the stream cuts, over all messages of an answer."""
+    """One message. `texts` and `thoughts` join surrogate pairs that the stream cuts, across an answer's messages."""
 
     def __init__(self, texts: SurrogateJoiner, thoughts: SurrogateJoiner) -> None:
         self.started = False
@@ -40,7 +40,7 @@ class Accumulator:
 
     @property
     def blocks(self) -> list[Block]:
-        """The content blocks as they came, but for halves of surrogate pairs, which can be neither sent nor stored."""
+        """The content blocks as they came, but halves of surrogate pairs, which can be neither sent nor stored."""
         written = [
             {name: value for name, value in block.items() if name != "partial_json"} for block in self._blocks.values()
         ]
@@ -53,7 +53,7 @@ class Accumulator:
         return next(reversed(self._blocks), -1)
 
     def feed(self, event: object) -> str | Aside | None:
-        """What `event` has to tell, if anything. Raises ``ValueError`` for what no message of the service has."""
+        """Return the text or the aside in `event`, if there is one. Raise ``ValueError`` outside the grammar."""
         match event:
             case {"type": str(kind)} if kind in NAMES and (self.stopped or self.started == (kind == "message_start")):
                 raise ValueError("a message that has not started, has started already, or is over")
@@ -86,7 +86,7 @@ class Accumulator:
         self._blocks[index] = {**block, kind: _text(block, kind)} if kind in ("text", "thinking") else dict(block)
         if kind == "text":  # a pair that is cut goes on in its own block only
             return self._texts.flush() + self._texts.feed(_text(block, "text")) or None
-        return self._tell(kind, block)
+        return self._next(kind, block)
 
     def _grow(self, block: Block, delta: dict[str, Any]) -> str | Aside | None:
         kind = delta.get("type")
@@ -98,10 +98,10 @@ class Accumulator:
         if name in ("text", "thinking") and name != block["type"]:
             raise ValueError(f"a {name} in a block of another type")
         block[name] = _text(block, name) + _text(delta, name)
-        return self._tell(name, delta)
+        return self._next(name, delta)
 
-    def _tell(self, name: str, grown: dict[str, Any]) -> str | Aside | None:
-        """The next of a text or a thought, in a delta or at the beginning of a block."""
+    def _next(self, name: str, grown: dict[str, Any]) -> str | Aside | None:
+        """Return the next piece of a text or a thought, from a delta or from the beginning of a block."""
         if name == "text":
             return self._texts.feed(_text(grown, name)) or None
         if name == "thinking" and (thought := self._thoughts.feed(_text(grown, name))):
@@ -110,38 +110,34 @@ class Accumulator:
 
     def _finish(self, block: Block) -> Aside | None:
         if "partial_json" in block:
-            with suppress(ValueError, RecursionError):  # one that is cut off at the model's limit is no input
-                block["input"] = _finite(json.loads(block["partial_json"]))
+            with suppress(ValueError, RecursionError):  # an input that is cut off at the model's limit is none
+                value = json.loads(block["partial_json"])
+                json.dumps(value, allow_nan=False)  # Python reads numbers that JSON does not have
+                block["input"] = value
         used = _use(block)
         return Aside("tool", join_surrogates(used)) if used else None
 
     def _conclude(self, more: Mapping[Any, Any]) -> None:
-        """There may be several that could, and the last one that says why the model stops is right."""
+        # There may be several, with a stop reason each: the last holds.
         if isinstance(delta := more.get("delta"), dict):
             self.stop_reason = _text(delta, "stop_reason") or self.stop_reason
         self._count(more)
 
-    def _count(self, told: Mapping[Any, Any]) -> None:
-        """Usage is cumulative, and what is left out stays as it was."""
-        self.usage |= counted(told.get("usage"), *USAGE)
+    def _count(self, event: Mapping[Any, Any]) -> None:
+        """Update the usage, which is cumulative; a number that is left out stays as it was."""
+        self.usage |= counted(event.get("usage"), *USAGE)
 
 
 def _text(fields: dict[str, Any], name: str) -> str:
-    """A text, empty if it is null or absent."""
+    """Return a text field, empty if it is null or absent."""
     value = fields.get(name)
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{name} is no text")
     return value or ""
 
 
-def _finite(value: object) -> object:
-    """`value`, if JSON has it. Python reads numbers that nobody may write."""
-    json.dumps(value, allow_nan=False)
-    return value
-
-
 def _use(block: Block) -> str:
-    """What the model did with a tool of the service's, as a sentence for a person; empty for other blocks."""
+    """Return what the model did with one of the service's tools, as a sentence for a person; empty for other blocks."""
     match block:
         case {"type": "server_tool_use", "input": {"query": str(query)}}:
             return f"Searching the web: {query}"

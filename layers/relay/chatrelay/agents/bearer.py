@@ -1,4 +1,4 @@
-"""Services that take JSON and a bearer token, and answer with a stream."""
+"""Requests to services that take JSON and a bearer token, and answer with a stream."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,11 +11,11 @@ from chatrelay.agents import KeptText
 CONNECT_S = 5.0
 UNREACHABLE = (httpx.ConnectError, httpx.ConnectTimeout)
 IDLE_S = 5.0
-"""A function is frozen between two events: the other side may have closed a connection that was idle for longer."""
+"""A function is frozen between two events; longer idle connections may have been closed by the other side."""
 
 
 def client(base_url: str, read_timeout_s: float) -> httpx.AsyncClient:
-    """A client of one service. `read_timeout_s` is the longest silence between two bytes."""
+    """Return a client of one service. `read_timeout_s` is the longest silence between two bytes."""
     timeout = httpx.Timeout(read_timeout_s, connect=CONNECT_S)
     return httpx.AsyncClient(base_url=base_url, timeout=timeout, limits=httpx.Limits(keepalive_expiry=IDLE_S))
 
@@ -24,9 +24,9 @@ def client(base_url: str, read_timeout_s: float) -> httpx.AsyncClient:
 async def posted(
     client: httpx.AsyncClient, secret_key: KeptText, path: str, body: dict[str, Any]
 ) -> AsyncIterator[httpx.Response]:
-    """The answer, whatever its status, of which nothing is read yet. Leaving the block closes the connection at once.
+    """Yield the answer, whatever its status, with its body unread. Leaving the block closes the connection at once.
 
-    A key that is refused is read anew, once: it may have been rotated. Raises ``httpx.HTTPError``.
+    After a 401 the key is read again, once, because it may have been rotated. Raise ``httpx.HTTPError``.
     """
     response = await _send(client, await secret_key(), path, body)
     if response.status_code == httpx.codes.UNAUTHORIZED:

@@ -1,8 +1,8 @@
 """Claude, over Anthropic's Messages API, at Anthropic or at Amazon Bedrock.
 
-The SDK signs, retries, and takes apart what both services send; its events are used raw, see ``Accumulator``. A stream
-that ends without ``message_stop`` raises nothing in the SDK, and an error in mid-stream arrives as a status error with
-status 200: both are told apart here, at one line each.
+The SDK signs, retries and decodes the streams of both services; ``Accumulator`` reads its raw events. The SDK raises
+nothing for a stream that ends without ``message_stop``, and a status error with status 200 for an error in mid-stream.
+This module translates both, at one line each.
 """
 
 import struct
@@ -28,9 +28,9 @@ from chatrelay.domain.turns import Room, Turn
 from chatrelay.settings import Claude as Settings
 
 LONGEST_WAIT_S = 5.0
-"""A person who waits is told of a longer `retry-after` than this instead of waiting for it."""
+"""The longest `retry-after` that the SDK waits for. A longer one becomes an error at once, for the person who waits."""
 CONTINUATIONS = 5
-"""How often a paused turn is taken up again before its answer ends as it is."""
+"""How often a paused turn is continued before its answer ends as it is."""
 
 OUT_OF_GRAMMAR = (
     ValueError,
@@ -46,36 +46,35 @@ OUT_OF_GRAMMAR = (
 NO_ANSWER = "The model's service sent something that is no answer."
 
 BROKEN = (anthropic.AnthropicError, httpx2.HTTPError, BotoCoreError, ParserError)
-"""A stream or a connection that failed. The last two: no credentials for Bedrock, no event stream of AWS's."""
+"""What a failed stream or connection raises. The last two are Bedrock's: no credentials, no event stream of AWS."""
 
 BEDROCK_FILES = FileRoom(pdfs_count=True, size=14 * 1024 * 1024)
-"""Bedrock takes 20 MB of request, in base64."""
+"""A request to Bedrock has at most 20 MB, with its files in base64."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def client(read_timeout_s: float) -> AsyncAnthropic:
-    """A client of the service (``ANTHROPIC_BASE_URL`` if that is set). Every request brings its own key."""
-    return AsyncAnthropic(api_key="", timeout=_timeout(read_timeout_s), max_retries=2, http_client=_transport())
+    """Return a client of the service (``ANTHROPIC_BASE_URL`` if that is set). Every request brings its own key."""
+    timeout, transport = _http(read_timeout_s)
+    return AsyncAnthropic(api_key="", timeout=timeout, max_retries=2, http_client=transport)
 
 
 def bedrock(read_timeout_s: float) -> AsyncAnthropicBedrock:
-    """A client of Bedrock in our own Region (``ANTHROPIC_BEDROCK_BASE_URL`` if that is set), signed as the function."""
-    return AsyncAnthropicBedrock(timeout=_timeout(read_timeout_s), max_retries=2, http_client=_transport())
+    """Return a client of Bedrock in our Region (``ANTHROPIC_BEDROCK_BASE_URL`` if set) that signs as the function."""
+    timeout, transport = _http(read_timeout_s)
+    return AsyncAnthropicBedrock(timeout=timeout, max_retries=2, http_client=transport)
 
 
-def _timeout(read_timeout_s: float) -> httpx2.Timeout:
-    return httpx2.Timeout(read_timeout_s, connect=5.0)
-
-
-def _transport() -> httpx2.AsyncClient:
-    return anthropic.DefaultAsyncHttpxClient(event_hooks={"response": [_no_long_waits, _no_mark]})
+def _http(read_timeout_s: float) -> tuple[httpx2.Timeout, httpx2.AsyncClient]:
+    hooks = {"response": [_no_long_waits, _no_mark]}
+    return httpx2.Timeout(read_timeout_s, connect=5.0), anthropic.DefaultAsyncHttpxClient(event_hooks=hooks)
 
 
 async def _no_long_waits(response: httpx2.Response) -> None:
-    """Tells the SDK, in the header that it obeys, not to sleep through a long `retry-after`.
+    """Stop the SDK from sleeping through a long `retry-after`, by the header that the SDK obeys.
 
-    The SDK (measured: 2.12) sleeps as long as it is told, and is told in two more ways: in milliseconds, and by a date.
+    The SDK (measured: 2.12) sleeps for however long the service asks: in seconds, in milliseconds, or by a date.
     """
     named = "retry-after" in response.headers or "retry-after-ms" in response.headers
     wait_s = retry_after_s(response.headers)
@@ -84,13 +83,13 @@ async def _no_long_waits(response: httpx2.Response) -> None:
 
 
 async def _no_mark(response: httpx2.Response) -> None:
-    """A byte order mark may stand at the beginning of an event stream (WHATWG HTML 9.2.6), and the SDK reads on."""
+    """Strip a byte order mark: an event stream may begin with one (WHATWG HTML 9.2.6), and the SDK reads it as text."""
     assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - of an asynchronous client
     response.stream = _WithoutMark(response.stream)
 
 
 class _WithoutMark(httpx2.AsyncByteStream):
-    """`stream` without the byte order mark at its beginning."""
+    """A stream without the byte order mark at its beginning."""
 
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
         self._stream = stream
@@ -111,7 +110,7 @@ class _WithoutMark(httpx2.AsyncByteStream):
 
 
 class Claude:
-    """The agent ``claude``. Without a `secret_key` the client knows by itself how to sign its requests."""
+    """The agent ``claude``. Without a `secret_key` the client signs its requests by itself."""
 
     def __init__(
         self,
@@ -131,7 +130,7 @@ class Claude:
         return Room(self._settings.history_tokens, BEDROCK_FILES if self._is_bedrock else FileRoom())
 
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending]:  # noqa: ARG002
-        """See ``Agent``. If the model is overloaded before its first text, the fallback model answers instead."""
+        """Implement ``Agent``. If the model is overloaded before its first text, the fallback model answers instead."""
         has_text = False
         try:
             async with aclosing(self._answer(self._settings.model, turns)) as events:
@@ -148,38 +147,39 @@ class Claude:
                 async for event in events:
                     yield event
         except (Denied, TooLong, Unaccepted) as refusal:
-            raise busy from refusal  # that the other model does not take this request is no fault of the request's
+            raise busy from refusal  # the request is fit for the model that was busy
 
     async def _answer(self, model: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending]:
-        """The answer of `model`. A turn that it pauses is taken up again, and is one answer all the same."""
-        request = await self._request(model, turns)
+        """Yield the answer of `model`, as one answer even if the model pauses its turn and is asked to continue."""
+        prepare = requests.to_bedrock if self._is_bedrock else requests.to_anthropic
+        request = prepare(model, turns, await self._prompt() if self._prompt else "", self._settings)
         texts, thoughts = SurrogateJoiner(), SurrogateJoiner()
         parts: list[Accumulator] = []
         while not parts or (parts[-1].stop_reason == "pause_turn" and len(parts) <= CONTINUATIONS):
             part = Accumulator(texts, thoughts)
             try:
-                with _failures_as_ours(tokens=sum(turn.tokens for turn in turns)):
-                    stream = await self._open(requests.resumed(request, _blocks(parts)))
+                with _translate_errors(tokens=sum(turn.tokens for turn in turns)):
+                    stream = await self._open(requests.continued(request, _blocks(parts)))
             except (TooLong, Unaccepted):
                 if not parts:
                     raise
-                break  # what the model has paused is not taken up: it ends as it is
+                break  # the service does not continue the paused turn: the answer ends as it is
             async with stream:
                 heard = refusals.said(stream.response.status_code, None, None, _request_id(stream.response))
-                with _failures_as_ours(heard):
+                with _translate_errors(heard):
                     async for event in stream:
-                        if told := part.feed(event):
-                            yield told
+                        if piece := part.feed(event):
+                            yield piece
                 _must_have_ended(part, heard)
             parts.append(part)
         if rest := texts.flush():
             yield rest
-        with _failures_as_ours(heard):
+        with _translate_errors(heard):
             ending = _ending(parts, heard)
         yield ending
 
     async def _open(self, body: dict[str, Any]) -> AsyncStream[object]:
-        """A stream that has begun. A key that is refused is read anew, once: it may have been rotated."""
+        """Return a stream that has begun. After a 401 the key is read again, once, because it may have been rotated."""
         if self._secret_key is None or isinstance(self._client, AsyncAnthropicBedrock):
             return await self._post(self._client, body)
         try:
@@ -189,10 +189,6 @@ class Claude:
 
     async def _post(self, client: AsyncAnthropic | AsyncAnthropicBedrock, body: dict[str, Any]) -> AsyncStream[object]:
         return await client.post("/v1/messages", body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object])
-
-    async def _request(self, model: str, turns: Sequence[Turn]) -> requests.Request:
-        prepare = requests.to_bedrock if self._is_bedrock else requests.to_anthropic
-        return prepare(model, turns, await self._prompt() if self._prompt else "", self._settings)
 
 
 def _blocks(parts: Sequence[Accumulator]) -> list[dict[str, Any]]:
@@ -204,7 +200,9 @@ def _must_have_ended(part: Accumulator, heard: Said) -> None:
         return
     if part.started:
         raise Upstream("The model's service cut its answer off.", reason=Reason.CUT_OFF, said=heard)
-    raise Upstream(NO_ANSWER, reason=Reason.OUT_OF_GRAMMAR, said=heard)  # a page of a proxy's is an empty stream
+    raise Upstream(
+        NO_ANSWER, reason=Reason.OUT_OF_GRAMMAR, said=heard
+    )  # the SDK reads a proxy's page as an empty stream
 
 
 def _ending(parts: Sequence[Accumulator], heard: Said) -> Ending:
@@ -216,8 +214,8 @@ def _ending(parts: Sequence[Accumulator], heard: Said) -> Ending:
 
 
 @contextmanager
-def _failures_as_ours(heard: Said | None = None, *, tokens: int = 0) -> Iterator[None]:
-    """`heard` is what the service has said so far, `tokens` how many the request has."""
+def _translate_errors(heard: Said | None = None, *, tokens: int = 0) -> Iterator[None]:
+    """Raise our errors for the SDK's. `heard` is what the service has said so far, `tokens` the size of the request."""
     try:
         yield
     except anthropic.APIStatusError as problem:
@@ -235,7 +233,7 @@ def _request_id(response: httpx2.Response) -> str | None:
 
 
 def _refusal(problem: anthropic.APIStatusError, tokens: int) -> Refusal:
-    """In mid-stream the status is 200 whatever went wrong. Before it, Bedrock says in headers what it means."""
+    """Return what the service said. In mid-stream the status is always 200. Bedrock may name the type in a header."""
     headers, body = problem.response.headers, problem.body
     said = refusals.said(
         problem.status_code,

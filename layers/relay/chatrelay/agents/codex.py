@@ -1,7 +1,7 @@
 """Codex, over BridgeHub: a command-line relay on its user's own machine.
 
 There, ``infra/bridgehub`` takes BridgeHub's request and answers with lines of JSON, as its ``openapi.yaml`` says: texts
-as they are written, pings in between, and at last ``end`` or ``error``. Without one of them the answer was cut off.
+as they are written, pings in between, and ``end`` or ``error`` last. An answer without that last line was cut off.
 """
 
 import json
@@ -13,7 +13,7 @@ import httpx
 
 from chatrelay.agents import KeptText, bearer, refusals
 from chatrelay.agents.refusals import Refusal
-from chatrelay.agents.requests import Message, as_plain_messages, told
+from chatrelay.agents.requests import Message, as_plain_messages, as_text
 from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.agents.text_stream import ROOM, End, answered
 from chatrelay.agents.usage import counted
@@ -24,24 +24,24 @@ from chatrelay.domain.turns import Room, Turn
 from chatrelay.settings import BridgeHub as Settings
 
 SILENCE_S = 30.0
-"""Three of the sidecar's pings: when none of them has come, its machine is asleep or cut off."""
+"""Three of the sidecar's pings: a machine that has sent none of them is asleep or cut off."""
 REQUEST_BYTES = 128 * 1024 - 1
-"""BridgeHub takes its request as one argument, and Linux no longer one. Source: execve(2), MAX_ARG_STRLEN."""
+"""BridgeHub takes its request as one argument; Linux takes no longer argument. Source: execve(2), MAX_ARG_STRLEN."""
 LINE_BYTES = 8 * 1024 * 1024
-"""Far more than any answer has: only a line that never ends is longer."""
+"""Far more than any answer has. Only a line that never ends is longer."""
 SENTENCE_CHARS = 300
-"""An error's sentence is for a person and goes out in one frame, however much BridgeHub has to say."""
+"""An error's sentence is for a person, and goes out in one frame."""
 
 BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 OUT_OF_GRAMMAR = (ValueError, RecursionError)
-"""What a line raises that is no JSON, or not what the sidecar may send."""
+"""What a line raises that is no JSON, or no event of the sidecar."""
 
 USAGE = ("input_tokens", "output_tokens", "cache_read_input_tokens")
 
 
 def client(base_url: str, read_timeout_s: float = SILENCE_S) -> httpx.AsyncClient:
-    """A client of the sidecar at `base_url`. Every request brings its own token."""
+    """Return a client of the sidecar at `base_url`. Every request brings its own token."""
     return bearer.client(base_url, read_timeout_s)
 
 
@@ -56,42 +56,40 @@ class Codex:
         self._settings = settings
 
     def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:
-        """See ``Agent``."""
-        return self.call_codex(told(turns[-1]), conversation, as_plain_messages(turns[:-1]))
+        """Implement ``Agent``."""
+        return self.call_codex(as_text(turns[-1]), conversation, as_plain_messages(turns[:-1]))
 
     async def call_codex(
         self, message: str, session_id: str, conversation_history: Sequence[Message]
     ) -> AsyncGenerator[str | Ending]:
-        """What Codex says to `message`, as ``Agent`` gives it. The history is ``[{"role", "content"}]``, oldest first.
+        """Yield the answer to `message`, as ``Agent`` does. The history is ``[{"role", "content"}]``, oldest first.
 
-        What does not fit into a request is left out of it, the oldest first.
+        The oldest messages are left out if a request has no room for all.
         """
-        asked = _fitting(message, session_id, self._settings.working_directory, conversation_history)
-        with _failures_as_ours():
+        directory = self._settings.working_directory
+        bare = json.dumps(_request(message, session_id, directory, []), ensure_ascii=False)
+        room_bytes = REQUEST_BYTES - len(bare.encode())
+        first = len(conversation_history)
+        while first > 0 and (room_bytes := room_bytes - _quoted_bytes(conversation_history[first - 1])) >= 0:
+            first -= 1
+        asked = _request(message, session_id, directory, conversation_history[first:])
+        with _translate_errors():
             async with bearer.posted(self._client, self._token, "/v1/answers", asked) as response:
-                _must_be_accepted(response)
+                if response.status_code != httpx.codes.OK:
+                    raise _refusal(response)
                 async with aclosing(answered(_events(response), _said(response))) as events:
                     async for event in events:
                         yield event
 
 
-def _fitting(message: str, session_id: str, directory: str, history: Sequence[Message]) -> dict[str, Any]:
-    """The request, with as many of the last messages as have room in it."""
-    bare = json.dumps(_request(message, session_id, directory, []), ensure_ascii=False)
-    room_bytes = REQUEST_BYTES - len(bare.encode())
-    kept = len(history)
-    while kept > 0 and (room_bytes := room_bytes - _told_bytes(history[kept - 1])) >= 0:
-        kept -= 1
-    return _request(message, session_id, directory, history[kept:])
-
-
-def _told_bytes(message: Message) -> int:
+def _quoted_bytes(message: Message) -> int:
+    """Return how many bytes `message` adds to a request: the history is JSON inside a JSON string."""
     return json_bytes(json.dumps(message, ensure_ascii=False)) + len(", ")
 
 
 def _request(message: str, session_id: str, directory: str, history: Sequence[Message]) -> dict[str, Any]:
-    """As BridgeHub's version 1.0 wants it."""
-    told = json.dumps(history, ensure_ascii=False)
+    """Return a request of BridgeHub's version 1.0."""
+    context = json.dumps(history, ensure_ascii=False)
     return {
         "version": "bridgehub/1.0",
         "action": "freeform",
@@ -101,19 +99,14 @@ def _request(message: str, session_id: str, directory: str, history: Sequence[Me
             "message": message,
             "intent": "mobile_codex_query",
             "direction": "claude_to_codex",
-            "context": [{"title": "Full Conversation History", "role": "note", "content": told}],
+            "context": [{"title": "Full Conversation History", "role": "note", "content": context}],
             "metadata": {"source": "builderos_mobile", "visibility": "full"},
         },
     }
 
 
-def _must_be_accepted(response: httpx.Response) -> None:
-    if response.status_code != httpx.codes.OK:
-        raise _refusal(response)
-
-
 def _refusal(response: httpx.Response) -> ReplyError:
-    """What the sidecar means. As much of the history as fits is in the request already: see ``_fitting``."""
+    """Return what the sidecar's refusal means. A shorter history would not help: the request has only what fits."""
     said = _said(response)
     if response.status_code in BUSY:
         wait_s = retry_after_s(response.headers)
@@ -132,10 +125,10 @@ def _said(response: httpx.Response) -> Said:
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[str | End]:
-    """Texts, empty ones for what is none, and the end. Raises ``ValueError`` for what is no such answer.
+    """Yield texts, empty for events without text, and the end. Raise ``ValueError`` outside the grammar.
 
-    A line may end in CR LF, and an empty one may come at any time to keep the connection alive: ndjson-spec 1.0.0. Some
-    send a byte order mark (RFC 8259 8.1 lets readers ignore it), and leave the last line without an end.
+    Lines may end in CR LF, and empty lines may come at any time to keep the connection alive: ndjson-spec 1.0.0. Some
+    senders begin with a byte order mark (RFC 8259 8.1 lets readers ignore it), or do not end the last line.
     """
     is_first, rest = True, b""
     async for chunk in response.aiter_bytes():
@@ -145,7 +138,7 @@ async def _events(response: httpx.Response) -> AsyncGenerator[str | End]:
             is_first = False
         if len(rest) > LINE_BYTES:
             raise ValueError("a line without an end")
-    with suppress(*OUT_OF_GRAMMAR):  # else it was cut in half
+    with suppress(*OUT_OF_GRAMMAR):  # a last line that is cut in half says nothing
         yield _event(rest)
 
 
@@ -158,22 +151,22 @@ def _event(line: bytes) -> str | End:
         case {"type": "end", **more}:
             return End("end_turn", "codex", counted(more.get("usage"), *USAGE))
         case {"type": "error", **more}:
-            raise _trouble(_text(more.get("message")).strip() or "Codex could not answer.")
+            raise _failure(_text(more.get("message")).strip() or "Codex could not answer.")
         case {"type": str()}:
             return ""  # a ping, or an event of a later version
     raise ValueError("no event of the sidecar")
 
 
-def _trouble(sentence: str) -> ReplyError:
-    """What ended the answer. The sentence is the sidecar's, and tells more than the relay could."""
+def _failure(sentence: str) -> ReplyError:
+    """Return the error that ended the answer, in the sidecar's words: they say more than the relay could."""
     said = refusals.said(httpx.codes.OK, "error", sentence, None)
-    told = beginning(join_surrogates(sentence), SENTENCE_CHARS)
+    shown = beginning(join_surrogates(sentence), SENTENCE_CHARS)
     match next((row.means for row in refusals.CODEX if row.reads(Refusal(said))), None):
         case Reason.TOO_LONG:
             return refusals.too_long("Codex", 0, said)
         case Reason() as reason:
-            return Denied(told, reason=reason, said=said)
-    return Upstream(told)
+            return Denied(shown, reason=reason, said=said)
+    return Upstream(shown)
 
 
 def _text(value: object) -> str:
@@ -183,7 +176,8 @@ def _text(value: object) -> str:
 
 
 @contextmanager
-def _failures_as_ours() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
+    """Raise our errors for those of httpx and of the grammar."""
     try:
         yield
     except bearer.UNREACHABLE as problem:

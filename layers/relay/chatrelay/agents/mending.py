@@ -1,4 +1,4 @@
-"""Asks again, with less of the conversation, when a service does not take it: no refusal ends a conversation. Pure."""
+"""Ask again with less of the conversation when a service refuses all of it: no refusal ends a conversation. Pure."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -10,10 +10,10 @@ from chatrelay.domain.turns import Amended, Room, Turn, plain, shortened
 
 
 class Mending:
-    """`agent`, asked twice more at most: with a history that is shorter or plain, then with the last message alone.
+    """An agent that is asked up to twice more: with a shorter or plain history, then with the last message alone.
 
-    If its service does not take that either, it is the message that is refused. One that `reads_text_only` is told
-    every history plain.
+    If the service refuses that as well, the message itself is refused. An agent that `reads_text_only` gets every
+    history plain anyway.
     """
 
     def __init__(self, agent: Agent, *, reads_text_only: bool = False) -> None:
@@ -25,9 +25,9 @@ class Mending:
         return self._agent.room
 
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending | Amended]:
-        """See ``Agent``. Where less was taken than `turns`, ``Amended`` comes first.
+        """Implement ``Agent``. Yield ``Amended`` first where the service took less than `turns`.
 
-        But not after a refusal without a type: it may be a proxy's, and of something that passes.
+        After a refusal without a type ``Amended`` does not come: such a refusal may be a proxy's, and pass.
         """
         asked, easier, has_text, is_meant = turns, None, False, True
         while True:
@@ -48,7 +48,7 @@ class Mending:
                 is_meant = is_meant and (isinstance(refusal, TooLong) or refusal.said.type != "")
 
     def _easier(self, turns: Sequence[Turn], refusal: TooLong | Unaccepted) -> list[Sequence[Turn]]:
-        """What may be taken instead of `turns`, the best first."""
+        """Return what the service may take instead of `turns`, the best first."""
         if isinstance(refusal, Unaccepted):
             tries = [turns if self._reads_text_only else plain(turns), turns[-1:]]
         else:

@@ -1,7 +1,7 @@
 """Codex without BridgeHub: OpenAI's Responses API.
 
-Grammar of a stream: https://platform.openai.com/docs/api-reference/responses-streaming. It ends with
-``response.completed``, ``response.incomplete``, ``response.failed`` or ``error``; without one of them it was cut off.
+Grammar of a stream: https://platform.openai.com/docs/api-reference/responses-streaming. A stream ends with
+``response.completed``, ``response.incomplete``, ``response.failed`` or ``error``; otherwise it was cut off.
 """
 
 import json
@@ -24,13 +24,13 @@ from chatrelay.domain.turns import Room, Turn
 from chatrelay.settings import OpenAI as Settings
 
 DONE = "[DONE]"
-"""No part of the grammar, but what some services end a stream with."""
+"""Outside the grammar, but some services end a stream with it."""
 OUT_OF_GRAMMAR = (ValueError, RecursionError, SSEError)
-"""What an event raises that is no JSON, or lacks what it must have; an answer that is no stream of events."""
+"""What is raised by an event that is no JSON or lacks a field, and by an answer that is no stream of events."""
 
 
 def client(base_url: str, read_timeout_s: float) -> httpx.AsyncClient:
-    """A client of the service at `base_url`, which ends in ``/v1``. Every request brings its own key."""
+    """Return a client of the service at `base_url`, which ends in ``/v1``. Every request brings its own key."""
     return bearer.client(base_url, read_timeout_s)
 
 
@@ -48,25 +48,21 @@ class OpenAI:
         self._settings = settings
 
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:  # noqa: ARG002
-        """See ``Agent``."""
+        """Implement ``Agent``."""
         asked = to_openai(turns, await self._prompt() if self._prompt else "", self._settings)
-        with _failures_as_ours():
+        with _translate_errors():
             async with bearer.posted(self._client, self._secret_key, "/responses", asked) as response:
-                await _must_be_accepted(response)
+                if response.status_code != httpx.codes.OK:
+                    raise _failure(_parsed(await response.aread()), response)
                 heard = _said(response)
-                with _failures_as_ours(heard):
+                with _translate_errors(heard):
                     async with aclosing(answered(_events(response), heard)) as events:
                         async for event in events:
                             yield event
 
 
-async def _must_be_accepted(response: httpx.Response) -> None:
-    if response.status_code != httpx.codes.OK:
-        raise _trouble(_parsed(await response.aread()), response)
-
-
 def _parsed(body: bytes) -> object:
-    """What an error's body says; None where a proxy answers for the service in words of its own."""
+    """Return an error's body; None if it is no JSON, because a proxy has answered for the service."""
     try:
         return json.loads(body)
     except OUT_OF_GRAMMAR:
@@ -74,10 +70,10 @@ def _parsed(body: bytes) -> object:
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[str | End]:
-    """Texts, empty ones for what is none, and the end.
+    """Yield texts, empty for events without text, and the end.
 
-    An event stream is UTF-8 whatever the headers say, may begin with a byte order mark, and an event without data is
-    none: WHATWG HTML 9.2.5 and 9.2.6. A media type may be written in capitals: RFC 9110 8.3.1.
+    An event stream is UTF-8 whatever the headers say, and may begin with a byte order mark; an event without data does
+    not count: WHATWG HTML 9.2.5 and 9.2.6. A media type may be written in capitals: RFC 9110 8.3.1.
     """
     response.encoding = "utf-8-sig"
     response.headers["content-type"] = response.headers.get("content-type", "").lower()
@@ -98,7 +94,7 @@ def _event(event: object, response: httpx.Response) -> str | End:
         case {"type": "response.incomplete", **more}:
             return _incomplete(more.get("response"), _said(response))
         case {"type": "response.failed" | "error"}:
-            raise _trouble(event, response)
+            raise _failure(event, response)
         case {"type": str()}:
             return ""  # an event of another kind of output, or of a later version
     raise ValueError("no event of the service")
@@ -111,7 +107,7 @@ def _text(delta: object) -> str:
 
 
 def _incomplete(response: object, heard: Said) -> End:
-    """An answer that stops at its limit has ended in order, as Claude's does."""
+    """Return the end of an answer that stopped at its limit, as Claude's answers do. Raise for any other reason."""
     match response:
         case {"incomplete_details": {"reason": "max_output_tokens"}}:
             return _end("max_tokens", response)
@@ -121,32 +117,32 @@ def _incomplete(response: object, heard: Said) -> End:
 
 
 def _end(stop_reason: str, response: object) -> End:
-    told = response if isinstance(response, dict) else {}
-    model = told.get("model")
-    return End(stop_reason, model if isinstance(model, str) else "codex", _usage(told.get("usage")))
+    fields = response if isinstance(response, dict) else {}
+    model = fields.get("model")
+    return End(stop_reason, model if isinstance(model, str) else "codex", _usage(fields.get("usage")))
 
 
-def _usage(told: object) -> dict[str, int]:
-    """In Claude's terms: what was read from the cache is no part of ``input_tokens``."""
-    counts = counted(told, "input_tokens", "output_tokens")
+def _usage(usage: object) -> dict[str, int]:
+    """Return the usage in Claude's terms: ``input_tokens`` does not include what was read from the cache."""
+    counts = counted(usage, "input_tokens", "output_tokens")
     if counts.keys() != {"input_tokens", "output_tokens"}:
         return {}
-    details = told.get("input_tokens_details") if isinstance(told, dict) else None
-    known = counted(details, "cached_tokens").get("cached_tokens", 0)
-    return {**counts, "input_tokens": max(counts["input_tokens"] - known, 0), "cache_read_input_tokens": known}
+    details = usage.get("input_tokens_details") if isinstance(usage, dict) else None
+    cached = counted(details, "cached_tokens").get("cached_tokens", 0)
+    return {**counts, "input_tokens": max(counts["input_tokens"] - cached, 0), "cache_read_input_tokens": cached}
 
 
-def _trouble(told: object, response: httpx.Response) -> ReplyError:
-    """The error is an object wherever it is: in an HTTP answer, in an event, in the response that failed."""
+def _failure(body: object, response: httpx.Response) -> ReplyError:
+    """Return what an error means, in the body of an HTTP answer, in an event, or in the response that failed."""
     error: Mapping[Any, Any] = {}
-    match told:
+    match body:
         case {"response": {"error": {} as found}} | {"error": {} as found} | ({"code": _} as found):
             error = found if isinstance(found, Mapping) else {}
     return refusals.meaning("Codex", OPENAI, _refusal(error, response))
 
 
 def _refusal(error: Mapping[Any, Any], response: httpx.Response) -> Refusal:
-    """The sentence of a 401 has a part of the key in it."""
+    # The sentence of a 401 has a part of the key in it.
     sentence = None if response.status_code == httpx.codes.UNAUTHORIZED else error.get("message")
     code, field = (value if isinstance(value, str) else "" for value in (error.get("code"), error.get("param")))
     kind = None if error.get("type") == "error" else error.get("type")
@@ -158,8 +154,8 @@ def _said(response: httpx.Response, kind: object = None, sentence: object = None
 
 
 @contextmanager
-def _failures_as_ours(heard: Said | None = None) -> Iterator[None]:
-    """`heard` is what the service has said so far."""
+def _translate_errors(heard: Said | None = None) -> Iterator[None]:
+    """Raise our errors for those of httpx and of the grammar. `heard` is what the service has said so far."""
     try:
         yield
     except bearer.UNREACHABLE as problem:

@@ -1,16 +1,15 @@
-"""What a service means that refuses a request, or ends an answer with an error: what would mend it. Pure.
+"""What it means when a service refuses a request or ends an answer with an error, by what would mend it. Pure.
 
 | what mends it                 | here                          | what the user can do                         |
 |-------------------------------|-------------------------------|----------------------------------------------|
-| waiting                       | ``Overloaded``, ``Upstream``  | send it again                                |
-| a shorter or another request  | ``TooLong``, ``Unaccepted``   | nothing: it is made at once, see ``mending`` |
-| another message               | the same, if that fails, too  | change it                                    |
+| waiting                       | ``Overloaded``, ``Upstream``  | send the message again                       |
+| a shorter or another request  | ``TooLong``, ``Unaccepted``   | nothing: ``mending`` makes it at once        |
+| another message               | the same, if that fails, too  | change the message                           |
 | the operator                  | ``Denied``                    | wait for the operator                        |
 
-The documented type and code decide. But Anthropic and Bedrock have one type for every invalid request, with all but
-the first meaning, and OpenAI has one code for a limit that passes and for one that does not. There the sentence
-decides. One that is not known means a request that another may mend: a sentence that has changed costs a request, and
-no conversation.
+The documented type and code decide. But Anthropic and Bedrock have one type for every invalid request, whatever would
+mend it, and OpenAI has one code for limits that pass and for limits that do not. There the sentence decides. An unknown
+sentence counts as a refused request, so a service that rewords a sentence costs one request, and no conversation.
 
 Sources, as of 2026-11-27: https://platform.claude.com/docs/en/api/errors, types/shared of SDK 2.12; the errors of
 InvokeModelWithResponseStream in Bedrock's reference; https://developers.openai.com/api/docs/guides/error-codes and
@@ -25,12 +24,12 @@ from chatrelay.domain.errors import Denied, Overloaded, Reason, Refused, ReplyEr
 
 SENTENCE_LENGTH = 500
 MOST_FITS = 0.9
-"""What part of a request may fit that is too long, whatever the numbers say that came with it."""
+"""The largest part of a request that counts as fitting, after the request was refused as too long."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a service said to a request of about so many `tokens`. `field` is the part of it that is named, if any."""
+    """What a service said to a request of about `tokens`. `field` is the part of the request that it names, if any."""
 
     said: Said
     code: str = ""
@@ -41,10 +40,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Row:
-    """Refusals whose code, type (in small letters) or status is one of `when`, and whose words are these.
+    """Refusals whose code, type (in small letters) or status is in `when`, with a sentence and a field like these.
 
-    What the sentence says is read by the names of its groups: `has` tokens, `most` of them, `out` for the answer. One
-    with a `rate` means only a request that has more tokens than that.
+    Groups in the sentence's pattern have a meaning: the request `has` so many tokens, the service takes at `most` so
+    many, `out` of them for the answer. A row with a `rate` only reads refusals of requests with more tokens than that.
     """
 
     when: set[str | int]
@@ -53,7 +52,7 @@ class Row:
     field: re.Pattern[str] = re.compile("")
 
     def reads(self, refusal: Refusal) -> re.Match[str] | None:
-        """What the sentence of `refusal` says, if it is one of these."""
+        """Return the match in the sentence of `refusal`; None if this row does not read it."""
         said = refusal.said
         if not (self.when & {refusal.code, said.type.lower(), said.status or 0} and self.field.match(refusal.field)):
             return None
@@ -62,7 +61,7 @@ class Row:
 
 
 def sentence(*beginnings: str) -> re.Pattern[str]:
-    """One that has one of these words in it."""
+    """Return a pattern for sentences that have one of these in them."""
     return re.compile("|".join(beginnings), re.IGNORECASE)
 
 
@@ -73,7 +72,7 @@ def _number(read: re.Match[str], name: str, default: int = 0) -> int:
 INVALID: set[str | int] = {"invalid_request_error", "validationexception", 400, 422}
 MAY_PASS = {408, 409, 424, 425, 429, 499}
 NEVER: set[str | int] = {*range(300, 500)} - MAY_PASS
-"""Whatever else a service, or a machine before it, answers without having failed itself: the address is wrong."""
+"""Every other status of a service that has not failed itself, or of a proxy before it: the address is wrong."""
 
 ANTHROPIC = (
     Row(
@@ -90,7 +89,7 @@ ANTHROPIC = (
         Reason.ACCOUNT,
     ),
     Row({"throttlingexception", 429}, Reason.ACCOUNT, sentence("tokens per day", "reached your API usage limits")),
-    # What is more than a whole minute's will never do. [api/rate-limits]
+    # A request over a whole minute's limit never passes. [api/rate-limits]
     Row({"rate_limit_error"}, Reason.TOO_LONG, sentence(r"limit of (?P<rate>\d[\d,]{0,10}) input tokens per minute")),
     Row({"overloaded_error", "rate_limit_error", 429, 503, 529}, Reason.BUSY),
     Row(
@@ -136,14 +135,14 @@ ANTHROPIC = (
     Row(INVALID, Reason.UNACCEPTED),
     Row(NEVER, Reason.SETTINGS),
 )
-"""Of Anthropic, and of Bedrock, whose types end in "exception". The first that fits."""
+"""Refusals of Anthropic, and of Bedrock, whose types end in "exception". The first row that reads one decides."""
 
 CODEX = (
     Row({"error"}, Reason.KEY, sentence("not logged in", "401 unauthorized", "log out and sign in")),
     Row({"error"}, Reason.ACCOUNT, sentence("usage limit", "quota exceeded")),
     Row({"error"}, Reason.TOO_LONG, sentence("context window")),
 )
-"""What the command line of Codex says, which has no types: error.rs in github.com/openai/codex, and public reports."""
+"""Sentences of Codex's command line, which has no types: error.rs in github.com/openai/codex, and public reports."""
 
 OPENAI = (
     Row(
@@ -175,7 +174,7 @@ OPENAI = (
     Row(INVALID, Reason.UNACCEPTED),
     Row(NEVER, Reason.SETTINGS),
 )
-"""Of OpenAI's Responses API. The first that fits."""
+"""Refusals of OpenAI's Responses API. The first row that reads one decides."""
 
 DENIED = {
     Reason.KEY: "{agent} does not accept the relay's key.",
@@ -187,7 +186,7 @@ DENIED = {
 
 
 def meaning(agent: str, rows: Sequence[Row], refusal: Refusal) -> ReplyError:
-    """What a `refusal` of the service behind `agent` means; what no row knows may pass."""
+    """Return the error that a `refusal` of the service behind `agent` means. A refusal that no row reads may pass."""
     for row in rows:
         if (read := row.reads(refusal)) is not None:
             return _error(agent, row.means, refusal, read)
@@ -195,19 +194,19 @@ def meaning(agent: str, rows: Sequence[Row], refusal: Refusal) -> ReplyError:
 
 
 def said(status: int, kind: object, sentence: object, request_id: object) -> Said:
-    """What a service said, of which any part may be null or of another type. A sentence may be of any length."""
+    """Return what a service said. Any part may be null or of another type, and a sentence of any length."""
     kind, sentence, request_id = (each if isinstance(each, str) else "" for each in (kind, sentence, request_id))
     return Said(status, kind, sentence[:SENTENCE_LENGTH], request_id)
 
 
 def denied(agent: str, reason: Reason, said: Said | None = None) -> Denied:
-    """The deployment is refused, for one of the reasons in ``DENIED``."""
+    """Return the error for a deployment that is refused, for one of the reasons in ``DENIED``."""
     sentence = f"{DENIED[reason].format(agent=agent)} Only whoever runs the relay can mend that."
     return Denied(sentence, reason=reason, said=said)
 
 
 def too_long(agent: str, fits: float, said: Said) -> TooLong:
-    """The request is too long, of which about the part `fits` would have been taken."""
+    """Return the error for a request that is too long. The service takes about the part `fits` of it."""
     return TooLong(f"This message is too long for {agent}.", fits=min(fits, MOST_FITS), said=said)
 
 
@@ -226,6 +225,6 @@ def _error(agent: str, means: Reason, refusal: Refusal, read: re.Match[str]) -> 
 
 
 def _fits(read: re.Match[str], tokens: int) -> float:
-    """The part of a request of `tokens` that fits; half of it, where its service does not say."""
+    """Return the part of a request of `tokens` that fits; a half, if the service does not say."""
     has, out, most = _number(read, "has", tokens), _number(read, "out"), _number(read, "most", _number(read, "rate"))
     return max(most - out, 1) / has if has and most else 0.5

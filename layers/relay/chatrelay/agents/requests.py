@@ -1,35 +1,36 @@
-"""What a request tells a model's service of a conversation: one place, for the first message and all later ones. Pure.
+"""A conversation as a request to a model's service: one place, for the first message and all later ones. Pure.
 
-What a service refuses once it would refuse for ever, because it goes out again with every later message. So whatever is
-stored, what goes out keeps the services' rules. Anthropic's, and by which models where not by all:
+What a service refuses once, it would refuse for ever, because every later request repeats it. So requests keep the
+services' rules, whatever is stored. Anthropic's rules, with the models they are about where that is not all:
 
-* The first message is the user's, and the last: since 4.6 no model goes on with an answer that has begun, but for a
-  turn that it has paused itself. [errors#prefill-not-supported]
+* The first message is the user's, and the last: since 4.6 no model continues an answer that has begun, except a turn
+  that the model has paused itself. [errors#prefill-not-supported]
 * No message is empty, no text is empty or blank. [messages] Turns that were never answered are joined to the next.
-* A ``server_tool_use`` has its result, and a result its use; only in a paused turn it may wait. [server-tools] A tool's
-  input that was cut off at the model's limit is none. [handling-stop-reasons]
+* A ``server_tool_use`` has its result, and a result its use; only in a paused turn the result may be missing.
+  [server-tools] A tool's input that was cut off at the model's limit does not count. [handling-stop-reasons]
 * Thinking goes back exactly as it came, after exactly what came before it, or not at all. (Checked since 2026-08-31,
-  by Fable 5.1, by Opus, Sonnet and Haiku 5.5, and by all that came later.) [preserved-thinking] What comes before it
-  changes here: conversations are cut, files expire, refused messages are left out. So only a paused turn has it; to
-  leave out that of earlier turns is always right, and costs no cached beginning.
+  by Fable 5.1, by Opus, Sonnet and Haiku 5.5, and by all later models.) [preserved-thinking] Here, what came before
+  changes: conversations are cut, files expire, refused messages are left out. So only a paused turn keeps its thinking;
+  leaving out the thinking of earlier turns is always allowed, and costs no cached beginning.
 * Blocks have no fields but those that a request knows. [SDK 2.12, types/\\*_param.py]
-* Bedrock has no web search: neither the tool nor its blocks. [web-search-tool] It knows version 2026-10-21 for models
-  from 4.7 on only, and up to Opus 4.6 no mark for the cache on the request as a whole, but on blocks.
+* Bedrock has no web search: neither the tool nor its blocks. [web-search-tool] Bedrock knows version 2026-10-21 for
+  models from 4.7 on only; up to Opus 4.6, the mark for the cache stands on a block, not on the request.
   [claude-on-amazon-bedrock-legacy]
 * At most 20 pictures, or each has to be small, and 32 MB in all; at Bedrock PDFs count as pictures, and 20 MB. [vision]
   See ``Room``.
 
-OpenAI's: texts have at most 10,485,760 characters and are not null, instructions are left out rather than empty; roles
-may come in any order. [openai-openapi, EasyInputMessage; public reports] ``max_output_tokens`` is at least 16, which
-the template holds.
+OpenAI's rules: texts have at most 10,485,760 characters and are not null; instructions are left out rather than empty;
+roles may come in any order. [openai-openapi, EasyInputMessage; public reports] ``max_output_tokens`` is at least 16,
+which the template ensures.
 
-Pages of Anthropic's are under https://platform.claude.com/docs/en/, all read as of 2026-11-27.
+Anthropic's pages are under https://platform.claude.com/docs/en/, all read as of 2026-11-27.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from chatrelay.domain.attachments import Block, as_text, block
+from chatrelay.domain import attachments
+from chatrelay.domain.attachments import Block, block
 from chatrelay.domain.turns import Turn
 from chatrelay.settings import Claude, OpenAI
 
@@ -46,7 +47,7 @@ WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 
 
 def to_anthropic(model: str, turns: Sequence[Turn], system: str, settings: Claude) -> Request:
-    """A request for `model` to answer the last of `turns`; `system` is what it is told before them, or blank."""
+    """Return a request for `model` to answer the last of `turns`. `system` is the system prompt, or blank."""
     request = {**_to_claude(model, system, settings), "cache_control": CACHED, "messages": messages(turns)}
     if settings.web_searches:
         request["tools"] = [{**WEB_SEARCH, "max_uses": settings.web_searches}]
@@ -54,15 +55,15 @@ def to_anthropic(model: str, turns: Sequence[Turn], system: str, settings: Claud
 
 
 def to_bedrock(model: str, turns: Sequence[Turn], system: str, settings: Claude) -> Request:
-    """The same for Bedrock."""
+    """Return the same request for Bedrock."""
     asked = _marked(messages(turns, searches=False))
     return {**_to_claude(model, system, settings), **BEDROCK_VERSION, "messages": asked}
 
 
-def resumed(request: Request, blocks: Sequence[Block]) -> Request:
-    """`request` for the model to take up again a turn that it has paused after `blocks`: they go back as they came.
+def continued(request: Request, blocks: Sequence[Block]) -> Request:
+    """Return `request` for the model to continue a turn that it has paused after `blocks`. They go back as they came.
 
-    A blank text is left out, unless a thought follows, which would not be taken without it.
+    Blank texts are left out, except before a thought, which the service would refuse without them.
     """
     thoughts = (at for at, each in enumerate(blocks) if each["type"] in ("thinking", "redacted_thinking"))
     bound = max(thoughts, default=0)
@@ -80,7 +81,7 @@ def _to_claude(model: str, system: str, settings: Claude) -> Request:
 
 
 def messages(turns: Sequence[Turn], *, searches: bool = True) -> list[Message]:
-    """`turns` as messages of user and assistant; of answers only the text where the service has no web `searches`."""
+    """Return `turns` as messages of user and assistant. Without web `searches`, only the text of answers goes back."""
     found: list[Message] = []
     known: set[str] = set()
     for turn in turns:
@@ -95,7 +96,7 @@ def messages(turns: Sequence[Turn], *, searches: bool = True) -> list[Message]:
 
 
 def _marked(asked: Sequence[Message]) -> list[Message]:
-    """`asked` with a mark for the cache on its last block, which is a user's."""
+    """Return `asked` with a mark for the cache on the last block, which is a user's."""
     *before, last = asked
     *blocks, end = last["content"]
     return [*before, {**last, "content": [*blocks, {**end, "cache_control": CACHED}]}]
@@ -103,19 +104,19 @@ def _marked(asked: Sequence[Message]) -> list[Message]:
 
 def _asked(turn: Turn) -> list[Block]:
     if turn.plain:
-        return [{"type": "text", "text": told(turn)}]
+        return [{"type": "text", "text": as_text(turn)}]
     said = {"type": "text", "text": turn.content}
     files = [block(file) for file in turn.files]
     return files if files and _is_blank(said) else [*files, said]
 
 
 def _texts(blocks: Sequence[Block]) -> list[Block]:
-    """Nothing but the texts of an earlier answer."""
+    """Return only the texts of an earlier answer."""
     return [_with(each, "type", "text") for each in blocks if each["type"] == "text" and not _is_blank(each)]
 
 
 def _answered(blocks: Sequence[Block], known: set[str]) -> list[Block]:
-    """The blocks of an earlier answer that go back, in their order; `known` are the searches of those before it."""
+    """Return the blocks of an earlier answer that go back, in their order. `known` has the searches before them."""
     kept = _searches(blocks, known)
     for at, each in enumerate(blocks):
         if each["type"] == "text" and not _is_blank(each):
@@ -124,7 +125,7 @@ def _answered(blocks: Sequence[Block], known: set[str]) -> list[Block]:
 
 
 def _searches(blocks: Sequence[Block], known: set[str]) -> dict[int, Block]:
-    """By their places, the searches that have a result, and the results that have a search. Each id comes once."""
+    """Return the searches that have a result, with their results, by their positions. Each id comes once."""
     uses: dict[str, int] = {}
     kept: dict[int, Block] = {}
     for at, each in enumerate(blocks):
@@ -142,7 +143,7 @@ def _searches(blocks: Sequence[Block], known: set[str]) -> dict[int, Block]:
 
 
 def _is_found(found: object) -> bool:
-    """A search has found pages, or has failed."""
+    """Return whether this is a search's result: pages, or an error."""
     match found:
         case {"type": "web_search_tool_result_error", "error_code": str()}:
             return True
@@ -179,7 +180,7 @@ def _is_page(page: object) -> bool:
 
 
 def _citations(text: Block) -> Block:
-    """An empty list of them is left out: some services take none."""
+    """Return the citations of a text, if there are any: some services refuse an empty list."""
     match text:
         case {"citations": [*cited]} if kept := [_with(each, *CITATION) for each in cited if _is_citation(each)]:
             return {"citations": kept}
@@ -211,7 +212,7 @@ def _is_blank(block: Block) -> bool:
 
 
 def to_openai(turns: Sequence[Turn], instructions: str, settings: OpenAI) -> Request:
-    """A request to answer the last of `turns`; `instructions` are what the model is told before them, or blank."""
+    """Return a request to answer the last of `turns`. `instructions` are the system prompt, or blank."""
     request = {
         "model": settings.model,
         "input": as_plain_messages(turns),
@@ -223,16 +224,17 @@ def to_openai(turns: Sequence[Turn], instructions: str, settings: OpenAI) -> Req
 
 
 def as_plain_messages(turns: Sequence[Turn]) -> list[Message]:
-    """`turns` as ``[{"role", "content"}]`` with nothing but text."""
+    """Return `turns` as ``[{"role", "content"}]``, as text only."""
     found: list[Message] = []
     for turn in turns:
-        found.append({"role": "user", "content": told(turn)})
+        found.append({"role": "user", "content": as_text(turn)})
         answered = "".join(each["text"] for each in turn.blocks if each["type"] == "text" and each.get("text"))
         if answered.strip():
             found.append({"role": "assistant", "content": answered})
     return found
 
 
-def told(turn: Turn) -> str:
-    """What the user said, with the files that came with it, as nothing but text."""
-    return "\n\n".join([*map(as_text, turn.files), *([turn.content] if turn.content.strip() or not turn.files else [])])
+def as_text(turn: Turn) -> str:
+    """Return the user's message and its files, as text only."""
+    files = [attachments.as_text(file) for file in turn.files]
+    return "\n\n".join([*files, turn.content] if turn.content.strip() or not files else files)

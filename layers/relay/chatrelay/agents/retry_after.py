@@ -1,11 +1,11 @@
-"""How long a service asks to wait. Pure."""
+"""How long a service asks its callers to wait. Pure."""
 
 import math
 from collections.abc import Mapping
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """The seconds of ``retry-after-ms`` or ``retry-after``; None if neither is there, or is no number of seconds."""
+    """Return the seconds of ``retry-after-ms`` or ``retry-after``; None if it is missing or no number."""
     name, unit_s = ("retry-after-ms", 0.001) if "retry-after-ms" in headers else ("retry-after", 1.0)
     try:
         wait_s = float(headers[name]) * unit_s

@@ -1,4 +1,4 @@
-"""Answers that are nothing but text. Pure."""
+"""Answers that are text only. Pure."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -10,12 +10,12 @@ from chatrelay.domain.text import SurrogateJoiner
 from chatrelay.domain.turns import Room, estimate_tokens
 
 ROOM = Room(tokens=100_000)
-"""Of models that are told nothing but text, and that no setting knows better."""
+"""The room of models that read text only; no setting says otherwise."""
 
 
 @dataclass(frozen=True)
 class End:
-    """How a model ended, as far as it said so: `usage` may lack what ``Ending`` has."""
+    """How a model ended, as far as its service said. `usage` may lack what ``Ending`` has."""
 
     stop_reason: str
     model: str
@@ -23,7 +23,7 @@ class End:
 
 
 async def answered(deltas: AsyncGenerator[str | End], heard: Said) -> AsyncGenerator[str | Ending]:
-    """The answer, as ``Agent`` gives it. Raises ``Upstream`` if `deltas` has no end; `heard` is what came before it."""
+    """Yield the answer as ``Agent`` does. Raise ``Upstream`` if `deltas` has no end; `heard` goes into that error."""
     joiner = SurrogateJoiner()
     texts: list[str] = []
     async with aclosing(deltas):
@@ -38,6 +38,6 @@ async def answered(deltas: AsyncGenerator[str | End], heard: Said) -> AsyncGener
 
 
 def ending(text: str, end: End) -> Ending:
-    """Of an answer that is `text`."""
+    """Return the ending of an answer that is `text`."""
     blocks = [{"type": "text", "text": text}] if text else []
     return Ending(end.stop_reason, end.model, {"output_tokens": estimate_tokens(text)} | end.usage, blocks)

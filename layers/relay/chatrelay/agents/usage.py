@@ -1,12 +1,12 @@
-"""What a model has used, as far as its service says so intelligibly. Pure."""
+"""What a model has used, as far as its service reports it in numbers. Pure."""
 
 from collections.abc import Mapping
 
 MOST = 2**53 - 1
-"""The largest number that every JSON reader keeps exactly; many times what anybody uses."""
+"""The largest integer that every JSON reader keeps exactly; many times what anybody uses."""
 
 
-def counted(told: object, *names: str) -> dict[str, int]:
-    """Those of the numbers of tokens in `told` that are some, by their names."""
-    counts: Mapping[str, object] = told if isinstance(told, Mapping) else {}
+def counted(usage: object, *names: str) -> dict[str, int]:
+    """Return the token counts in `usage` that have these names, without those that are no count."""
+    counts: Mapping[str, object] = usage if isinstance(usage, Mapping) else {}
     return {name: count for name in names if type(count := counts.get(name)) is int and 0 <= count <= MOST}

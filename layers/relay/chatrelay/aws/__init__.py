@@ -1,1 +1,1 @@
-"""One thin adapter a service of AWS."""
+"""AWS: one thin adapter a service."""

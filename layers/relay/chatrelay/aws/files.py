@@ -1,4 +1,4 @@
-"""S3: the users' files, in one bucket of our own. Nothing is ever fetched from anywhere else."""
+"""S3: the users' files, in one bucket of the deployment's own. Nothing is ever fetched from anywhere else."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 UPLOAD_S = 600
-"""How long an upload form is good for."""
+"""How long an upload form is valid."""
 DOWNLOAD_S = 60
-"""A redirect is followed at once."""
+"""Long enough, because a client follows a redirect at once."""
 CONCURRENT_READS = 8
 
 
 @dataclass(frozen=True)
 class Form:
-    """Where and with which fields a file is posted (multipart, the file last), and the id that it will have."""
+    """Where and with which fields to post a file (multipart, the file last), and the id that the file will have."""
 
     id: str
     url: str
@@ -38,7 +38,7 @@ class Form:
 
 
 class Files:
-    """All users' files. May be used from several threads at once."""
+    """The files of all users. Safe to use from several threads at once."""
 
     def __init__(self, client: "S3Client", bucket: str) -> None:
         self._client = client
@@ -46,10 +46,10 @@ class Files:
 
     @classmethod
     def connect(cls, bucket: str) -> "Files":
-        """The files in `bucket`.
+        """Return the files in `bucket`.
 
-        Addresses that are given away name the bucket's region: the global ones redirect while a bucket is new, and a
-        signature does not survive that.
+        Presigned addresses name the bucket's Region: the global ones redirect while a bucket is new, and the signature
+        does not survive a redirect.
         """
         config = Config(
             signature_version="s3v4",
@@ -64,15 +64,15 @@ class Files:
     # --- in ---
 
     def keep(self, user: str, filename: str, mime_type: str, content: bytes) -> str:
-        """Stores a file; its id. Raises ``Unavailable``."""
+        """Store a file and return its id. Raise ``Unavailable``."""
         file = uuid4().hex
         key = attachments.key(user, file, filename)
-        with _failures_as_ours():
+        with _translate_errors():
             self._client.put_object(Bucket=self._bucket, Key=key, Body=content, ContentType=mime_type)
         return file
 
     def form(self, user: str, filename: str, mime_type: str, size: int) -> Form:
-        """The way in for a file of exactly that type and size, past the functions."""
+        """Return a form that uploads a file of exactly that type and size, past the functions."""
         file = uuid4().hex
         post = self._client.generate_presigned_post(
             self._bucket,
@@ -86,25 +86,25 @@ class Files:
     # --- out ---
 
     def address(self, user: str, file: str) -> str:
-        """Where the file can be had for a minute, by anybody. Raises ``Forbidden`` if the user has no such file."""
+        """Return an address from which anybody can get the file for a minute. Raise ``Forbidden`` if there is none."""
         key, _ = self._find(user, file)
         named = attachments.shown_inline(attachments.name_in(key))
         parameters = {"Bucket": self._bucket, "Key": key, "ResponseContentDisposition": named}
         return self._client.generate_presigned_url("get_object", parameters, DOWNLOAD_S)
 
     def checked(self, user: str, send: Send) -> Send:
-        """The message, with its attachments as they are.
+        """Return the message with the names, types and sizes of its attachments.
 
-        Raises ``Forbidden`` for what the user has not uploaded, ``InvalidMessage`` and ``TooLarge`` for what no model
-        can read, ``Unavailable``.
+        Raise ``Forbidden`` for files that the user has not uploaded, ``InvalidMessage`` and ``TooLarge`` for files that
+        no model can read, and ``Unavailable``.
         """
         found = tuple(self._identified(user, attachment.id) for attachment in send.attachments)
         return replace(send, attachments=found)
 
     def load(self, user: str, turns: Sequence[Turn], room: Room) -> Sequence[Turn]:
-        """`turns` with the contents of their files, the latest first as far as a request has `room`.
+        """Return `turns` with the contents of their files, the latest files first, as far as a request has `room`.
 
-        Raises ``Interrupted`` if they cannot be read at the moment; one that is gone is no reason.
+        Raise ``Interrupted`` if a file cannot be read at the moment. A file that has expired stays without content.
         """
         wanted = attachments.affordable((each for turn in reversed(turns) for each in turn.attachments), room.files)
         with ThreadPoolExecutor(CONCURRENT_READS, "file") as reading:
@@ -115,15 +115,15 @@ class Files:
 
     def _identified(self, user: str, file: str) -> Attachment:
         key, size = self._find(user, file)
-        with _failures_as_ours():
+        with _translate_errors():
             part = f"bytes=0-{attachments.TEXT_LIMIT_BYTES}"
             beginning = self._client.get_object(Bucket=self._bucket, Key=key, Range=part)["Body"].read()
         return attachments.identified(file, attachments.name_in(key), size, beginning)
 
     def _find(self, user: str, file: str) -> tuple[str, int]:
-        """The key and the size of a file. There is one in its folder, or none."""
+        """Return the key and the size of a file, which is alone in its folder. Raise ``Forbidden`` if there is none."""
         folder = attachments.folder(user, file)
-        with _failures_as_ours():
+        with _translate_errors():
             found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=folder, MaxKeys=1).get("Contents")
         if not found:
             raise Forbidden("There is no such file.")
@@ -141,7 +141,8 @@ class Files:
 
 
 @contextmanager
-def _failures_as_ours() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
+    """Raise ``Unavailable`` for every failure of S3."""
     try:
         yield
     except (BotoCoreError, ClientError) as problem:

@@ -1,4 +1,4 @@
-"""Functions from outside: invoked as events, they do what the caller has no time for."""
+"""Invokes functions as events, for what the caller has no time for."""
 
 import json
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +23,7 @@ class FunctionInvoker:
 
     @classmethod
     def connect(cls, function: str) -> Self:
-        """The function of that name."""
+        """Return the function of that name."""
         config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
         return cls(boto3.client("lambda", config=config), function)
 
@@ -36,29 +36,29 @@ class FunctionInvoker:
 
 
 class WorkerInvoker(FunctionInvoker):
-    """The function ``message``, which answers."""
+    """The function ``message``, which writes replies."""
 
     def warm(self) -> None:
-        """A cold start begins now, not at the first message. Raises ``Unavailable``."""
+        """Begin a cold start now, before the first message. Raise ``Unavailable``."""
         self._invoke({"warm": True})
 
     def continue_queue(self, key: ConversationKey, attempt: int = 0) -> None:
-        """Somebody answers what waits in the conversation. One too many does no harm. Raises ``Unavailable``.
+        """Let a worker answer the conversation's queue. Idempotent: an extra worker finds nothing to do.
 
-        `attempt` counts the calls in a row that have failed before this one.
+        `attempt` counts the calls in a row that have failed before this one. Raise ``Unavailable``.
         """
         self._invoke({"continue": {"user": key.user, "conversation": key.conversation}, "attempt": attempt})
 
     def hand_on(self, event: dict[str, Any]) -> None:
-        """The message in API Gateway's `event` is answered. Raises ``Unavailable``."""
+        """Let a worker answer the message in API Gateway's `event`. Raise ``Unavailable``."""
         self._invoke(event)
 
 
 class PushInvoker(FunctionInvoker):
-    """The function ``notify``, which tells a user's phones."""
+    """The function ``notify``, which sends push notifications."""
 
     def enqueue(self, location: ReplyLocation) -> None:
-        """The reply is there to be read. Twice does no harm. Raises ``Unavailable``."""
+        """Notify the user's phones of an ended reply. Idempotent: each phone gets one push. Raise ``Unavailable``."""
         self._invoke(
             {
                 "user": location.key.user,

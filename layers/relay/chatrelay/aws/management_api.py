@@ -1,7 +1,5 @@
-"""The API Gateway Management API: frames to one connection, and what its refusals mean."""
+"""The API Gateway Management API: posts frames to connections, and translates its refusals."""
 
-import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import boto3
@@ -9,6 +7,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatrelay.domain.errors import Gone, NotDelivered, PostError, Throttled
+from chatrelay.domain.retry import retry
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi.client import ApiGatewayManagementApiClient
@@ -18,16 +17,16 @@ PAUSES_S = (0.1, 0.3, 0.9)
 
 
 class ManagementApi:
-    """The sockets behind one deployed WebSocket API. May be used from several threads at once."""
+    """The sockets behind one deployed WebSocket API. Safe to use from several threads at once."""
 
     def __init__(self, client: "ApiGatewayManagementApiClient") -> None:
         self._client = client
 
     @classmethod
     def connect(cls, endpoint: str) -> "ManagementApi":
-        """The sockets at `endpoint`, ``https://<api>.execute-api.<region>.amazonaws.com/<stage>``.
+        """Return the sockets at `endpoint`, ``https://<api>.execute-api.<region>.amazonaws.com/<stage>``.
 
-        botocore's own defaults (60 s time-outs, retries) would wedge a sender, and can repeat a post.
+        botocore's own defaults (60 s time-outs, retries) would block a sender, and can repeat a post.
         """
         config = Config(
             connect_timeout=3,
@@ -38,22 +37,18 @@ class ManagementApi:
         return cls(boto3.client("apigatewaymanagementapi", endpoint_url=endpoint, config=config))
 
     def post(self, connection_id: str, frame: bytes) -> None:
-        """Sends one frame. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
+        """Post one frame. Raise ``Gone``, ``Throttled`` or ``NotDelivered``."""
         try:
             self._client.post_to_connection(ConnectionId=connection_id, Data=frame)
         except (ClientError, BotoCoreError) as refusal:
             raise self._meaning(refusal) from refusal
 
     def deliver(self, connection_id: str, frame: bytes) -> None:
-        """The same with a few tries, so it may arrive twice. Raises ``Gone``, or what the last try raised."""
-        for pause_s in PAUSES_S:
-            with suppress(Throttled, NotDelivered):
-                return self.post(connection_id, frame)
-            time.sleep(pause_s)
-        return self.post(connection_id, frame)
+        """Post one frame with a few tries, so it may arrive twice. Raise ``Gone``, or the error of the last try."""
+        retry(lambda: self.post(connection_id, frame), PAUSES_S, on=(Throttled, NotDelivered))
 
     def close(self, connection_id: str) -> None:
-        """Closes the socket. One that is closed already stays so."""
+        """Close the socket. Idempotent."""
         try:
             self._client.delete_connection(ConnectionId=connection_id)
         except (ClientError, BotoCoreError) as refusal:

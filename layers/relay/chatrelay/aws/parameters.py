@@ -1,4 +1,4 @@
-"""Secrets Manager and Parameter Store: texts that operators keep there, each read now and then by every environment."""
+"""Secrets Manager and Parameter Store: texts that an operator keeps there, cached in each execution environment."""
 
 import asyncio
 import re
@@ -14,28 +14,33 @@ from chatrelay.domain.text import pasted
 SECRET_FRESH_S = 3600
 PROMPT_FRESH_S = 300
 PASSING = {"InternalServerError", "InternalServiceError", "RequestLimitExceeded", "ThrottlingException"}
-"""What a service answers when it has a bad moment. Everything else says that there is nothing for us to read."""
+"""Error codes of a service that is overloaded for the moment. Any other code says that the text cannot be read."""
 HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 ASK_OPERATOR = "Only whoever runs the relay can mend that."
 
 
 class Secret:
-    """One secret, as its value stands there but for the white space that pasting leaves around it."""
+    """One secret, without the white space that pasting leaves around it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     async def __call__(self, *, renew: bool = False) -> str:
-        """The text; `renew` reads it anew. Raises ``Denied`` if there is none for us, ``Upstream``."""
+        """Return the text; `renew` reads it again. Raise ``Denied`` if it is missing or forbidden, and ``Upstream``."""
         sentence = f"The relay cannot read a key that it needs. {ASK_OPERATOR}"
-        return await _read(self._name, lambda: _secret(self._name, renew=renew), sentence, Reason.KEY)
+
+        def read() -> str | bytes:
+            stored: str | bytes = get_secret(self._name, max_age=SECRET_FRESH_S, force_fetch=renew)
+            return stored
+
+        return await _read(self._name, read, sentence, Reason.KEY)
 
 
 class Key(Secret):
-    """A secret that goes out in a header."""
+    """A secret that is sent in a header."""
 
     async def __call__(self, *, renew: bool = False) -> str:
-        """The key; `renew` reads it anew. Raises ``Denied`` if it is missing or could be no key, ``Upstream``."""
+        """Return the key; `renew` reads it again. Raise ``Denied`` if it is missing or no key, and ``Upstream``."""
         key = await super().__call__(renew=renew)
         if not HEADER_VALUE.fullmatch(key):
             said = Said(
@@ -46,34 +51,28 @@ class Key(Secret):
 
 
 class Prompt:
-    """What a model is told before every conversation: the whole of one parameter."""
+    """A system prompt: the whole of one parameter."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     async def __call__(self, *, renew: bool = False) -> str:
-        """The text. Raises ``Denied`` if there is none for us, ``Upstream``."""
+        """Return the text; `renew` reads it again. Raise ``Denied`` if it is missing or forbidden, and ``Upstream``."""
         sentence = f"The relay cannot read what it tells the model before conversations. {ASK_OPERATOR}"
-        return await _read(self._name, lambda: _prompt(self._name, renew=renew), sentence, Reason.SETTINGS)
 
+        def read() -> str | bytes:
+            # Decrypted, in case it is a `SecureString`.
+            stored: str | bytes = get_parameter(self._name, decrypt=True, max_age=PROMPT_FRESH_S, force_fetch=renew)
+            return stored
 
-def _secret(name: str, *, renew: bool) -> str | bytes:
-    """Bytes, if that is how it was stored."""
-    kept: str | bytes = get_secret(name, max_age=SECRET_FRESH_S, force_fetch=renew)
-    return kept
-
-
-def _prompt(name: str, *, renew: bool) -> str | bytes:
-    """A ``SecureString`` as well: encrypted it would be no prompt."""
-    kept: str | bytes = get_parameter(name, decrypt=True, max_age=PROMPT_FRESH_S, force_fetch=renew)
-    return kept
+        return await _read(self._name, read, sentence, Reason.SETTINGS)
 
 
 async def _read(name: str, read: Callable[[], str | bytes], sentence: str, reason: Reason) -> str:
     try:
-        kept = await asyncio.to_thread(read)
-        return pasted(kept.decode() if isinstance(kept, bytes) else kept)
-    except UnicodeDecodeError:  # which has the secret in it
+        stored = await asyncio.to_thread(read)
+        return pasted(stored.decode() if isinstance(stored, bytes) else stored)
+    except UnicodeDecodeError:  # the exception has the secret in it
         raise Denied(sentence, reason=reason, said=Said(type="NoText", sentence=f"{name}: must be UTF-8")) from None
     except GetParameterError as problem:
         cause = problem.__context__  # as Powertools (3.37) leaves it

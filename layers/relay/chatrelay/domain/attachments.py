@@ -1,7 +1,7 @@
-"""Files in conversations: which can be attached, how they are named, and what a model is told of them. Pure.
+"""Files in conversations: which can be attached, how they are named, and how a model reads them. Pure.
 
-What a file is, its bytes say and not its sender: a block that the model's service refuses would be part of the
-conversation for ever, and so would the refusal.
+A file's type is decided by its bytes, not by its sender: a block that the model's service refuses would stay in the
+conversation, and so would the refusal.
 """
 
 import base64
@@ -20,12 +20,12 @@ PATH = "/api/files/"
 ID = re.compile(r"[0-9a-f]{32}")
 ATTACHMENTS_LIMIT = 10
 NAME_LIMIT_BYTES = 255
-"""As in the file systems that names come from; a key of S3 has at most 1024 bytes, and quoting takes three for one."""
+"""The limit of the file systems that names come from. A key of S3 has 1024 bytes; quoting makes three of one."""
 FILE_LIMIT_BYTES = 10 * 1024 * 1024
 POSTED_LIMIT_BYTES = 4_500_000
-"""A Lambda takes 6 MB of request, in base64, with its headers."""
+"""A Lambda takes requests of 6 MB, in base64 and with headers."""
 IMAGE_LIMIT_BYTES = 5 * 1024 * 1024 * 3 // 4
-"""The model's service takes 5 MB of image, and counts them in base64."""
+"""The model's service takes images of 5 MB, counted in base64."""
 TEXT_LIMIT_BYTES = 256 * 1024
 IMAGES = {
     "image/jpeg": re.compile(rb"\xff\xd8\xff"),
@@ -36,9 +36,9 @@ IMAGES = {
 PDF = "application/pdf"
 PDF_HEADER = re.compile(rb"%PDF-\d")
 PDF_LINE = re.compile(rb"(^|\r|\n|\xef\xbb\xbf)%PDF-\d")
-"""In a file that could be a text, which may speak of PDFs."""
+"""For a file that reads as text, which may mention PDFs: there the header begins a line."""
 PDF_HEADER_WITHIN = 1024
-"""Readers want the header in the first so many bytes, not at the first. PDF Reference 1.7, appendix H, 3.4.1."""
+"""Readers accept the header anywhere in the first 1024 bytes. Source: PDF Reference 1.7, appendix H, 3.4.1."""
 TEXT = "text/plain"
 READABLE = (
     f"only JPEG, PNG, GIF and WebP pictures, PDFs, and UTF-8 texts of at most {TEXT_LIMIT_BYTES // 1024} KB can be read"
@@ -46,15 +46,15 @@ READABLE = (
 
 IMAGE_TOKENS = 1600
 PDF_BYTES_PER_TOKEN = 25
-"""A page has some 2000 tokens and 50 KB; nobody but the model's service counts them."""
+"""A page has about 2000 tokens and 50 KB. Only the model's service counts exactly."""
 TEXT_BYTES_PER_TOKEN = 3
 
 
 @dataclass(frozen=True)
 class Attachment:
-    """One file of a message. A client names no more than the id, inside a url; ``Files.checked`` finds the rest.
+    """One file of a message. A client names only the id, in a url; ``Files.checked`` finds the rest.
 
-    `mime_type` is what the file's bytes are.
+    `mime_type` is the type of the file's bytes.
     """
 
     id: str
@@ -64,12 +64,12 @@ class Attachment:
 
     @property
     def path(self) -> str:
-        """Of its url."""
+        """The path of the file's url."""
         return PATH + self.id
 
     @property
     def tokens(self) -> int:
-        """About how many a model reads it as."""
+        """About how many tokens a model reads the file as."""
         if self.mime_type in IMAGES:
             return IMAGE_TOKENS
         return self.size // (PDF_BYTES_PER_TOKEN if self.mime_type == PDF else TEXT_BYTES_PER_TOKEN) + 1
@@ -77,7 +77,7 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Loaded:
-    """An attachment with its bytes; without them if they are no longer there, or have no room in a request."""
+    """An attachment with its bytes; None if the file has expired, or the request has no room for it."""
 
     attachment: Attachment
     content: bytes | None
@@ -85,10 +85,10 @@ class Loaded:
 
 @dataclass(frozen=True)
 class FileRoom:
-    """What one request to a model has room for of files: how many pictures, and bytes.
+    """How many pictures and bytes of files one request to a model has room for.
 
-    With more than 20 pictures in a request Anthropic's service wants each to be small, and it takes 32 MB of request,
-    in base64. `pdfs_count` says whether a PDF counts as a picture.
+    Anthropic's service wants pictures to be small if a request has more than 20, and takes requests of 32 MB, in
+    base64. `pdfs_count` says whether a PDF counts as a picture.
     """
 
     pictures: int = 20
@@ -97,7 +97,7 @@ class FileRoom:
 
 
 def file_id(url: str) -> str | None:
-    """Which file a url of ours means, on whatever host; None if it is none of ours."""
+    """Return the id of the file that a url means, on any host; None for a url that is none of ours."""
     try:
         path = urlsplit(url).path
     except ValueError:
@@ -107,27 +107,27 @@ def file_id(url: str) -> str | None:
 
 
 def folder(user: str, file: str) -> str:
-    """Where a user's file lies. Nothing in it means more than itself in any path."""
+    """Return the folder of a user's file. No character in it has a meaning in a path."""
     return f"{_safe(user)}/{file}/"
 
 
 def key(user: str, file: str, filename: str) -> str:
-    """The file's key. The name is in it whole, so that it can be shown again as it was: see ``name_in``."""
+    """Return the file's key. The whole name is in it, so ``name_in`` can return the name as it was."""
     return folder(user, file) + _safe(filename)
 
 
 def name_in(key: str) -> str:
-    """The name that ``key`` was given."""
+    """Return the file name in a ``key``."""
     return unquote(key.rpartition("/")[2])
 
 
 def shown_inline(filename: str) -> str:
-    """A ``Content-Disposition`` for the file (RFC 6266)."""
+    """Return a ``Content-Disposition`` that shows the file inline (RFC 6266)."""
     return f"inline; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 def must_be_name(filename: str) -> str:
-    """`filename`. Raises ``InvalidMessage`` if it is empty or too long."""
+    """Return `filename`. Raise ``InvalidMessage`` if it is empty or too long."""
     if not filename.strip():
         raise InvalidMessage("filename", "must not be empty")
     if (length := len(filename.encode())) > NAME_LIMIT_BYTES:
@@ -136,7 +136,10 @@ def must_be_name(filename: str) -> str:
 
 
 def identified(file: str, filename: str, size: int, beginning: bytes) -> Attachment:
-    """The file as it is, by at least its first ``TEXT_LIMIT_BYTES`` + 1. Raises ``InvalidMessage``, ``TooLarge``."""
+    """Return the file with its type, which at least its first ``TEXT_LIMIT_BYTES`` + 1 bytes show.
+
+    Raise ``InvalidMessage`` for a type that no model reads, and ``TooLarge``.
+    """
     mime_type = _mime_type(beginning)
     if mime_type is None:
         raise InvalidMessage("attachments", f"{filename}: {READABLE}")
@@ -147,7 +150,7 @@ def identified(file: str, filename: str, size: int, beginning: bytes) -> Attachm
 
 
 def affordable(attachments: Iterable[Attachment], room: FileRoom) -> list[Attachment]:
-    """The first of them, as far as one request has `room`. Nobody gains from a smaller one behind."""
+    """Return the first of `attachments`, as far as one request has `room`. A later, smaller one does not fill a gap."""
     left, pictures, found = room.size, room.pictures, []
     for attachment in attachments:
         left -= attachment.size
@@ -159,7 +162,7 @@ def affordable(attachments: Iterable[Attachment], room: FileRoom) -> list[Attach
 
 
 def block(file: Loaded) -> Block:
-    """The file as a content block for the model."""
+    """Return the file as a content block for the model."""
     attachment, content = file.attachment, file.content
     if content is None or attachment.mime_type == TEXT:
         return {"type": "text", "text": as_text(file)}
@@ -171,7 +174,7 @@ def block(file: Loaded) -> Block:
 
 
 def as_text(file: Loaded) -> str:
-    """The file for a model that reads nothing but text: a text whole, of anything else the name."""
+    """Return the file for a model that reads text only: the whole of a text, the name of anything else."""
     attachment, content = file.attachment, file.content
     if content is None:
         return f"[{attachment.filename} was attached here and is no longer available.]"
@@ -181,7 +184,7 @@ def as_text(file: Loaded) -> str:
 
 
 def _safe(name: str) -> str:
-    """No slash and no dot is left, so no path can be made of it."""
+    """Quote `name` so that no slash and no dot is left to make a path of."""
     return quote(name, safe="").replace(".", "%2E")
 
 
@@ -196,7 +199,7 @@ def _mime_type(beginning: bytes) -> str | None:
 
 
 def _reads_as_text(beginning: bytes) -> bool:
-    """Whether it is UTF-8, of which the last character may be cut."""
+    """Return whether this is UTF-8, of which the last character may be cut."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) <= TEXT_LIMIT_BYTES)
     except UnicodeDecodeError:

@@ -1,18 +1,18 @@
-"""Phones that want to be told of replies."""
+"""Phones that are notified of replies."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Platform(StrEnum):
-    """What a phone runs, and so which service reaches it."""
+    """The system of a phone, and so the service that reaches it."""
 
     IOS = "ios"
     ANDROID = "android"
 
 
 class PushEnvironment(StrEnum):
-    """Which of Apple's two services knows the token: an app from Xcode has another than one from the store."""
+    """Which of Apple's two services knows the token: one for apps from Xcode, one for apps from the store."""
 
     PRODUCTION = "production"
     SANDBOX = "sandbox"
@@ -24,7 +24,7 @@ class PushEnvironment(StrEnum):
 
 @dataclass(frozen=True)
 class Device:
-    """A user's phone as it registered last, in milliseconds since 1970."""
+    """A user's phone as it registered last. `registered_at_ms` is since 1970."""
 
     id: str
     user: str

@@ -1,33 +1,33 @@
 """Everything that can go wrong, as one tree.
 
 RelayError
-├── ClientError          the sender can do something about it
-│   ├── InvalidMessage       names the field and the limit
+├── ClientError          the sender can correct it
+│   ├── InvalidMessage       names the field and the problem
 │   │   ├── NoSuchAddress        a path that leads nowhere
 │   │   ├── NoSuchAgent          this deployment does not have it
-│   │   └── NoDevice             a registration without the two things it is about
+│   │   └── NoDevice             a registration without a token or a device
 │   ├── Unauthorized         no credentials, or wrong ones
-│   ├── Forbidden            somebody else's, or no such thing: one answer, no oracle
-│   └── TooLarge             says the limit and the other door
-├── ReplyError           the reply ended, and not well
+│   ├── Forbidden            another user's, or no such thing: one answer for both, so nobody can probe
+│   └── TooLarge             names the limit, and the other way in
+├── ReplyError           the reply ended without being complete
 │   ├── Overloaded           the model's service is busy
 │   ├── Upstream             the model's service failed or cut the stream
-│   ├── Denied               the model's service refuses this deployment, which its operator alone can mend
-│   ├── Refused              the model declined
-│   │   └── Unaccepted           its service does not take this request
-│   ├── TooLong              the same, because the request is too long
+│   ├── Denied               the model's service refuses this deployment; only its operator can correct that
+│   ├── Refused              the model declined to answer
+│   │   └── Unaccepted           the model's service does not take this request
+│   ├── TooLong              the model's service takes no request of that length
 │   └── Interrupted          the worker died or ran out of time
 ├── Duplicate            this message id was accepted before
 ├── Superseded           a reply has ended already, or another worker writes it now
-├── Unavailable          a service could not be asked; trying again later may help
+├── Unavailable          a service could not be reached; another try may succeed later
 │   └── Conflict             too many writers of one item at once
 ├── PostError            a frame could not be delivered
 │   ├── Gone                 the connection is closed for good
 │   ├── Throttled            the connection or the account is at its limit
-│   ├── NotDelivered         any other failure: may or may not have arrived
+│   ├── NotDelivered         any other failure: the frame may have arrived
 │   └── Unreachable          nothing was delivered for too long
 ├── Unanswered           a push service could not be reached, or did not answer
-├── PushesOwed           phones that could not be told for now
+├── PushesPending        another call may reach phones that this call could not
 ├── SettingError         a variable of the environment is missing or malformed
 └── Internal             anything else; carries a correlation id, never a stack trace
 
@@ -41,11 +41,11 @@ from typing import ClassVar
 
 
 class RelayError(Exception):
-    """Base of the tree."""
+    """The base of the tree."""
 
 
 class ClientFacingError(RelayError):
-    """An error that the client is told about, as a frame or as an HTTP answer.
+    """An error that goes to the client, as a frame or as an HTTP answer.
 
     ``retry_after_s`` is the number of seconds after which a retry makes sense, if the source of the error named it.
     """
@@ -59,13 +59,13 @@ class ClientFacingError(RelayError):
 
 
 class ClientError(ClientFacingError):
-    """The sender can do something about it."""
+    """The sender can correct it."""
 
     retryable = False
 
 
 class InvalidMessage(ClientError):
-    """A frame or a body that does not follow the protocol; ``field`` is the part that is wrong."""
+    """A frame or a body outside the protocol. ``field`` is the part that is wrong."""
 
     code = "invalid_message"
 
@@ -83,7 +83,7 @@ class NoSuchAddress(InvalidMessage):
 
 
 class NoSuchAgent(InvalidMessage):
-    """An agent that the protocol knows and this deployment does not have."""
+    """An agent of the protocol that this deployment does not have."""
 
     def __init__(self, agent: str) -> None:
         ClientError.__init__(self, f"{agent.capitalize()} is not connected to this relay yet.")
@@ -91,7 +91,7 @@ class NoSuchAgent(InvalidMessage):
 
 
 class NoDevice(InvalidMessage):
-    """A registration without a token or a device; in the very words that the existing app is used to."""
+    """A registration without a token or a device, in the words that the existing app expects."""
 
     def __init__(self) -> None:
         ClientError.__init__(self, "Missing device_token or device_id")
@@ -105,19 +105,19 @@ class Unauthorized(ClientError):
 
 
 class Forbidden(ClientError):
-    """Another user's, or no such thing. One answer for both."""
+    """Another user's, or no such thing: one answer for both, so that nobody can probe."""
 
     code = "forbidden"
 
 
 class TooLarge(ClientError):
-    """Over a limit that another way in does not have."""
+    """Over a limit of this way in; another way may take it."""
 
     code = "too_large"
 
 
 class Reason(StrEnum):
-    """Why a reply failed, for whoever runs the relay: a dimension of a metric, so there are few, and they are fixed."""
+    """Why a reply failed, for the operator. The values are few and fixed: they are a metric's dimension."""
 
     BUSY = "busy"
     FAILED = "failed"
@@ -139,7 +139,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Said:
-    """What a model's service said of its failure, as far as it said anything; for the log, never for clients."""
+    """What a model's service said of its failure, if anything. For the log, never for clients."""
 
     status: int | None = None
     type: str = ""
@@ -148,7 +148,7 @@ class Said:
 
 
 class ReplyError(ClientFacingError):
-    """A reply ended without being complete. What was written of it is kept.
+    """A reply ended without being complete. Its partial text is kept.
 
     `reason` is for the operator's metric, `said` for the log.
     """
@@ -186,7 +186,7 @@ class Upstream(ReplyError):
 class Denied(ReplyError):
     """The model's service refuses this deployment: its key, its account, its model or its settings.
 
-    The same message may be answered once the operator has mended that, and not before.
+    The same message cannot be answered until the operator has corrected that.
     """
 
     code = "upstream"
@@ -203,7 +203,7 @@ class Refused(ReplyError):
 
 
 class Unaccepted(Refused):
-    """The model's service does not take the request as it is; another one may do."""
+    """The model's service does not take the request as it is. Another request may succeed."""
 
     reason = Reason.UNACCEPTED
 
@@ -211,7 +211,7 @@ class Unaccepted(Refused):
 class TooLong(ReplyError):
     """The model's service takes no request of that length.
 
-    `fits` is about which part of it would have been taken, below 1; 0 if not even the last message alone.
+    `fits` is about the part of the request that would be taken, below 1; 0 if even the last message is too long.
     """
 
     code = TooLarge.code
@@ -231,7 +231,7 @@ class Interrupted(ReplyError):
 
 
 class Internal(ClientFacingError):
-    """Something that should not happen; ``correlation`` finds it in the logs."""
+    """A failure of our own. ``correlation`` finds it in the logs."""
 
     code = "internal"
     retryable = True
@@ -242,7 +242,7 @@ class Internal(ClientFacingError):
 
 
 class Duplicate(RelayError):
-    """A message id that was accepted before; `reply` is the one that answers it."""
+    """A message id that was accepted before. `reply` answers it."""
 
     def __init__(self, reply: str) -> None:
         super().__init__(reply)
@@ -250,11 +250,11 @@ class Duplicate(RelayError):
 
 
 class Superseded(RelayError):
-    """A reply has ended already, or another worker writes it now."""
+    """The reply has ended already, or another worker writes it now."""
 
 
 class Unavailable(RelayError):
-    """A service could not be asked; trying again later may help."""
+    """A service could not be reached. Another try may succeed later."""
 
 
 class Conflict(Unavailable):
@@ -285,8 +285,8 @@ class Unanswered(RelayError):
     """A push service could not be reached, or did not answer."""
 
 
-class PushesOwed(RelayError):
-    """Phones that could not be told of a reply for now; the same call may tell them later, and tells nobody twice."""
+class PushesPending(RelayError):
+    """Some phones have no push of a reply yet. The same call may reach them later, and reaches no phone twice."""
 
 
 class SettingError(RelayError):

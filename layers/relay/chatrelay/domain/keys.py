@@ -1,4 +1,4 @@
-"""What a conversation, a reply and a stream are known by."""
+"""What identifies a conversation, a reply and a stream."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,19 +12,14 @@ class ConversationKey:
     conversation: str
 
     @property
-    def pk(self) -> str:
-        """The partition."""
-        return f"CONVERSATION#{self.user}#{self.conversation}"
-
-    @property
     def session(self) -> str:
-        """A name for agents that keep sessions: two users may have given their conversations the same one."""
+        """A name for agents that keep sessions; unique, though two users may give their conversations the same name."""
         return f"{self.user}/{self.conversation}"
 
 
 @dataclass(frozen=True)
 class ReplyLocation:
-    """Where a reply is kept: its conversation, and the turn in it."""
+    """Where a reply is stored: its conversation, and the turn in it."""
 
     reply: str
     key: ConversationKey
@@ -33,7 +28,7 @@ class ReplyLocation:
 
 @dataclass(frozen=True)
 class StreamId:
-    """Where a frame belongs: the reply, its conversation, and the epoch of the worker that writes the reply."""
+    """The stream that a frame belongs to: a reply, its conversation, and the epoch of the worker that writes it."""
 
     conversation: str
     reply: str

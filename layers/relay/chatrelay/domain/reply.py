@@ -1,13 +1,13 @@
 """One reply's state: its text so far, and how it ended. Pure.
 
                 ┌──► COMPLETE      the model said all it had to say, or its limit
-    STREAMING ──┼──► FAILED        the model's service refused or failed before anything could be kept in order
+    STREAMING ──┼──► FAILED        the model's service refused, before any text
                 ├──► INTERRUPTED   the stream or the worker broke off; the partial text is kept
-                └──► CANCELLED     the user had enough; the partial text is kept
+                └──► CANCELLED     the user stopped it; the partial text is kept
 
-Before all that it may be QUEUED in the store, while the conversation's reply before it is written.
+In the store, a reply may be QUEUED first, while the conversation's previous reply is written.
 
-A reply ends exactly once; any other move raises ``IllegalMove``.
+A reply ends exactly once. Any other move raises ``IllegalMove``.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from chatrelay.domain.text import utf16_length
 
 
 class Status(StrEnum):
-    """Where a reply is in its life."""
+    """The state of a reply."""
 
     QUEUED = "queued"
     STREAMING = "streaming"
@@ -36,10 +36,10 @@ class IllegalMove(RelayError):
 
 @dataclass(frozen=True)
 class Ending:
-    """How the model ended: why, which model, what it used, and its content blocks exactly as they came.
+    """How a model ended: why, which model, its usage, and its content blocks exactly as they came.
 
     `usage` has integers only: ``input_tokens``, ``output_tokens``, ``cache_read_input_tokens`` and
-    ``cache_creation_input_tokens``, as far as they are known.
+    ``cache_creation_input_tokens``, those that are known.
     """
 
     stop_reason: str
@@ -50,7 +50,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Aside:
-    """What a model does beside its text: shown if somebody wants to see it, and gone.
+    """What a model does beside its text. Asides are shown while they happen, and not stored.
 
     `kind` is the frame's type: ``thinking`` is a piece of a thought, ``tool`` one whole sentence.
     """
@@ -61,7 +61,7 @@ class Aside:
 
 @dataclass
 class Reply:
-    """What a worker knows of the reply it writes."""
+    """The reply that a worker writes."""
 
     id: str
     text: str = ""
@@ -70,28 +70,28 @@ class Reply:
     _hash: "hashlib._Hash" = field(default_factory=hashlib.sha256, repr=False)
 
     def append(self, text: str) -> None:
-        """Adds the next `text` that the model wrote."""
+        """Append the next `text` of the model."""
         self._must_be_streaming()
         self.text += text
         self._hash.update(text.encode())
 
     def complete(self, ending: Ending) -> None:
-        """Ends the reply in order."""
+        """End the reply as complete."""
         self._move(Status.COMPLETE)
         self.ending = ending
 
     def break_off(self, reason: ReplyError) -> None:
-        """Ends the reply with what it has."""
+        """End the reply with its partial text: interrupted, or failed if a service refused before any text."""
         partial = isinstance(reason, Interrupted | Upstream) or self.text
         self._move(Status.INTERRUPTED if partial else Status.FAILED)
 
     def cancel(self) -> None:
-        """Ends the reply with what it has, because its user wants it so."""
+        """End the reply with its partial text, because its user has stopped it."""
         self._move(Status.CANCELLED)
 
     @property
     def has_ended(self) -> bool:
-        """Nothing will be added any more."""
+        """Whether nothing can be appended any more."""
         return self.status is not Status.STREAMING
 
     @property

@@ -1,20 +1,20 @@
-"""One way to try again."""
+"""One way to call again after a failure that may pass."""
 
 import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
+Failures = type[Exception] | tuple[type[Exception], ...]
 
 
 def retry(
-    call: Callable[[], T],
-    pauses_s: Iterable[float],
-    *,
-    on: type[Exception] | tuple[type[Exception], ...],
-    sleep: Callable[[float], None] = time.sleep,
+    call: Callable[[], T], pauses_s: Iterable[float], *, on: Failures, sleep: Callable[[float], None] = time.sleep
 ) -> T:
-    """Return what `call` returns. Pause and call again after an exception of `on`; raise what the last call raises."""
+    """Return what `call` returns; after a failure of `on`, sleep for the next of `pauses_s` and call again.
+
+    Raise the last failure when no pause is left. Any other exception goes out at once.
+    """
     for pause_s in pauses_s:
         try:
             return call()

@@ -8,31 +8,32 @@ import unicodedata
 from itertools import takewhile
 
 FURTHER = 64
-"""How many characters behind a cut say what it cuts: no emoji has more."""
+"""How many characters after a cut decide what it cuts: no emoji is longer."""
 INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}
 HIGH_SURROGATES = ("\ud800", "\udbff")
 
 
 def utf16_length(text: str) -> int:
-    """How many UTF-16 code units `text` takes."""
+    """Return how many UTF-16 code units `text` has."""
     return len(text.encode("utf-16-le")) // 2
 
 
 def utf16_prefix(text: str, offset: int) -> str:
-    """The first `offset` UTF-16 code units of `text`; a surrogate pair that this would cut in half is left out."""
+    """Return the first `offset` UTF-16 code units of `text`, without half a surrogate pair at the end."""
     return text.encode("utf-16-le")[: 2 * offset].decode("utf-16-le", "ignore")
 
 
 def json_bytes(text: str) -> int:
-    """How many bytes `text` takes inside a JSON string, without the quotes."""
+    """Return how many bytes `text` takes inside a JSON string, without the quotes."""
     return len(json.dumps(text, ensure_ascii=False).encode()) - 2
 
 
 def truncate_to_json(text: str, limit_bytes: int) -> str:
-    """The longest beginning of `text` that takes at most `limit_bytes` inside a JSON string."""
+    """Return the longest beginning of `text` that takes at most `limit_bytes` inside a JSON string."""
     text = text[:limit_bytes]  # no character takes less than a byte
     if json_bytes(text) <= limit_bytes:
         return text
+    # Bisect: characters take from one to six bytes.
     shortest, longest = 0, len(text)
     while longest - shortest > 1:
         middle = (shortest + longest) // 2
@@ -44,7 +45,7 @@ def truncate_to_json(text: str, limit_bytes: int) -> str:
 
 
 def pasted(text: str) -> str:
-    """`text` without what copying, a terminal or an editor leaves around it and nobody sees.
+    """Return `text` without the invisible characters that copying, a terminal or an editor leaves around it.
 
     For keys, lists and names that people paste: none of them begins or ends with a blank, a control or a format
     character.
@@ -58,37 +59,37 @@ def pasted(text: str) -> str:
 
 
 def join_surrogates(text: str) -> str:
-    """`text` with every surrogate pair joined, and U+FFFD for a half that is alone."""
+    """Return `text` with every surrogate pair joined, and U+FFFD for every lone half."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def beginning(text: str, length: int) -> str:
-    """The first `length` characters of `text`, without one that this would cut: a grapheme cluster of UAX #29."""
+    """Return at most the first `length` characters of `text`, without half a grapheme cluster (UAX #29) at the end."""
     if len(text) <= length:
         return text
-    import regex  # takes a while, and most texts are short
+    import regex  # here, because the import is slow and most texts are short
 
     ends = (found.end() for found in regex.finditer(r"\X", text[: length + FURTHER]))
     return text[: max(takewhile(lambda end: end <= length, ends), default=length)]
 
 
 def _is_invisible(character: str) -> bool:
-    """White space, line ends, byte order marks and the like: by Unicode's categories."""
+    """Return whether Unicode counts the character as white space, line end, control or format."""
     return unicodedata.category(character) in INVISIBLE
 
 
 class SurrogateJoiner:
     """Joins surrogate pairs that a stream of JSON strings has cut in half.
 
-    A delta that ends in ``\\ud83d`` and the next that begins with ``\\ude00`` are one character; neither half can
-    be encoded alone. A half that never finds its other one becomes U+FFFD.
+    A delta that ends in ``\\ud83d`` and a next one that begins with ``\\ude00`` share one character; neither half can
+    be encoded alone. A half whose other half never comes becomes U+FFFD.
     """
 
     def __init__(self) -> None:
         self._held = ""
 
     def feed(self, delta: str) -> str:
-        """What is whole by now; a trailing first half waits for the next delta."""
+        """Return the text that is whole by now. A trailing first half waits for the next delta."""
         text = self._held + delta
         self._held = ""
         if text and HIGH_SURROGATES[0] <= text[-1] <= HIGH_SURROGATES[1]:
@@ -96,6 +97,6 @@ class SurrogateJoiner:
         return join_surrogates(text)
 
     def flush(self) -> str:
-        """What is left at the end of the stream: nothing, or U+FFFD."""
+        """Return what is left at the end of the stream: nothing, or U+FFFD."""
         rest, self._held = self._held, ""
         return join_surrogates(rest)

@@ -1,6 +1,6 @@
-"""How much of a conversation a model is told. Pure.
+"""How much of a conversation goes to a model. Pure.
 
-The history is append-only: the model's service caches the longest beginning that it has seen before. So it is cut
+The model's service caches the longest beginning that it has seen before. So the history is append-only, and is cut
 rarely and by much, always at a user's turn.
 """
 
@@ -10,19 +10,19 @@ from dataclasses import dataclass, field, replace
 from chatrelay.domain.attachments import Attachment, Block, FileRoom, Loaded
 
 BYTES_PER_TOKEN = 3
-"""Cautious: English has about four, other scripts fewer."""
+"""A cautious estimate: English has about four, other scripts have fewer."""
 CUT_TO = 0.5
-"""A conversation that is over its budget is cut to this part of it, so the next cut is many turns away."""
-UNTOLD = ("thinking", "redacted_thinking")
+"""A conversation over its budget is cut to this part of the budget, so the next cut is many turns away."""
+THINKING = ("thinking", "redacted_thinking")
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A user's message and what was answered.
+    """A user's message and its reply.
 
-    `blocks` are the reply's content blocks exactly as the model wrote them, or none if it wrote nothing. `tokens`
-    counts both, as recorded by the model's service where it said so. `files` are the `attachments`, once loaded. One
-    that is `plain` is told as nothing but text, because a service has refused it otherwise.
+    `blocks` are the reply's content blocks exactly as the model wrote them; empty if it wrote nothing. `tokens` counts
+    message and reply, by the usage that the model's service reported if it did. `files` are the `attachments`, once
+    loaded. A `plain` turn goes out as text only, because a service has refused it otherwise.
     """
 
     key: str
@@ -35,13 +35,13 @@ class Turn:
 
     @property
     def is_rich(self) -> bool:
-        """A model that knows content blocks is told more of it than text."""
+        """Whether a model that knows content blocks gets more than text."""
         return not self.plain and bool(self.attachments or any(map(_is_rich, self.blocks)))
 
 
 @dataclass(frozen=True)
 class Room:
-    """What one request to a model has room for: `tokens` of conversation, and files."""
+    """What one request to a model has room for: tokens of conversation, and files."""
 
     tokens: int
     files: FileRoom = field(default_factory=FileRoom)
@@ -49,9 +49,9 @@ class Room:
 
 @dataclass(frozen=True)
 class Amended:
-    """What a model's service took of a conversation that it had refused as it was; later requests need ask no more.
+    """What a model's service took of a conversation that it had refused as a whole; later requests begin with that.
 
-    The turns before the one of key `first` are told no more, those up to the one of key `plain_through` as text.
+    They leave out the turns before the key `first`, and have the turns up to the key `plain_through` as text only.
     """
 
     first: str
@@ -59,12 +59,12 @@ class Amended:
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many tokens `text` has, rather too many than too few."""
+    """Return about how many tokens `text` has, rather too many than too few."""
     return len(text.encode()) // BYTES_PER_TOKEN + 1
 
 
 def window(turns: Sequence[Turn], budget_tokens: int) -> Sequence[Turn]:
-    """The latest of `turns` that fit: all of them, or after a cut half the budget. The last turn is always in."""
+    """Return the latest of `turns`: all if they fit, or else as many as fit into half the budget, at least the last."""
     if sum(turn.tokens for turn in turns) <= budget_tokens:
         return turns
     kept, left = len(turns) - 1, budget_tokens * CUT_TO - turns[-1].tokens
@@ -74,15 +74,15 @@ def window(turns: Sequence[Turn], budget_tokens: int) -> Sequence[Turn]:
 
 
 def shortened(turns: Sequence[Turn], fits: float) -> Sequence[Turn]:
-    """`turns` cut as ``window`` does, when a service has said that about the part `fits` of them, below 1, would do."""
+    """Return `turns` cut as by ``window``, where a service takes about the part `fits` of them, below 1."""
     return window(turns, int(sum(turn.tokens for turn in turns) * fits))
 
 
 def plain(turns: Sequence[Turn]) -> Sequence[Turn]:
-    """`turns`, the earlier ones as nothing but text."""
+    """Return `turns`, all but the last as text only."""
     *earlier, last = turns
     return [*(replace(turn, plain=True) if turn.is_rich else turn for turn in earlier), last]
 
 
 def _is_rich(block: Block) -> bool:
-    return block["type"] not in ("text", *UNTOLD) or bool(block.get("citations"))
+    return block["type"] not in ("text", *THINKING) or bool(block.get("citations"))

@@ -1,1 +1,1 @@
-"""Push notifications: what a phone is told of a reply, and what became of telling it."""
+"""Push notifications: one adapter a push service, and the notifier that reaches each of a user's phones once."""

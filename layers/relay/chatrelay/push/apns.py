@@ -4,8 +4,8 @@ https://developer.apple.com/documentation/usernotifications/sending-notification
 https://developer.apple.com/documentation/usernotifications/handling-notification-responses-from-apns
 
 Apple refuses a provider token that is older than an hour, and a provider whose token changes more often than every
-twenty minutes. Environments that know nothing of each other share one by making the same one: it is signed without
-randomness, and dated to the beginning of a span of forty minutes.
+twenty minutes. Execution environments that know nothing of each other use the same token by signing the same one:
+without randomness, and dated to the beginning of a span of forty minutes.
 """
 
 import json
@@ -35,19 +35,19 @@ HOSTS = {
 SPAN_S = 40 * 60
 EXPIRED = "ExpiredProviderToken"
 OF_ANOTHER_APP = "DeviceTokenNotForTopic"
-"""The token is known, and our bundle ID is not that of its app: ours may be the one that is wrong."""
+"""The token is known, but as that of another app: our bundle ID may be wrong."""
 NOT_HERE = {"BadDeviceToken", OF_ANOTHER_APP}
-"""What an environment answers to a token of the other one."""
+"""Reasons with which an environment refuses a token of the other environment."""
 PASSING = {"IdleTimeout"}
-"""What is no fault of the request, though its status is 400."""
+"""Reasons that are no fault of the request, though the status is 400."""
 OUR_TOPIC = {"BadTopic", "MissingTopic", "TopicDisallowed", OF_ANOTHER_APP}
 NO_KEY = (TypeError, ValueError, UnsupportedAlgorithm)
-"""What `cryptography` raises for a text that is no key, or not one for this."""
+"""What `cryptography` raises for a text that is no key, or a key of another kind."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Whose app it is: what Apple calls the team ID, the ID of the key that signs, and the app's bundle ID."""
+    """Who sends: what Apple calls the team ID, the ID of the key that signs, and the app's bundle ID."""
 
     team_id: str
     key_id: str
@@ -55,17 +55,17 @@ class Account:
 
 
 class Apns:
-    """The platform ``ios``. The secret `key` is the ``.p8`` file that Apple gives out, as it is."""
+    """The platform ``ios``. The secret `key` is the text of the ``.p8`` file that Apple gives out."""
 
     def __init__(
         self,
-        line: PushTransport,
+        transport: PushTransport,
         key: Secret,
         account: Account,
         hosts: Mapping[PushEnvironment, str] = HOSTS,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._line = line
+        self._transport = transport
         self._key = key
         self._account = account
         self._hosts = hosts
@@ -73,7 +73,7 @@ class Apns:
         self._renewed_s = 0
 
     async def send(self, device: Device, notification: Notification) -> Verdict:
-        """See ``Service``. A token that the device's environment does not know is tried once in the other one."""
+        """Implement ``Service``. A token that the device's environment does not know is tried once in the other."""
         try:
             key = signing_key(await self._key())
         except Denied as problem:
@@ -90,27 +90,27 @@ class Apns:
     async def _send(self, key: ec.EllipticCurvePrivateKey, device: Device, notification: Notification) -> Verdict:
         asked_s = self._clock()
         environment = device.environment
-        answer = first = await self._ask(key, environment, device.token, notification)
+        response = first = await self._ask(key, environment, device.token, notification)
         if _reason(first) in NOT_HERE:
             environment = environment.other
-            answer = await self._ask(key, environment, device.token, notification)
-        if _reason(answer) in NOT_HERE and _reason(first) == OF_ANOTHER_APP:
-            answer = first  # no token that one environment knows is dead
-        return meaning(answer, environment, asked_s)
+            response = await self._ask(key, environment, device.token, notification)
+        if _reason(response) in NOT_HERE and _reason(first) == OF_ANOTHER_APP:
+            response = first  # a token that one environment knows is not dead
+        return meaning(response, environment, asked_s)
 
     async def _ask(
         self, key: ec.EllipticCurvePrivateKey, environment: PushEnvironment, token: str, notification: Notification
     ) -> PushResponse:
-        """The answer to one push. A provider token that Apple finds too old is signed again, once."""
+        """Post one push. A provider token that Apple finds too old is signed again, once."""
         url = f"{self._hosts[environment]}/3/device/{token}"
         payload = apns_payload(notification)
         signed_s = self._signed_s()
-        answer = await self._line.post(url, self._headers(key, notification, signed_s), payload)
-        if _reason(answer) == EXPIRED:
-            if signed_s == self._signed_s():  # else another push has renewed it meanwhile
+        response = await self._transport.post(url, self._headers(key, notification, signed_s), payload)
+        if _reason(response) == EXPIRED:
+            if signed_s == self._signed_s():  # else another push has renewed the token
                 self._renewed_s = int(self._clock())
-            answer = await self._line.post(url, self._headers(key, notification, self._signed_s()), payload)
-        return answer
+            response = await self._transport.post(url, self._headers(key, notification, self._signed_s()), payload)
+        return response
 
     def _signed_s(self) -> int:
         now_s = int(self._clock())
@@ -127,32 +127,32 @@ class Apns:
         }
 
 
-def meaning(answer: PushResponse, environment: PushEnvironment, asked_s: float) -> Verdict:
-    """The verdict in an answer of `environment`, which was asked at `asked_s`."""
-    reason = _reason(answer)
-    if answer.is_good:
+def meaning(response: PushResponse, environment: PushEnvironment, asked_s: float) -> Verdict:
+    """Return the verdict in a response of `environment` to a push of the time `asked_s`."""
+    reason = _reason(response)
+    if response.is_good:
         return Delivered(environment)
-    if answer.status == httpx.codes.GONE or reason in NOT_HERE - OUR_TOPIC:
-        timestamp_ms = answer.body.get("timestamp")
+    if response.status == httpx.codes.GONE or reason in NOT_HERE - OUR_TOPIC:
+        timestamp_ms = response.body.get("timestamp")
         return Dead(timestamp_ms if isinstance(timestamp_ms, int) else int(asked_s * 1000))
-    if answer.is_passing or reason in PASSING:
-        return Later(reason, answer.retry_after_s)
-    if answer.status == httpx.codes.FORBIDDEN or reason in OUR_TOPIC:
+    if response.is_passing or reason in PASSING:
+        return Later(reason, response.retry_after_s)
+    if response.status == httpx.codes.FORBIDDEN or reason in OUR_TOPIC:
         return Misconfigured(reason)
     return Rejected(reason)
 
 
-def _reason(answer: PushResponse) -> str:
-    """The word for what is wrong; the status, if there is none."""
-    reason = answer.body.get("reason")
-    return reason if isinstance(reason, str) else str(answer.status)
+def _reason(response: PushResponse) -> str:
+    """Return Apple's word for what is wrong; the status, if there is none."""
+    reason = response.body.get("reason")
+    return reason if isinstance(reason, str) else str(response.status)
 
 
 # --- the provider token -----------------------------------------------------------------------------------------------
 
 
 class _Deterministic(ECAlgorithm):
-    """Signs the same with the same: RFC 6979."""
+    """ECDSA without randomness (RFC 6979): the same message has the same signature."""
 
     def sign(self, msg: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
         signature = key.sign(msg, ec.ECDSA(SHA256(), deterministic_signing=True))
@@ -160,7 +160,7 @@ class _Deterministic(ECAlgorithm):
 
 
 def signing_key(pem: str) -> ec.EllipticCurvePrivateKey:
-    """The key in a ``.p8`` file. Raises ``ValueError``, ``TypeError`` or ``UnsupportedAlgorithm`` if it is none."""
+    """Return the key in a ``.p8`` file. Raise ``ValueError``, ``TypeError`` or ``UnsupportedAlgorithm`` for no key."""
     key = load_pem_private_key(pem.encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise TypeError("not a private key of the curve P-256")
@@ -168,7 +168,7 @@ def signing_key(pem: str) -> ec.EllipticCurvePrivateKey:
 
 
 def provider_token(key: ec.EllipticCurvePrivateKey, account: Account, signed_s: int) -> str:
-    """A JSON Web Token (ES256), the same for the same arguments."""
+    """Return a JSON Web Token (ES256), the same for the same arguments."""
     signer = PyJWS()
     signer.unregister_algorithm("ES256")
     signer.register_algorithm("ES256", _Deterministic(ECAlgorithm.SHA256, ec.SECP256R1))

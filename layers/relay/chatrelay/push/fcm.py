@@ -1,7 +1,7 @@
 """Google's push service, Firebase Cloud Messaging, version 1.
 
 https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send and
-https://firebase.google.com/docs/cloud-messaging/error-codes; for what lets us in,
+https://firebase.google.com/docs/cloud-messaging/error-codes; for the access token,
 https://developers.google.com/identity/protocols/oauth2/service-account#httprest
 """
 
@@ -31,20 +31,20 @@ SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 LIFE_S = 3600
 EARLY_S = 60
-"""How long before its end an access token is not used any more."""
+"""How long before its end an access token is replaced."""
 THROTTLED_S = 60
-"""How long to wait when Google says 429 and not how long."""
+"""How long to wait after a 429 that does not say how long."""
 OURS = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND}
-"""Account, permission, project, or the sender that the app was built for."""
+"""Statuses that blame the account, its permission, the project, or the sender that the app was built for."""
 NO_ACCOUNT = (RecursionError, TypeError, ValueError, UnsupportedAlgorithm)
-"""What a text raises that is not the JSON of a service account, with its key."""
+"""What is raised by a text that is not the JSON of a service account with its key."""
 NO_TOKEN = "The registration token is not a valid FCM registration token"  # noqa: S105  a sentence
-"""Where the details name no field, this sentence, which is documented, is all that names the token."""
+"""Where the details name no field, only this sentence, which is documented, names the token."""
 
 
 @dataclass(frozen=True)
 class ServiceAccount:
-    """Who sends, as Google gives it out in a JSON file."""
+    """Who sends: the JSON file that Google gives out."""
 
     project_id: str
     email: str
@@ -54,7 +54,7 @@ class ServiceAccount:
 
     @classmethod
     def parse(cls, text: str) -> "ServiceAccount":
-        """From the text of the file. Raises one of ``NO_ACCOUNT``."""
+        """Read the text of the file. Raise one of ``NO_ACCOUNT``."""
         match json.loads(text):
             case {
                 "project_id": str(project_id),
@@ -70,18 +70,18 @@ class ServiceAccount:
         raise ValueError("not the JSON of a service account")
 
     def assertion(self, now_s: int) -> str:
-        """What an access token is given for (RS256)."""
+        """Return the signed claim (RS256) that Google exchanges for an access token."""
         claims = {"iss": self.email, "scope": SCOPE, "aud": self.token_url, "iat": now_s, "exp": now_s + LIFE_S}
         return jwt.encode(claims, self.key, "RS256", {"kid": self.key_id})
 
 
 class Fcm:
-    """The platform ``android``. The secret `account` is the service account's JSON file, as it is."""
+    """The platform ``android``. The secret `account` is the text of the service account's JSON file."""
 
     def __init__(
-        self, line: PushTransport, account: Secret, host: str = HOST, clock: Callable[[], float] = time.time
+        self, transport: PushTransport, account: Secret, host: str = HOST, clock: Callable[[], float] = time.time
     ) -> None:
-        self._line = line
+        self._transport = transport
         self._account = account
         self._host = host
         self._clock = clock
@@ -90,7 +90,7 @@ class Fcm:
         self._until_s = 0.0
 
     async def send(self, device: Device, notification: Notification) -> Verdict:
-        """See ``Service``."""
+        """Implement ``Service``."""
         try:
             account = ServiceAccount.parse(await self._account())
         except Denied as problem:
@@ -107,79 +107,68 @@ class Fcm:
     async def _send(
         self, account: ServiceAccount, device: Device, notification: Notification, refused: str = ""
     ) -> Verdict:
-        """An access token that is `refused` is renewed, once."""
+        """Post one push. An access token that is refused is renewed, once."""
         asked_s = self._clock()
-        access = await self._let_in(account, refused)
+        access = await self._access_token(account, refused)
         if not isinstance(access, str):
             return access
         url = f"{self._host}/v1/projects/{account.project_id}/messages:send"
         headers = {"authorization": f"Bearer {access}", "content-type": "application/json"}
-        answer = await self._line.post(url, headers, fcm_payload(notification, device.token))
-        if answer.status == httpx.codes.UNAUTHORIZED and not refused:
+        response = await self._transport.post(url, headers, fcm_payload(notification, device.token))
+        if response.status == httpx.codes.UNAUTHORIZED and not refused:
             return await self._send(account, device, notification, refused=access)
-        return meaning(answer, device.environment, asked_s)
+        return meaning(response, device.environment, asked_s)
 
-    async def _let_in(self, account: ServiceAccount, refused: str) -> str | Verdict:
-        """An access token that is not `refused`, kept for as long as it is good; or why there is none."""
-        async with self._granting:
+    async def _access_token(self, account: ServiceAccount, refused: str) -> str | Verdict:
+        """Return an access token other than `refused`, cached for its lifetime; or the verdict if there is none."""
+        async with self._granting:  # one grant for all pushes that need one
             if self._access != refused and self._clock() < self._until_s:
                 return self._access
             now_s = self._clock()
             form = urlencode({"grant_type": GRANT, "assertion": account.assertion(int(now_s))})
             headers = {"content-type": "application/x-www-form-urlencoded"}
-            answer = await self._line.post(account.token_url, headers, form.encode())
-            if not answer.is_good:
-                return _refusal(answer)
-            return self._keep(answer, now_s)
-
-    def _keep(self, answer: PushResponse, now_s: float) -> str | Verdict:
-        match answer.body:
-            case {"access_token": str(access), "expires_in": int(life_s)} if access:
-                self._access, self._until_s = access, now_s + life_s - EARLY_S
-                return access
-            case _:
-                return Later("a grant that is none")
+            response = await self._transport.post(account.token_url, headers, form.encode())
+            if not response.is_good:
+                reason = f"no access: {response.body.get('error', response.status)}"
+                return Later(reason, response.retry_after_s) if response.is_passing else Misconfigured(reason)
+            match response.body:
+                case {"access_token": str(access), "expires_in": int(life_s)} if access:
+                    self._access, self._until_s = access, now_s + life_s - EARLY_S
+                    return access
+            return Later("a grant that is none")
 
 
-def _refusal(answer: PushResponse) -> Verdict:
-    reason = f"no access: {answer.body.get('error', answer.status)}"
-    return Later(reason, answer.retry_after_s) if answer.is_passing else Misconfigured(reason)
-
-
-def meaning(answer: PushResponse, environment: PushEnvironment, asked_s: float) -> Verdict:
-    """The verdict in an answer to a push that was asked for at `asked_s`."""
-    error = answer.body.get("error")
+def meaning(response: PushResponse, environment: PushEnvironment, asked_s: float) -> Verdict:
+    """Return the verdict in a response to a push of the time `asked_s`."""
+    error = response.body.get("error")
     error = error if isinstance(error, dict) else {}
-    code = _code(error) or str(answer.status)
-    if answer.is_good:
+    code = _code(error) or str(response.status)
+    if response.is_good:
         return Delivered(environment)
     if code == "UNREGISTERED" or (code == "INVALID_ARGUMENT" and _names_token(error)):
         return Dead(int(asked_s * 1000))
-    if answer.status == httpx.codes.TOO_MANY_REQUESTS:
-        return Later(code, THROTTLED_S if answer.retry_after_s is None else answer.retry_after_s)
-    if answer.is_passing:
-        return Later(code, answer.retry_after_s)
-    if answer.status in OURS:
+    if response.status == httpx.codes.TOO_MANY_REQUESTS:
+        return Later(code, THROTTLED_S if response.retry_after_s is None else response.retry_after_s)
+    if response.is_passing:
+        return Later(code, response.retry_after_s)
+    if response.status in OURS:
         return Misconfigured(code)
     return Rejected(code)
 
 
 def _code(error: dict[str, Any]) -> str | None:
-    """Firebase's own word for the error, or else the one that all of Google's services have."""
-    codes = [detail["errorCode"] for detail in _details(error) if "errorCode" in detail]
+    """Return Firebase's own code for the error, or else the code that all of Google's services have."""
+    codes = [detail["errorCode"] for detail in _objects(error.get("details")) if "errorCode" in detail]
     code = next(iter(codes), error.get("status"))
     return code if isinstance(code, str) else None
 
 
 def _names_token(error: dict[str, Any]) -> bool:
-    violations = [violation for detail in _details(error) for violation in _objects(detail.get("fieldViolations"))]
+    details = _objects(error.get("details"))
+    violations = [violation for detail in details for violation in _objects(detail.get("fieldViolations"))]
     if not violations:
         return error.get("message") == NO_TOKEN
     return any(violation.get("field") == "message.token" for violation in violations)
-
-
-def _details(error: dict[str, Any]) -> list[dict[str, Any]]:
-    return _objects(error.get("details"))
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Tells a user's phones that a reply has come: one push a phone, whatever is tried again."""
+"""Notify a user's phones of a reply: one push a phone, however often the call is repeated."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -6,51 +6,67 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from chatrelay.domain.devices import Device, Platform
-from chatrelay.domain.errors import PushesOwed
+from chatrelay.domain.errors import PushesPending
 from chatrelay.push.service import Dead, Delivered, Later, Notification, Service, Verdict
 from chatrelay.store.devices import Devices
 from chatrelay.store.pushes import Claim, Pushes
 
 FIRST_PAUSE_S = 1.0
 GROWTH = 2.0
-SETTLING_S = 5.0
-"""How much longer than its push a claim lasts: what it takes to write down how it went."""
+RECORDING_S = 5.0
+"""How much longer than its push a claim lasts: the time that it takes to record the verdict."""
 
 
 @dataclass(frozen=True)
-class ToldBefore:
-    """An earlier call has settled this phone's push."""
+class PushedBefore:
+    """An earlier call has finished this phone's push."""
 
 
 @dataclass(frozen=True)
 class NotServed:
-    """This deployment does without pushes to phones of that platform."""
+    """This deployment sends no pushes to phones of that platform."""
 
     platform: Platform
 
 
-Result = Verdict | ToldBefore | NotServed
+Result = Verdict | PushedBefore | NotServed
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the pushes of one reply went, by the device's id."""
+    """The results of one reply's pushes, by the device's id."""
 
     results: Mapping[str, Result]
 
     def of(self, kind: type[T]) -> list[T]:
-        """The results of one kind."""
+        """Return the results of one kind."""
         return [result for result in self.results.values() if isinstance(result, kind)]
 
-    def raise_for_owed(self) -> None:
-        """Raises ``PushesOwed`` if a phone is still to be told, which the same call may do later."""
-        if owed := self.of(Later):
-            raise PushesOwed(", ".join(sorted({later.reason for later in owed})))
+    def raise_for_pending(self) -> None:
+        """Raise ``PushesPending`` if the same call may reach another phone later."""
+        if pending := self.of(Later):
+            raise PushesPending(", ".join(sorted({later.reason for later in pending})))
+
+
+async def retry_later(step: Callable[[], Awaitable[T]], first_pause_s: float, until_s: float) -> T:
+    """Return the first result of `step` that is not ``Later``, or the last one that there is time for.
+
+    The pauses grow from `first_pause_s` on, and are never shorter than the service asks for. `until_s` is by the clock
+    of the event loop.
+    """
+    pause_s = first_pause_s
+    while isinstance(result := await step(), Later):
+        wait_s = max(pause_s, result.after_s or 0.0)
+        if asyncio.get_running_loop().time() + wait_s > until_s:
+            break
+        await asyncio.sleep(wait_s)
+        pause_s *= GROWTH
+    return result
 
 
 class Notifier:
-    """Knows who is to be told, and by which service. Where `previews` is off, no word of a reply leaves the relay."""
+    """Sends pushes through one service a platform. Without `previews`, no word of a reply leaves the relay."""
 
     def __init__(
         self,
@@ -70,16 +86,17 @@ class Notifier:
     async def notify(
         self, user: str, notification: Notification, acknowledged: Collection[str], budget_s: float
     ) -> Outcome:
-        """Tells all the user's phones but those in `acknowledged`, by id, within `budget_s`.
+        """Push to all the user's phones but those in `acknowledged`, by id, within `budget_s`.
 
-        Another call with the same arguments tells those that this one could not. What the table or a secret raises
-        comes out when all the other phones are told.
+        The same call, repeated, reaches the phones that this call could not. An exception of the table or of a secret
+        comes out after all the other phones are served.
         """
         until_s = asyncio.get_running_loop().time() + budget_s
         shown = notification if self._previews else replace(notification, text="")
         devices = await asyncio.to_thread(self._devices.all, user)
         waiting = [device for device in devices if device.id not in acknowledged]
         pushes = [self._push(device, shown, until_s) for device in waiting]
+        # One phone's failure must not keep the others from their push.
         results: dict[str, Result] = {}
         for device, result in zip(waiting, await asyncio.gather(*pushes, return_exceptions=True), strict=True):
             if isinstance(result, BaseException):
@@ -91,39 +108,28 @@ class Notifier:
         service = self._services.get(device.platform)
         if service is None:
             return NotServed(device.platform)
-        kept = await self._patiently(lambda: self._claim(device, notification, until_s), until_s)
-        if kept is not None:
-            return kept
-        verdict = await self._patiently(lambda: _send(service, device, notification, until_s), until_s)
+        not_ours = await retry_later(lambda: self._claim(device, notification, until_s), self._first_pause_s, until_s)
+        if not_ours is not None:
+            return not_ours
+        verdict = await retry_later(lambda: _send(service, device, notification, until_s), self._first_pause_s, until_s)
         if not isinstance(verdict, Later):
-            await asyncio.to_thread(self._settle, device, notification, verdict)
+            await asyncio.to_thread(self._finish, device, notification, verdict)
         return verdict
 
-    async def _patiently(self, step: Callable[[], Awaitable[T]], until_s: float) -> T:
-        """What `step` gives when it says ``Later`` no more, or when there is no time left to ask again."""
-        now_s = asyncio.get_running_loop().time
-        pause_s = self._first_pause_s
-        while isinstance(result := await step(), Later):
-            wait_s = max(pause_s, result.after_s or 0.0)
-            if now_s() + wait_s > until_s:
-                break
-            await asyncio.sleep(wait_s)
-            pause_s *= GROWTH
-        return result
-
-    async def _claim(self, device: Device, notification: Notification, until_s: float) -> Later | ToldBefore | None:
-        """None if the push is ours. A claim that we cannot settle runs out by itself, and the next call may try."""
-        lasting_s = until_s - asyncio.get_running_loop().time() + SETTLING_S
+    async def _claim(self, device: Device, notification: Notification, until_s: float) -> Later | PushedBefore | None:
+        """Return None if the push is ours. A claim that is never finished runs out, and the next call may try."""
+        lasting_s = until_s - asyncio.get_running_loop().time() + RECORDING_S
         match await asyncio.to_thread(self._pushes.claim, notification.reply, device.id, lasting_s):
             case Claim.OURS:
                 return None
-            case Claim.SETTLED:
-                return ToldBefore()
+            case Claim.FINISHED:
+                return PushedBefore()
             case Claim.ANOTHERS:
-                return Later("another call is at it")
+                return Later("another call has claimed this push")
 
-    def _settle(self, device: Device, notification: Notification, verdict: Verdict) -> None:
-        self._pushes.settle(notification.reply, device.id)
+    def _finish(self, device: Device, notification: Notification, verdict: Verdict) -> None:
+        """Record a final verdict, and what it says about the device."""
+        self._pushes.finish(notification.reply, device.id)
         if isinstance(verdict, Dead):
             self._devices.forget(device, verdict.before_ms)
         if isinstance(verdict, Delivered) and verdict.environment is not device.environment:

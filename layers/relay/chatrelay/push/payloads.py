@@ -1,4 +1,4 @@
-"""What a phone gets: the JSON for each push service. Pure."""
+"""The JSON for each push service. Pure."""
 
 import json
 from collections.abc import Callable
@@ -8,22 +8,22 @@ from chatrelay.domain.text import beginning, truncate_to_json
 from chatrelay.push.service import Notification
 
 PAYLOAD_LIMIT_BYTES = 4096
-"""Of both services. https://developer.apple.com/documentation/usernotifications/generating-a-remote-notification"""
+"""The limit of both services. https://developer.apple.com/documentation/usernotifications/generating-a-remote-notification"""
 Payload = dict[str, Any]
 PREVIEW_LENGTH = 100
 ELLIPSIS = "..."
 KEPT_S = 7 * 24 * 60 * 60
-"""How long a service tries to reach a phone: as long as the reply is found by its id."""
+"""How long a service tries to reach a phone: as long as a reply can be found by its id."""
 
 
 def apns_payload(notification: Notification) -> bytes:
-    """The JSON for Apple's service. The existing app reads ``type``, ``sender`` and ``preview``."""
-    return _encoded(_fitted(notification, _apns))
+    """Return the JSON for Apple's service. The existing app reads ``type``, ``sender`` and ``preview``."""
+    return _encoded(_with_preview(notification, _apns))
 
 
 def fcm_payload(notification: Notification, token: str) -> bytes:
-    """The JSON for Google's service. The token does not count in the limit."""
-    return _encoded({"message": {"token": token, **_fitted(notification, _fcm)}})
+    """Return the JSON for Google's service. The token does not count towards the limit."""
+    return _encoded({"message": {"token": token, **_with_preview(notification, _fcm)}})
 
 
 def _apns(notification: Notification, preview: str) -> Payload:
@@ -32,7 +32,7 @@ def _apns(notification: Notification, preview: str) -> Payload:
 
 
 def _fcm(notification: Notification, preview: str) -> Payload:
-    """A second push with the same tag replaces the first on the phone, as the collapse id does at Apple's."""
+    # A second push with the same tag replaces the first on the phone, like a collapse id at Apple's.
     shown = {"tag": notification.reply, "sound": "default", "notification_count": 1}
     return {
         "notification": _alert(notification, preview),
@@ -55,14 +55,14 @@ def _data(notification: Notification, preview: str) -> dict[str, str]:
     }
 
 
-def _fitted(notification: Notification, build: Callable[[Notification, str], Payload]) -> Payload:
-    """The payload with as much of the preview, which is in it twice, as there is room for."""
+def _with_preview(notification: Notification, build: Callable[[Notification, str], Payload]) -> Payload:
+    """Return the payload with as much of the preview as it has room for. The preview is in it twice."""
     room_bytes = PAYLOAD_LIMIT_BYTES - len(_encoded(build(notification, ELLIPSIS)))
     return build(notification, _preview(notification.text, room_bytes // 2))
 
 
 def _preview(text: str, room_bytes: int) -> str:
-    """The beginning of `text`: at most `room_bytes` in a JSON string before the dots that say there is more."""
+    """Return the beginning of `text`: at most `room_bytes` in a JSON string, before the dots for the rest."""
     shown = beginning(text, len(truncate_to_json(text[:PREVIEW_LENGTH], room_bytes)))
     return shown if len(shown) == len(text) else shown + ELLIPSIS
 

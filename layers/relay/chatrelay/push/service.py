@@ -1,7 +1,6 @@
-"""What a phone is told of, and what became of telling it. Pure.
+"""What every push service has in common: the notification, the verdicts, and the interface. Pure.
 
-One adapter a push service stands behind ``Service``, all alike from the outside: a push that fails is an answer, not an
-exception.
+A push that fails has a verdict; it raises nothing.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,7 +12,7 @@ from chatrelay.domain.devices import Device, PushEnvironment
 
 @dataclass(frozen=True)
 class Notification:
-    """A reply has come. `text` is the reply's, or its first 101 characters; empty where previews are turned off."""
+    """The news of a reply. `text` is the reply's, or its first 101 characters; empty if previews are turned off."""
 
     reply: str
     conversation: str
@@ -31,21 +30,21 @@ class Notification:
 
 @dataclass(frozen=True)
 class Delivered:
-    """The service has it. `environment` is where the token turned out to be known."""
+    """The service has taken the push. `environment` is the one that knows the token."""
 
     environment: PushEnvironment
 
 
 @dataclass(frozen=True)
 class Dead:
-    """The token reaches no phone any more, unless the device has registered at `before_ms` or later."""
+    """The token no longer reaches a phone, unless the device has registered at `before_ms` or later."""
 
     before_ms: int
 
 
 @dataclass(frozen=True)
 class Later:
-    """Not now. `after_s` is what the service asks to wait, if it does."""
+    """The push may succeed later. `after_s` is how long the service asks to wait, if it says so."""
 
     reason: str
     after_s: float | None = None
@@ -53,14 +52,14 @@ class Later:
 
 @dataclass(frozen=True)
 class Misconfigured:
-    """This deployment's keys or settings are wrong. The device may be all right."""
+    """This deployment's keys or settings are wrong. The device may be fine."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """The service does not understand what we send: our mistake, and trying again is none the better."""
+    """The service does not understand the request: our mistake, which another try would repeat."""
 
     reason: str
 
@@ -68,12 +67,12 @@ class Rejected:
 Verdict = Delivered | Dead | Later | Misconfigured | Rejected
 
 Secret = Callable[[], Awaitable[str]]
-"""Gives the text of a secret. Raises ``RelayError`` if it is missing or may not be read."""
+"""Returns the text of a secret. Raises ``RelayError`` if the secret is missing or may not be read."""
 
 
 class Service(Protocol):
     """Reaches the phones of one platform."""
 
     async def send(self, device: Device, notification: Notification) -> Verdict:
-        """One push. Comes to a verdict whatever happens; cancelling gives up, and the push may have arrived."""
+        """Send one push, and return a verdict whatever happens. A push that is cancelled may have arrived."""
         ...

@@ -1,8 +1,8 @@
 """The way to a push service: HTTP/2 that survives the freezes of a function.
 
-After a freeze the first request on an old connection fails, or is swallowed without an answer. So connections that were
-idle too long by the wall clock are given up, whatever other clocks say, and a request that fails in transport is made
-once more: httpcore (measured: 1.0.9) uses a connection that has failed, or fallen silent, no more.
+After a freeze the first request on an old connection fails, or gets no answer. So connections that were idle for too
+long by the wall clock, which goes on during a freeze, are closed. A request that fails in transport is repeated once:
+httpcore (measured: 1.0.9) does not reuse a connection that has failed or timed out.
 """
 
 import json
@@ -19,13 +19,13 @@ from chatrelay.domain.errors import SettingError, Unanswered
 
 IDLE_S = 5.0
 IMPOSSIBLE = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
-"""What httpx (0.28) raises for an address or a header of which it can make no request."""
+"""What httpx (0.28) raises for an address or a header that it cannot send."""
 TIMEOUT = httpx.Timeout(5.0, connect=3.0)
 
 
 @dataclass(frozen=True)
 class PushResponse:
-    """What a service answers: the `body` is empty if it is no JSON object."""
+    """The answer of a push service. `body` is empty if it is no JSON object."""
 
     status: int
     body: dict[str, Any]
@@ -37,14 +37,14 @@ class PushResponse:
 
     @property
     def is_passing(self) -> bool:
-        """The service has too much to do, or a bad moment."""
+        """Whether the service is overloaded or has failed for the moment."""
         return self.status == httpx.codes.TOO_MANY_REQUESTS or httpx.codes.is_server_error(self.status)
 
 
 class PushTransport:
-    """Posts to push services, all from one event loop.
+    """Posts to push services, from one event loop.
 
-    `trust` says whose certificates are good: the system's, if it is not given.
+    `trust` says which certificates are valid: those of the system's authorities by default.
     """
 
     def __init__(
@@ -61,29 +61,26 @@ class PushTransport:
         self._under_way = 0
 
     async def post(self, url: str, headers: Mapping[str, str], content: bytes) -> PushResponse:
-        """The answer, whatever it says. Raises ``Unanswered`` if there was none, twice.
+        """Return the answer, whatever its status. Raise ``Unanswered`` if two requests got none.
 
-        Raises ``SettingError`` if no request can be made of `url` and `headers`: they come from what was set up.
+        Raise ``SettingError`` if `url` or `headers` cannot be sent: both come from the deployment's settings.
         """
         try:
             answer = await self._post(url, headers, content)
         except IMPOSSIBLE as problem:
             raise SettingError(f"the service cannot be asked: {problem}") from problem
         except httpx.TransportError:
-            answer = await self._post_again(url, headers, content)
+            try:
+                answer = await self._post(url, headers, content)
+            except httpx.TransportError as failure:
+                raise Unanswered(type(failure).__name__) from failure
         return PushResponse(answer.status_code, _object(answer.content), _retry_after_s(answer, self._clock()))
 
     async def close(self) -> None:
-        """Gives up the connections that there are."""
+        """Close all connections."""
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
-
-    async def _post_again(self, url: str, headers: Mapping[str, str], content: bytes) -> httpx.Response:
-        try:
-            return await self._post(url, headers, content)
-        except httpx.TransportError as failure:
-            raise Unanswered(type(failure).__name__) from failure
 
     async def _post(self, url: str, headers: Mapping[str, str], content: bytes) -> httpx.Response:
         client = await self._fresh()
@@ -95,15 +92,13 @@ class PushTransport:
             self._used_s = self._clock()
 
     async def _fresh(self) -> httpx.AsyncClient:
+        # Other requests on these connections may be under way.
         if not self._under_way and self._clock() - self._used_s > IDLE_S:
             await self.close()
         if self._client is None:
-            self._client = self._open()
+            limits = httpx.Limits(keepalive_expiry=IDLE_S)
+            self._client = httpx.AsyncClient(http2=True, verify=self._trust, timeout=self._timeout, limits=limits)
         return self._client
-
-    def _open(self) -> httpx.AsyncClient:
-        limits = httpx.Limits(keepalive_expiry=IDLE_S)
-        return httpx.AsyncClient(http2=True, verify=self._trust, timeout=self._timeout, limits=limits)
 
 
 def _object(content: bytes) -> dict[str, Any]:
@@ -115,7 +110,7 @@ def _object(content: bytes) -> dict[str, Any]:
 
 
 def _retry_after_s(answer: httpx.Response, now_s: float) -> float | None:
-    """How long the service asks to wait, in seconds or by a date; None if it does not say, or not intelligibly."""
+    """Return how long the service asks to wait, in seconds or by a date; None without a valid ``retry-after``."""
     said = answer.headers.get("retry-after", "")
     if said.isascii() and said.isdecimal():
         return float(said)

@@ -7,7 +7,8 @@ from chatrelay.domain.errors import Duplicate
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.relay.recovery import Recovery
 from chatrelay.relay.registry import AgentRegistry
-from chatrelay.store.conversations import Accepted, Conversations
+from chatrelay.store.conversations import Accepted
+from chatrelay.store.store import Store
 from chatrelay.wire.inbound import Send
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ class Acceptance:
 
     def __init__(
         self,
-        conversations: Conversations,
+        store: Store,
         recovery: Recovery,
         agents: AgentRegistry,
         files: "Callable[[], Files]",
     ) -> None:
-        self._conversations = conversations
+        self._store = store
         self._recovery = recovery
         self._agents = agents
         self._files = files
@@ -39,7 +40,7 @@ class Acceptance:
         self._agents.check(send.agent)
         if send.attachments:
             send = self._files().checked(user, send)
-        return self._conversations.accept(user, send, received_ms, sender=sender, worker=worker)
+        return self._store.conversations.accept(user, send, received_ms, sender=sender, worker=worker)
 
     def enqueue(self, user: str, send: Send, received_ms: int) -> str:
         """Store a message that came by HTTP, and call a worker for it. Return the id of its reply.

@@ -16,7 +16,8 @@ from chatrelay.relay.invocation import Invocation
 from chatrelay.relay.recovery import Recovery
 from chatrelay.relay.reply_writer import ReplyWriter
 from chatrelay.relay.telemetry import Telemetry
-from chatrelay.store.conversations import Accepted, Conversations
+from chatrelay.store.conversations import Accepted
+from chatrelay.store.store import Store
 from chatrelay.wire import frames
 
 FRESH_WORKER_S = 300
@@ -28,17 +29,17 @@ class ConversationWorker:
 
     def __init__(
         self,
+        store: Store,
         dispatcher: Dispatcher,
         acceptance: Acceptance,
-        conversations: Conversations,
         recovery: Recovery,
         api: ManagementApi,
         telemetry: Telemetry,
         writer: Callable[[Accepted, Invocation], ReplyWriter],
     ) -> None:
+        self._store = store
         self._dispatcher = dispatcher
         self._acceptance = acceptance
-        self._conversations = conversations
         self._recovery = recovery
         self._api = api
         self._telemetry = telemetry
@@ -99,7 +100,7 @@ class ConversationWorker:
         """
         self._recovery.recover(key)
         if is_fresh or invocation.left_s > FRESH_WORKER_S:
-            return self._conversations.take_next(key, invocation.worker)
+            return self._store.conversations.take_next(key, invocation.worker)
         self._recovery.ensure_progress(key)
         return None
 

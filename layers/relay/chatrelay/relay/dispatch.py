@@ -20,8 +20,8 @@ from chatrelay.domain.keys import ConversationKey
 from chatrelay.domain.text import pasted
 from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry
-from chatrelay.store.connections import Connection, Connections
-from chatrelay.store.keys import Keys
+from chatrelay.store.connections import Connection
+from chatrelay.store.store import Store
 from chatrelay.wire import frames
 from chatrelay.wire.builderos import AUTHENTICATED, INVALID_API_KEY
 from chatrelay.wire.frames import Outbound
@@ -78,15 +78,13 @@ class Dispatcher:
 
     def __init__(
         self,
-        connections: Connections,
-        keys: Keys,
+        store: Store,
         api: ManagementApi,
         resume: ResumeService,
         workers: WorkerInvoker,
         telemetry: Telemetry,
     ) -> None:
-        self._connections = connections
-        self._keys = keys
+        self._store = store
         self._api = api
         self._resume = resume
         self._workers = workers
@@ -125,7 +123,9 @@ class Dispatcher:
     def message(self, frame: Frame) -> Message | None:
         """Return the message in `frame`, answering nothing. None if it is no message, or nobody's."""
         connection_id = frame.connection_id
-        connection = self._connections.get(connection_id) or self._connections.recently_closed(connection_id)
+        connection = self._store.connections.get(connection_id) or self._store.connections.recently_closed(
+            connection_id
+        )
         if connection is None or connection.user is None:
             return None
         try:
@@ -144,7 +144,7 @@ class Dispatcher:
             self._forget(frame.connection_id)
 
     def _receive(self, frame: Frame) -> Message | None:
-        connection = self._connections.get(frame.connection_id)
+        connection = self._store.connections.get(frame.connection_id)
         if connection is None:
             self._forget(frame.connection_id)
             return self.message(frame)  # its sender has left, and wants an answer all the same
@@ -153,7 +153,7 @@ class Dispatcher:
             return None
         parsed = _parse(connection, frame)
         if isinstance(parsed, Send):
-            self._connections.subscribe(connection, parsed.conversation)
+            self._store.connections.subscribe(connection, parsed.conversation)
             return Message(connection, connection.user, parsed, frame.received_ms)
         self._answer(connection, connection.user, parsed)
         return None
@@ -162,9 +162,9 @@ class Dispatcher:
         match asked:
             case Hello(conversation, device):
                 if device is not None:
-                    self._connections.set_device(connection, device)
+                    self._store.connections.set_device(connection, device)
                 if conversation is not None:
-                    self._connections.subscribe(connection, conversation)
+                    self._store.connections.subscribe(connection, conversation)
                 self._greet(connection, user, conversation)
             case Resume():
                 self._resume.resume(user, connection, asked)
@@ -182,11 +182,11 @@ class Dispatcher:
         """
         key = pasted(frame.body)
         is_json = key.startswith("{")
-        user = self._keys.user_of(key) if not is_json and len(key) <= KEY_LIMIT else None
+        user = self._store.keys.user_of(key) if not is_json and len(key) <= KEY_LIMIT else None
         if user is None:
             self._turn_away(connection, _encoded(WRONG_FIRST_FRAME) if is_json else INVALID_API_KEY.encode())
             return
-        self._connections.authenticate(connection, user)
+        self._store.connections.authenticate(connection, user)
         self._api.deliver(connection.id, AUTHENTICATED.encode())
         self._greet(connection, user)
         with suppress(Unavailable):  # then its cold start begins with the message
@@ -194,7 +194,7 @@ class Dispatcher:
 
     def _turn_away(self, connection: Connection, answer: bytes) -> None:
         """Send one answer, however many wrong frames came at once, then close, whatever became of the answer."""
-        if not self._connections.turn_away(connection):
+        if not self._store.connections.turn_away(connection):
             return
         try:
             with suppress(PostError):  # a client that does not read hears the close
@@ -209,7 +209,7 @@ class Dispatcher:
 
     def _forget(self, connection_id: str) -> None:
         """Forget the connection. A socket that is open all the same closes, and its client connects again."""
-        self._connections.close(connection_id)
+        self._store.connections.close(connection_id)
         with suppress(PostError):
             self._api.close(connection_id)
 

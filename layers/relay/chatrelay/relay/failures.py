@@ -6,19 +6,15 @@ from chatrelay.domain.errors import Interrupted
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.relay.dispatch import Dispatcher, Frame
 from chatrelay.relay.recovery import DIED, Recovery
-from chatrelay.store.conversations import Conversations
-from chatrelay.store.leases import Leases
+from chatrelay.store.store import Store
 
 
 class Failures:
     """Reads Lambda's records of invocations that have failed."""
 
-    def __init__(
-        self, dispatcher: Dispatcher, conversations: Conversations, leases: Leases, recovery: Recovery
-    ) -> None:
+    def __init__(self, store: Store, dispatcher: Dispatcher, recovery: Recovery) -> None:
+        self._store = store
         self._dispatcher = dispatcher
-        self._conversations = conversations
-        self._leases = leases
         self._recovery = recovery
 
     def handle(self, record: dict[str, Any]) -> None:
@@ -27,7 +23,7 @@ class Failures:
         `record` has the event that ``message`` was given, as ``requestPayload``, and the invocation's id.
         """
         event, worker = record["requestPayload"], record["requestContext"]["requestId"]
-        wrote = self._leases.place_of(worker)
+        wrote = self._store.leases.place_of(worker)
         key = wrote or self._waiting(event)
         if key is not None:
             # An invocation that came to write has made the queue shorter: it is no further call that led nowhere.
@@ -43,4 +39,4 @@ class Failures:
         if message is None:
             return None
         key = ConversationKey(message.user, message.send.conversation)
-        return key if self._conversations.has(key, message.send.id) else None
+        return key if self._store.conversations.has(key, message.send.id) else None

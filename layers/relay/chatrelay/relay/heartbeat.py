@@ -10,8 +10,8 @@ from chatrelay.delivery.pacing import Cursor
 from chatrelay.domain.errors import Unavailable
 from chatrelay.domain.reply import Reply
 from chatrelay.store.conversations import Accepted
-from chatrelay.store.leases import HEARTBEAT_S, Leases, Signals
-from chatrelay.store.replies import Replies
+from chatrelay.store.leases import HEARTBEAT_S, Signals
+from chatrelay.store.store import Store
 from chatrelay.wire import frames
 from chatrelay.wire.dialects import VERSION_1
 
@@ -31,15 +31,13 @@ class Heartbeat:
         reply: Reply,
         broadcast: Broadcast,
         liveness: Liveness,
-        leases: Leases,
-        replies: Replies,
+        store: Store,
     ) -> None:
         self._accepted = accepted
         self._reply = reply
         self._broadcast = broadcast
         self._liveness = liveness
-        self._leases = leases
-        self._replies = replies
+        self._store = store
         self._journaled = Cursor()
         self._attached: dict[str, int] = {}
         """The offsets of the resume requests that are answered and still in the lease, by connection."""
@@ -79,7 +77,7 @@ class Heartbeat:
 
     async def _say_alive(self) -> None:
         accepted, asked_s = self._accepted, self._liveness.now_s()
-        signals = await asyncio.to_thread(self._leases.heartbeat, accepted.key, accepted.stream.epoch)
+        signals = await asyncio.to_thread(self._store.leases.heartbeat, accepted.key, accepted.stream.epoch)
         self._liveness.heard(asked_s)
         if signals.cancel and not self.stop.done():
             self.stop.set_result(None)
@@ -88,14 +86,14 @@ class Heartbeat:
     async def _journal(self) -> None:
         piece = self._journaled.next_piece(self._reply.text, JOURNAL_PIECE_BYTES)
         if piece.content:
-            await asyncio.to_thread(self._replies.journal, self._reply.id, piece.offset, piece.content)
+            await asyncio.to_thread(self._store.replies.journal, self._reply.id, piece.offset, piece.content)
             self._journaled.advance(piece)
 
     async def _clear_request(self, connection_id: str, offset: int) -> None:
         """Strike an answered request from the lease, so that the same one may be made again."""
         accepted = self._accepted
         await asyncio.to_thread(
-            self._leases.clear_resume_request, accepted.key, accepted.stream.epoch, connection_id, offset
+            self._store.leases.clear_resume_request, accepted.key, accepted.stream.epoch, connection_id, offset
         )
         del self._attached[connection_id]
 

@@ -11,9 +11,8 @@ from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
 from chatrelay.domain.reply import Reply
 from chatrelay.relay.replay import Replay
 from chatrelay.relay.telemetry import Telemetry
-from chatrelay.store.conversations import Conversations
-from chatrelay.store.leases import Lease, Leases
-from chatrelay.store.replies import Replies
+from chatrelay.store.leases import Lease
+from chatrelay.store.store import Store
 from chatrelay.wire import endings
 from chatrelay.wire.frames import Outbound
 
@@ -28,18 +27,14 @@ class Recovery:
 
     def __init__(
         self,
-        conversations: Conversations,
-        leases: Leases,
-        replies: Replies,
+        store: Store,
         replay: Replay,
         workers: WorkerInvoker,
         pushes: PushInvoker,
         telemetry: Telemetry,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._conversations = conversations
-        self._leases = leases
-        self._replies = replies
+        self._store = store
         self._replay = replay
         self._workers = workers
         self._pushes = pushes
@@ -84,19 +79,19 @@ class Recovery:
 
     def withdraw(self, location: ReplyLocation, end: Callable[[StreamId, Reply], Outbound] = endings.cancel) -> bool:
         """End a reply that waits. Return False if its turn has come meanwhile."""
-        stored = self._conversations.stored(location)
+        stored = self._store.conversations.stored(location)
         if stored is None or stored.stream.reply != location.reply or not stored.waits:
             return True
         reply = Reply(location.reply)
         last = end(stored.stream, reply)
-        withdrawn = self._conversations.withdraw(location, reply, last)
+        withdrawn = self._store.conversations.withdraw(location, reply, last)
         if withdrawn:
             self._replay.send_end(location.key, stored, last, {})
         return withdrawn
 
     def _give_up(self, key: ConversationKey) -> None:
         """End all that wait, as long as nobody has come to answer them."""
-        for location in self._conversations.waiting(key):
+        for location in self._store.conversations.waiting(key):
             problem = Interrupted(NOBODY)
             if not self.withdraw(location, partial(endings.break_off, problem=problem)):
                 return
@@ -108,38 +103,38 @@ class Recovery:
 
         Its viewers hear of the end when the block is over: one that cannot be reached may take long.
         """
-        lease = self._leases.get(key)
+        lease = self._store.leases.get(key)
         if lease.writer is None or not (lease.expired or lease.writer.worker == dead_worker):
             yield lease
             return
-        dead = self._leases.declare_dead(key, lease.writer.reply, dead_worker)
+        dead = self._store.leases.declare_dead(key, lease.writer.reply, dead_worker)
         if dead is None:  # the writer was heard meanwhile
-            yield self._leases.get(key)
+            yield self._store.leases.get(key)
             return
         location = ReplyLocation(lease.writer.reply, key, lease.writer.turn)
         interrupted = self._interrupt(location, cancelled=dead.cancelled)
-        stored = self._conversations.stored(location)
+        stored = self._store.conversations.stored(location)
         if not interrupted and stored is not None and stored.is_complete:
             with suppress(Unavailable):  # the worker may have died before it could call for the push
                 self._pushes.enqueue(location)
         waiting = self._release(key, dead.fence)
         try:
-            yield self._leases.get(key)
+            yield self._store.leases.get(key)
         finally:
             if stored is not None and stored.last is not None:
                 self._replay.send_end(key, stored, stored.last, waiting)
 
     def _interrupt(self, location: ReplyLocation, *, cancelled: bool) -> bool:
         """End the reply as broken off, or as cancelled if its user had asked for that. Return False if it had ended."""
-        stored = self._conversations.stored(location)
+        stored = self._store.conversations.stored(location)
         if stored is None or stored.last is not None:
             return False
         reply, problem = Reply(location.reply), Interrupted(DIED)
-        reply.append(self._replies.journaled(location.reply))
+        reply.append(self._store.replies.journaled(location.reply))
         if cancelled:
-            return self._conversations.interrupt(location, reply, endings.cancel(stored.stream, reply))
+            return self._store.conversations.interrupt(location, reply, endings.cancel(stored.stream, reply))
         last = endings.break_off(stored.stream, reply, problem)
-        interrupted = self._conversations.interrupt(location, reply, last)
+        interrupted = self._store.conversations.interrupt(location, reply, last)
         if interrupted:
             self._telemetry.reply_failed(location.reply, problem)
         return interrupted
@@ -147,6 +142,6 @@ class Recovery:
     def _release(self, key: ConversationKey, fence: int) -> Mapping[str, int]:
         """Return pending resume requests. Empty if another recovery released the lease first: that one answers them."""
         try:
-            return self._leases.end(key, fence).subscribers
+            return self._store.leases.end(key, fence).subscribers
         except Superseded:
             return {}

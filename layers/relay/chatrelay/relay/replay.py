@@ -10,8 +10,8 @@ from chatrelay.aws.management_api import ManagementApi
 from chatrelay.delivery.pacing import Cursor
 from chatrelay.domain.errors import PostError
 from chatrelay.domain.keys import ConversationKey
-from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import StoredReply
+from chatrelay.store.store import Store
 from chatrelay.wire import frames
 from chatrelay.wire.frames import Outbound
 
@@ -22,8 +22,8 @@ LAST_FRAME_S = 3.0
 class Replay:
     """Sends what is stored of replies."""
 
-    def __init__(self, connections: Connections, api: ManagementApi, threads: Executor) -> None:
-        self._connections = connections
+    def __init__(self, store: Store, api: ManagementApi, threads: Executor) -> None:
+        self._store = store
         self._api = api
         self._threads = threads
 
@@ -50,7 +50,7 @@ class Replay:
         another recovery is known to have sent it.
         """
         posts = [partial(self.send, each, stored, offset) for each, offset in waiting.items()]
-        others = [viewer for viewer in self._connections.viewers(key) if viewer.connection_id not in waiting]
+        others = [viewer for viewer in self._store.connections.viewers(key) if viewer.connection_id not in waiting]
         posts += [partial(self._post, viewer.connection_id, viewer.dialect.adapt(last)) for viewer in others]
         done, _ = wait([self._threads.submit(_reach, post) for post in posts], LAST_FRAME_S)
         for each in done:

@@ -25,10 +25,9 @@ from chatrelay.relay.heartbeat import Heartbeat
 from chatrelay.relay.invocation import Invocation
 from chatrelay.relay.registry import AgentRegistry
 from chatrelay.relay.telemetry import Telemetry
-from chatrelay.store.connections import Connections
-from chatrelay.store.conversations import Accepted, Conversations
-from chatrelay.store.leases import EXPIRES_S, HEARTBEAT_S, Leases, Signals
-from chatrelay.store.replies import Replies
+from chatrelay.store.conversations import Accepted
+from chatrelay.store.leases import EXPIRES_S, HEARTBEAT_S, Signals
+from chatrelay.store.store import Store
 from chatrelay.wire import endings, frames
 from chatrelay.wire.frames import Outbound
 
@@ -61,10 +60,7 @@ class ReplyWriter:
         accepted: Accepted,
         invocation: Invocation,
         *,
-        connections: Connections,
-        conversations: Conversations,
-        leases: Leases,
-        replies: Replies,
+        store: Store,
         api: ManagementApi,
         threads: Executor,
         workers: WorkerInvoker,
@@ -76,10 +72,7 @@ class ReplyWriter:
     ) -> None:
         self._accepted = accepted
         self._invocation = invocation
-        self._connections = connections
-        self._conversations = conversations
-        self._leases = leases
-        self._replies = replies
+        self._store = store
         self._api = api
         self._workers = workers
         self._pushes = pushes
@@ -90,7 +83,7 @@ class ReplyWriter:
         self._reply = Reply(accepted.stream.reply)
         self._liveness = Liveness(EXPIRES_S)
         self._broadcast = Broadcast(self._reply, accepted.stream, api.post, threads, self._liveness)
-        self._heartbeat = Heartbeat(accepted, self._reply, self._broadcast, self._liveness, leases, replies)
+        self._heartbeat = Heartbeat(accepted, self._reply, self._broadcast, self._liveness, store)
 
     async def write(self) -> ReplyOutcome:
         """Write the reply to its end, and return how it went.
@@ -102,7 +95,7 @@ class ReplyWriter:
             async with self._broadcast:
                 await self._write_to_the_end()
         except Superseded:
-            await asyncio.to_thread(self._replies.delete_orphans, self._reply.id)
+            await asyncio.to_thread(self._store.replies.delete_orphans, self._reply.id)
             raise
         await self._forget_gone()
         return self._broadcast.outcome
@@ -113,7 +106,7 @@ class ReplyWriter:
         async with self._heartbeat:
             last = await self._stream_until_the_end()
             self._broadcast.wake()
-            await self._patiently(partial(self._conversations.finish, accepted, self._reply, last))
+            await self._patiently(partial(self._store.conversations.finish, accepted, self._reply, last))
             self._broadcast.end(last)
             # What a worker that dies here has left undone, whoever recovers it does.
             if self._reply.status is Status.COMPLETE:
@@ -135,7 +128,7 @@ class ReplyWriter:
         accepted, send = self._accepted, self._accepted.send
         typing = frames.typing(accepted.stream, send.id)
         said = frames.user(accepted.stream, send.id, send.content, send.attachments)
-        viewers = await asyncio.to_thread(self._connections.viewers, accepted.key)
+        viewers = await asyncio.to_thread(self._store.connections.viewers, accepted.key)
         for viewer in viewers:
             first = [typing] if viewer.connection_id == accepted.sender else [said, typing]
             await self._broadcast.join(viewer.connection_id, viewer.dialect, first)
@@ -166,7 +159,7 @@ class ReplyWriter:
         key = self._accepted.key
         agent = self._agents.build(self._accepted.send.agent)
         turns: Sequence[Turn]
-        turns = await asyncio.to_thread(self._conversations.history, self._accepted, agent.room.tokens)
+        turns = await asyncio.to_thread(self._store.conversations.history, self._accepted, agent.room.tokens)
         if any(turn.attachments for turn in turns):
             turns = await asyncio.to_thread(self._files().load, key.user, turns, agent.room)
         async with aclosing(agent.answer(key.session, turns)) as events:
@@ -181,7 +174,7 @@ class ReplyWriter:
                         self._broadcast.add_aside(event)
                     case Amended():
                         with suppress(Unavailable):  # then the next message is asked for as this one was
-                            await asyncio.to_thread(self._conversations.amend, key, event)
+                            await asyncio.to_thread(self._store.conversations.amend, key, event)
                     case Ending():
                         return event
         raise Upstream("The model's answer has no end.")
@@ -194,7 +187,7 @@ class ReplyWriter:
 
         Empty once the lease has run out: whoever recovers it answers them.
         """
-        end = partial(self._leases.end, self._accepted.key, self._accepted.stream.epoch)
+        end = partial(self._store.leases.end, self._accepted.key, self._accepted.stream.epoch)
         try:
             return await asyncio.to_thread(retry, end, PATIENT_PAUSES_S, on=Unavailable)
         except (Superseded, Unavailable):
@@ -211,6 +204,6 @@ class ReplyWriter:
     async def _forget_gone(self) -> None:
         """Forget the connections that have gone. One that is open all the same hears a close, and connects again."""
         for connection_id in self._broadcast.gone:
-            await asyncio.to_thread(self._connections.gone, self._accepted.key, connection_id)
+            await asyncio.to_thread(self._store.connections.gone, self._accepted.key, connection_id)
             with suppress(PostError):
                 await asyncio.to_thread(self._api.close, connection_id)

@@ -4,10 +4,8 @@ from chatrelay.domain.errors import Conflict, Forbidden
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
 from chatrelay.relay.recovery import Recovery
 from chatrelay.relay.replay import Replay
-from chatrelay.store.connections import Connection, Connections
-from chatrelay.store.conversations import Conversations
-from chatrelay.store.leases import Leases
-from chatrelay.store.replies import Replies
+from chatrelay.store.connections import Connection
+from chatrelay.store.store import Store
 from chatrelay.wire.inbound import Acknowledge, Cancel, Resume
 
 CANCEL_TRIES = 5
@@ -16,19 +14,8 @@ CANCEL_TRIES = 5
 class ResumeService:
     """Asks a live worker through its lease; sends a reply that has ended from the store."""
 
-    def __init__(
-        self,
-        connections: Connections,
-        conversations: Conversations,
-        leases: Leases,
-        replies: Replies,
-        replay: Replay,
-        recovery: Recovery,
-    ) -> None:
-        self._connections = connections
-        self._conversations = conversations
-        self._leases = leases
-        self._replies = replies
+    def __init__(self, store: Store, replay: Replay, recovery: Recovery) -> None:
+        self._store = store
         self._replay = replay
         self._recovery = recovery
 
@@ -41,13 +28,13 @@ class ResumeService:
         """
         location = self._asked(user, asked)
         self._recovery.ensure_progress(location.key)
-        self._connections.subscribe(connection, location.key.conversation)
-        writer = self._leases.get(location.key).writer  # after that: a worker that begins later sees the viewer
+        self._store.connections.subscribe(connection, location.key.conversation)
+        writer = self._store.leases.get(location.key).writer  # after that: a worker that begins later sees the viewer
         if writer and writer.turn == location.turn:
             offset = asked.offset if writer.reply == location.reply else 0
-            if self._leases.subscribe(location.key, writer.reply, connection.id, offset):
+            if self._store.leases.subscribe(location.key, writer.reply, connection.id, offset):
                 return
-        stored = self._conversations.stored(location)
+        stored = self._store.conversations.stored(location)
         if stored is None:
             raise Forbidden("There is no such reply.")
         self._replay.send(connection.id, stored, asked.offset if stored.stream.reply == location.reply else 0)
@@ -61,7 +48,7 @@ class ResumeService:
         """Ask the worker to stop. Leave a reply that has ended as it is. Raise ``Forbidden``, ``Conflict``."""
         location = self._find(user, asked.reply)
         for _ in range(CANCEL_TRIES):
-            if self._leases.cancel(location.key, location.reply) or self._recovery.withdraw(location):
+            if self._store.leases.cancel(location.key, location.reply) or self._recovery.withdraw(location):
                 self._recovery.ensure_progress(location.key)  # a worker that is dead hears nothing
                 return
         raise Conflict(location.reply)
@@ -73,20 +60,20 @@ class ResumeService:
         """
         location = self._find(user, asked.reply)
         if device is not None:
-            self._replies.acknowledge(location.reply, device, asked.offset)
+            self._store.replies.acknowledge(location.reply, device, asked.offset)
 
     def _asked(self, user: str, asked: Resume) -> ReplyLocation:
         if asked.reply is not None:
             return self._find(user, asked.reply)
         key = ConversationKey(user, str(asked.conversation))
-        writer = self._leases.get(key).writer
-        found = ReplyLocation(writer.reply, key, writer.turn) if writer else self._conversations.latest(key)
+        writer = self._store.leases.get(key).writer
+        found = ReplyLocation(writer.reply, key, writer.turn) if writer else self._store.conversations.latest(key)
         if found is None:
             raise Forbidden("There is no such reply.")
         return found
 
     def _find(self, user: str, reply: str) -> ReplyLocation:
-        location = self._replies.find(reply)
+        location = self._store.replies.find(reply)
         if location is None or location.key.user != user:
             raise Forbidden("There is no such reply.")
         return location

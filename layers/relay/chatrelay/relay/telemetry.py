@@ -1,6 +1,6 @@
-"""What whoever runs the relay hears of it: every reply that failed, with the reason, and every failure of our own.
+"""What the operator sees of the relay: every reply that failed, with the reason, and every internal error.
 
-Never the text of a message or of a reply, and no credential.
+The log and the metrics never have the text of a message or of a reply, nor a credential.
 """
 
 from dataclasses import asdict
@@ -19,7 +19,7 @@ class Telemetry:
         self._logger = logger
 
     def reply_failed(self, reply: str, problem: ReplyError, agent: str | None = None) -> None:
-        """Once for each reply that ends so. `problem` says what its service has said."""
+        """Record a reply that has ended with `problem`, once, with what the model's service said."""
         said, cause = problem.said, problem.__cause__
         self._logger.warning(
             "reply failed",
@@ -34,7 +34,7 @@ class Telemetry:
             metric.add_dimension("reason", problem.reason.value)
 
     def internal_error(self) -> None:
-        """Once for each client that is told of an ``Internal``. Whoever caught the exception has logged it."""
+        """Count a client that has got an ``Internal``. Whoever caught the exception has logged it."""
         with single_metric("InternalErrors", MetricUnit.Count, 1):
             pass
 

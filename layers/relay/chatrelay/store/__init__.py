@@ -1,25 +1,26 @@
-"""DynamoDB: one table, one module for each kind of thing in it.
+"""DynamoDB: one table, one module for each kind of item, and ``Store`` in front of them.
 
-| item                | ``pk``                           | ``sk``                          |
-|---------------------|----------------------------------|---------------------------------|
-| connection          | ``CONNECTION#<id>``              | ``CONNECTION``                  |
-| count of open ones  | ``COUNT#<agent>``                | ``<ten minutes since 1970>``    |
-| API key             | ``KEY#<SHA-256>``                | ``KEY``                         |
-| conversation        | ``CONVERSATION#<user>#<id>``     | ``CONVERSATION``                |
-| connection shows it | ``CONVERSATION#<user>#<id>``     | ``VIEWER#<connection>``         |
-| message id          | ``CONVERSATION#<user>#<id>``     | ``ID#<message id>``             |
-| a turn's message    | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#1``               |
-| a turn's reply      | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#2``               |
-| more of it          | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#2#<reply>#<n>``   |
-| who writes now      | ``CONVERSATION#<user>#<id>``     | ``LEASE``                       |
-| where one writes    | ``WORKER#<invocation>``          | ``WORKER``                      |
-| a turn that waits   | ``CONVERSATION#<user>#<id>``     | ``QUEUE#<turn>``                |
-| where a reply is    | ``REPLY#<reply>``                | ``REPLY``                       |
-| what it has so far  | ``REPLY#<reply>``                | ``JOURNAL#<offset>``            |
-| how far it is shown | ``REPLY#<reply>``                | ``ACK#<device>``                |
-| a user's device     | ``USER#<user>``                  | ``DEVICE#<id>``                 |
-| whose a device is   | ``DEVICE#<id>``                  | ``OWNER``                       |
-| a reply's push      | ``PUSHED#<reply>``               | ``DEVICE#<id>``                 |
+| item                   | ``pk``                           | ``sk``                          |
+|------------------------|----------------------------------|---------------------------------|
+| connection             | ``CONNECTION#<id>``              | ``CONNECTION``                  |
+| the same, just closed  | ``CONNECTION#<id>``              | ``RECENTLY_CLOSED``             |
+| open connections       | ``COUNT#<agent>``                | ``<ten minutes since 1970>``    |
+| API key                | ``KEY#<SHA-256>``                | ``KEY``                         |
+| conversation           | ``CONVERSATION#<user>#<id>``     | ``CONVERSATION``                |
+| viewer                 | ``CONVERSATION#<user>#<id>``     | ``VIEWER#<connection>``         |
+| message id             | ``CONVERSATION#<user>#<id>``     | ``ID#<message id>``             |
+| message of a turn      | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#1``               |
+| reply of a turn        | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#2``               |
+| piece of a long reply  | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#2#<reply>#<n>``   |
+| lease                  | ``CONVERSATION#<user>#<id>``     | ``LEASE``                       |
+| queue entry            | ``CONVERSATION#<user>#<id>``     | ``QUEUE#<turn>``                |
+| worker's conversation  | ``WORKER#<invocation>``          | ``WORKER``                      |
+| reply's location       | ``REPLY#<reply>``                | ``REPLY``                       |
+| journal entry          | ``REPLY#<reply>``                | ``JOURNAL#<offset>``            |
+| acknowledgment         | ``REPLY#<reply>``                | ``ACK#<device>``                |
+| device of a user       | ``USER#<user>``                  | ``DEVICE#<id>``                 |
+| owner of a device      | ``DEVICE#<id>``                  | ``OWNER``                       |
+| push of a reply        | ``PUSHED#<reply>``               | ``DEVICE#<id>``                 |
 
 ``<turn>`` is the time at which API Gateway received the message, in milliseconds, and the reply's id: the order of
 the keys is the order of the conversation. The index ``by_owner`` (``owner_id``, ``updated_at``) has a user's

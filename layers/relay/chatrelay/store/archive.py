@@ -1,7 +1,7 @@
-"""What users see of their conversations, page by page; and how they get rid of them.
+"""A user's conversations page by page, and their deletion.
 
-A cursor says where a page begins. Whose conversations it means is no part of it: the user is put in here, so a forged
-one leads nowhere but to another place in one's own.
+A cursor holds a position, never an owner; decoding adds the caller. So a forged cursor leads to another position in
+the caller's own conversations, and nowhere else.
 """
 
 import base64
@@ -14,8 +14,10 @@ from typing import Generic, TypeVar
 from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.errors import Conflict, Forbidden, InvalidMessage
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.domain.retry import retry
 from chatrelay.domain.text import join_surrogates
-from chatrelay.store.conversations import StoredReply, stored_attachments, stored_reply, turn_key
+from chatrelay.store.conversations import StoredReply, stored_attachments, stored_reply
+from chatrelay.store.item_keys import CONTENTS, HEADER, LEASE, TURN, conversation_pk, received_ms, turn_in
 from chatrelay.store.leases import Leases
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import Delete, Item, Table
@@ -24,14 +26,15 @@ from chatrelay.wire.limits import CONVERSATION_LIMIT
 PAGE = 50
 PAGE_BYTES = 500_000
 """A Lambda answers with at most 6 MB; a byte of text may become six in JSON, and one turn alone may be longer."""
-DELETE_TRIES = 5
+DELETE_PAUSES_S = (0.0, 0.0, 0.0, 0.0)
+"""Each try deletes what was written since the last, which takes long enough by itself."""
 LATEST_MS = 10**13 - 1
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """A part of a list, and the cursor of the part behind it, or None if it is the last."""
+    """A part of a list. `next` is the cursor of the part after it, None on the last page."""
 
     items: list[T]
     next: str | None
@@ -48,7 +51,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A message and its reply. `ended_at_ms` is None as long as the reply has not ended."""
+    """A message and its reply. `ended_at_ms` is None until the reply has ended."""
 
     message_id: str
     content: str
@@ -65,7 +68,7 @@ class Exchange:
 
 
 class Archive:
-    """The conversations of all users, as they are kept."""
+    """The stored conversations of all users."""
 
     def __init__(self, table: Table, leases: Leases, replies: Replies) -> None:
         self._table = table
@@ -73,98 +76,94 @@ class Archive:
         self._replies = replies
 
     def conversations(self, user: str, cursor: str | None) -> Page[Summary]:
-        """The user's conversations, latest first. Raises ``InvalidMessage`` for a cursor that is none."""
+        """Return a page of the user's conversations, latest first. Raise ``InvalidMessage`` for a malformed cursor."""
         after = None if cursor is None else _after(user, cursor)
-        found = [_summary(user, item) for item in self._table.owned_by(user, PAGE + 1, after)]
-        last = found[PAGE - 1] if len(found) > PAGE else None
-        return Page(found[:PAGE], _cursor(last.updated_at_ms, last.conversation) if last else None)
+        prefix = conversation_pk(ConversationKey(user, ""))
+        found = [
+            Summary(item["pk"].removeprefix(prefix), item["title"], int(item["updated_at"]))
+            for item in self._table.owned_by(user, PAGE + 1, after)
+        ]
+        if len(found) <= PAGE:
+            return Page(found, None)
+        last = found[PAGE - 1]
+        return Page(found[:PAGE], _cursor(last.updated_at_ms, last.conversation))
 
     def exchanges(self, key: ConversationKey, cursor: str | None) -> Page[Exchange]:
-        """The conversation's turns in their order: the latest ones, or those before the cursor.
+        """Return a page of the conversation's turns in their order: the latest, or those before the cursor.
 
-        Raises ``Forbidden`` if there is no such conversation, ``InvalidMessage`` for a cursor that is none.
+        Raise ``Forbidden`` if there is no such conversation, and ``InvalidMessage`` for a malformed cursor.
         """
-        end = "~" if cursor is None else _before(cursor)
-        if self._table.get(key.pk, "CONVERSATION") is None:
+        end = "~" if cursor is None else _before(cursor)  # after every turn: turns begin with a digit
+        if self._table.get(conversation_pk(key), HEADER) is None:
             raise Forbidden("There is no such conversation.")
-        latest_first = self._exchanges(key, end)
-        kept: list[tuple[str, Exchange]] = []
-        room_bytes = PAGE_BYTES
-        for turn, exchange in latest_first:
+        latest_first: list[Exchange] = []
+        room_bytes, turn = PAGE_BYTES, ""
+        for earlier, exchange in self._exchanges(key, end):
             room_bytes -= exchange.size_bytes
-            if kept and (len(kept) == PAGE or room_bytes < 0):
-                return Page([each for _, each in reversed(kept)], _cursor(kept[-1][0]))
-            kept.append((turn, exchange))
-        return Page([each for _, each in reversed(kept)], None)
+            if latest_first and (len(latest_first) == PAGE or room_bytes < 0):
+                return Page(latest_first[::-1], _cursor(turn))
+            latest_first.append(exchange)
+            turn = earlier
+        return Page(latest_first[::-1], None)
 
     def _exchanges(self, key: ConversationKey, end: str) -> Iterator[tuple[str, Exchange]]:
-        items = self._table.query(key.pk, "TURN#", f"TURN#{end}", forward=False)
-        for turn, parts in groupby(items, turn_key):
-            *more, said = parts
-            if "content" in said and more:  # not half of a turn that is being stored or deleted
-                yield turn, _exchange(key, turn, said, more[::-1])
+        """Yield each turn before `end` and its exchange, latest first."""
+        items = self._table.query(conversation_pk(key), TURN, TURN + end, forward=False)
+        for turn, parts in groupby(items, lambda item: turn_in(item["sk"])):
+            *pieces, message = parts
+            if "content" not in message or not pieces:
+                continue  # half of a turn that is being stored or deleted at this moment
+            head, *_ = answered = pieces[::-1]
+            reply = stored_reply(key.conversation, answered)
+            yield (
+                turn,
+                Exchange(
+                    message_id=message["id"],
+                    content=message["content"],
+                    attachments=stored_attachments(message),
+                    agent=message["agent"],
+                    received_at_ms=received_ms(turn),
+                    reply=reply,
+                    status=head["reply_status"],
+                    ended_at_ms=None if reply.last is None else int(head["ended_at_ms"]),
+                ),
+            )
 
     def delete(self, key: ConversationKey) -> None:
-        """Forgets the conversation and its replies. Raises ``Forbidden`` if there is none, ``Conflict``.
+        """Delete the conversation and its replies. Raise ``Forbidden`` if there is none, and ``Conflict``.
 
-        Whoever writes in it is superseded first, and its header goes last, together with the proof that nothing was
-        accepted meanwhile: a deletion that breaks off can be repeated, and a message that comes later begins anew.
-        Connections that show it stay: they are open, and what they are sent next belongs to them.
+        The writer, if there is one, is superseded first. The header goes last, on condition that nothing was accepted
+        meanwhile: a deletion that breaks off can be repeated, and a later message begins the conversation anew. Viewers
+        stay: their connections are open, and see what is sent to the new conversation.
         """
-        header = self._table.get(key.pk, "CONVERSATION")
-        if header is None:
+        pk = conversation_pk(key)
+        if self._table.get(pk, HEADER) is None:
             raise Forbidden("There is no such conversation.")
-        for _ in range(DELETE_TRIES):
-            if header is None or self._deleted(key, header):
+
+        def attempt() -> None:
+            header = self._table.get(pk, HEADER)
+            if header is None:  # another deletion has finished
                 return
-            header = self._table.get(key.pk, "CONVERSATION")
-        raise Conflict(key.pk)
+            seen = self._leases.fence_off(key)
+            self._table.delete_all(self._contents(key))
+            unchanged = {":seen": header["updated_at"]}
+            delete_header = Delete(pk, HEADER, "updated_at = :seen", unchanged)
+            if self._table.transact(delete_header, self._leases.forget(key, seen)):
+                raise Conflict(pk)
 
-    def _deleted(self, key: ConversationKey, header: Item) -> bool:
-        """False if somebody has written there meanwhile."""
-        seen = self._leases.fence_off(key)
-        self._table.delete_all(self._doomed(key))
-        unchanged = {":seen": header["updated_at"]}
-        gone = Delete(key.pk, "CONVERSATION", "updated_at = :seen", unchanged)
-        return not self._table.transact(gone, self._leases.forget(key, seen))
+        retry(attempt, DELETE_PAUSES_S, on=Conflict)
 
-    def _doomed(self, key: ConversationKey) -> Iterator[tuple[str, str]]:
-        """The keys of all but header, lease and viewers; those of a reply before the turn that leads to them."""
-        for item in self._table.query(key.pk, "ID#", "TURN#~"):
-            for reply in _replies(item):
-                yield from self._replies.keys(reply)
-            if item["sk"] != "LEASE":
+    def _contents(self, key: ConversationKey) -> Iterator[tuple[str, str]]:
+        """Yield the keys of all items but header, lease and viewers.
+
+        The items of a reply come before the turn that names the reply, so a deletion that breaks off loses no reply.
+        """
+        for item in self._table.query(conversation_pk(key), *CONTENTS):
+            if "reply_status" in item:
+                for reply in {item["reply"], *item.get("earlier_replies", ())}:
+                    yield from self._replies.keys(reply)
+            if item["sk"] != LEASE:
                 yield item["pk"], item["sk"]
-
-
-def _replies(item: Item) -> set[str]:
-    """All that have ever answered a turn, if `item` is the one that knows them."""
-    return {item["reply"], *item.get("former", ())} if item["sk"].endswith("#2") and "reply_status" in item else set()
-
-
-def _summary(user: str, item: Item) -> Summary:
-    conversation = item["pk"].removeprefix(ConversationKey(user, "").pk)
-    return Summary(conversation, item["title"], int(item["updated_at"]))
-
-
-def _exchange(key: ConversationKey, turn: str, said: Item, answered: list[Item]) -> Exchange:
-    reply = stored_reply(key.conversation, answered)
-    head = answered[0]
-    ended = None if reply.last is None else int(head["ended_at_ms"])
-    return Exchange(
-        message_id=said["id"],
-        content=said["content"],
-        attachments=stored_attachments(said),
-        agent=said["agent"],
-        received_at_ms=_received_ms(turn),
-        reply=reply,
-        status=head["reply_status"],
-        ended_at_ms=ended,
-    )
-
-
-def _received_ms(turn: str) -> int:
-    return int(turn.partition("#")[0])
 
 
 def _cursor(*position: int | str) -> str:
@@ -175,29 +174,28 @@ def _position(cursor: str) -> list[int | str]:
     try:
         position = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
     except (ValueError, RecursionError):
-        raise _unknown() from None
+        raise _malformed() from None
     return position if isinstance(position, list) else []
 
 
 def _after(user: str, cursor: str) -> Item:
+    """Return the key in the index ``by_owner`` after which the page begins."""
     match _position(cursor):
         case [int(updated_at), str(conversation)] if (
             0 <= updated_at <= LATEST_MS and len(conversation) <= CONVERSATION_LIMIT
         ):
-            return {
-                "pk": ConversationKey(user, join_surrogates(conversation)).pk,
-                "sk": "CONVERSATION",
-                "updated_at": int(updated_at),
-            }
-    raise _unknown()
+            key = ConversationKey(user, join_surrogates(conversation))
+            return {"pk": conversation_pk(key), "sk": HEADER, "updated_at": int(updated_at)}
+    raise _malformed()
 
 
 def _before(cursor: str) -> str:
+    """Return the turn before which the page ends."""
     match _position(cursor):
         case [str(turn)] if len(turn) <= CONVERSATION_LIMIT:
             return join_surrogates(turn)
-    raise _unknown()
+    raise _malformed()
 
 
-def _unknown() -> InvalidMessage:
+def _malformed() -> InvalidMessage:
     return InvalidMessage("cursor", "is none of ours")

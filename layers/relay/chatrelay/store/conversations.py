@@ -13,6 +13,21 @@ from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
 from chatrelay.domain.reply import Ending, Reply, Status
 from chatrelay.domain.text import beginning
 from chatrelay.domain.turns import Amended, Turn, estimate_tokens, window
+from chatrelay.store.item_keys import (
+    HEADER,
+    MESSAGE_ID,
+    QUEUE,
+    TURN,
+    beginning_with,
+    conversation_pk,
+    name_in,
+    reply_parts,
+    reply_piece,
+    turn_in,
+    turn_message,
+    turn_name,
+    turn_reply,
+)
 from chatrelay.store.leases import Lease, Leases, Writer
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import (
@@ -39,18 +54,18 @@ WRITE_END = (
     " sha256 = :sha256, last_frame = :last, ended_at_ms = :now"
 )
 UNENDED = "(reply_status = :streaming OR (last_frame = :last AND sha256 = :sha256))"
-"""Or this very end is stored already, and comes again because its answer was lost."""
+"""The second half lets an end be repeated whose answer was lost: this very end is stored already."""
 UNWRITTEN = {"blocks": "[]", "blocks_of": "", "tokens": 0}
 NOT_TAKEN = (Refused.code, TooLong.code)
-"""How a reply has ended whose message no model is told again."""
+"""How a reply ended whose message goes to no model again."""
 BROKEN = (Status.FAILED.value, Status.INTERRUPTED.value)
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A message that is stored, and the reply that is now owed for it. `turn` is its place in the conversation.
+    """A stored message and its registered reply. `turn` is its position in the conversation.
 
-    `sender` is the connection that it came by, if it came by one.
+    `sender` is the connection that the message came by; None if it came by HTTP.
     """
 
     key: ConversationKey
@@ -61,13 +76,13 @@ class Accepted:
 
     @property
     def waits(self) -> bool:
-        """Another reply of the conversation is to be ended first."""
+        """Whether another reply of the conversation has to end first."""
         return self.stream.epoch == WAITING
 
 
 @dataclass(frozen=True)
 class StoredReply:
-    """A reply as it is kept: its text, and the frame that ended it, or None if it has not ended."""
+    """A reply as it is stored: its text, and the frame that ended it, None if the reply has not ended."""
 
     stream: StreamId
     message_id: str
@@ -77,12 +92,12 @@ class StoredReply:
 
     @property
     def is_complete(self) -> bool:
-        """The model said all it had to say."""
+        """Whether the model said all it had to say."""
         return self.last is not None and self.last.fields.get("stop_reason", "cancelled") != "cancelled"
 
     @property
     def waits(self) -> bool:
-        """Another reply of the conversation is to be ended first."""
+        """Whether another reply of the conversation has to end first."""
         return self.stream.epoch == WAITING and self.last is None
 
 
@@ -95,125 +110,141 @@ class Conversations:
         self._replies = replies
         self._clock = clock
 
-    # --- in ---
+    # --- accepting a message ---
 
     def accept(
         self, user: str, send: Send, received_ms: int, *, sender: str | None = None, worker: str | None = None
     ) -> Accepted:
-        """Stores a message and the reply owed for it, all or nothing.
+        """Store a message and register its reply, all or nothing.
 
-        The invocation `worker` writes the reply if it can have the conversation's lease; otherwise, and without a
-        worker, the message waits. An id that was there is owed a new reply if the last one broke off; what it had stays
-        until the new one has ended. Raises ``Duplicate`` if the last one is waiting, being written or complete.
+        The invocation `worker` writes the reply if it can have the conversation's lease. Otherwise, and without a
+        worker, the message waits. A known message id gets a new reply if its last reply broke off; the stored text of
+        the last stays until the new reply has ended. Raise ``Duplicate`` if the last reply waits, streams or is
+        complete.
         """
+        key = ConversationKey(user, send.conversation)
         stream = StreamId(send.conversation, uuid4().hex, WAITING)
-        turn = f"{received_ms:013d}#{stream.reply}"
-        accepted = Accepted(ConversationKey(user, send.conversation), turn, stream, send, sender)
-        if (owed := self._owe(accepted, worker, self._first_try)) is not None:
-            return owed
-        turn, answered = self._answered(accepted)
-        if answered["reply_status"] not in BROKEN:
-            raise Duplicate(answered["reply"])
-        again = replace(accepted, turn=turn)
-        owed = self._owe(again, worker, lambda owed: [_renewal(owed, answered), *self._registration(owed)])
-        if owed is None:
-            raise Duplicate(answered["reply"])
-        return owed
+        first = Accepted(key, turn_name(received_ms, stream.reply), stream, send, sender)
+        if (accepted := self._place(first, worker, self._first_try)) is not None:
+            return accepted
+        # The message id is known.
+        turn, earlier = self._earlier_reply(first)
+        if earlier["reply_status"] in BROKEN:
+            again = replace(first, turn=turn)
+            accepted = self._place(again, worker, lambda placed: self._next_try(placed, earlier["reply"]))
+            if accepted is not None:
+                return accepted
+        raise Duplicate(earlier["reply"])
 
-    def _owe(
+    def _place(
         self, accepted: Accepted, worker: str | None, writes: Callable[[Accepted], list[Write]]
     ) -> Accepted | None:
-        """Writes `writes` together with the lease, or with a place in the queue. None if the first of them may not be.
-
-        A message whose claim is refused has lost a race against another one, and waits.
-        """
+        """Write `writes` together with the lease or a queue entry. Return None if the first of them is refused."""
         seen = self._leases.get(accepted.key)
         if worker is not None and seen.writer is None and not seen.queued:
             begun = replace(accepted, stream=replace(accepted.stream, epoch=seen.fence + 1))
+            first, *more = writes(begun)
             claim = self._leases.claim(begun.key, seen, _writer(begun, worker))
-            owed = writes(begun)
-            refused = self._table.transact(*owed, claim, self._leases.record_worker(begun.key, worker))
+            refused = self._table.transact(first, *more, claim, self._leases.record_worker(begun.key, worker))
             if not refused:
                 return begun
-            if owed[0] in refused:
+            if first in refused:
                 return None
-        queued: list[Write] = [Put({"pk": accepted.key.pk, "sk": f"QUEUE#{accepted.turn}"})]
-        queued.append(self._leases.wait(accepted.key))
+            # The claim has lost a race against another message: this one waits.
+        entry = Put({"pk": conversation_pk(accepted.key), "sk": QUEUE + accepted.turn})
+        queued: list[Write] = [entry, self._leases.wait(accepted.key)]
         if worker is not None:  # it may die before it has looked whether anybody writes
             queued.append(self._leases.record_worker(accepted.key, worker))
         return None if self._table.transact(*writes(accepted), *queued) else accepted
 
-    def _first_try(self, owed: Accepted) -> list[Write]:
-        pk, send = owed.key.pk, owed.send
-        said: Item = {"id": send.id, "content": send.content, "agent": send.agent, "sender": owed.sender}
+    def _first_try(self, accepted: Accepted) -> list[Write]:
+        """Return the writes that store a new message. The first is refused if the message id is known."""
+        pk, send = conversation_pk(accepted.key), accepted.send
+        message: Item = {"id": send.id, "content": send.content, "agent": send.agent, "sender": accepted.sender}
         if send.attachments:
-            said["attachments"] = [asdict(attachment) for attachment in send.attachments]
+            message["attachments"] = [asdict(attachment) for attachment in send.attachments]
+        reply = {"id": send.id, "agent": send.agent, **UNWRITTEN, **_begun(accepted)}
         return [
-            Put({"pk": pk, "sk": f"ID#{send.id}", "turn": owed.turn}, IF_ABSENT),
-            Put({"pk": pk, "sk": f"TURN#{owed.turn}#1", **said}),
-            Put(
-                {"pk": pk, "sk": f"TURN#{owed.turn}#2", "id": send.id, "agent": send.agent, **UNWRITTEN, **_owed(owed)}
-            ),
-            *self._registration(owed),
+            Put({"pk": pk, "sk": MESSAGE_ID + send.id, "turn": accepted.turn}, IF_ABSENT),
+            Put({"pk": pk, "sk": turn_message(accepted.turn), **message}),
+            Put({"pk": pk, "sk": turn_reply(accepted.turn), **reply}),
+            *self._registration(accepted),
         ]
 
-    def _registration(self, owed: Accepted) -> list[Write]:
-        """The reply can be found by its id, and the conversation among its user's."""
-        location = ReplyLocation(owed.stream.reply, owed.key, owed.turn)
+    def _next_try(self, accepted: Accepted, broken: str) -> list[Write]:
+        """Return the writes that put a new reply in the place of the `broken` one.
+
+        The first is refused if another new reply has taken its place already.
+        """
+        begun = {f":{name}": value for name, value in _begun(accepted).items()}
+        new_reply = Update(
+            conversation_pk(accepted.key),
+            turn_reply(accepted.turn),
+            "SET reply = :reply, epoch = :epoch, reply_status = :reply_status ADD earlier_replies :earlier",
+            {**begun, ":earlier": {broken}, ":was": broken, ":failed": BROKEN[0], ":interrupted": BROKEN[1]},
+            "reply = :was AND reply_status IN (:failed, :interrupted)",
+        )
+        return [new_reply, *self._registration(accepted)]
+
+    def _registration(self, accepted: Accepted) -> list[Write]:
+        """Return the writes that let the reply be found by its id, and the conversation in its user's list."""
+        location = ReplyLocation(accepted.stream.reply, accepted.key, accepted.turn)
+        send, now_ms = accepted.send, int(self._clock() * 1000)
+        filenames = ", ".join(attachment.filename for attachment in send.attachments)
+        title = beginning(send.content.strip() or filenames, TITLE_LENGTH)
         header = Update(
-            owed.key.pk,
-            "CONVERSATION",
+            conversation_pk(accepted.key),
+            HEADER,
             "SET owner_id = :user, updated_at = :now, title = if_not_exists(title, :title)",
-            {
-                ":user": owed.key.user,
-                ":now": int(self._clock() * 1000),
-                ":title": _title(owed.send),
-            },
+            {":user": accepted.key.user, ":now": now_ms, ":title": title},
         )
         return [self._replies.register(location), header]
 
-    def _answered(self, accepted: Accepted) -> tuple[str, Item]:
-        """The turn of a message that was accepted before, and what is kept of its reply.
+    def _earlier_reply(self, accepted: Accepted) -> tuple[str, Item]:
+        """Return the turn of a message that was accepted before, and the item of its reply.
 
-        Raises ``Conflict`` if the conversation was deleted since. Next time, nothing is known of the message.
+        Raise ``Conflict`` if the conversation was deleted since. The next call finds nothing of the message.
         """
-        pk, message_id = accepted.key.pk, accepted.send.id
-        known = self._table.get(pk, f"ID#{message_id}")
-        answered = known and self._table.get(pk, f"TURN#{known['turn']}#2")
-        if known and answered:
-            return known["turn"], answered
+        pk, message_id = conversation_pk(accepted.key), accepted.send.id
+        known = self._table.get(pk, MESSAGE_ID + message_id)
+        reply = known and self._table.get(pk, turn_reply(known["turn"]))
+        if known and reply:
+            return known["turn"], reply
         if known:
-            same = Delete(pk, known["sk"], "turn = :turn", {":turn": known["turn"]})
-            self._table.transact(same, Delete(pk, f"TURN#{known['turn']}#2", IF_ABSENT))
+            unchanged = Delete(pk, known["sk"], "turn = :turn", {":turn": known["turn"]})
+            self._table.transact(unchanged, Delete(pk, turn_reply(known["turn"]), IF_ABSENT))
         raise Conflict(f"{message_id} was deleted while it was accepted again")
 
     def has(self, key: ConversationKey, message_id: str) -> bool:
-        """Whether the message was accepted."""
-        return self._table.get(key.pk, f"ID#{message_id}") is not None
+        """Return whether the message was accepted."""
+        return self._table.get(conversation_pk(key), MESSAGE_ID + message_id) is not None
+
+    # --- the queue ---
 
     def take_next(self, key: ConversationKey, worker: str) -> Accepted | None:
-        """The message that has waited longest, for `worker` to answer. None if none waits, or another one writes."""
+        """Return the next queued message, leased to `worker`. None if the queue is empty or another worker writes."""
+        pk = conversation_pk(key)
         while True:
             seen = self._leases.get(key)
             if seen.writer:
                 return None
-            head = self._table.first(key.pk, "QUEUE#")
+            head = self._table.first(pk, QUEUE)
             if head is None:
                 if seen.queued:  # a deletion broke off
                     self._leases.nobody_waits(key, seen)
                 return None
-            begun = self._waiting(key, head["sk"].removeprefix("QUEUE#"), seen)
+            begun = self._queued(key, name_in(head["sk"]), seen)
             if begun is None:
-                self._strike(key, head)
+                self._drop(key, head)
                 continue
             status = {":streaming": Status.STREAMING.value, ":queued": Status.QUEUED.value}
             refused = self._table.transact(
                 self._leases.take(key, seen, _writer(begun, worker)),
                 self._leases.record_worker(key, worker),
-                Delete(key.pk, head["sk"], IF_EXISTS),
+                Delete(pk, head["sk"], IF_EXISTS),
                 Update(
-                    key.pk,
-                    f"TURN#{begun.turn}#2",
+                    pk,
+                    turn_reply(begun.turn),
                     "SET reply_status = :streaming, epoch = :epoch",
                     {":epoch": begun.stream.epoch, **status},
                     "reply_status = :queued",
@@ -221,181 +252,157 @@ class Conversations:
             )
             if not refused:
                 return begun
+            # Another worker was quicker, or the message was withdrawn: look again.
 
     def waiting(self, key: ConversationKey) -> list[ReplyLocation]:
-        """The replies that wait, in their order."""
-        turns = [item["sk"].removeprefix("QUEUE#") for item in self._table.query(key.pk, "QUEUE#", "QUEUE#~")]
-        owed = ((turn, self._table.get(key.pk, f"TURN#{turn}#2")) for turn in turns)
-        return [ReplyLocation(item["reply"], key, turn) for turn, item in owed if item is not None]
+        """Return the replies in the queue, in their order."""
+        pk = conversation_pk(key)
+        turns = [name_in(item["sk"]) for item in self._table.query(pk, *beginning_with(QUEUE))]
+        replies = ((turn, self._table.get(pk, turn_reply(turn))) for turn in turns)
+        return [ReplyLocation(item["reply"], key, turn) for turn, item in replies if item is not None]
 
-    def _waiting(self, key: ConversationKey, turn: str, seen: Lease) -> Accepted | None:
-        items = list(self._table.query(key.pk, f"TURN#{turn}#1", f"TURN#{turn}#2"))
-        if len(items) != len(("said", "owed")):
+    def _queued(self, key: ConversationKey, turn: str, seen: Lease) -> Accepted | None:
+        """Return the message of `turn` as it would be under the next fence; None if a part of its turn is missing."""
+        items = list(self._table.query(conversation_pk(key), turn_message(turn), turn_reply(turn)))
+        if len(items) < 2:
             return None
-        said, owed = items
-        send = Send(said["id"], key.conversation, said["content"], said["agent"], stored_attachments(said))
-        stream = StreamId(key.conversation, owed["reply"], seen.fence + 1)
-        return Accepted(key, turn, stream, send, said["sender"])
+        message, reply = items
+        attachments = stored_attachments(message)
+        send = Send(message["id"], key.conversation, message["content"], message["agent"], attachments)
+        return Accepted(key, turn, StreamId(key.conversation, reply["reply"], seen.fence + 1), send, message["sender"])
 
-    def _strike(self, key: ConversationKey, head: Item) -> None:
-        """A message whose turn is not whole was deleted, all but its place in the queue."""
-        turn = head["sk"].removeprefix("QUEUE#")
-        parts = {f"TURN#{turn}#1", f"TURN#{turn}#2"}
-        missing = parts - {item["sk"] for item in self._table.query(key.pk, min(parts), max(parts))}
-        if missing:  # or it was only half stored when we looked before
-            proof = [Delete(key.pk, part, IF_ABSENT) for part in missing]
-            self._table.transact(Delete(key.pk, head["sk"], IF_EXISTS), self._leases.wait(key, -1), *proof)
+    def _drop(self, key: ConversationKey, head: Item) -> None:
+        """Drop a queue entry whose turn was deleted."""
+        pk, turn = conversation_pk(key), name_in(head["sk"])
+        parts = (turn_message(turn), turn_reply(turn))
+        missing = set(parts) - {item["sk"] for item in self._table.query(pk, *parts)}
+        if missing:  # else the first look has met a turn that was half stored
+            proof = [Delete(pk, part, IF_ABSENT) for part in missing]
+            self._table.transact(Delete(pk, head["sk"], IF_EXISTS), self._leases.wait(key, -1), *proof)
+
+    # --- the history ---
 
     def history(self, accepted: Accepted, budget_tokens: int) -> list[Turn]:
-        """The turns up to and with the accepted one, within the budget. A cut is remembered: see ``window``.
+        """Return the turns up to the accepted message, within the budget. A cut is remembered: see ``window``.
 
-        The last one's reply is the one to be written: what an earlier try left of it is no part of the history.
-        Raises ``Superseded`` if the conversation was deleted meanwhile.
+        The last turn has no reply: what an earlier try left of it is no part of the history. Raise ``Superseded`` if
+        the conversation was deleted meanwhile.
         """
-        pk = accepted.key.pk
-        header = self._table.get(pk, "CONVERSATION") or {}
+        pk = conversation_pk(accepted.key)
+        header = self._table.get(pk, HEADER) or {}
         begin = min(header.get("window_from", ""), accepted.turn)  # a later turn may have cut the window already
-        turns = _turns(
-            self._table.query(pk, f"TURN#{begin}", f"TURN#{accepted.turn}#1"), header.get("plain_through", "")
-        )
+        items = self._table.query(pk, TURN + begin, turn_message(accepted.turn))
+        turns = _turns(items, header.get("plain_through", ""))
         if not turns or turns[-1].key != accepted.turn:
             raise Superseded(accepted.stream.reply)
         kept = window(turns, budget_tokens)
         if len(kept) < len(turns):
             cut = {":turn": kept[0].key}
-            self._table.update(pk, "CONVERSATION", "SET window_from = :turn", cut, condition=IF_EXISTS)
+            self._table.update(pk, HEADER, "SET window_from = :turn", cut, condition=IF_EXISTS)
         return list(kept)
 
     def amend(self, key: ConversationKey, amended: Amended) -> None:
-        """The history is told so from now on. Raises ``Unavailable``."""
+        """Let later histories begin and be plain as `amended` says. Raise ``Unavailable``."""
         changes = {":first": amended.first, ":through": amended.plain_through}
+        expression = "SET window_from = :first, plain_through = :through"
         with transient_as_unavailable():
-            self._table.update(
-                key.pk,
-                "CONVERSATION",
-                "SET window_from = :first, plain_through = :through",
-                changes,
-                condition=IF_EXISTS,
-            )
+            self._table.update(conversation_pk(key), HEADER, expression, changes, condition=IF_EXISTS)
 
-    # --- out ---
+    # --- the end of a reply ---
 
     def finish(self, accepted: Accepted, reply: Reply, last: Outbound) -> None:
-        """Stores the reply as it ended, once, with the frame that says so.
+        """Store the reply as it ended, once, with the frame that says so.
 
-        Raises ``Superseded`` if it has ended already, or is another's by now; ``Unavailable``.
+        Raise ``Superseded`` if the reply has ended already or another worker writes it by now, and ``Unavailable``.
         """
         location = ReplyLocation(reply.id, accepted.key, accepted.turn)
-        mine = {":epoch": accepted.stream.epoch, ":streaming": Status.STREAMING.value}
         with transient_as_unavailable():
-            ended = self._end(location, reply, last, f"epoch = :epoch AND {UNENDED}", mine)
+            ended = self._end(location, reply, last, f"epoch = :epoch AND {UNENDED}", {":epoch": accepted.stream.epoch})
         if not ended:
             raise Superseded(reply.id)
 
     def interrupt(self, location: ReplyLocation, reply: Reply, last: Outbound) -> bool:
-        """The worker of a reply is dead: keeps what it left, in `reply`. False if it had ended before."""
-        return self._end(location, reply, last, f"reply = :reply AND {UNENDED}", {":streaming": Status.STREAMING.value})
+        """Store what the dead worker of a reply left, in `reply`. Return False if the reply had ended before."""
+        return self._end(location, reply, last, f"reply = :reply AND {UNENDED}", {})
 
     def withdraw(self, location: ReplyLocation, reply: Reply, last: Outbound) -> bool:
-        """A message waits no more, because its user wants it so. False if its reply has begun, or has ended."""
-        values, _ = self._written(reply, last)
+        """End a reply that waits. Return False if it has begun, or has ended."""
+        pk, (values, _) = conversation_pk(location.key), self._written(reply, last)
         refused = self._table.transact(
             Update(
-                location.key.pk,
-                f"TURN#{location.turn}#2",
+                pk,
+                turn_reply(location.turn),
                 WRITE_END,
                 {**values, ":queued": Status.QUEUED.value},
                 "reply = :reply AND reply_status = :queued",
             ),
-            Delete(location.key.pk, f"QUEUE#{location.turn}", IF_EXISTS),
+            Delete(pk, QUEUE + location.turn, IF_EXISTS),
             self._leases.wait(location.key, -1),
         )
         return not refused
 
-    def _end(self, location: ReplyLocation, reply: Reply, last: Outbound, condition: str, known: Item) -> bool:
-        """What does not fit into the reply's item goes into items of its own, together with it or not at all."""
-        pk, sk = location.key.pk, f"TURN#{location.turn}#2"
-        values, more = self._written(reply, last)
+    def _end(self, location: ReplyLocation, reply: Reply, last: Outbound, condition: str, values: Item) -> bool:
+        """Store an end together with the pieces of a long reply, if `condition` holds. Return whether it held."""
+        pk, sk = conversation_pk(location.key), turn_reply(location.turn)
+        written, more = self._written(reply, last)
+        values = {**values, **written, ":streaming": Status.STREAMING.value}
         if not more:
-            return self._table.update(pk, sk, WRITE_END, {**values, **known}, condition=condition)
+            return self._table.update(pk, sk, WRITE_END, values, condition=condition)
         pieces = [
-            Put({"pk": pk, "sk": f"{sk}#{location.reply}#{number:03d}", "reply": reply.id, "blocks": piece})
+            Put({"pk": pk, "sk": reply_piece(location.turn, reply.id, number), "reply": reply.id, "blocks": piece})
             for number, piece in enumerate(more)
         ]
-        return not self._table.transact(Update(pk, sk, WRITE_END, {**values, **known}, condition), *pieces)
+        return not self._table.transact(Update(pk, sk, WRITE_END, values, condition), *pieces)
 
     def _written(self, reply: Reply, last: Outbound) -> tuple[Item, list[str]]:
-        values, more = _written(reply, last)
-        return {**values, ":now": int(self._clock() * 1000)}, more
+        """Return the values of ``WRITE_END``, and the pieces of the blocks that need items of their own."""
+        ending = reply.ending
+        if ending is None:  # the reply broke off, and its service never said what it used
+            blocks = [{"type": "text", "text": reply.text}] if reply.text else []
+            ending = Ending("estimated", "", {"output_tokens": estimate_tokens(reply.text)}, blocks)
+        # As JSON text, because DynamoDB has no floats, and the blocks have to stay verbatim.
+        text = json.dumps(ending.blocks, ensure_ascii=False)
+        piece, *more = (text[at : at + PIECE_LENGTH] for at in range(0, len(text), PIECE_LENGTH))
+        values = {
+            ":reply": reply.id,
+            ":status": reply.status.value,
+            ":blocks": piece,
+            ":ending": {"stop_reason": ending.stop_reason, "model": ending.model, "usage": ending.usage},
+            ":tokens": ending.usage["output_tokens"],
+            ":sha256": reply.sha256,
+            ":last": last.to_json(),
+            ":now": int(self._clock() * 1000),
+        }
+        return values, more
 
     def stored(self, location: ReplyLocation) -> StoredReply | None:
-        """What is kept of the reply at that turn: of a newer one, if that is another try. None if there is none."""
-        sk = f"TURN#{location.turn}#2"
-        items = list(self._table.query(location.key.pk, sk, f"{sk}#~"))
+        """Return the reply at that turn: a newer one, if there was another try. None if there is no such turn."""
+        items = list(self._table.query(conversation_pk(location.key), *reply_parts(location.turn)))
         return stored_reply(location.key.conversation, items) if items else None
 
     def latest(self, key: ConversationKey) -> ReplyLocation | None:
-        """The conversation's last reply, or None if there is none."""
-        last = self._table.last(key.pk, "TURN#")
-        head = last and self._table.get(key.pk, f"TURN#{turn_key(last)}#2")
-        return None if not head else ReplyLocation(head["reply"], key, turn_key(head))
+        """Return the conversation's last reply; None if there is none."""
+        pk = conversation_pk(key)
+        last = self._table.last(pk, TURN)
+        if last is None:
+            return None
+        turn = turn_in(last["sk"])
+        reply = self._table.get(pk, turn_reply(turn))
+        return None if reply is None else ReplyLocation(reply["reply"], key, turn)
 
 
 def _writer(accepted: Accepted, worker: str) -> Writer:
     return Writer(accepted.stream.reply, accepted.turn, worker)
 
 
-def _owed(owed: Accepted) -> Item:
-    status = Status.QUEUED if owed.waits else Status.STREAMING
-    return {"reply": owed.stream.reply, "epoch": owed.stream.epoch, "reply_status": status.value}
-
-
-def _renewal(owed: Accepted, answered: Item) -> Update:
-    """A new reply in the place of one that broke off, unless it has one already."""
-    new = {f":{name}": value for name, value in _owed(owed).items()}
-    return Update(
-        owed.key.pk,
-        f"TURN#{owed.turn}#2",
-        "SET reply = :reply, epoch = :epoch, reply_status = :reply_status ADD former :former",
-        {
-            **new,
-            ":former": {answered["reply"]},
-            ":was": answered["reply"],
-            ":failed": BROKEN[0],
-            ":interrupted": BROKEN[1],
-        },
-        "reply = :was AND reply_status IN (:failed, :interrupted)",
-    )
-
-
-def _written(reply: Reply, last: Outbound) -> tuple[Item, list[str]]:
-    """The values of ``WRITE_END``, and the blocks' pieces that need items of their own.
-
-    Blocks go in as JSON text: DynamoDB has no floats, and they stay verbatim.
-    """
-    ending = reply.ending or _estimated(reply)
-    blocks = json.dumps(ending.blocks, ensure_ascii=False)
-    piece, *more = (blocks[at : at + PIECE_LENGTH] for at in range(0, len(blocks), PIECE_LENGTH))
-    values = {
-        ":reply": reply.id,
-        ":status": reply.status.value,
-        ":blocks": piece,
-        ":ending": {"stop_reason": ending.stop_reason, "model": ending.model, "usage": ending.usage},
-        ":tokens": ending.usage["output_tokens"],
-        ":sha256": reply.sha256,
-        ":last": last.to_json(),
-    }
-    return values, more
-
-
-def _estimated(reply: Reply) -> Ending:
-    """The ending of a reply that broke off: its service never said what it used."""
-    blocks = [{"type": "text", "text": reply.text}] if reply.text else []
-    return Ending("estimated", "", {"output_tokens": estimate_tokens(reply.text)}, blocks)
+def _begun(accepted: Accepted) -> Item:
+    """Return the attributes of a reply that waits, or that a worker begins."""
+    status = Status.QUEUED if accepted.waits else Status.STREAMING
+    return {"reply": accepted.stream.reply, "epoch": accepted.stream.epoch, "reply_status": status.value}
 
 
 def stored_reply(conversation: str, items: list[Item]) -> StoredReply:
-    """The reply of one turn from its items."""
+    """Return the reply of one turn from its items."""
     head, *_ = items
     text = "".join(block["text"] for block in _blocks(items) if block["type"] == "text")
     unended = head["reply_status"] in (Status.QUEUED.value, Status.STREAMING.value)
@@ -403,50 +410,38 @@ def stored_reply(conversation: str, items: list[Item]) -> StoredReply:
     return StoredReply(StreamId(conversation, head["reply"], int(head["epoch"])), head["id"], head["agent"], text, last)
 
 
+def stored_attachments(message: Item) -> tuple[Attachment, ...]:
+    """Return the attachments of a turn's message."""
+    return tuple(Attachment(**{**stored, "size": int(stored["size"])}) for stored in message.get("attachments", ()))
+
+
 def _blocks(items: Iterable[Item]) -> list[dict[str, str]]:
-    """Content blocks from the items of one turn's reply. Other tries may have left pieces there."""
+    """Return the content blocks from the items of one turn's reply."""
     head, *more = items
-    own = [item["blocks"] for item in more if item["reply"] == head["blocks_of"]]
+    own = [item["blocks"] for item in more if item["reply"] == head["blocks_of"]]  # other tries may have left pieces
     blocks: list[dict[str, str]] = json.loads("".join([head["blocks"], *own]))
     return blocks
 
 
-def turn_key(item: Item) -> str:
-    """The turn that an item is part of."""
-    return "#".join(item["sk"].split("#")[1:3])
-
-
 def _turns(items: Iterable[Item], plain_through: str) -> list[Turn]:
-    """Turns from their items: the message, then its reply in one item or more.
+    """Return the turns from their items: the message, then its reply in one item or more.
 
     A query may see half of a turn that is being stored at the same moment. A message without a reply is not answered
-    yet; a reply without its message is left out. So is a turn that the model or its service did not take: it would not
-    take the next request with it, either.
+    yet; a reply without its message is left out. A turn that the model or its service did not take is left out as well:
+    the next request would not be taken with it, either.
     """
-    parts = ((key, list(of_turn)) for key, of_turn in groupby(items, turn_key))
-    answerable = ((key, of_turn) for key, of_turn in parts if not any(map(_was_not_taken, of_turn)))
-    turns = (_turn(key, *of_turn) for key, of_turn in answerable if "content" in of_turn[0])
-    return [replace(turn, plain=turn.key <= plain_through) for turn in turns]
+    turns = []
+    for key, (message, *reply) in groupby(items, lambda item: turn_in(item["sk"])):
+        if "content" not in message or any(map(_was_not_taken, reply)):
+            continue
+        attachments = stored_attachments(message)
+        tokens = estimate_tokens(message["content"]) + sum(attachment.tokens for attachment in attachments)
+        turn = Turn(key, message["content"], [], tokens, attachments, plain=key <= plain_through)
+        if reply:
+            turn = replace(turn, blocks=_blocks(reply), tokens=tokens + int(reply[0]["tokens"]))
+        turns.append(turn)
+    return turns
 
 
 def _was_not_taken(item: Item) -> bool:
     return "last_frame" in item and Outbound.from_json(item["last_frame"]).fields.get("code") in NOT_TAKEN
-
-
-def _turn(key: str, said: Item, *answered: Item) -> Turn:
-    content, attachments = str(said["content"]), stored_attachments(said)
-    tokens = estimate_tokens(content) + sum(attachment.tokens for attachment in attachments)
-    if not answered:
-        return Turn(key, content, [], tokens, attachments)
-    return Turn(key, content, _blocks(answered), tokens + int(answered[0]["tokens"]), attachments)
-
-
-def stored_attachments(said: Item) -> tuple[Attachment, ...]:
-    """What the message of a turn has with it."""
-    return tuple(Attachment(**{**kept, "size": int(kept["size"])}) for kept in said.get("attachments", ()))
-
-
-def _title(send: Send) -> str:
-    """Of a conversation that begins with this message."""
-    names = ", ".join(attachment.filename for attachment in send.attachments)
-    return beginning(send.content.strip() or names, TITLE_LENGTH)

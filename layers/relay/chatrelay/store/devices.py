@@ -1,24 +1,23 @@
-"""Phones that want to be told of replies, each by the token that a push service knows it by.
+"""Phones that are notified of replies, each by the token that its push service knows.
 
-A phone is one user's at a time: its item ``OWNER`` says whose, and what another user's partition still has of it does
-not count. So a phone changes hands in a single write.
+A phone has one user at a time. Its item ``OWNER`` names that user, and the phone's item in another user's partition
+does not count. So a phone changes hands in a single write.
 """
 
 import time
 from collections.abc import Callable
 
 from chatrelay.domain.devices import Device, Platform, PushEnvironment
+from chatrelay.store.item_keys import DEVICE, DEVICE_PK, OWNER, USER_PK, beginning_with, name_in
 from chatrelay.store.table import Item, Table
 from chatrelay.wire.registration import Registration
-
-BEHIND = "DEVICE$"
-"""The first sort key behind all that begin with ``DEVICE#``, whatever the names of the phones."""
 
 
 class Devices:
     """The devices of all users.
 
-    What is given up gets an end in the past, which a registration takes away again: the two cannot undo each other.
+    A device that is given up gets an ``expires_at`` in the past, and a registration removes it again. So neither can
+    undo the other.
     """
 
     def __init__(self, table: Table, clock: Callable[[], float] = time.time) -> None:
@@ -26,45 +25,52 @@ class Devices:
         self._clock = clock
 
     def register(self, user: str, registration: Registration) -> None:
-        """The phone is `user`'s from now on, and reached by this token only. Again does no harm."""
-        pk, sk = _user_pk(user), _device_key(registration.device_id)
-        now_ms = int(self._clock() * 1000)
-        environment = _environment(self._table.get(pk, sk), registration.token)
+        """Make the phone `user`'s, reached by this token only. Idempotent."""
+        device_id, now_ms = registration.device_id, int(self._clock() * 1000)
+        known = self._table.get(USER_PK + user, DEVICE + device_id)
+        environment = PushEnvironment.PRODUCTION
+        if known is not None and known["device_token"] == registration.token:
+            environment = PushEnvironment(known["environment"])  # as a push has found it
+        # The device before its owner, which is what makes the device count.
         self._table.put(
             {
-                "pk": pk,
-                "sk": sk,
+                "pk": USER_PK + user,
+                "sk": DEVICE + device_id,
                 "device_token": registration.token,
                 "platform": registration.platform.value,
                 "environment": environment.value,
                 "registered_at_ms": now_ms,
             }
         )
-        former = self._table.get(sk, "OWNER")
-        self._table.put({"pk": sk, "sk": "OWNER", "user_id": user, "registered_at_ms": now_ms})
-        if former is not None and former["user_id"] != user:
-            self._expire(_user_pk(former["user_id"]), sk, "registered_at_ms < :now", {":now": now_ms})
+        previous = self._table.get(DEVICE_PK + device_id, OWNER)
+        self._table.put({"pk": DEVICE_PK + device_id, "sk": OWNER, "user_id": user, "registered_at_ms": now_ms})
+        if previous is not None and previous["user_id"] != user:
+            pk = USER_PK + previous["user_id"]
+            self._expire(pk, DEVICE + device_id, "registered_at_ms < :now", {":now": now_ms})
 
     def all(self, user: str) -> list[Device]:
-        """The user's phones. One that has registered under several names counts once, by the latest."""
-        items = self._table.query(_user_pk(user), "DEVICE#", BEHIND)
-        devices = [_device(user, item) for item in items if "expires_at" not in item and self._owns(user, item["sk"])]
+        """Return the user's phones. A phone that has registered under several ids counts once, by the latest."""
+        items = self._table.query(USER_PK + user, *beginning_with(DEVICE))
+        devices = [_device(user, item) for item in items if "expires_at" not in item and self._owns(user, item)]
         by_token = {device.token: device for device in sorted(devices, key=lambda device: device.registered_at_ms)}
         return list(by_token.values())
 
     def delete(self, user: str, device_id: str) -> bool:
-        """The phone is not to be told any more. False if the user has no such phone."""
-        item = self._table.delete(_user_pk(user), _device_key(device_id))
+        """Stop notifying the phone. Return False if the user has no such phone."""
+        item = self._table.delete(USER_PK + user, DEVICE + device_id)
         if item is None or "expires_at" in item:
             return False
         self._disown(_device(user, item))
         return True
 
     def forget(self, device: Device, before_ms: int) -> bool:
-        """The device's token is dead. False if it has another one by now, or has registered at `before_ms` or later."""
+        """Give up the device, whose token is dead.
+
+        Return False if the device has another token by now, or has registered at `before_ms` or later.
+        """
         forgotten = self._expire(
-            _user_pk(device.user),
-            _device_key(device.id),
+            USER_PK + device.user,
+            DEVICE + device.id,
             "device_token = :token AND registered_at_ms < :before",
             {":token": device.token, ":before": before_ms},
         )
@@ -73,46 +79,32 @@ class Devices:
         return forgotten
 
     def found(self, device: Device, environment: PushEnvironment) -> None:
-        """The device's token has turned out to belong to `environment`."""
+        """Record the environment in which a push has found the device's token."""
         self._table.update(
-            _user_pk(device.user),
-            _device_key(device.id),
+            USER_PK + device.user,
+            DEVICE + device.id,
             "SET environment = :environment",
             {":environment": environment.value, ":token": device.token},
             condition="device_token = :token",
         )
 
-    def _owns(self, user: str, device_key: str) -> bool:
-        owner = self._table.get(device_key, "OWNER")
+    def _owns(self, user: str, item: Item) -> bool:
+        owner = self._table.get(DEVICE_PK + name_in(item["sk"]), OWNER)
         return owner is not None and owner["user_id"] == user
 
     def _disown(self, device: Device) -> None:
+        """Give up the owner's item, unless the device has registered again."""
         values = {":user": device.user, ":at": device.registered_at_ms}
-        self._expire(_device_key(device.id), "OWNER", "user_id = :user AND registered_at_ms = :at", values)
+        self._expire(DEVICE_PK + device.id, OWNER, "user_id = :user AND registered_at_ms = :at", values)
 
     def _expire(self, pk: str, sk: str, condition: str, values: Item) -> bool:
         values = {":now_s": int(self._clock()), **values}
         return self._table.update(pk, sk, "SET expires_at = :now_s", values, condition=condition)
 
 
-def _user_pk(user: str) -> str:
-    return f"USER#{user}"
-
-
-def _device_key(device_id: str) -> str:
-    return f"DEVICE#{device_id}"
-
-
-def _environment(known: Item | None, token: str) -> PushEnvironment:
-    """What was found out of a token holds for as long as the phone has it."""
-    if known is None or known["device_token"] != token:
-        return PushEnvironment.PRODUCTION
-    return PushEnvironment(known["environment"])
-
-
 def _device(user: str, item: Item) -> Device:
     return Device(
-        id=item["sk"].removeprefix("DEVICE#"),
+        id=name_in(item["sk"]),
         user=user,
         token=item["device_token"],
         platform=Platform(item["platform"]),

@@ -1,22 +1,23 @@
-"""API keys: only their hashes are kept."""
+"""API keys. The table has only their hashes."""
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from chatrelay.store.item_keys import API_KEY, API_KEY_PK, name_in
 from chatrelay.store.table import Item, Table
 from chatrelay.wire.identity import key_hash
 
 USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 OWNER = "#KEYS"
-"""Whose all keys are in the index ``by_owner``: no user's name."""
+"""The owner of all keys in the index ``by_owner``; ``USER`` allows no user of that name."""
 PAGE = 100
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of an API key: the beginning of its hash as a name, whose it is, and when it was made (ms)."""
+    """An API key without its secret. `id` is the beginning of its hash; `created_at_ms` is since 1970."""
 
     id: str
     user: str
@@ -25,33 +26,35 @@ class Key:
 
 
 class Keys:
-    """All users' API keys."""
+    """The API keys of all users."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, clock: Callable[[], float] = time.time) -> None:
         self._table = table
+        self._clock = clock
 
     def add(self, key: str, user: str, label: str = "") -> None:
-        """Makes `key` a credential of `user`. Raises ``ValueError`` for a name that could not be part of a key."""
+        """Make `key` a credential of `user`. Raise ``ValueError`` for a name with other characters than ``USER``."""
         if not USER.fullmatch(user):
             raise ValueError(f"user: must be 1 to 64 of the characters A-Z a-z 0-9 . _ @ -, is {user!r}")
-        item = {"user_id": user, "label": label, "owner_id": OWNER, "updated_at": int(time.time() * 1000)}
-        self._table.put({"pk": f"KEY#{key_hash(key)}", "sk": "KEY", **item})
+        item = {"user_id": user, "label": label, "owner_id": OWNER, "updated_at": int(self._clock() * 1000)}
+        self._table.put({"pk": API_KEY_PK + key_hash(key), "sk": API_KEY, **item})
 
     def user_of(self, key: str) -> str | None:
-        """Whose key this is; None if it is nobody's."""
-        item = self._table.get(f"KEY#{key_hash(key)}", "KEY")
+        """Return the user whose key this is; None for an unknown key."""
+        item = self._table.get(API_KEY_PK + key_hash(key), API_KEY)
         return None if item is None else str(item["user_id"])
 
     def all(self) -> Iterator[Key]:
-        """Every key, the latest first. One that was made this second may be missing."""
-        return map(_key, self._items())
+        """Yield every key, the latest first. A key of the last second may be missing: the index follows the table."""
+        for item in self._items():
+            yield Key(_id(item), item["user_id"], item["label"], int(item["updated_at"]))
 
     def revoke(self, key_id: str) -> int:
-        """Removes the keys whose hash begins with `key_id`; how many there were."""
-        doomed = [item for item in self._items() if _key(item).id == key_id]
-        for item in doomed:
+        """Remove the keys with this id, and return how many there were."""
+        revoked = [item for item in self._items() if _id(item) == key_id]
+        for item in revoked:
             self._table.delete(item["pk"], item["sk"])
-        return len(doomed)
+        return len(revoked)
 
     def _items(self) -> Iterator[Item]:
         after: Item | None = None
@@ -60,6 +63,5 @@ class Keys:
             after = {name: page[-1][name] for name in ("pk", "sk", "updated_at")}
 
 
-def _key(item: Item) -> Key:
-    name = item["pk"].removeprefix("KEY#")[:12]
-    return Key(name, item["user_id"], item["label"], int(item["updated_at"]))
+def _id(item: Item) -> str:
+    return name_in(item["pk"])[:12]

@@ -1,15 +1,15 @@
 """The lease of a conversation: who writes its reply now, how many messages wait for theirs, and the writer's mailbox.
 
-One item a conversation. Its fence rises with every writer, and is the ``epoch`` of all that the writer says; whatever a
-writer changes here is conditional on it. Twice a second the writer says that it lives, and finds in the answer what
-others have left: connections that want to read along, and the wish to stop.
+One item a conversation. Its fence rises with every writer, and is the ``epoch`` of every frame that the writer sends;
+every write of the writer here is conditional on the fence. Twice a second the writer sends a heartbeat, and the answer
+has what others have left in the mailbox: connections that want to read along, and the request to stop.
 
     free ──claim──► held by a writer ──end──► free
-      └──take one that waits──►┘ ├──declare_dead──► held, fenced off ──end──► free
+      └──take from the queue──►┘ ├──declare_dead──► held, fenced off ──end──► free
                                  └──fence_off──► free
 
-A message that finds the lease held waits; the writer takes the next when it has ended its own. A lease that is free
-while messages wait is taken by whoever sees it.
+A message that finds the lease held waits; the writer takes the next message when it has ended its own reply. Whoever
+finds a free lease while messages wait takes it.
 """
 
 import time
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from chatrelay.domain.errors import Superseded
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.store.item_keys import LEASE, WORKER, WORKER_PK, conversation_pk
 from chatrelay.store.table import IF_EXISTS, Item, Put, Returning, Table, Update, transient_as_unavailable
 
 HEARTBEAT_S = 0.5
@@ -34,9 +35,9 @@ HOLD = (
     " subscribers = :nobody, queued = if_not_exists(queued, :none) - :taken REMOVE expires_at"
 )
 LET_GO = "REMOVE reply, turn, worker, alive_until_ms, cancel_asked"
-"""The subscribers stay until the next writer: so an end that is repeated, because its answer was lost, finds them."""
+"""The subscribers stay until the next writer: an ``end`` that is repeated, because its answer was lost, finds them."""
 REMEMBERED_S = 24 * 60 * 60
-"""How long the fence of a deleted conversation is kept: much longer than a worker that could come back may live."""
+"""How long the fence of a deleted conversation is kept: much longer than a worker that might come back can live."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ class Writer:
 
 @dataclass(frozen=True)
 class Lease:
-    """How things stood. `writer` is None if the lease is free; `expired` if it has been silent for too long.
+    """A lease as it was read.
 
-    `cancelled` says that its user has had enough of what is being written.
+    `writer` is None if the lease is free, `expired` says that the writer has been silent for too long, `cancelled` that
+    its user wants it to stop.
     """
 
     fence: int = 0
@@ -64,7 +66,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Signals:
-    """What others have left for the worker: connections by id with the offset that each has, and whether to stop.
+    """The writer's mailbox: the offset that each connection wants to read on from, and whether to stop.
 
     `queued` is how many messages wait.
     """
@@ -82,46 +84,46 @@ class Leases:
         self._clock = clock
 
     def get(self, key: ConversationKey) -> Lease:
-        """The lease as it is now."""
-        return self._lease(self._table.get(key.pk, "LEASE") or {})
+        """Return the lease as it is now."""
+        return self._lease(self._table.get(conversation_pk(key), LEASE) or {})
 
     # --- parts of transactions ---
 
     def claim(self, key: ConversationKey, seen: Lease, writer: Writer) -> Update:
-        """`writer` has the lease from now on, if it is free as `seen` and nobody waits."""
+        """Give `writer` the lease, if it is still free as `seen` and no message waits."""
         return self._hold(key, seen, writer, taken=0, condition=f"{FREE_AS_SEEN} AND {NOBODY_WAITS}")
 
     def take(self, key: ConversationKey, seen: Lease, writer: Writer) -> Update:
-        """`writer`, whose message waited, has the lease from now on, if it is free as `seen`."""
+        """Give `writer`, whose message leaves the queue, the lease, if it is still free as `seen`."""
         return self._hold(key, seen, writer, taken=1, condition=FREE_AS_SEEN)
 
     def wait(self, key: ConversationKey, change: int = 1) -> Update:
-        """So many more wait."""
-        return Update(key.pk, "LEASE", "ADD queued :change REMOVE expires_at", {":change": change})
+        """Count `change` more messages that wait."""
+        return Update(conversation_pk(key), LEASE, "ADD queued :change REMOVE expires_at", {":change": change})
 
     def forget(self, key: ConversationKey, seen: Lease) -> Update:
-        """The conversation is deleted, if nobody writes and nobody has come to wait since `seen`.
+        """Let the lease of a deleted conversation expire, if nobody writes and no message has come since `seen`.
 
-        The fence stays for a while: if it began again at 1, a worker of the deleted conversation could be taken for one
-        of the next conversation of that name.
+        The fence stays for a while: if it began again at 1, a worker of the deleted conversation could pass for a
+        worker of the next conversation of that name.
         """
         return Update(
-            key.pk,
-            "LEASE",
+            conversation_pk(key),
+            LEASE,
             "SET queued = :none, expires_at = :expires_at",
             {":none": 0, ":expires_at": int(self._clock()) + REMEMBERED_S, ":queued": seen.queued},
             "attribute_not_exists(reply) AND queued = :queued",
         )
 
     def record_worker(self, key: ConversationKey, worker: str) -> Put:
-        """`worker` can be found by its id, should it die."""
-        kept = {"user_id": key.user, "conversation": key.conversation}
+        """Record where `worker` writes, so that its conversation can be found if it dies."""
+        item = {"user_id": key.user, "conversation": key.conversation}
         expires_at = int(self._clock()) + WORKER_KEPT_S
-        return Put({"pk": f"WORKER#{worker}", "sk": "WORKER", "expires_at": expires_at, **kept})
+        return Put({"pk": WORKER_PK + worker, "sk": WORKER, "expires_at": expires_at, **item})
 
     def place_of(self, worker: str) -> ConversationKey | None:
-        """Where the invocation `worker` wrote last; None if it never did."""
-        item = self._table.get(f"WORKER#{worker}", "WORKER")
+        """Return the conversation in which the invocation `worker` wrote last; None if it never wrote."""
+        item = self._table.get(WORKER_PK + worker, WORKER)
         return None if item is None else ConversationKey(item["user_id"], item["conversation"])
 
     def _hold(self, key: ConversationKey, seen: Lease, writer: Writer, *, taken: int, condition: str) -> Update:
@@ -136,24 +138,27 @@ class Leases:
             ":none": 0,
             ":taken": taken,
         }
-        return Update(key.pk, "LEASE", HOLD, values, condition)
+        return Update(conversation_pk(key), LEASE, HOLD, values, condition)
 
-    # --- the writer's ---
+    # --- for the writer ---
 
     def heartbeat(self, key: ConversationKey, fence: int) -> Signals:
-        """The writer is alive. Raises ``Superseded`` if it counts as dead, ``Unavailable`` for once."""
+        """Extend the writer's lease, and return its mailbox.
+
+        Raise ``Superseded`` if the writer counts as dead, and ``Unavailable`` if the next heartbeat may succeed.
+        """
         return self._as_writer(key, fence, "SET alive_until_ms = :until", {":until": self._until_ms()}, "ALL_NEW")
 
     def end(self, key: ConversationKey, fence: int) -> Signals:
-        """Nobody writes any more. The signals left until now. Raises ``Superseded`` and ``Unavailable``."""
+        """Release the lease, and return the mailbox as it was. Raise ``Superseded`` and ``Unavailable``."""
         return self._as_writer(key, fence, LET_GO, {}, "ALL_OLD")
 
     def clear_resume_request(self, key: ConversationKey, fence: int, connection_id: str, offset: int) -> None:
-        """The writer has taken a subscriber in; one that has asked again since stays. Raises ``Unavailable``."""
+        """Remove a connection from the mailbox, unless it has asked for another offset since. Raise ``Unavailable``."""
         with transient_as_unavailable():
             self._table.update(
-                key.pk,
-                "LEASE",
+                conversation_pk(key),
+                LEASE,
                 "REMOVE subscribers.#connection",
                 {":fence": fence, ":offset": offset},
                 condition="fence = :fence AND subscribers.#connection = :offset",
@@ -163,20 +168,24 @@ class Leases:
     def _as_writer(
         self, key: ConversationKey, fence: int, expression: str, values: Item, returning: Returning
     ) -> Signals:
-        values = {**values, ":fence": fence}
+        pk, values = conversation_pk(key), {**values, ":fence": fence}
         with transient_as_unavailable():
-            item = self._table.update_returning(key.pk, "LEASE", expression, values, "fence = :fence", returning)
+            item = self._table.update_returning(pk, LEASE, expression, values, "fence = :fence", returning)
         if item is None:
-            raise Superseded(f"{key.pk} is not at {fence} any more")
-        return _signals(item)
+            raise Superseded(f"the fence of {pk} has moved on from {fence}")
+        subscribers = {connection: int(offset) for connection, offset in item.get("subscribers", {}).items()}
+        return Signals(subscribers, bool(item.get("cancel_asked", False)), int(item.get("queued", 0)))
 
-    # --- everybody's ---
+    # --- for everybody ---
 
     def subscribe(self, key: ConversationKey, reply: str, connection_id: str, offset: int) -> bool:
-        """Lets a connection read along, from UTF-16 `offset` on. False if no live worker writes `reply`."""
+        """Ask the writer of `reply` to send its text from UTF-16 `offset` on to a connection.
+
+        Return False if no live worker writes `reply`.
+        """
         return self._table.update(
-            key.pk,
-            "LEASE",
+            conversation_pk(key),
+            LEASE,
             "SET subscribers.#connection = :offset",
             {":reply": reply, ":now": self._now_ms(), ":offset": offset},
             condition="reply = :reply AND alive_until_ms >= :now",
@@ -184,19 +193,20 @@ class Leases:
         )
 
     def cancel(self, key: ConversationKey, reply: str) -> bool:
-        """Asks the writer to stop, or whoever buries it. False if nobody writes `reply`."""
-        values = {":reply": reply, ":asked": True}
-        return self._table.update(key.pk, "LEASE", "SET cancel_asked = :asked", values, condition="reply = :reply")
+        """Ask the writer of `reply`, or whoever recovers it, to stop. Return False if nobody writes `reply`."""
+        pk, values = conversation_pk(key), {":reply": reply, ":asked": True}
+        return self._table.update(pk, LEASE, "SET cancel_asked = :asked", values, condition="reply = :reply")
 
     def declare_dead(self, key: ConversationKey, reply: str, worker: str | None = None) -> Lease | None:
-        """Fences off the writer of `reply` after its silence, or at once if it is the `worker` known to be dead.
+        """Fence off the writer of `reply` if it has been silent for too long, or if it is `worker`, known to be dead.
 
-        From here on nothing counts that it does. How things stand then; None if it has been heard meanwhile, or has
-        ended.
+        From now on the old writer's conditional writes fail. Return the lease as it is then; None if the writer has
+        sent a heartbeat meanwhile, or has ended.
         """
+        # No invocation has the id "nobody".
         item = self._table.update_returning(
-            key.pk,
-            "LEASE",
+            conversation_pk(key),
+            LEASE,
             "SET alive_until_ms = :never ADD fence :one",
             {":reply": reply, ":now": self._now_ms(), ":never": 0, ":one": 1, ":worker": worker or "nobody"},
             "reply = :reply AND (alive_until_ms < :now OR worker = :worker)",
@@ -205,19 +215,20 @@ class Leases:
         return None if item is None else self._lease(item)
 
     def nobody_waits(self, key: ConversationKey, seen: Lease) -> None:
-        """None waits, whatever was counted, if the lease is free and unchanged since `seen`."""
+        """Correct the count of messages that wait to zero, if the lease is free and unchanged since `seen`."""
         self._table.update(
-            key.pk,
-            "LEASE",
+            conversation_pk(key),
+            LEASE,
             "SET queued = :none",
             {":none": 0, ":seen": seen.fence, ":queued": seen.queued},
             condition=f"{FREE_AS_SEEN} AND queued = :queued",
         )
 
     def fence_off(self, key: ConversationKey) -> Lease:
-        """Whoever writes is superseded. How things stand then."""
+        """Free the lease, and supersede its writer if there is one. Return the lease as it is then."""
+        pk, values = conversation_pk(key), {":none": 0, ":one": 1}
         expression = f"SET queued = if_not_exists(queued, :none) {LET_GO} ADD fence :one"
-        item = self._table.update_returning(key.pk, "LEASE", expression, {":none": 0, ":one": 1}, IF_EXISTS, "ALL_NEW")
+        item = self._table.update_returning(pk, LEASE, expression, values, IF_EXISTS, "ALL_NEW")
         return Lease() if item is None else Lease(int(item["fence"]), int(item["queued"]))
 
     def _lease(self, item: Item) -> Lease:
@@ -233,8 +244,3 @@ class Leases:
 
     def _until_ms(self) -> int:
         return int((self._clock() + EXPIRES_S) * 1000)
-
-
-def _signals(item: Item) -> Signals:
-    subscribers = {connection: int(offset) for connection, offset in item.get("subscribers", {}).items()}
-    return Signals(subscribers, bool(item.get("cancel_asked", False)), int(item.get("queued", 0)))

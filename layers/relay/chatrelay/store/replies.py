@@ -1,14 +1,15 @@
-"""Replies by id: where each is kept, what is written of it so far, and how much of it each device has shown."""
+"""Replies by id: where each is stored, its text while a worker writes, and how much of it each device has shown."""
 
 import time
 from collections.abc import Callable, Iterator
 
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
 from chatrelay.domain.text import utf16_length
+from chatrelay.store.item_keys import ACK, JOURNAL, REPLY, REPLY_PK, WHOLE_REPLY, beginning_with, journal, name_in
 from chatrelay.store.table import Put, Table, transient_as_unavailable
 
 KEPT_S = 7 * 24 * 60 * 60
-"""How long a reply can be found by its id, and its journal."""
+"""How long a reply can be found by its id, with its journal."""
 
 
 class Replies:
@@ -19,66 +20,60 @@ class Replies:
         self._clock = clock
 
     def find(self, reply: str) -> ReplyLocation | None:
-        """Where `reply` is, or None if there is no such reply."""
-        item = self._table.get(_pk(reply), "REPLY")
-        return (
-            None
-            if item is None
-            else ReplyLocation(reply, ConversationKey(item["user_id"], item["conversation"]), item["turn"])
-        )
+        """Return where `reply` is stored; None if there is no such reply."""
+        item = self._table.get(REPLY_PK + reply, REPLY)
+        if item is None:
+            return None
+        return ReplyLocation(reply, ConversationKey(item["user_id"], item["conversation"]), item["turn"])
 
     def register(self, location: ReplyLocation) -> Put:
-        """Part of a transaction: from now on the reply can be found."""
+        """Return the part of a transaction that lets the reply be found."""
         item = {"user_id": location.key.user, "conversation": location.key.conversation, "turn": location.turn}
-        return Put({"pk": _pk(location.reply), "sk": "REPLY", "expires_at": self._expires_at(), **item})
+        return Put({"pk": REPLY_PK + location.reply, "sk": REPLY, "expires_at": self._expires_at(), **item})
 
     def journal(self, reply: str, offset: int, text: str) -> None:
-        """Keeps what was written from UTF-16 `offset` on. Raises ``Unavailable``.
+        """Store what was written from UTF-16 `offset` on. Raise ``Unavailable``.
 
-        It needs no fence: a reply has one writer in its life, so nobody else ever writes here, and what comes after its
-        burial is not read any more. What comes after its deletion goes by ``tidy``.
+        The write needs no fence: a reply has one writer in its life, so nobody else ever writes here. What a writer
+        adds after it was declared dead is not read; what it adds after a deletion goes by ``delete_orphans``.
         """
+        item = {"pk": REPLY_PK + reply, "sk": journal(offset), "text": text, "expires_at": self._expires_at()}
         with transient_as_unavailable():
-            self._table.put(
-                {"pk": _pk(reply), "sk": f"JOURNAL#{offset:010d}", "text": text, "expires_at": self._expires_at()}
-            )
+            self._table.put(item)
 
     def journaled(self, reply: str) -> str:
-        """What a worker had written by its last heartbeat, up to the first gap if there is one."""
+        """Return what a worker had written by its last heartbeat, up to the first gap if there is one."""
         text = ""
-        for item in self._table.query(_pk(reply), "JOURNAL#", "JOURNAL#~"):
-            if int(item["sk"].removeprefix("JOURNAL#")) != utf16_length(text):
-                break
+        for item in self._table.query(REPLY_PK + reply, *beginning_with(JOURNAL)):
+            if int(name_in(item["sk"])) != utf16_length(text):
+                break  # the table has refused the entry of a heartbeat
             text += item["text"]
         return text
 
     def acknowledge(self, reply: str, device: str, offset: int) -> None:
-        """The device has shown the reply up to UTF-16 `offset`. One that comes after a further one is ignored."""
+        """Record that the device has shown the reply up to UTF-16 `offset`, unless it has shown more already."""
         self._table.update(
-            _pk(reply),
-            f"ACK#{device}",
+            REPLY_PK + reply,
+            ACK + device,
             "SET shown = :offset, expires_at = :expires_at",
             {":offset": offset, ":expires_at": self._expires_at()},
             condition="attribute_not_exists(shown) OR shown < :offset",
         )
 
     def acknowledged(self, reply: str) -> dict[str, int]:
-        """How far each device has shown the reply, in UTF-16 code units."""
-        items = self._table.query(_pk(reply), "ACK#", "ACK$")
-        return {item["sk"].removeprefix("ACK#"): int(item["shown"]) for item in items}
+        """Return how far each device has shown the reply, in UTF-16 code units."""
+        items = self._table.query(REPLY_PK + reply, *beginning_with(ACK))
+        return {name_in(item["sk"]): int(item["shown"]) for item in items}
 
     def keys(self, reply: str) -> Iterator[tuple[str, str]]:
-        """The keys of all that is kept here of the reply."""
-        return ((item["pk"], item["sk"]) for item in self._table.query(_pk(reply), "ACK#", "REPLY"))
+        """Yield the key of every item in the reply's partition."""
+        for item in self._table.query(REPLY_PK + reply, *WHOLE_REPLY):
+            yield item["pk"], item["sk"]
 
     def delete_orphans(self, reply: str) -> None:
-        """What a worker wrote while the reply was being deleted goes, too."""
+        """Delete what a worker wrote while the reply was being deleted."""
         if self.find(reply) is None:
             self._table.delete_all(self.keys(reply))
 
     def _expires_at(self) -> int:
         return int(self._clock()) + KEPT_S
-
-
-def _pk(reply: str) -> str:
-    return f"REPLY#{reply}"

@@ -1,6 +1,5 @@
-"""The table: native Python values in and out."""
+"""One table of DynamoDB: native Python values in and out."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chatrelay.domain.errors import Conflict, Unavailable
+from chatrelay.domain.retry import retry
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 T = TypeVar("T")
 CONFLICT_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-"""DynamoDB cancels what meets a transaction on the same item. It is tried again after about so long."""
+"""DynamoDB cancels a write that meets a transaction on the same item."""
 BATCH = 25
-"""DynamoDB takes no more deletions at once."""
+"""The most deletions that one ``BatchWriteItem`` takes."""
 PASSING = {
     "InternalServerError",
     "ProvisionedThroughputExceededException",
@@ -31,9 +31,9 @@ PASSING = {
     "ServiceUnavailable",
     "ThrottlingException",
 }
-"""What DynamoDB answers when it has a bad moment."""
+"""Error codes of a service that is overloaded for the moment."""
 PASSING_REASONS = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
-"""Why it cancels a transaction that may be written the next time."""
+"""Why DynamoDB cancels a transaction that may succeed the next time."""
 Returning = Literal["ALL_OLD", "ALL_NEW"]
 IF_ABSENT = "attribute_not_exists(pk)"
 IF_EXISTS = "attribute_exists(pk)"
@@ -41,7 +41,7 @@ IF_EXISTS = "attribute_exists(pk)"
 
 @dataclass(frozen=True)
 class Put:
-    """Part of a transaction: writes `item`."""
+    """Part of a transaction that writes `item`."""
 
     item: Item
     condition: str | None = None
@@ -52,7 +52,7 @@ class Put:
 
 @dataclass(frozen=True)
 class Update:
-    """Part of a transaction: changes one item."""
+    """Part of a transaction that changes one item."""
 
     pk: str
     sk: str
@@ -74,7 +74,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Delete:
-    """Part of a transaction: removes one item. `values` are for the condition."""
+    """Part of a transaction that deletes one item. `values` are for the condition."""
 
     pk: str
     sk: str
@@ -97,25 +97,25 @@ Write = Put | Update | Delete
 
 @dataclass(frozen=True)
 class Table:
-    """One table of DynamoDB. Its ``client`` may be used from several threads at once."""
+    """One table of DynamoDB. ``client`` is safe to use from several threads at once."""
 
     client: "DynamoDBClient"
     name: str
 
     @classmethod
     def connect(cls, name: str, *, read_timeout_s: float = 5, attempts: int = 4) -> "Table":
-        """The table `name`, with time-outs that fit a person who waits."""
+        """Return the table `name`, with time-outs that fit a person who waits."""
         retries: Any = {"mode": "standard", "total_max_attempts": attempts}
         config = Config(connect_timeout=2, read_timeout=read_timeout_s, retries=retries)
         return cls(boto3.resource("dynamodb", config=config).meta.client, name)
 
     def get(self, pk: str, sk: str) -> Item | None:
-        """One item, read consistently, or None."""
+        """Return one item, read consistently, or None."""
         answer = self.client.get_item(TableName=self.name, Key={"pk": pk, "sk": sk}, ConsistentRead=True)
         return answer.get("Item")
 
     def put(self, item: Item) -> None:
-        """Writes `item`, whatever was there."""
+        """Write `item`, whatever was there."""
         self.client.put_item(TableName=self.name, Item=item)
 
     def update(
@@ -128,19 +128,17 @@ class Table:
         condition: str | None = None,
         names: dict[str, str] | None = None,
     ) -> bool:
-        """Changes one item. False if `condition` does not hold.
+        """Change one item. Return False if `condition` does not hold.
 
         `values` are for the ``:words`` in the expressions, `names` for the ``#words``.
         """
-        more: Item = {} if condition is None else {"ConditionExpression": condition}
-        if names is not None:
-            more["ExpressionAttributeNames"] = names
-        return self._update(pk, sk, expression, values, **more) is not None
+        request = _without_none(ConditionExpression=condition, ExpressionAttributeNames=names)
+        return self._update(pk, sk, expression, values, **request) is not None
 
     def update_returning(
         self, pk: str, sk: str, expression: str, values: Item, condition: str, returning: Returning
     ) -> Item | None:
-        """The same, and gives the item as it was or is; None if `condition` does not hold."""
+        """Change one item, and return it as it was or is; None if `condition` does not hold."""
         return self._update(pk, sk, expression, values, ConditionExpression=condition, ReturnValues=returning)
 
     def _update(self, pk: str, sk: str, expression: str, values: Item, **request: Any) -> Item | None:
@@ -159,10 +157,10 @@ class Table:
                 raise Conflict(pk) from met
             return answer.get("Attributes", {})
 
-        return _again_after_conflicts(attempt)
+        return _retry_conflicts(attempt)
 
     def delete(self, pk: str, sk: str) -> Item | None:
-        """Removes one item and returns what it was, or None if there was none. Of several at once, one gets it."""
+        """Delete one item and return what it was; None if there was none. Of several callers at once, one gets it."""
         key = {"pk": pk, "sk": sk}
         try:
             answer = self.client.delete_item(
@@ -173,20 +171,23 @@ class Table:
         return answer["Attributes"]
 
     def delete_all(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Removes the items of these ``(pk, sk)``, a batch at a time, in about this order. Raises ``Unavailable``."""
+        """Delete the items of these ``(pk, sk)``, a batch at a time, in about this order. Raise ``Unavailable``."""
         left = iter(keys)
-        while batch := [_deletion(pk, sk) for pk, sk in islice(left, BATCH)]:
-            for pause_s in CONFLICT_PAUSES_S:
-                answer = self.client.batch_write_item(RequestItems={self.name: batch})
-                batch = answer["UnprocessedItems"].get(self.name, [])
-                if not batch:
-                    break
-                time.sleep(pause_s)
-            else:
+        while batch := [{"DeleteRequest": {"Key": {"pk": pk, "sk": sk}}} for pk, sk in islice(left, BATCH)]:
+            self._write_batch(batch)
+
+    def _write_batch(self, batch: list[Any]) -> None:
+        def attempt() -> None:
+            nonlocal batch
+            answer = self.client.batch_write_item(RequestItems={self.name: batch})
+            batch = answer["UnprocessedItems"].get(self.name, [])
+            if batch:
                 raise Unavailable("DynamoDB leaves deletions undone")
 
+        retry(attempt, CONFLICT_PAUSES_S, on=Unavailable)
+
     def query(self, pk: str, first: str, last: str, *, forward: bool = True) -> Iterator[Item]:
-        """The items of `pk` from sort key `first` to `last`, both included, in order, read consistently."""
+        """Yield the items of `pk` from sort key `first` to `last`, both included, in order, read consistently."""
         pages = self.client.get_paginator("query").paginate(
             TableName=self.name,
             KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
@@ -198,7 +199,7 @@ class Table:
             yield from page["Items"]
 
     def owned_by(self, owner: str, limit: int, after: Item | None) -> list[Item]:
-        """At most so many items of the index ``by_owner``, latest first, from behind the one with the key `after`."""
+        """Return up to `limit` items of the index ``by_owner``, latest first, from behind the key `after` on."""
         more: Item = {} if after is None else {"ExclusiveStartKey": {"owner_id": owner, **after}}
         answer = self.client.query(
             TableName=self.name,
@@ -212,11 +213,11 @@ class Table:
         return answer["Items"]
 
     def first(self, pk: str, prefix: str) -> Item | None:
-        """The first item of `pk` whose sort key begins with `prefix`, or None."""
+        """Return the first item of `pk` whose sort key begins with `prefix`, or None."""
         return self._outermost(pk, prefix, forward=True)
 
     def last(self, pk: str, prefix: str) -> Item | None:
-        """The last item of `pk` whose sort key begins with `prefix`, or None."""
+        """Return the last item of `pk` whose sort key begins with `prefix`, or None."""
         return self._outermost(pk, prefix, forward=False)
 
     def _outermost(self, pk: str, prefix: str, *, forward: bool) -> Item | None:
@@ -231,7 +232,10 @@ class Table:
         return next(iter(answer["Items"]), None)
 
     def transact(self, *writes: Write) -> list[Write]:
-        """Writes all or nothing. Those whose conditions did not hold: none if everything is written."""
+        """Write all or nothing. Return the writes whose conditions did not hold: none if everything is written.
+
+        Raise ``Conflict`` if DynamoDB cancels the transaction for a passing reason every time.
+        """
 
         def attempt() -> list[Write]:
             try:
@@ -239,6 +243,7 @@ class Table:
             except self.client.exceptions.TransactionCanceledException as cancelled:
                 reasons = [reason.get("Code") for reason in cancelled.response["CancellationReasons"]]
                 refused = [write for write, why in zip(writes, reasons, strict=True) if why == "ConditionalCheckFailed"]
+                # A condition that does not hold tells the caller more than a conflict does.
                 if not refused and PASSING_REASONS.intersection(reasons):
                     raise Conflict(str(reasons)) from cancelled
                 if not refused:
@@ -246,12 +251,12 @@ class Table:
                 return refused
             return []
 
-        return _again_after_conflicts(attempt)
+        return _retry_conflicts(attempt)
 
 
 @contextmanager
 def transient_as_unavailable() -> Iterator[None]:
-    """For writes that will come again soon: what may be over by then is raised as ``Unavailable``."""
+    """Raise ``Unavailable`` for a failure that may have passed when the caller writes again."""
     try:
         yield
     except BotoCoreError as failure:
@@ -262,18 +267,11 @@ def transient_as_unavailable() -> Iterator[None]:
         raise Unavailable(refusal.response["Error"]["Code"]) from refusal
 
 
-def _again_after_conflicts(attempt: Callable[[], T]) -> T:
-    """Raises ``Conflict`` when there is no end of them. Whoever meets a transaction finds next what it has written."""
-    for pause_s in CONFLICT_PAUSES_S:
-        try:
-            return attempt()
-        except Conflict:
-            time.sleep(uniform(0.5, 1.5) * pause_s)  # noqa: S311 -- so that rivals do not meet again
-    return attempt()
-
-
-def _deletion(pk: str, sk: str) -> Any:
-    return {"DeleteRequest": {"Key": {"pk": pk, "sk": sk}}}
+def _retry_conflicts(attempt: Callable[[], T]) -> T:
+    """Return what `attempt` returns. Raise ``Conflict`` if it meets another transaction every time."""
+    # At random, so that rivals do not meet again.
+    pauses_s = (uniform(0.5, 1.5) * pause_s for pause_s in CONFLICT_PAUSES_S)  # noqa: S311
+    return retry(attempt, pauses_s, on=Conflict)
 
 
 def _without_none(**request: Any) -> Any:

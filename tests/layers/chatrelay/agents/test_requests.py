@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatrelay.agents.requests import Request, as_plain_messages, messages, resumed, to_anthropic, to_bedrock, told
+from chatrelay.agents.requests import Request, as_plain_messages, as_text, continued, messages, to_anthropic, to_bedrock
 from chatrelay.domain.attachments import Attachment, Loaded
 from chatrelay.domain.turns import Turn, plain
 from chatrelay.settings import Claude
@@ -197,7 +197,7 @@ def test_files_come_before_the_words_that_came_with_them() -> None:
 def test_a_picture_without_words_is_no_blank_text() -> None:
     (asked,) = messages([Turn("1", "", files=(PICTURE,))])
     assert [block["type"] for block in asked["content"]] == ["image"]
-    assert told(Turn("1", "", files=(PICTURE,))) == "[a.png (image/png) is attached and cannot be shown here.]"
+    assert as_text(Turn("1", "", files=(PICTURE,))) == "[a.png (image/png) is attached and cannot be shown here.]"
 
 
 def test_files_are_told_as_text_to_a_model_that_reads_nothing_else() -> None:
@@ -300,7 +300,7 @@ def test_no_history_makes_a_request_that_the_service_refuses(turns: list[Turn], 
 def test_a_paused_turn_goes_back_as_it_came(blocks: list[dict[str, Any]]) -> None:
     numbered = [{**block, "number": number} for number, block in enumerate(blocks)]
 
-    asked, *again = resumed({"messages": [{"role": "user"}]}, numbered)["messages"]
+    asked, *again = continued({"messages": [{"role": "user"}]}, numbered)["messages"]
 
     content = [block for message in again for block in message["content"]]
     kept = [block["number"] for block in content]

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from chatrelay.domain.devices import Device, Platform, PushEnvironment
-from chatrelay.domain.errors import PushesOwed, Upstream
-from chatrelay.push.notifier import Notifier, NotServed, Outcome, ToldBefore
+from chatrelay.domain.errors import PushesPending, Upstream
+from chatrelay.push.notifier import Notifier, NotServed, Outcome, PushedBefore
 from chatrelay.push.service import Dead, Delivered, Later, Misconfigured, Notification, Rejected, Verdict
 from chatrelay.store.devices import Devices
 from chatrelay.store.pushes import Claim, Pushes
@@ -80,7 +80,7 @@ async def test_every_device_of_the_user_is_told_once(notifier: Notifier, devices
     assert phones.told == ["phone", "robot", "tablet"]
     assert [shown for _, shown in phones.shown] == [HELLO] * 3
     assert outcome == Outcome({"phone": DELIVERED, "robot": DELIVERED, "tablet": DELIVERED})
-    outcome.raise_for_owed()
+    outcome.raise_for_pending()
 
 
 async def test_a_device_that_acknowledged_the_end_is_not_told(
@@ -98,7 +98,7 @@ async def test_a_user_without_devices_is_no_trouble(notifier: Notifier) -> None:
     outcome = await notifier.notify("alice", HELLO, (), BUDGET_S)
 
     assert outcome == Outcome({})
-    outcome.raise_for_owed()
+    outcome.raise_for_pending()
 
 
 async def test_without_previews_no_word_leaves_the_relay(devices: Devices, pushes: Pushes, phones: Phones) -> None:
@@ -140,7 +140,7 @@ async def test_a_reply_that_is_told_again_is_told_nobody_twice(
     await notifier.notify("alice", replace(HELLO, reply="next"), {"tablet"}, BUDGET_S)
 
     assert phones.told == ["phone", "phone", "tablet"]
-    assert outcome == Outcome({"phone": ToldBefore(), "tablet": DELIVERED})
+    assert outcome == Outcome({"phone": PushedBefore(), "tablet": DELIVERED})
 
 
 async def test_calls_that_race_tell_once(notifier: Notifier, devices: Devices, phones: Phones) -> None:
@@ -150,7 +150,7 @@ async def test_calls_that_race_tell_once(notifier: Notifier, devices: Devices, p
 
     assert phones.told == ["phone"]
     assert sum(len(outcome.of(Delivered)) for outcome in outcomes) == 1
-    assert sum(len(outcome.of(ToldBefore)) for outcome in outcomes) == 4
+    assert sum(len(outcome.of(PushedBefore)) for outcome in outcomes) == 4
 
 
 async def test_a_push_that_another_call_is_at_is_owed(
@@ -162,8 +162,8 @@ async def test_a_push_that_another_call_is_at_is_owed(
     outcome = await notifier.notify("alice", HELLO, (), budget_s=0.2)
 
     assert phones.told == []
-    with pytest.raises(PushesOwed, match="another call"):
-        outcome.raise_for_owed()
+    with pytest.raises(PushesPending, match="another call"):
+        outcome.raise_for_pending()
 
 
 async def test_a_push_whose_worker_died_in_the_middle_is_sent_by_the_next(
@@ -249,10 +249,12 @@ async def test_a_wait_that_is_longer_than_the_budget_is_owed_at_once(
     outcome = await notifier.notify("alice", HELLO, (), BUDGET_S)
 
     assert outcome == Outcome({"phone": Later("QUOTA_EXCEEDED", 3600), "tablet": DELIVERED})
-    with pytest.raises(PushesOwed, match="QUOTA_EXCEEDED"):
-        outcome.raise_for_owed()
+    with pytest.raises(PushesPending, match="QUOTA_EXCEEDED"):
+        outcome.raise_for_pending()
     clock.now_s += 60  # when Lambda tries again
-    assert await notifier.notify("alice", HELLO, (), BUDGET_S) == Outcome({"phone": DELIVERED, "tablet": ToldBefore()})
+    assert await notifier.notify("alice", HELLO, (), BUDGET_S) == Outcome(
+        {"phone": DELIVERED, "tablet": PushedBefore()}
+    )
 
 
 async def test_a_service_that_never_answers_is_given_up_in_time(
@@ -287,7 +289,9 @@ async def test_a_secret_that_cannot_be_read_fails_the_call_when_all_others_are_t
     with pytest.raises(Upstream):
         await notifier.notify("alice", HELLO, (), BUDGET_S)
     clock.now_s += 60
-    assert await notifier.notify("alice", HELLO, (), BUDGET_S) == Outcome({"phone": DELIVERED, "tablet": ToldBefore()})
+    assert await notifier.notify("alice", HELLO, (), BUDGET_S) == Outcome(
+        {"phone": DELIVERED, "tablet": PushedBefore()}
+    )
 
 
 # --- what a verdict does ----------------------------------------------------------------------------------------------
@@ -302,7 +306,7 @@ async def test_a_device_whose_token_is_dead_is_forgotten(notifier: Notifier, dev
 
     assert [device.id for device in devices.all("alice")] == ["tablet"]
     assert len(outcome.of(Dead)) == 1
-    outcome.raise_for_owed()
+    outcome.raise_for_pending()
 
 
 async def test_a_device_that_registers_while_its_old_token_dies_is_kept(
@@ -357,9 +361,9 @@ async def test_what_is_our_fault_is_told_and_not_tried_again_and_the_device_is_k
         [verdict.reason],
         [DELIVERED],
     )
-    assert again.of(ToldBefore) == [ToldBefore()] * 2
+    assert again.of(PushedBefore) == [PushedBefore()] * 2
     assert [device.id for device in devices.all("alice")] == ["phone", "tablet"]
-    outcome.raise_for_owed()
+    outcome.raise_for_pending()
 
 
 async def test_a_platform_that_is_not_set_up_is_nobodys_fault_and_may_be_set_up_later(
@@ -373,5 +377,5 @@ async def test_a_platform_that_is_not_set_up_is_nobodys_fault_and_may_be_set_up_
     later = await notifier.notify("alice", HELLO, (), BUDGET_S)
 
     assert outcome == Outcome({"phone": DELIVERED, "robot": NotServed(Platform.ANDROID)})
-    outcome.raise_for_owed()
-    assert later == Outcome({"phone": ToldBefore(), "robot": DELIVERED})
+    outcome.raise_for_pending()
+    assert later == Outcome({"phone": PushedBefore(), "robot": DELIVERED})

@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from chatrelay.domain.devices import Platform, PushEnvironment
-from chatrelay.domain.errors import PushesOwed
+from chatrelay.domain.errors import PushesPending
 from chatrelay.push.apns import Account, Apns
 from chatrelay.push.fcm import Fcm
-from chatrelay.push.notifier import Notifier, Outcome, ToldBefore
+from chatrelay.push.notifier import Notifier, Outcome, PushedBefore
 from chatrelay.push.service import Delivered, Later, Notification, Service
 from chatrelay.push.transport import PushTransport
 from chatrelay.store.devices import Devices
@@ -96,7 +96,7 @@ async def test_a_reply_is_exactly_one_push_a_device_however_often_it_is_told(
 
     assert told(service) == [PHONE.token, TABLET.token, ROBOT.token]
     assert sum(len(outcome.of(Delivered)) for outcome in first) == 3
-    assert again == Outcome(dict.fromkeys(("phone", "robot", "tablet"), ToldBefore()))
+    assert again == Outcome(dict.fromkeys(("phone", "robot", "tablet"), PushedBefore()))
 
 
 async def test_bad_moments_of_the_services_are_waited_out(deployment: Deployment, service: PushService) -> None:
@@ -117,13 +117,13 @@ async def test_a_mute_apple_keeps_no_android_phone_waiting_and_is_asked_again_by
 
     assert told(service) == [ROBOT.token]
     assert (outcome.of(Delivered), len(outcome.of(Later))) == ([DELIVERED], 2)
-    with pytest.raises(PushesOwed):
-        outcome.raise_for_owed()
+    with pytest.raises(PushesPending):
+        outcome.raise_for_pending()
 
     clock.now_s += 60  # when Lambda tries again
     outcome = await deployment.notify(service.url, service.url)
 
-    assert outcome == Outcome({"phone": DELIVERED, "robot": ToldBefore(), "tablet": DELIVERED})
+    assert outcome == Outcome({"phone": DELIVERED, "robot": PushedBefore(), "tablet": DELIVERED})
     assert told(service) == [PHONE.token, TABLET.token, ROBOT.token]
 
 

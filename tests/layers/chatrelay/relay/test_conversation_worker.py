@@ -36,7 +36,6 @@ from chatrelay.relay.telemetry import Telemetry
 from chatrelay.settings import Claude as Settings
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
-from chatrelay.store.keys import Keys
 from chatrelay.store.leases import EXPIRES_S
 from chatrelay.store.table import Item, Table
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
@@ -146,7 +145,7 @@ class Answering:
         self._api = api
         self._files = files
         self._telemetry = telemetry
-        self._dispatcher = Dispatcher(store.connections, Keys(store.table), api, resume, workers, telemetry)
+        self._dispatcher = Dispatcher(store, api, resume, workers, telemetry)
         self._parts: dict[str, Any] = {
             "api": api,
             "threads": threads,
@@ -166,10 +165,7 @@ class Answering:
             noted = Noted(
                 accepted,
                 invocation,
-                connections=store.connections,
-                conversations=store.conversations,
-                leases=store.leases,
-                replies=store.replies,
+                store=store,
                 agents=registry,
                 files=lambda: self._files,
                 grace=self.grace,
@@ -178,9 +174,9 @@ class Answering:
             noted.outcomes = self._written
             return noted
 
-        acceptance = Acceptance(store.conversations, self._recovery, registry, lambda: self._files)
+        acceptance = Acceptance(store, self._recovery, registry, lambda: self._files)
         return ConversationWorker(
-            self._dispatcher, acceptance, store.conversations, self._recovery, self._api, self._telemetry, writer
+            store, self._dispatcher, acceptance, self._recovery, self._api, self._telemetry, writer
         )
 
     async def answer(self, message: Message, worker: str, time_left_s: float) -> ReplyOutcome:

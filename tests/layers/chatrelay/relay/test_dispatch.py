@@ -75,8 +75,8 @@ def desk(
 ) -> Desk:
     keys = Keys(store.table)
     agents = AgentRegistry({"claude": unused})
-    acceptance = Acceptance(store.conversations, recovery, agents, unused)
-    return Desk(store, sockets, keys, Dispatcher(store.connections, keys, api, resume, workers, telemetry), acceptance)
+    acceptance = Acceptance(store, recovery, agents, unused)
+    return Desk(store, sockets, keys, Dispatcher(store, api, resume, workers, telemetry), acceptance)
 
 
 def unused() -> NoReturn:

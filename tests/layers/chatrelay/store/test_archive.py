@@ -11,6 +11,7 @@ from chatrelay.domain.reply import Ending, Reply
 from chatrelay.store.archive import PAGE_BYTES, Archive
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
+from chatrelay.store.item_keys import conversation_pk
 from chatrelay.store.table import Table
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from chatrelay.wire.frames import Outbound
@@ -136,9 +137,9 @@ def test_a_deleted_conversation_leaves_its_fence_for_a_day_and_nothing_else(stor
 
     (other,) = [line for line in left(store) if line.startswith("REPLY#")]
     assert left(store) == sorted(["CONVERSATION#alice#talk LEASE", other, *kept])
-    lease = store.table.get(TALK.pk, "LEASE")
+    lease = store.table.get(conversation_pk(TALK), "LEASE")
     assert lease == {
-        "pk": TALK.pk,
+        "pk": conversation_pk(TALK),
         "sk": "LEASE",
         "fence": 32,
         "queued": 0,
@@ -189,7 +190,7 @@ def test_the_fence_goes_on_where_a_deleted_conversation_begins_anew(store: Store
     assert new.stream.epoch > old.stream.epoch
     with pytest.raises(Superseded):
         store.leases.heartbeat(TALK, old.stream.epoch)
-    assert "expires_at" not in (store.table.get(TALK.pk, "LEASE") or {})
+    assert "expires_at" not in (store.table.get(conversation_pk(TALK), "LEASE") or {})
     assert [turn.content for turn in store.conversations.history(new, 1_000_000)] == ["Hello"]
     answer(store, new)
 
@@ -199,7 +200,7 @@ def test_who_waits_where_a_conversation_was_deleted_is_kept(store: Store) -> Non
     store.archive.delete(TALK)
     store.conversations.accept("alice", Send("m2", "talk", "Again", "claude"), 2)
 
-    assert "expires_at" not in (store.table.get(TALK.pk, "LEASE") or {})
+    assert "expires_at" not in (store.table.get(conversation_pk(TALK), "LEASE") or {})
     taken = store.conversations.take_next(TALK, "worker-2")
     assert taken is not None
     assert taken.send.content == "Again"

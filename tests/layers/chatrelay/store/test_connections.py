@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from chatrelay.domain.keys import ConversationKey
-from chatrelay.store.connections import FORMER_S, Connection, Connections
+from chatrelay.store.connections import RECENTLY_CLOSED_S, Connection, Connections
 from chatrelay.store.table import Table
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 
@@ -87,7 +87,7 @@ def test_a_closed_connection_is_known_as_a_former_one_for_a_while(connections: C
 
     assert connections.recently_closed("a=") == ALICE
     [kept] = table.query("CONNECTION#a=", "A", "Z")
-    assert kept["expires_at"] == OPENED + FORMER_S
+    assert kept["expires_at"] == OPENED + RECENTLY_CLOSED_S
 
 
 def test_a_connection_that_never_was_may_be_closed(connections: Connections) -> None:

@@ -15,6 +15,7 @@ from chatrelay.domain.keys import ConversationKey, ReplyLocation
 from chatrelay.domain.reply import Ending, Reply
 from chatrelay.relay.reply_writer import LONGEST
 from chatrelay.store.conversations import Accepted, Conversations, StoredReply
+from chatrelay.store.item_keys import conversation_pk
 from chatrelay.store.table import Item, Table
 from chatrelay.wire.frames import Outbound
 from chatrelay.wire.inbound import Send
@@ -426,11 +427,11 @@ def test_history_over_the_budget_is_cut_and_the_cut_is_remembered(store: Store, 
 
 def test_a_cut_brings_no_deleted_conversation_back(store: Store, conversations: Conversations) -> None:
     accepted = fill(store, 0, 10)
-    store.table.delete(TALK.pk, "CONVERSATION")
+    store.table.delete(conversation_pk(TALK), "CONVERSATION")
 
     assert asked(conversations, accepted, 1000)[0] == "q06"
 
-    assert store.table.get(TALK.pk, "CONVERSATION") is None
+    assert store.table.get(conversation_pk(TALK), "CONVERSATION") is None
 
 
 def test_a_turn_from_before_the_cut_is_still_answered(conversations: Conversations) -> None:
@@ -603,7 +604,7 @@ def test_a_message_that_was_deleted_but_for_its_place_in_the_queue_keeps_nobody_
 ) -> None:
     deleted = conversations.accept("alice", hello(), 1)
     conversations.accept("alice", hello(id="m2", content="And?"), 2)
-    store.table.delete_all((TALK.pk, f"TURN#{deleted.turn}{part}") for part in gone)
+    store.table.delete_all((conversation_pk(TALK), f"TURN#{deleted.turn}{part}") for part in gone)
 
     taken = conversations.take_next(TALK, "worker-1")
 
@@ -643,7 +644,7 @@ def test_a_worker_that_dies_after_its_message_was_queued_is_found(store: Store, 
 
 def test_a_place_in_the_queue_that_was_deleted_counts_no_more(store: Store, conversations: Conversations) -> None:
     deleted = conversations.accept("alice", hello(), 1)
-    store.table.delete(TALK.pk, f"QUEUE#{deleted.turn}")
+    store.table.delete(conversation_pk(TALK), f"QUEUE#{deleted.turn}")
 
     assert conversations.take_next(TALK, "worker-1") is None
 
@@ -655,7 +656,7 @@ def test_an_id_whose_turn_was_deleted_is_accepted_when_it_comes_again(
 ) -> None:
     deleted = conversations.accept("alice", hello(), 1, worker="worker-1")
     over(store, deleted, answered(deleted, "Hi"))
-    store.table.delete_all((TALK.pk, f"TURN#{deleted.turn}{part}") for part in ("#1", "#2"))
+    store.table.delete_all((conversation_pk(TALK), f"TURN#{deleted.turn}{part}") for part in ("#1", "#2"))
 
     with pytest.raises(Conflict):
         conversations.accept("alice", hello(), 2, worker="worker-2")
@@ -709,4 +710,4 @@ def test_attachments_are_kept_with_their_turn(store: Store, conversations: Conve
     turns = conversations.history(taken, PLENTY)
     assert [(turn.content, turn.attachments) for turn in turns] == [("", (PICTURE,)), ("And?", (PICTURE, PICTURE))]
     assert [turn.tokens for turn in turns] == [1 + 1600 + 5, 2 + 2 * 1600 + 0]
-    assert store.table.get(TALK.pk, "CONVERSATION")["title"] == "Grüße.png"  # type: ignore[index]
+    assert store.table.get(conversation_pk(TALK), "CONVERSATION")["title"] == "Grüße.png"  # type: ignore[index]

@@ -48,18 +48,18 @@ def test_a_claim_whose_owner_died_runs_out(pushes: Pushes, clock: Clock) -> None
     assert pushes.claim("r", "phone", 60) is Claim.ANOTHERS
 
 
-def test_a_push_that_is_settled_is_nobodys_any_more(pushes: Pushes, clock: Clock) -> None:
+def test_a_push_that_is_finished_is_nobodys_any_more(pushes: Pushes, clock: Clock) -> None:
     pushes.claim("r", "phone", 60)
-    pushes.settle("r", "phone")
+    pushes.finish("r", "phone")
 
-    assert pushes.claim("r", "phone", 60) is Claim.SETTLED
+    assert pushes.claim("r", "phone", 60) is Claim.FINISHED
     clock.now_s += DAY_S
-    assert pushes.claim("r", "phone", 60) is Claim.SETTLED
+    assert pushes.claim("r", "phone", 60) is Claim.FINISHED
 
 
 def test_a_push_is_known_for_days_and_then_expires(pushes: Pushes, table: Table) -> None:
     pushes.claim("r", "phone", 60)
-    pushes.settle("r", "phone")
+    pushes.finish("r", "phone")
 
     item = table.get("PUSHED#r", "DEVICE#phone") or {}
     assert NOW_S + 2 * DAY_S < item["expires_at"] < NOW_S + 30 * DAY_S
