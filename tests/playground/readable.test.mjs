@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { kind, read } from "../../playground/readable.js";
 
 const LIMITS = { text: 256 * 1024, image: 3_932_160, file: 10_485_760, name: 255 };
-const TABLE = JSON.parse(readFileSync(new URL("../../../layers/relay/chatrelay/first_bytes.json", import.meta.url)));
+const TABLE = JSON.parse(readFileSync(new URL("../layers/chatrelay/domain/first_bytes.json", import.meta.url)));
 const PNG = "\x89PNG\r\n\x1a\n";
 
 const file = (name, text, size = text.length) => new File([Buffer.from(text, "latin1"), new Uint8Array(size - text.length)], name);
