@@ -1,38 +1,8 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { ChatRelayClient, backoff, base64url, isWhole, isWithdrawable } from "../../../clients/js/client.js";
-
-/** A socket in whose server's place the test speaks. */
-class Socket extends EventTarget {
-  static opened = [];
-  sent = [];
-
-  constructor(url, protocols) {
-    super();
-    Object.assign(this, { url, protocols });
-    Socket.opened.push(this);
-  }
-
-  send(text) {
-    this.sent.push(JSON.parse(text));
-  }
-
-  close() {}
-
-  happen(type, fields = {}) {
-    this.dispatchEvent(Object.assign(new Event(type), fields));
-  }
-
-  says(frame) {
-    this.happen("message", { data: JSON.stringify(frame) });
-  }
-
-  /** What was sent, but for hello and ping. */
-  get messages() {
-    return this.sent.filter(({ action }) => action !== "hello" && action !== "ping");
-  }
-}
+import { ChatRelayClient, isWhole, isWithdrawable } from "../../../clients/js/client.js";
+import { Socket } from "./socket.mjs";
 
 globalThis.WebSocket = Socket;
 
@@ -53,12 +23,6 @@ beforeEach(() => {
   Socket.opened = [];
   client = new ChatRelayClient({ url: "ws://relay/v1", agent: "claude", conversation: "c1" });
   client.start("crk_ключ+/");
-});
-
-test("the key travels as a subprotocol in base64url", () => {
-  assert.equal(socket().url, "ws://relay/v1?agent=claude");
-  assert.deepEqual(socket().protocols, ["chatrelay.v1", `bearer.${base64url("crk_ключ+/")}`]);
-  assert.match(socket().protocols[1], /^bearer\.[A-Za-z0-9_-]+$/);
 });
 
 test("it is online when the server is ready, not when the socket is open", () => {
@@ -150,73 +114,6 @@ test("a message that nobody answers does not wait for ever", () => {
   assert.deepEqual([exchange.status, exchange.error], ["typing", null]);
 });
 
-test("a ping without a pong means that the socket is dead", () => {
-  greeted();
-  mock.timers.tick(30_000);
-  assert.equal(socket().sent.at(-1).action, "ping");
-  mock.timers.tick(9_999);
-  assert.equal(client.state, "online");
-  mock.timers.tick(1);
-  assert.equal(client.state, "reconnecting");
-});
-
-/** How many pings went out while so much time passed, each of them answered. */
-function pings(forMs) {
-  const before = socket().sent.length;
-  for (let passed = 0; passed < forMs; passed += 1_000) {
-    mock.timers.tick(1_000);
-    if (socket().sent.at(-1)?.action === "ping") socket().says({ type: "pong", content: "" });
-  }
-  return socket().sent.slice(before).filter(({ action }) => action === "ping").length;
-}
-
-test("whoever waits for nothing pings as rarely as the server says", () => {
-  socket().happen("open");
-  socket().says({ type: "ready", content: "", heartbeat: 480 });
-  socket().says({ type: "pong", content: "" });
-  assert.equal(pings(479_000), 0);
-  assert.equal(pings(481_000), 2);
-});
-
-test("whoever waits for a reply looks after the socket", () => {
-  socket().happen("open");
-  socket().says({ type: "ready", content: "", heartbeat: 480 });
-  socket().says({ type: "pong", content: "" });
-  mock.timers.tick(60_000);
-  const exchange = client.send("Hello");
-  socket().says(ofReply({ type: "typing", id: exchange.id }));
-  assert.equal(pings(90_000), 3);
-  socket().says(ofReply({ type: "complete", length: 0, sha256: "" }));
-  assert.ok(pings(400_000) <= 1);
-});
-
-test("a wake does not wait for the time that is set", () => {
-  greeted();
-  socket().happen("close", { code: 1006 });
-  client.wake();
-  assert.equal(client.state, "connecting");
-});
-
-test("a wrong key ends the trying", async () => {
-  client = new ChatRelayClient({ url: "ws://r", agent: "claude", conversation: "c1", isRejected: async () => true });
-  client.start("wrong");
-  socket().happen("close", { code: 1006 });
-  await Promise.resolve();
-  assert.equal(client.state, "rejected");
-  mock.timers.tick(60_000);
-  assert.equal(client.state, "rejected");
-});
-
-test("what is found out late of a key that is no longer used rejects no other", async () => {
-  let judge;
-  client.isRejected = () => new Promise((resolve) => (judge = resolve));
-  socket().happen("close", { code: 1006 });
-  client.start("right");
-  judge(true);
-  await settled();
-  assert.equal(client.state, "connecting");
-});
-
 test("the rest of a conversation that was left is not heard", () => {
   greeted();
   const { id } = client.send("Hello");
@@ -231,11 +128,6 @@ test("a reply that was begun elsewhere is taken up from its beginning", () => {
   socket().happen("open");
   socket().says({ type: "ready", content: "", active: { reply: "r9" } });
   assert.deepEqual(socket().messages, [{ action: "resume", conversation: "c1", reply: "r9", offset: 0 }]);
-});
-
-test("waiting grows, stays below half a minute and is never in step", () => {
-  assert.deepEqual([0, 1, 2, 10].map((attempt) => backoff(attempt, 1)), [500, 1000, 2000, 30_000]);
-  assert.deepEqual([0, 10].map((attempt) => backoff(attempt, 0)), [250, 15_000]);
 });
 
 test("a message longer than a frame goes the other way, and is answered here", async () => {
@@ -458,14 +350,6 @@ test("what nobody has answered goes out again with the next connection, and what
   greeted();
   assert.deepEqual(socket().messages.map(({ id }) => id), [silent.id]);
   assert.deepEqual([silent, long, refused].map(({ status }) => status), ["sent", "sent", "failed"]);
-});
-
-test("a device without a network is offline at once", () => {
-  greeted();
-  client.loseNetwork();
-  assert.equal(client.state, "reconnecting", "Node does not say that it is offline");
-  mock.timers.tick(500);
-  assert.equal(client.state, "connecting");
 });
 
 test("a message that was accepted before is one exchange, though `resumed` is the first that is heard of it", () => {
