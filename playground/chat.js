@@ -1,11 +1,11 @@
 /** One agent's chat: its conversation, the socket that it goes over, what it looks like, and what is typed into it. */
 
-import { Tray, lost, upload } from "./attachments.js";
+import { Tray, lost, upload } from "./views/attachments.js";
 import { ChatRelayClient, isOpen, isUnanswered, isUnsettled } from "../clients/js/client.js";
 import { explained } from "./cures.js";
-import { Files } from "./files.js";
-import { own } from "./storage.js";
-import { Transcript } from "./transcript.js";
+import { Files } from "./views/files.js";
+import { own } from "./state/storage.js";
+import { Transcript } from "./views/transcript.js";
 
 const NAMES = { claude: "Claude", codex: "Codex" };
 /** More than a page of turns is rarely said while one is away. */
@@ -78,13 +78,12 @@ export class Chat {
     });
     const uses = { http, files: this.#files, blobs, limits: config.limits };
     this.tray = new Tray(uses, (isLost) => this.#trayChanged(isLost));
-    this.transcript = new Transcript(
-      this.name,
-      (id) => this.client.retry(id),
-      (attachment) => this.#files.show(attachment),
-      () => screen.drawn(this),
-      (id) => this.withdraw(id),
-    );
+    this.transcript = new Transcript(this.name, {
+      retry: (id) => this.client.retry(id),
+      withdraw: (id) => this.withdraw(id),
+      showFile: (attachment) => this.#files.show(attachment),
+      drawn: () => screen.drawn(this),
+    });
     this.client.addEventListener("state", ({ detail }) => this.#connected(detail));
     this.client.addEventListener("exchange", ({ detail }) => this.#exchanged(detail));
     this.client.addEventListener("status", ({ detail }) => this.#remember(detail));

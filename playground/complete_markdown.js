@@ -5,7 +5,7 @@
  * second line is there. Where the text stops, the parser itself tells: within code of any kind it is left alone.
  */
 
-import { parse } from "./dialect.js";
+import { parse } from "./markdown.js";
 
 /** A last line of nothing but beginnings: of quotes and items, and then of a fence, heading, rule, task, row. */
 const HALF_MARKERS =

@@ -3,8 +3,6 @@
  * with the message is refused when it is chosen. The limits are the relay's own, from the page's configuration.
  */
 
-import { sizeText } from "./files.js";
-
 const IMAGES = {
   "image/jpeg": /^\xff\xd8\xff/,
   "image/png": /^\x89PNG\r\n\x1a\n/,
@@ -61,4 +59,9 @@ function readsAsText(beginning, limit) {
 /** Never more than the limit itself. */
 function most(bytes) {
   return bytes < 1_000_000 ? `${Math.floor(bytes / 1000)} KB` : `${Math.floor(bytes / 100_000) / 10} MB`;
+}
+
+export function sizeText(bytes) {
+  if (bytes < 1000) return `${bytes} B`;
+  return bytes < 1_000_000 ? `${Math.round(bytes / 1000)} KB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
 }

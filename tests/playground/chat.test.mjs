@@ -38,8 +38,8 @@ globalThis.document = { nodeType: 9, createElement: () => new Node(), addEventLi
 globalThis.window = { document, Element: Node, NodeFilter: {} };
 
 const { Chat } = await import("../../playground/chat.js");
-const { Keep } = await import("../../playground/keep.js");
-const { own, shared } = await import("../../playground/storage.js");
+const { Keep } = await import("../../playground/state/keep.js");
+const { own, shared } = await import("../../playground/state/storage.js");
 
 const LIMITS = { attachments: 10, text: 1000, image: 1000, file: 1000, name: 100 };
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { parse, render } from "../../playground/dialect.js";
+import { parse, render } from "../../playground/markdown.js";
 import { settled } from "../../playground/complete_markdown.js";
 
 const CASES = [

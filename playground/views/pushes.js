@@ -6,8 +6,8 @@
 
 import { news } from "./announcer.js";
 import { button, element } from "./dom.js";
-import { hex } from "../clients/js/random.js";
-import { own } from "./storage.js";
+import { hex } from "../../clients/js/random.js";
+import { own } from "../state/storage.js";
 
 const MOST = 3;
 

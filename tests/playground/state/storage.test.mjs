@@ -9,7 +9,7 @@ test("a browser that forbids to keep anything lets the page run, and keeps it wh
       },
     });
   }
-  const { shared, own } = await import("../../playground/storage.js");
+  const { shared, own } = await import("../../../playground/state/storage.js");
   shared.setItem("theme", "dark");
   own.setItem("key", "crk_");
   own.removeItem("key");

@@ -1,5 +1,6 @@
 /** Shows the files of messages. Their addresses want the key, so pictures are fetched and shown as `blob:` URLs. */
 
+import { sizeText } from "../readable.js";
 import { element } from "./dom.js";
 
 const ICON = "M14 3H7a2 2 0 0 0-2 2v14a2 2 0 0 0 2 2h10a2 2 0 0 0 2-2V8zM14 3v5h5M9 13h6M9 17h4";
@@ -113,9 +114,4 @@ function icon() {
   path.setAttribute("d", ICON);
   svg.append(path);
   return svg;
-}
-
-export function sizeText(bytes) {
-  if (bytes < 1000) return `${bytes} B`;
-  return bytes < 1_000_000 ? `${Math.round(bytes / 1000)} KB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
 }

@@ -1,5 +1,7 @@
 /** The side panel: how fast the latest reply came, and every frame that went over the socket. */
 
+import { shared } from "../state/storage.js";
+
 const KEPT_FRAMES = 500;
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 320;
@@ -7,8 +9,58 @@ const HEIGHT = 56;
 /** A panel that is drawn with each frame of the screen takes the time that the reply needs. */
 const REST_MS = 250;
 
+export class Inspector {
+  #timings;
+  #frames;
+  #lag;
+  #fold;
+  #resized;
+
+  /**
+   * @param {HTMLElement} panel
+   * @param {HTMLElement} fold the button that hides and shows it
+   * @param {() => void} resized called when the room beside the panel has changed
+   */
+  constructor(panel, fold, resized) {
+    this.#timings = new TimingView(panel);
+    this.#frames = new FrameList(panel.querySelector("[data-frames]"), panel.querySelector("[data-frame-count]"));
+    this.#lag = panel.querySelector("[data-testid=lag]");
+    this.#fold = fold;
+    this.#resized = resized;
+    fold.addEventListener("click", () => this.#toggle());
+    this.#become(shared.getItem("folded") !== null);
+  }
+
+  /** @param {object | null} exchange the latest */
+  show(exchange) {
+    this.#timings.show(exchange);
+  }
+
+  add(frame) {
+    this.#frames.add(frame);
+  }
+
+  /** @param {number | null} ms to the server and back */
+  showLag(ms) {
+    this.#lag.textContent = ms === null ? "–" : `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
+  }
+
+  #toggle() {
+    const isFolded = !document.documentElement.hasAttribute("data-folded");
+    this.#become(isFolded);
+    if (isFolded) shared.setItem("folded", "yes");
+    else shared.removeItem("folded");
+  }
+
+  #become(isFolded) {
+    document.documentElement.toggleAttribute("data-folded", isFolded);
+    this.#fold.setAttribute("aria-expanded", String(!isFolded));
+    this.#resized();
+  }
+}
+
 /** @returns the numbers of one exchange, in milliseconds; null where nothing is known yet */
-export function timing({ sentAt, endedAt, arrivals, reply }) {
+function timing({ sentAt, endedAt, arrivals, reply }) {
   const gaps = arrivals.slice(1).map((arrival, index) => arrival.at - arrivals[index].at);
   const chars = reply?.text.length ?? 0;
   const since = (at) => (sentAt === null || at == null ? null : at - sentAt);
@@ -31,7 +83,7 @@ function median(values) {
 }
 
 /** Writes into the elements whose `data-timing` names a number of `timing`. */
-export class TimingView {
+class TimingView {
   #fields;
   #strip;
   #exchange = null;
@@ -90,7 +142,7 @@ function bar(x, y, width, height) {
 }
 
 /** The newest frame is at the bottom and stays in sight, unless someone looks at older ones. */
-export class FrameList {
+class FrameList {
   #list;
   #counter;
   #count = 0;

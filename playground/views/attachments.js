@@ -2,9 +2,8 @@
 
 import { news } from "./announcer.js";
 import { button, element } from "./dom.js";
-import { sizeText } from "./files.js";
-import { hex } from "../clients/js/random.js";
-import { read } from "./readable.js";
+import { hex } from "../../clients/js/random.js";
+import { read, sizeText } from "../readable.js";
 
 const LOST = "no longer in this browser. Attach it again";
 const GONE = `It is ${LOST}.`;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Pushes } from "../../playground/pushes.js";
+import { Pushes } from "../../../playground/views/pushes.js";
 
 globalThis.sessionStorage = { getItem: () => null, setItem() {} };
 globalThis.EventSource = class extends EventTarget {

@@ -34,6 +34,18 @@ export class Follower {
     this.grown();
   }
 
+  /** Scroll by that part of the box's height; upwards, if negative. */
+  turn(part) {
+    this.#box.scrollBy({ top: part * this.#box.clientHeight });
+  }
+
+  /** Let the text grow above what is being read, which stays where it is. */
+  async growAbove(grow) {
+    const below = this.#box.scrollHeight - this.#box.scrollTop;
+    await grow();
+    this.#box.scrollTop = this.#box.scrollHeight - below;
+  }
+
   get #distance() {
     return this.#box.scrollHeight - this.#box.clientHeight - this.#box.scrollTop;
   }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Blobs } from "../../playground/blobs.js";
+import { Blobs } from "../../../playground/state/blobs.js";
 
 /** A database of which every request is granted, or none. */
 function database(files) {

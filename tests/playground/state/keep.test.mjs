@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { Keep, changedElsewhere } from "../../playground/keep.js";
-import { Keys } from "../../playground/keys.js";
+import { Keep, changedElsewhere } from "../../../playground/state/keep.js";
+import { Keys } from "../../../playground/state/keys.js";
 
 /** As much of `Storage` as there is of it to the page. */
 class Items {
