@@ -66,7 +66,7 @@ const pushes = new Pushes(bell, $("[data-pushes]"), http, {
   changed: () => chats.forEach(({ client }) => client.introduce(pushes.device)),
 });
 
-/** What happens to a chat is drawn if it is the one on the screen. */
+/** Draws what happens to a chat, if that chat is on the screen. */
 const screen = {
   connected(each) {
     const { state } = each.connection;
@@ -95,8 +95,8 @@ const screen = {
 // --- which conversation is on the screen
 
 /**
- * Show the conversation in the chat with whom it was led, unless something else was chosen meanwhile. A conversation in
- * which nothing was said yet is that of the `agent`, if one is named.
+ * Show the conversation in the chat of the agent that answered in it, unless something else was chosen meanwhile. A
+ * conversation in which nothing was said yet belongs to `agent`, if that is given.
  */
 async function openConversation(conversation, agent = null) {
   const choice = (choices += 1);
@@ -117,7 +117,7 @@ async function turnsOf(conversation, agent) {
   }
 }
 
-/** Go on with the conversation of that agent. */
+/** Show the conversation that is open with that agent. */
 function choose(agent) {
   switchTo(agent);
   markConversation();
@@ -137,7 +137,7 @@ function forget(conversation) {
   drawChat();
 }
 
-/** The caller marks the conversation, once it is the one that was meant: going back must not add to the history. */
+/** Put that agent's chat on the screen. The caller then marks the conversation: going back must not add to the history. */
 function switchTo(agent) {
   choices += 1;
   chat = chats.get(agent);
@@ -181,12 +181,12 @@ function drawChat() {
   follower.grown();
 }
 
-/** Where whoever has nothing else to do goes on. */
+/** Return where the focus belongs when nothing else claims it. */
 function home() {
   return touch.matches ? reading : composer.element;
 }
 
-/** What has been said in the chat on the screen, somebody sees. */
+/** Tell the relay what the user can see, unless the page is hidden. */
 function acknowledge() {
   if (!document.hidden) chat.client.acknowledge();
 }
@@ -212,7 +212,7 @@ function drawSetUp() {
   notSetUp.textContent = setUp(chat.name);
 }
 
-/** The relay may have been started again with another key, which it gives to its own page. */
+/** Try the key that the relay gives its own page now: it may have been started again. Ask the user if there is none. */
 async function refuseKey() {
   const refused = http.key;
   keys.refuse(refused);
@@ -235,7 +235,7 @@ function useKey(key) {
 
 latest.addEventListener("click", () => follower.toEnd());
 
-/** The older page goes above what is being read, which stays where it is. */
+// Earlier turns go above what is being read, which stays where it is.
 earlier.addEventListener("click", () => follower.growAbove(() => chat.recallEarlier()).catch(complain));
 
 bell.addEventListener("click", () => pushes.toggle().catch(complain));
@@ -307,7 +307,7 @@ function suggestionChip(text) {
 }
 
 let chat = null;
-/** How often somebody has chosen what is on the screen. */
+/** How often the user has chosen what is on the screen. */
 let choices = 0;
 const websocket = new URL(config.websocket, location.href);
 websocket.protocol = websocket.protocol === "https:" ? "wss:" : "ws:";

@@ -4,7 +4,7 @@
 
 import { Lexer, Marked } from "./vendor/marked.esm.js";
 
-/** Far more than a reply needs, on a slow machine too. */
+/** Far more than a reply needs, even on a slow machine. */
 const LIMIT_MS = 1000;
 const PLAIN_TAG = /^<\/?(br|sub|sup|kbd|b|i|u|s|mark|small)\s*\/?>$/i;
 // A dollar is a formula's only if it touches what is inside, and no digit follows: prices stay prices (Pandoc's rule).
@@ -37,7 +37,7 @@ const marked = new Marked({
   renderer: {
     // The page may load nothing from elsewhere, so a picture becomes a link to it.
     image: ({ href, text }) => `<a href="${escape(href)}">${escape(text || href)}</a>`,
-    // Other HTML than the plainest is shown as it was written. A model that explains HTML means it so.
+    // HTML is shown as it was written, but for the plainest tags: a model that explains HTML means it so.
     html: ({ text }) => (PLAIN_TAG.test(text.trim()) ? text : escape(text)),
     heading({ tokens, depth }) {
       const level = Math.min(6, depth + LEVELS_ABOVE);
@@ -49,7 +49,7 @@ const marked = new Marked({
 });
 
 /**
- * The blocks of a Markdown text, as marked's tokens.
+ * Return the blocks of a Markdown text, as marked's tokens.
  *
  * @throws {Error} if the text takes too long, or is nested more deeply than the stack
  */
@@ -62,12 +62,12 @@ export function parse(text) {
   }
 }
 
-/** The HTML of such blocks. It is not safe yet. */
+/** Return the HTML of such blocks, not sanitized. */
 export function render(tokens) {
   return marked.parser(tokens);
 }
 
-/** marked asks its extensions at every token: the place to give up. */
+/** Give up when time is over: marked asks its extensions at every token. */
 function limit(level) {
   return {
     name: `${level} limit`,

@@ -1,4 +1,4 @@
-/** Which conversation the page shows, in its address: `#claude/page-x1y2`. It can be kept, gone back to and opened again. */
+/** The page's address names the conversation it shows: `#claude/page-x1y2`. So a bookmark and the back button find it. */
 
 /** @returns {{agent: string, conversation: string} | null} */
 export function shown(hash = location.hash) {
@@ -6,7 +6,7 @@ export function shown(hash = location.hash) {
   return agent && conversation ? { agent, conversation } : null;
 }
 
-/** Another conversation is shown from now on; without one before, in the same entry of the history. */
+/** Add the conversation to the history, or to the present entry if that names none. */
 export function show(agent, conversation) {
   const hash = `#${[agent, conversation].map(encodeURIComponent).join("/")}`;
   if (hash === location.hash) return;

@@ -1,12 +1,12 @@
 /**
- * The bytes of files that are in a draft or in a message without an answer, by an id of our own: an upload may not have
- * come to its end, and a relay that was started again has none of those that it was given before.
+ * Keeps the bytes of files in a draft or in a message without an answer, by an id of the page's own: an upload may not
+ * have ended, and a relay that was started again has none of the files that it had before.
  *
- * In IndexedDB, or in this page's memory if the browser does not grant that.
+ * They are in IndexedDB, or in this page's memory if the browser does not grant that.
  */
 
 const STORE = "files";
-/** Another tab may have put a file here and not said yet what it is part of. */
+/** Another tab may have put a file here, and not yet have kept the draft that names it. */
 const YOUNG_MS = 24 * 60 * 60_000;
 
 export class Blobs {
@@ -14,7 +14,7 @@ export class Blobs {
   #memory = new Map();
 
   async keep(id, blob) {
-    // A file that was chosen cannot be read any more once it has changed on the disk; a copy of it can.
+    // A chosen file cannot be read any more once it has changed on the disk; a copy can.
     const put = this.#ask("readwrite", (files) => files.put({ blob, at: Date.now() }, id));
     await put.catch(() => this.#memory.set(id, blob));
   }
@@ -30,7 +30,7 @@ export class Blobs {
     await this.#ask("readwrite", (files) => files.delete(id)).catch(() => {});
   }
 
-  /** Drops what is older than a day and not among the `used` ids. */
+  /** Drop what is older than a day and not among the `used` ids. */
   async sweep(used) {
     const ids = await this.#ask("readonly", (files) => files.getAllKeys()).catch(() => []);
     for (const id of ids.filter((each) => !used.has(each))) {

@@ -1,9 +1,9 @@
 /**
- * What was typed here and has no answer yet: a draft for each conversation, and messages. It survives a reload, a crash,
- * a restart of the relay and a key that is not accepted.
+ * Keeps what was typed here and has no answer yet: a draft for each conversation, and messages. They survive a reload, a
+ * crash, a restart of the relay and a key that is not accepted.
  *
- * It is in `localStorage`, because a write to that is done when it returns. Each draft and each message has a key of its
- * own, so tabs do not overwrite what others keep. All tabs that show a conversation have one draft of it.
+ * They are in `localStorage`, because a write to that is done when it returns. Each draft and each message has a key of
+ * its own, so that tabs do not overwrite what others keep. All tabs that show a conversation share its draft.
  */
 
 const DRAFT = "chatrelay.draft.";
@@ -34,13 +34,13 @@ export class Keep {
     else this.#storage.removeItem(key);
   }
 
-  /** The conversation of the latest draft that is the beginning of one, or null: no list has it. */
+  /** Return the conversation of the latest draft in which nothing was said yet, or null. The relay does not list it. */
   begun(agent) {
     const begun = this.#all(DRAFT).filter((draft) => draft.isNew && draft.agent === agent);
     return begun.sort((one, other) => other.at - one.at)[0]?.conversation ?? null;
   }
 
-  /** Messages that may not have been answered, in the order in which they were sent. */
+  /** Return the messages that may not have been answered, in the order in which they were sent. */
   messages(agent) {
     const messages = this.#all(MESSAGE).filter((message) => message.agent === agent);
     return messages.sort((one, other) => one.at - other.at);
@@ -55,14 +55,14 @@ export class Keep {
     this.#storage.removeItem(MESSAGE + id);
   }
 
-  /** A conversation was deleted. */
+  /** Drop everything of a conversation that was deleted. */
   forget(conversation) {
     for (const key of this.#keys()) {
       if (this.#read(key)?.conversation === conversation) this.#storage.removeItem(key);
     }
   }
 
-  /** The ids of all files that are part of something kept. */
+  /** Return the ids of the files of all that is kept. */
   files() {
     const drafted = this.#all(DRAFT).flatMap(({ files }) => files.map(({ kept }) => kept));
     return new Set([...drafted, ...this.#all(MESSAGE).flatMap(({ attachments }) => attachments.map(({ kept }) => kept))]);
@@ -94,7 +94,7 @@ export class Keep {
   }
 }
 
-/** What another tab has changed, by the `key` of a `storage` event: the draft of {agent, conversation}, a message, or neither. */
+/** Return what another tab has changed, by a `storage` event: a draft's {agent, conversation}, a {message}, or neither. */
 export function changedElsewhere({ key, newValue }) {
   if (key?.startsWith(MESSAGE)) return { message: key.slice(MESSAGE.length), isGone: newValue === null };
   if (!key?.startsWith(DRAFT)) return {};

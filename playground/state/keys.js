@@ -1,6 +1,6 @@
 /**
- * The keys that somebody has typed. One stays in its tab, unless the page is another machine's: that gives no key away, so
- * one that was accepted is remembered for the next tab.
+ * Keeps the keys that the user has typed. A key stays in its tab, unless the relay runs on another machine: it gives its
+ * key to no page there, so a key that was accepted is remembered for the next tab.
  */
 
 const KEY = "key";
@@ -20,7 +20,7 @@ export class Keys {
     return this.#own.getItem(KEY) ?? this.#shared.getItem(KEY);
   }
 
-  /** @param {boolean} isForAll whether it shall be remembered */
+  /** @param {boolean} isForAll whether to remember the key for other tabs, once it is accepted */
   give(key, isForAll) {
     this.#own.setItem(KEY, key);
     this.#isForAll = isForAll;
@@ -30,7 +30,7 @@ export class Keys {
     if (this.#isForAll && this.#own.getItem(KEY) === key) this.#shared.setItem(KEY, key);
   }
 
-  /** It is tried no more. */
+  /** Forget a key that was refused. */
   refuse(key) {
     for (const storage of [this.#own, this.#shared]) if (storage.getItem(KEY) === key) storage.removeItem(KEY);
   }

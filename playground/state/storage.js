@@ -1,4 +1,4 @@
-/** What browsers keep for a page. They may forbid it; then it is kept as long as the page is open. */
+/** The browser's storage. If the browser forbids its use, memory that lasts as long as the page is open. */
 
 class InMemory {
   #items = new Map();
@@ -32,7 +32,7 @@ function granted(name) {
   }
 }
 
-/** Of all tabs, for ever. */
+/** Shared by all tabs, for ever. */
 export const shared = granted("localStorage");
-/** Of this tab, as long as it is open. */
+/** This tab's own, as long as it is open. */
 export const own = granted("sessionStorage");

@@ -1,8 +1,8 @@
 /**
- * What is read out to those who listen. Whoever has news dispatches it as an event from the element that it is about, so
- * that nothing of a chat that is not on the screen is heard.
+ * Reads out to screen readers. A view dispatches its news as an event from the element that the news is about, so that
+ * nothing is heard of a chat that is not on the screen.
  *
- * One live region has one job:
+ * Each live region has one job:
  *
  *   [data-announcements]  polite: who writes, each paragraph of a reply once it is complete, how it ended; the connection,
  *                         uploads, another conversation, pushes, copying. In order; nothing is said twice
@@ -12,10 +12,10 @@
  * Whatever counts down stands outside of both.
  */
 
-/** So few that nobody comes across old ones; so many that none is gone before it was read out. */
+/** Few enough that a listener does not come across old lines, and enough that none is gone before it was read out. */
 const KEPT = 20;
 
-/** @param {Element} about */
+/** Dispatch news. @param {Element} about */
 export function news(about, text) {
   about.dispatchEvent(new CustomEvent("news", { bubbles: true, detail: text }));
 }
@@ -37,10 +37,11 @@ export class Announcer {
   }
 }
 
-/** Tells of a connection that was there and is lost, and of one that is back; null if that is no news. */
+/** Says when a connection is lost, and when it is back. */
 export class ConnectionNews {
   #isLost = false;
 
+  /** @returns {string | null} null if the state is no news */
   of(state) {
     const wasLost = this.#isLost;
     if (state === "online" || state === "rejected") this.#isLost = false;

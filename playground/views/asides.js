@@ -1,4 +1,4 @@
-/** What the model did beside its text: thoughts and tools, a quiet line each, to be unfolded. */
+/** What the model did beside its text: thoughts and tools, each in a quiet line that unfolds. */
 
 import { element } from "./dom.js";
 
@@ -34,14 +34,14 @@ export class AsidesView {
   }
 }
 
-/** While it thinks, the end of the thought runs through the line. */
+/** While the model thinks, show the end of the thought in the line. */
 function drawThought(line, { content, beganAt, endedAt }, isLive) {
   const seconds = Math.round((endedAt - beganAt) / 1000);
   draw(line, isLive ? "Thinking" : `Thought for ${seconds < 2 ? "a moment" : `${seconds} s`}`, content, isLive);
   line.querySelector(".tail").textContent = isLive ? content.slice(-120).replaceAll("\n", " ") : "";
 }
 
-/** Its first line says what it is; there may be more. */
+/** The first line of the content says what the tool does; results may follow. */
 function drawTool(line, { content }, isLive) {
   const [what, ...more] = content.split("\n");
   draw(line, more.length ? `${what} ${more.length}` : what, more.join("\n"), isLive);

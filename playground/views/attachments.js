@@ -1,4 +1,4 @@
-/** The files that go with the next message: a chip each, from the moment in which it is chosen until it is sent. */
+/** The files that go with the next message: a chip each, from when it is chosen until it is sent. */
 
 import { news } from "./announcer.js";
 import { button, element } from "./dom.js";
@@ -21,8 +21,8 @@ export class Tray {
    * @param {object} uses
    * @param {Blobs} uses.blobs where the files are until their message is answered
    * @param {object} uses.limits the relay's
-   * @param {(isLost: boolean) => void} changed called when something came, went, or was uploaded; or when it is lost:
-   *   the tab that has its bytes, in memory only, may still send it
+   * @param {(isLost: boolean) => void} changed called when a file came, went or was uploaded; or when it is lost here:
+   *   another tab that has its bytes in memory may still send it
    */
   constructor({ http, files, blobs, limits }, changed) {
     this.#http = http;
@@ -43,22 +43,22 @@ export class Tray {
   }
 
   /**
-   * The files that are to be sent: {kept, url, filename, mime_type, size}; `url` is null as long as none is known. What
-   * is still being read is not among them: nobody else finds its bytes yet.
+   * The files to send: {kept, url, filename, mime_type, size}; `url` is null before the upload. A file that is still
+   * being read is not among them: its bytes are not kept yet.
    */
   get kept() {
     const shown = [...this.#chips.values()].filter(({ state }) => state !== "failed" && state !== "reading");
     return shown.map(({ attachment }) => attachment);
   }
 
-  /** @returns a complaint, or null */
+  /** Take files that the user has chosen. @returns a complaint, or null */
   add(files) {
     const room = this.#limits.attachments - this.#chips.size;
     for (const file of [...files].slice(0, room)) this.#choose(file);
     return files.length > room ? `A message takes ${this.#limits.attachments} files at most. Send the others with the next one.` : null;
   }
 
-  /** Shows files that were chosen before; what the relay does not have is uploaded again. */
+  /** Show files that were chosen before, and upload those that the relay does not have. */
   put(attachments) {
     for (const attachment of attachments) {
       const chip = this.#newChip({ ...attachment });
@@ -68,7 +68,7 @@ export class Tray {
     this.#changed();
   }
 
-  /** Empties the tray of what is sent; what was refused stays until somebody has seen it. */
+  /** Take out the files to send. Refused files stay until the user removes them. */
   take() {
     const taken = this.kept;
     for (const [chip, { state }] of this.#chips) if (state !== "failed") this.#remove(chip);
@@ -76,7 +76,7 @@ export class Tray {
     return taken;
   }
 
-  /** Empties the tray, to show another one. */
+  /** Empty the tray, for another draft. */
   clear() {
     for (const [chip, { aborting }] of this.#chips) {
       aborting.abort();
@@ -84,12 +84,12 @@ export class Tray {
     }
   }
 
-  /** The relay can be reached again: what waits for it is uploaded. */
+  /** The relay can be reached again: upload what waits for that. */
   wake() {
     for (const [chip, { state }] of this.#chips) if (state === "waiting") this.#upload(chip);
   }
 
-  /** The relay was started again, and has none of the files. */
+  /** The relay was started again and has none of the files: upload them again. */
   renew() {
     for (const [chip, { state, attachment }] of this.#chips) {
       attachment.url = null;
@@ -125,7 +125,7 @@ export class Tray {
     }
   }
 
-  /** @param note what is said of it, if not its size */
+  /** @param note what the chip says, if not the size */
   #become(chip, state, note = null) {
     const shown = this.#chips.get(chip);
     if (!shown) return;
@@ -169,13 +169,13 @@ export class Tray {
   }
 }
 
-/** @returns {Promise<string>} the url of an attachment that the relay does not have. Throws a `Refusal` */
+/** Upload an attachment. Throw a `Refusal` if the relay refuses. @returns {Promise<string>} its url */
 export async function upload(http, { filename, mime_type }, blob, options = {}) {
   const { url } = await http.upload(new File([blob], filename, { type: mime_type }), options);
   return url;
 }
 
-/** The message's error if it has a file whose bytes are gone. */
+/** Return the error of a message with a file whose bytes are gone. */
 export function lost({ filename }) {
   return { code: "lost_file", content: `${filename} is ${LOST}, or send the message without it.`, retryable: false };
 }

@@ -1,4 +1,4 @@
-/** Copying, also where the browser has no clipboard for scripts: it has one in secure contexts only, not over plain http. */
+/** Copies text, also over plain http from another machine, where browsers give scripts no clipboard. */
 
 import { news } from "./announcer.js";
 import { button } from "./dom.js";
@@ -16,13 +16,13 @@ export function copyButton(className, label, read) {
   return copy;
 }
 
-/** @returns whether it is on the clipboard now */
+/** Copy. @returns whether the text is on the clipboard now */
 async function copied(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    return copiedBySelection(text); // no such clipboard here, or it refuses
+    return copiedBySelection(text); // there is no clipboard for scripts here, or it refuses
   }
 }
 

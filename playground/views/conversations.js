@@ -1,4 +1,4 @@
-/** The list of the user's conversations, latest first: opens one, and deletes one that is asked about twice. */
+/** The list of the user's conversations, latest first. Opens a conversation, and deletes one after a second question. */
 
 import { button, element } from "./dom.js";
 
@@ -31,13 +31,13 @@ export class ConversationList {
     this.#more.addEventListener("click", () => this.#try(() => this.#showMore()));
   }
 
-  /** Which one is on the screen. */
+  /** Mark the conversation that is on the screen. */
   mark(conversation) {
     this.#current = conversation;
     for (const row of this.#list.children) row.toggleAttribute("data-current", row.dataset.id === conversation);
   }
 
-  /** Call when something was said anywhere: the latest are looked at again. */
+  /** Ask for the latest conversations. Call when something was said anywhere. */
   refresh() {
     return this.#try(async () => {
       const page = await this.#page();
@@ -54,14 +54,14 @@ export class ConversationList {
     this.#draw();
   }
 
-  /** One that was under way while something was deleted may still have it, and is asked for again. */
+  /** Ask again for a page that was under way during a deletion: it may still list what was deleted. */
   async #page(cursor = null) {
     const deletions = this.#deletions;
     const page = await this.#http.conversations(cursor);
     return deletions === this.#deletions ? page : this.#page(cursor);
   }
 
-  /** Rows stay what they are, and where they are: one may have the focus, a question in it, or a button half pressed. */
+  /** Keep rows, and move none that is in place: a row may have the focus, a question, or a button half pressed. */
   #draw() {
     this.#rows = new Map([...this.#known.keys()].map((id) => [id, this.#rows.get(id) ?? this.#newRow(id)]));
     const rows = [...this.#rows.values()].map(({ row }) => row);
@@ -106,7 +106,7 @@ export class ConversationList {
     yes.dataset.testid = "delete-confirm";
     row.onkeydown = (event) => {
       if (event.key !== "Escape" || !no.isConnected) return;
-      event.preventDefault(); // it is for the question, not for the reply or the drawer
+      event.preventDefault(); // Escape answers the question; it stops no reply and closes no drawer
       no.click();
     };
     row.replaceChildren(element("span", "question", "Delete it for good?"), yes, no);
@@ -136,13 +136,13 @@ function byId({ conversations }) {
   return new Map(conversations.map((conversation) => [conversation.id, conversation]));
 }
 
-/** Whether it would come after the page. One that would be on it, and is not, was deleted elsewhere. */
+/** Whether a conversation comes after the page. If it belongs on the page and is not there, it was deleted elsewhere. */
 function isAfter({ conversations, next }, { id, updated_at }) {
   const isOnPage = conversations.some((conversation) => conversation.id === id);
   return next !== null && !isOnPage && updated_at < conversations.at(-1).updated_at;
 }
 
-/** The time of today, the day of another one. */
+/** Return the time, if the date is today's; else the day. */
 function when(date) {
   const today = date.toDateString() === new Date().toDateString();
   const style = today ? { hour: "2-digit", minute: "2-digit" } : { day: "numeric", month: "short" };

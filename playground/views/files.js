@@ -1,4 +1,4 @@
-/** Shows the files of messages. Their addresses want the key, so pictures are fetched and shown as `blob:` URLs. */
+/** Shows the files of messages. Their addresses want the key, so files are fetched and shown as `blob:` URLs. */
 
 import { sizeText } from "../readable.js";
 import { element } from "./dom.js";
@@ -16,15 +16,15 @@ export class Files {
     this.#blobs = blobs;
   }
 
-  /** What was uploaded from here need not be fetched, whether it is shown as it was sent or as the relay has it. */
+  /** Keep a file that was uploaded from here: it need not be fetched, by its own id or by the relay's. */
   keep({ kept, url, mime_type }, blob) {
     const shown = Promise.resolve(objectUrl(blob, mime_type));
     for (const id of [kept, idOf(url)]) this.#urls.set(id, shown);
   }
 
-  /** Frees what is kept, when none of it is shown any more. */
+  /** Free all files. Call when none is shown any more. */
   clear() {
-    for (const url of this.#urls.values()) url.then(URL.revokeObjectURL, () => {}); // a lost one has nothing to free
+    for (const url of this.#urls.values()) url.then(URL.revokeObjectURL, () => {}); // a file that was lost has nothing to free
     this.#urls.clear();
   }
 
@@ -48,7 +48,7 @@ export class Files {
       if (link.dataset.kind === "picture") link.firstChild.src = url;
       if (link.dataset.kind === "paper") link.firstChild.src = `${url}#toolbar=0&navpanes=0&view=FitH`;
     } catch (refusal) {
-      this.#urls.delete(shownAs(attachment)); // the next one who shows it tries again
+      this.#urls.delete(shownAs(attachment)); // whoever shows it next tries again
       link.dataset.kind = "lost";
       link.replaceChildren(card(attachment, refusal.message));
     }
@@ -70,7 +70,7 @@ function shownAs({ kept, url }) {
   return kept ?? idOf(url);
 }
 
-/** On whatever host: only the id means something. */
+/** Return the id in a file's url, whatever its host. */
 function idOf(url) {
   return url.slice(url.lastIndexOf("/") + 1);
 }
@@ -99,7 +99,7 @@ function card({ filename, size }, note = sizeText(size)) {
   return made;
 }
 
-/** The first page, to look at: who wants to read it, opens it. */
+/** Return a frame for the first page. To read a paper, the user opens it. */
 function preview() {
   const frame = element("iframe");
   frame.tabIndex = -1;

@@ -6,7 +6,7 @@ const KEPT_FRAMES = 500;
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 320;
 const HEIGHT = 56;
-/** A panel that is drawn with each frame of the screen takes the time that the reply needs. */
+/** Drawing the panel with each frame of the screen would take the time that the reply needs. */
 const REST_MS = 250;
 
 export class Inspector {
@@ -59,7 +59,7 @@ export class Inspector {
   }
 }
 
-/** @returns the numbers of one exchange, in milliseconds; null where nothing is known yet */
+/** Return the numbers of one exchange, times in milliseconds; null where nothing is known yet. */
 function timing({ sentAt, endedAt, arrivals, reply }) {
   const gaps = arrivals.slice(1).map((arrival, index) => arrival.at - arrivals[index].at);
   const chars = reply?.text.length ?? 0;
@@ -95,7 +95,7 @@ class TimingView {
     this.#strip = panel.querySelector("[data-strip]");
   }
 
-  /** At once, and then four times a second at most. */
+  /** Draw at once, and then four times a second at most. */
   show(exchange) {
     this.#exchange = exchange;
     this.#isStale = this.#timer !== null;
@@ -121,7 +121,7 @@ function shown({ unit }, value) {
   return value.toLocaleString("en", { maximumFractionDigits: 1 });
 }
 
-/** One bar a frame: where it stands is when it came, how tall it is says how much it brought. */
+/** Draw a bar for each frame: its place says when the frame came, its height how much it brought. */
 function drawStrip(svg, arrivals) {
   svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
   const start = arrivals[0]?.at ?? 0;
@@ -141,7 +141,7 @@ function bar(x, y, width, height) {
   return rect;
 }
 
-/** The newest frame is at the bottom and stays in sight, unless someone looks at older ones. */
+/** Lists every frame. The newest is at the bottom and stays in sight, unless the user looks at older frames. */
 class FrameList {
   #list;
   #counter;

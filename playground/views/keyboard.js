@@ -11,14 +11,14 @@ export function isTyping(target) {
   return target.matches("input, textarea, [contenteditable]");
 }
 
-/** The way that a key scrolls what is read, as part of its height; 0 for other keys. */
+/** Return how far a key scrolls the messages, as a part of their height; 0 for other keys. */
 export function pageOf({ key, altKey, ctrlKey, metaKey, shiftKey }) {
   if (altKey || ctrlKey || metaKey || shiftKey) return 0;
   return { PageUp: -0.9, PageDown: 0.9 }[key] ?? 0;
 }
 
 /**
- * Makes a list one stop: only one row's buttons are reached by Tab, arrows lead to the other rows (ARIA's roving tabindex).
+ * Make a list one Tab stop: Tab reaches one row's buttons, arrows lead to the other rows (ARIA's roving tabindex).
  *
  * @param {HTMLElement} list whose children are rows with buttons; rows may come and go
  */
@@ -46,7 +46,7 @@ export function rove(list) {
 }
 
 /**
- * When what has the focus is removed, hidden or disabled, its list's next row gets it; without one, `home()` does.
+ * When the element with the focus is removed, hidden or disabled, focus the next row of its list, or else `home()`.
  *
  * @param {() => HTMLElement} home
  */
@@ -60,7 +60,7 @@ export function keepFocus(home) {
     rows = row?.parentElement;
     at = row ? [...rows.children].indexOf(row) : 0;
   });
-  // Whoever clicks elsewhere has let it go.
+  // A click elsewhere lets the focus go on purpose.
   document.addEventListener("pointerdown", () => (last = null), { capture: true });
   const check = () => {
     const { activeElement, body } = document;

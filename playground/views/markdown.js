@@ -8,12 +8,12 @@
 import { copyButton } from "./clipboard.js";
 import { parse, render } from "../markdown.js";
 import { element } from "./dom.js";
-import { settled } from "../complete_markdown.js";
+import { completed } from "../complete_markdown.js";
 import DOMPurify from "../vendor/purify.es.js";
 
 DOMPurify.addHook("afterSanitizeAttributes", (node) => {
   if (node.tagName === "INPUT") {
-    node.setAttribute("type", "checkbox"); // a task list's, and nothing to type into
+    node.setAttribute("type", "checkbox"); // of a task list; never a field to type into
     node.setAttribute("aria-label", node.hasAttribute("checked") ? "Done" : "To do");
   }
   if (node.tagName !== "A") return;
@@ -35,11 +35,11 @@ export class MarkdownView {
   #text = "";
   #isOpen = true;
   /**
-   * What will not change any more while the text grows, so that it need not be read again: so many blocks, and so many
-   * items of the list after them.
+   * The part of the text that does not change any more while it grows, and is not parsed again: that many blocks, and
+   * that many items of the list after them.
    */
   #head = NOTHING;
-  /** What each block shows, as far as it may change. */
+  /** The token that each block shows, of the blocks that may change. */
   #tokens = [];
   #isPlain = false;
 
@@ -52,19 +52,19 @@ export class MarkdownView {
     if (text === this.#text && isOpen === this.#isOpen) return;
     const isOther = !text.startsWith(this.#text);
     if (isOther) this.#isPlain = false;
-    // At the end all is read once more: a link's definition may have come after the link.
+    // At the end the whole text is parsed once more: a link's definition may have come after the link.
     if (isOther || (!isOpen && !this.#isPlain)) this.#begin();
     [this.#text, this.#isOpen] = [text, isOpen];
     if (this.#isPlain || !this.#drew()) this.#showPlain();
   }
 
-  /** How many blocks are complete. */
+  /** The number of complete blocks. */
   get finished() {
     const blocks = this.#element.childElementCount;
     return this.#isOpen ? Math.max(0, blocks - 1) : blocks;
   }
 
-  /** What is read out of the complete blocks from that one on. */
+  /** Return what is read out of the complete blocks, from that index on. */
   spoken(from) {
     return [...this.#element.children].slice(from, this.finished).map(spoken);
   }
@@ -78,7 +78,7 @@ export class MarkdownView {
     return this.#text.slice(this.#head.text.length);
   }
 
-  /** Whatever the parser or the sanitizer cannot bear (a stack that is too deep, too much time), people can still read. */
+  /** Whether the text could be drawn. What the parser or the sanitizer cannot bear, people can still read as plain text. */
   #drew() {
     try {
       this.#draw();
@@ -89,16 +89,16 @@ export class MarkdownView {
   }
 
   #draw() {
-    const text = this.#isOpen ? settled(this.#tail) : this.#tail;
+    const text = this.#isOpen ? completed(this.#tail) : this.#tail;
     const tokens = parse(text).filter(({ type }) => type !== "space" && type !== "def");
     const { blocks, items, loose } = this.#head;
     if (items && (tokens[0]?.type !== "list" || tokens[0].loose !== loose)) {
-      this.#begin(); // the list is another one than it seemed
+      this.#begin(); // more text has made it another kind of list
       return this.#draw();
     }
     tokens.forEach((token, index) => this.#showBlock(token, blocks + index, index === 0 ? items : 0));
     this.#cut(blocks + tokens.length);
-    if (this.#isOpen && tokens.length) this.#settle(tokens);
+    if (this.#isOpen && tokens.length) this.#freeze(tokens);
   }
 
   /** @param {number} above how many items of the list are not in its token any more */
@@ -110,15 +110,15 @@ export class MarkdownView {
     const drawn = DOMPurify.sanitize(render([same ? { ...token, items: token.items.slice(same) } : token]), ALLOWED);
     drawn.querySelectorAll("pre").forEach(frameCode);
     drawn.querySelectorAll("table").forEach(frameTable);
-    // Between two items marked writes a line end, which is a node of its own.
+    // Between two items marked writes a line end, which is a node too.
     if (above + same) merge(block.firstChild, drawn.firstChild, 2 * (above + same));
     else merge(block, drawn);
     block.dataset.type = token.type;
     this.#tokens[index] = token;
   }
 
-  /** Two blocks after a blank line, or two items of a list, keep what is before them from changing. */
-  #settle(tokens) {
+  /** Freeze what cannot change any more: it has two blocks after a blank line, or two items of its list, behind it. */
+  #freeze(tokens) {
     const { text, blocks, items } = this.#head;
     const { items: listed = [], loose } = tokens.at(-1);
     const done = tokens.slice(0, -1);
@@ -153,7 +153,7 @@ export class MarkdownView {
   }
 }
 
-/** Where the last of these pieces of the text begins, which follow each other; -1 if they do not. */
+/** Return where the last of these consecutive pieces begins in the text; -1 if they do not follow each other. */
 function startOfLast(pieces, text) {
   let start = 0;
   let end = 0;
@@ -165,7 +165,7 @@ function startOfLast(pieces, text) {
   return start;
 }
 
-/** How many of a growing list's items are as they were. */
+/** Return how many of a growing list's items are as they were. */
 function commonItems(before, after) {
   if (before?.type !== "list" || after.type !== "list" || before.loose !== after.loose) return 0;
   if (before.ordered !== after.ordered) return 0;
@@ -173,7 +173,7 @@ function commonItems(before, after) {
   return different < 0 ? after.items.length : different;
 }
 
-/** Makes the children of `parent`, from that one on, equal to those of `drawn`. */
+/** Make the children of `parent`, from that index on, equal to those of `drawn`. */
 function merge(parent, drawn, from = 0) {
   const present = [...parent.childNodes].slice(from);
   const wanted = [...drawn.childNodes];
@@ -182,7 +182,7 @@ function merge(parent, drawn, from = 0) {
     if (!old) parent.append(node);
     else if (old.nodeName !== node.nodeName) old.replaceWith(node);
     else if (old.nodeType === Node.TEXT_NODE) write(old, node.data);
-    else if (old.nodeName !== "BUTTON") mergeElement(old, node); // a button says itself what it has done
+    else if (old.nodeName !== "BUTTON") mergeElement(old, node); // a button keeps the word it shows
   });
   for (const old of present.slice(wanted.length)) old.remove();
 }
@@ -193,13 +193,13 @@ function mergeElement(old, { attributes, childNodes }) {
   merge(old, { childNodes });
 }
 
-/** Appending leaves a selection where it is; writing anew does not. */
+/** Append if possible: that leaves a selection where it is. */
 function write(node, text) {
   if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
   else node.data = text;
 }
 
-/** A bar with the language and a button above the code. */
+/** Put a bar with the language and a copy button above the code. */
 function frameCode(pre) {
   const frame = element("div", "code");
   const bar = element("div", "code-bar");
@@ -215,7 +215,7 @@ function frameTable(table) {
   frame.append(table);
 }
 
-/** What may be wider than the page is reached and scrolled by keyboard, too. */
+/** Let the keyboard reach and scroll a box that may be wider than the page. */
 function scrollable(box, name) {
   box.tabIndex = 0;
   box.setAttribute("role", "group");

@@ -1,7 +1,7 @@
 /**
- * This page as a device: registers for push notifications, and shows those that would have gone to a phone.
+ * Makes this page a device: registers for push notifications, and shows those that would have gone to a phone.
  *
- * A reply that nobody has seen is pushed: one that ends while the page is hidden, or shows another conversation.
+ * A reply is pushed if nobody has seen its end: the page was hidden, or showed another conversation.
  */
 
 import { news } from "./announcer.js";
@@ -24,7 +24,7 @@ export class Pushes {
   /**
    * @param {object} does
    * @param {(conversation: string) => Promise<void>} does.open
-   * @param {() => void} does.changed called when the page has become a device, or is one no longer
+   * @param {() => void} does.changed called when the page has become a device, or has ceased to be one
    */
   constructor(bell, list, http, { open, changed }) {
     this.#bell = bell;
@@ -40,12 +40,12 @@ export class Pushes {
     return this.#device?.id ?? null;
   }
 
-  /** Call when there is a key: the relay may have forgotten the device since. */
+  /** Register again, once there is a key: the relay may have forgotten the device. */
   async start() {
     if (this.#device) await this.#register(this.#device);
   }
 
-  /** A second click while the first is under way means the same. */
+  /** Register or unregister. A second click while the first is under way changes nothing. */
   toggle() {
     this.#toggling ??= this.#toggle().finally(() => (this.#toggling = null));
     return this.#toggling;
@@ -88,7 +88,7 @@ export class Pushes {
     while (this.#list.children.length > MOST) this.#list.lastChild.remove();
   }
 
-  /** Title and body as a phone shows them; unfolded, all that went out. */
+  /** Return title and body as a phone shows them, over the whole payload. */
   #card({ payload }) {
     const card = element("li", "push");
     card.dataset.testid = "push";

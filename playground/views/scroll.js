@@ -17,7 +17,7 @@ export class Follower {
     new ResizeObserver(() => this.resized()).observe(box);
   }
 
-  /** The box itself has changed. At once: a browser that corrected the position would look like a reader who did. */
+  /** The box has another size. Scroll at once: if the browser corrected the position, that would look like a reader. */
   resized() {
     if (!this.following) return;
     this.#box.scrollTop = this.#box.scrollHeight;
@@ -63,7 +63,7 @@ export class Follower {
     this.changed(following);
   }
 
-  /** A part of the way each frame: smooth however unevenly the text comes. */
+  /** Scroll a part of the way each frame: smooth, however unevenly the text comes. */
   #glide() {
     this.#moving = this.following && this.#distance > 1;
     if (!this.#moving) return;
