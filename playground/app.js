@@ -63,7 +63,9 @@ const pill = new ConnectionPill($("[data-testid=connection]"), {
 });
 const pushes = new Pushes(bell, $("[data-pushes]"), http, {
   open: (conversation) => openConversation(conversation).catch(complain),
-  changed: () => chats.forEach(({ client }) => client.introduce(pushes.device)),
+  changed() {
+    for (const { client } of chats.values()) client.introduce(pushes.device);
+  },
 });
 
 /** Draws what happens to a chat, if that chat is on the screen. */
@@ -99,7 +101,8 @@ const screen = {
  * conversation in which nothing was said yet belongs to `agent`, if that is given.
  */
 async function openConversation(conversation, agent = null) {
-  const choice = (choices += 1);
+  choices += 1;
+  const choice = choices;
   const open = [...chats.values()].find(({ client }) => client.conversation === conversation);
   const page = open ? null : await turnsOf(conversation, agent);
   if (choice !== choices) return;
@@ -275,9 +278,13 @@ window.addEventListener("popstate", () => {
 
 // --- what happens around the page
 
-window.addEventListener("online", () => chats.forEach(({ client }) => client.wake()));
+window.addEventListener("online", () => {
+  for (const { client } of chats.values()) client.wake();
+});
 
-window.addEventListener("offline", () => chats.forEach(({ client }) => client.loseNetwork()));
+window.addEventListener("offline", () => {
+  for (const { client } of chats.values()) client.loseNetwork();
+});
 
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
@@ -290,7 +297,7 @@ document.addEventListener("visibilitychange", () => {
 
 window.addEventListener("storage", (event) => {
   const { agent, conversation, message, isGone } = changedElsewhere(event);
-  if (isGone) chats.forEach((each) => each.droppedElsewhere(message));
+  if (isGone) for (const each of chats.values()) each.droppedElsewhere(message);
   const each = chats.get(agent);
   if (each && each.client.conversation === conversation) each.draftedElsewhere();
 });

@@ -24,27 +24,27 @@ const marked = new Marked({
       level: "block",
       start: (source) => source.match(/\n(?:\\\[|\$\$)/)?.index,
       tokenizer: (source) => formula("formulas", FORMULA_BLOCK.exec(source)),
-      renderer: ({ text }) => `<p><code>${escape(text)}</code></p>`,
+      renderer: ({ text }) => `<p><code>${escapeHtml(text)}</code></p>`,
     },
     {
       name: "formula",
       level: "inline",
       start: (source) => source.match(/\\[([]|\$/)?.index,
       tokenizer: (source) => formula("formula", FORMULA.exec(source)),
-      renderer: ({ text }) => `<code>${escape(text)}</code>`,
+      renderer: ({ text }) => `<code>${escapeHtml(text)}</code>`,
     },
   ],
   renderer: {
     // The page may load nothing from elsewhere, so a picture becomes a link to it.
-    image: ({ href, text }) => `<a href="${escape(href)}">${escape(text || href)}</a>`,
+    image: ({ href, text }) => `<a href="${escapeHtml(href)}">${escapeHtml(text || href)}</a>`,
     // HTML is shown as it was written, but for the plainest tags: a model that explains HTML means it so.
-    html: ({ text }) => (PLAIN_TAG.test(text.trim()) ? text : escape(text)),
+    html: ({ text }) => (PLAIN_TAG.test(text.trim()) ? text : escapeHtml(text)),
     heading({ tokens, depth }) {
       const level = Math.min(6, depth + LEVELS_ABOVE);
       return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
     },
     code: ({ text, lang }) =>
-      `<pre data-language="${escape(lang?.split(/\s/)[0] || "text")}"><code>${escape(text)}</code></pre>`,
+      `<pre data-language="${escapeHtml(lang?.split(/\s/)[0] || "text")}"><code>${escapeHtml(text)}</code></pre>`,
   },
 });
 
@@ -82,6 +82,6 @@ function formula(type, match) {
   return match ? { type, raw: match[0], text: match[0].trim() } : undefined;
 }
 
-function escape(text) {
+function escapeHtml(text) {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }

@@ -5,9 +5,10 @@
 
 const IMAGES = {
   "image/jpeg": /^\xff\xd8\xff/,
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: a PNG begins with them
   "image/png": /^\x89PNG\r\n\x1a\n/,
   "image/gif": /^GIF8[79]a/,
-  "image/webp": /^RIFF[^]{4}WEBP/,
+  "image/webp": /^RIFF[\s\S]{4}WEBP/,
 };
 const PDF = "application/pdf";
 const PDF_HEADER = /%PDF-\d/;

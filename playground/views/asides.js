@@ -10,7 +10,8 @@ export class AsidesView {
   show(asides, doing) {
     if (asides.length < this.#lines.length) this.#clear();
     asides.forEach((aside, index) => {
-      const line = (this.#lines[index] ??= this.#newLine(aside.type));
+      this.#lines[index] ??= this.#newLine(aside.type);
+      const line = this.#lines[index];
       const isLive = doing !== null && index === asides.length - 1;
       if (aside.type === "thinking") drawThought(line, aside, isLive);
       else drawTool(line, aside, isLive);

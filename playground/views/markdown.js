@@ -96,7 +96,7 @@ export class MarkdownView {
       this.#begin(); // more text has made it another kind of list
       return this.#draw();
     }
-    tokens.forEach((token, index) => this.#showBlock(token, blocks + index, index === 0 ? items : 0));
+    for (const [index, token] of tokens.entries()) this.#showBlock(token, blocks + index, index === 0 ? items : 0);
     this.#cut(blocks + tokens.length);
     if (this.#isOpen && tokens.length) this.#freeze(tokens);
   }

@@ -13,7 +13,8 @@ class Node extends EventTarget {
   }
 
   get lastChild() {
-    return (this.last ??= new Node());
+    this.last ??= new Node();
+    return this.last;
   }
 
   get firstChild() {
