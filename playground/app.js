@@ -5,7 +5,7 @@ import { setUp } from "./cures.js";
 import { Http } from "./http.js";
 import * as address from "./state/address.js";
 import { Blobs } from "./state/blobs.js";
-import { Keep, changedElsewhere } from "./state/keep.js";
+import { changedElsewhere, Keep } from "./state/keep.js";
 import { Keys } from "./state/keys.js";
 import { own, shared } from "./state/storage.js";
 import { AgentChoice } from "./views/agents.js";

@@ -1,10 +1,10 @@
 /** One agent's chat: its conversation over a socket of its own, its transcript, and the draft of the next message. */
 
-import { Tray, lost, upload } from "./views/attachments.js";
 import { ChatRelayClient, isOpen, isUnanswered, isUnsettled } from "../clients/js/client.js";
 import { explained } from "./cures.js";
-import { Files } from "./views/files.js";
 import { own } from "./state/storage.js";
+import { lost, Tray, upload } from "./views/attachments.js";
+import { Files } from "./views/files.js";
 import { Transcript } from "./views/transcript.js";
 
 const NAMES = { claude: "Claude", codex: "Codex" };
@@ -416,5 +416,7 @@ function withoutUrls(files) {
 
 function newConversation() {
   const bytes = crypto.getRandomValues(new Uint8Array(9));
-  return `page-${btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_")}`;
+  return `page-${btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")}`;
 }

@@ -43,7 +43,11 @@ function withoutHalfFence(text, { raw }) {
 function closed(text) {
   const leaf = lastLeaf(parse(text));
   if (leaf === null || leaf.type === "code" || leaf.type === "html") return text;
-  if (isHalfTable(leaf)) return text.split(/(?<=\n)/).slice(0, -lines(leaf)).join("");
+  if (isHalfTable(leaf))
+    return text
+      .split(/(?<=\n)/)
+      .slice(0, -lines(leaf))
+      .join("");
   const ending = closing(unparsed(inlines(leaf)));
   return ending ? text.trimEnd() + ending : text;
 }
@@ -72,5 +76,11 @@ function closing(text) {
   const [verbatim] = VERBATIM.exec(text) ?? [];
   const before = verbatim ? text.slice(0, text.indexOf(verbatim)) : text;
   const within = verbatim ? (CLOSING[verbatim] ?? verbatim) : /\[[^\][]*\]\([^()\s]*$/.test(text) ? ")" : "";
-  return within + [...before.matchAll(EMPHASIS)].map(([mark]) => mark).reverse().join("");
+  return (
+    within +
+    [...before.matchAll(EMPHASIS)]
+      .map(([mark]) => mark)
+      .reverse()
+      .join("")
+  );
 }

@@ -17,14 +17,19 @@ export function setUp(name) {
 
 /** Sentences for refusals of the HTTP API, by `code`. Other codes come with sentences of their own. */
 const REFUSED = {
-  unauthorized: "The relay does not take this key. Click “Key needed” at the top, and give it the one that `make run` has printed.",
+  unauthorized:
+    "The relay does not take this key. Click “Key needed” at the top, and give it the one that `make run` has printed.",
   too_large: "That is larger than the relay takes. Make it smaller, or divide it.",
-  unreached: "The relay cannot be reached. See whether `make run` is running and this device has a network; what you wrote is kept.",
+  unreached:
+    "The relay cannot be reached. See whether `make run` is running and this device has a network; what you wrote is kept.",
 };
 
 /** Return a refusal of the HTTP API as a sentence with a cure. `status` is the answer's; 0 if there was none. */
 export function advice(code, status, sentence) {
   if (REFUSED[code]) return REFUSED[code];
   if (status >= 500) return "The relay could not do that just now. Try again in a moment.";
-  return sentence ?? `The relay refused that (${status}). Load this page again; if that does not help, see what \`make run\` says.`;
+  return (
+    sentence ??
+    `The relay refused that (${status}). Load this page again; if that does not help, see what \`make run\` says.`
+  );
 }

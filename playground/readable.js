@@ -21,7 +21,8 @@ const TEXT = "text/plain";
 export async function read(file, limits) {
   const refused = (problem) => ({ problem });
   if (file.size === 0) return refused("This file is empty. Choose one with something in it.");
-  if (new TextEncoder().encode(file.name).length > limits.name) return refused("Its name is too long. Give it a shorter one.");
+  if (new TextEncoder().encode(file.name).length > limits.name)
+    return refused("Its name is too long. Give it a shorter one.");
   let beginning;
   try {
     beginning = new Uint8Array(await file.slice(0, limits.text + 1).arrayBuffer());
@@ -29,7 +30,10 @@ export async function read(file, limits) {
     return refused("It cannot be read. Choose it again, if it is no folder and still there.");
   }
   const type = kind(beginning, limits.text);
-  if (!type) return refused(`Not sent: models read pictures (JPEG, PNG, GIF, WebP), PDFs and texts (UTF-8, up to ${most(limits.text)}).`);
+  if (!type)
+    return refused(
+      `Not sent: models read pictures (JPEG, PNG, GIF, WebP), PDFs and texts (UTF-8, up to ${most(limits.text)}).`,
+    );
   const limit = type in IMAGES ? limits.image : limits.file;
   if (file.size > limit) {
     const what = type in IMAGES ? "A picture" : "A file";

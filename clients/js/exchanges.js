@@ -327,7 +327,8 @@ export class Exchanges {
     if (frame.code === "invalid_message" && !frame.id && resuming) this.#cannotResume(exchange ?? resuming);
     else if (exchange) this.#fail(exchange, frame);
     else if (["unauthorized", "expired"].includes(frame.code)) this.#connection.reject();
-    else if (frame.id) return; // of a message of a conversation that was left
+    else if (frame.id)
+      return; // of a message of a conversation that was left
     else if (resuming && !frame.reply) this.#fail(resuming, { ...BROKE_OFF, retryable: frame.retryable });
     else this.#app.emit("notice", this.#app.explain(frame));
   }
@@ -460,7 +461,8 @@ export class Exchanges {
 
   #leave(exchange) {
     this.#connection.clear(`answer ${exchange.id}`);
-    if (isOpen(exchange)) this.#change(exchange, { status: "left" }); // the server answers it, whoever looks
+    if (isOpen(exchange))
+      this.#change(exchange, { status: "left" }); // the server answers it, whoever looks
     else if (isUnanswered(exchange)) this.#left.set(exchange.id, exchange);
   }
 

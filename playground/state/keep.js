@@ -65,11 +65,17 @@ export class Keep {
   /** Return the ids of the files of all that is kept. */
   files() {
     const drafted = this.#all(DRAFT).flatMap(({ files }) => files.map(({ kept }) => kept));
-    return new Set([...drafted, ...this.#all(MESSAGE).flatMap(({ attachments }) => attachments.map(({ kept }) => kept))]);
+    return new Set([
+      ...drafted,
+      ...this.#all(MESSAGE).flatMap(({ attachments }) => attachments.map(({ kept }) => kept)),
+    ]);
   }
 
   #all(prefix) {
-    return this.#keys().filter((key) => key.startsWith(prefix)).map((key) => this.#read(key)).filter(Boolean);
+    return this.#keys()
+      .filter((key) => key.startsWith(prefix))
+      .map((key) => this.#read(key))
+      .filter(Boolean);
   }
 
   #keys() {

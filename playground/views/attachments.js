@@ -1,9 +1,9 @@
 /** The files that go with the next message: a chip each, from when it is chosen until it is sent. */
 
-import { news } from "./announcer.js";
-import { button, element } from "./dom.js";
 import { hex } from "../../clients/js/random.js";
 import { read, sizeText } from "../readable.js";
+import { news } from "./announcer.js";
+import { button, element } from "./dom.js";
 
 const LOST = "no longer in this browser. Attach it again";
 const GONE = `It is ${LOST}.`;
@@ -55,7 +55,9 @@ export class Tray {
   add(files) {
     const room = this.#limits.attachments - this.#chips.size;
     for (const file of [...files].slice(0, room)) this.#choose(file);
-    return files.length > room ? `A message takes ${this.#limits.attachments} files at most. Send the others with the next one.` : null;
+    return files.length > room
+      ? `A message takes ${this.#limits.attachments} files at most. Send the others with the next one.`
+      : null;
   }
 
   /** Show files that were chosen before, and upload those that the relay does not have. */

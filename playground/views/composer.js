@@ -112,7 +112,8 @@ export class Composer {
     this.#complaint.hidden = true;
     const { tray } = this.#chat;
     const content = this.#input.value.trim();
-    if (tray.isUploading) return this.complain("The files are still on their way. Send the message when they are there.");
+    if (tray.isUploading)
+      return this.complain("The files are still on their way. Send the message when they are there.");
     if (!content && tray.isEmpty) return;
     const size = utf8Bytes(content);
     if (size > CONTENT_BYTES) return this.complain(tooLong(size));

@@ -5,11 +5,11 @@
  * nodes that differ are replaced, so that what is there keeps its focus, its scroll position and a reader's selection.
  */
 
-import { copyButton } from "./clipboard.js";
-import { parse, render } from "../markdown.js";
-import { element } from "./dom.js";
 import { completed } from "../complete_markdown.js";
+import { parse, render } from "../markdown.js";
 import DOMPurify from "../vendor/purify.es.js";
+import { copyButton } from "./clipboard.js";
+import { element } from "./dom.js";
 
 DOMPurify.addHook("afterSanitizeAttributes", (node) => {
   if (node.tagName === "INPUT") {

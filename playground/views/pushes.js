@@ -4,10 +4,10 @@
  * A reply is pushed if nobody has seen its end: the page was hidden, or showed another conversation.
  */
 
-import { news } from "./announcer.js";
-import { button, element } from "./dom.js";
 import { hex } from "../../clients/js/random.js";
 import { own } from "../state/storage.js";
+import { news } from "./announcer.js";
+import { button, element } from "./dom.js";
 
 const MOST = 3;
 
@@ -78,7 +78,9 @@ export class Pushes {
 
   #draw() {
     this.#bell.setAttribute("aria-pressed", String(this.#device !== null));
-    this.#bell.title = this.#device ? "Pushes are shown here; click to end it" : "Be told of replies that you have not seen";
+    this.#bell.title = this.#device
+      ? "Pushes are shown here; click to end it"
+      : "Be told of replies that you have not seen";
   }
 
   #show(push) {

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-
-import { parse, render } from "../../playground/markdown.js";
 import { completed } from "../../playground/complete_markdown.js";
+import { parse, render } from "../../playground/markdown.js";
 
 const CASES = [
   ["bold that is still open is closed", "so **very", "so **very**"],

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { Connection, backoff, base64url } from "../../../clients/js/connection.js";
+import { backoff, base64url, Connection } from "../../../clients/js/connection.js";
 import { Socket } from "./socket.mjs";
 
 globalThis.WebSocket = Socket;
@@ -43,8 +43,14 @@ test("the key travels as a subprotocol in base64url", () => {
 });
 
 test("waiting grows, stays below half a minute and is never in step", () => {
-  assert.deepEqual([0, 1, 2, 10].map((attempt) => backoff(attempt, 1)), [500, 1000, 2000, 30_000]);
-  assert.deepEqual([0, 10].map((attempt) => backoff(attempt, 0)), [250, 15_000]);
+  assert.deepEqual(
+    [0, 1, 2, 10].map((attempt) => backoff(attempt, 1)),
+    [500, 1000, 2000, 30_000],
+  );
+  assert.deepEqual(
+    [0, 10].map((attempt) => backoff(attempt, 0)),
+    [250, 15_000],
+  );
 });
 
 test("a server that does not get ready in time is tried again", () => {
@@ -72,7 +78,9 @@ function pings(forMs) {
     mock.timers.tick(1_000);
     if (socket().sent.at(-1)?.action === "ping") socket().says({ type: "pong", content: "" });
   }
-  return socket().sent.slice(before).filter(({ action }) => action === "ping").length;
+  return socket()
+    .sent.slice(before)
+    .filter(({ action }) => action === "ping").length;
 }
 
 test("whoever waits for nothing pings as rarely as the server says", () => {

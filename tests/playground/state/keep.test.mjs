@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { Keep, changedElsewhere } from "../../../playground/state/keep.js";
+import { changedElsewhere, Keep } from "../../../playground/state/keep.js";
 import { Keys } from "../../../playground/state/keys.js";
 
 /** As much of `Storage` as there is of it to the page. */
@@ -40,7 +40,14 @@ const draft = (content, files = [], isNew = false) => ({ content, files, isNew }
 test("each conversation with each agent has a draft of its own, and an empty one is none", () => {
   keep.saveDraft("claude", "c1", draft("One"));
   keep.saveDraft("codex", "c1", draft("Two", [{ kept: "f1" }]));
-  assert.deepEqual(["One", "Two", ""], [["claude", "c1"], ["codex", "c1"], ["claude", "c2"]].map((at) => keep.draft(...at).content));
+  assert.deepEqual(
+    ["One", "Two", ""],
+    [
+      ["claude", "c1"],
+      ["codex", "c1"],
+      ["claude", "c2"],
+    ].map((at) => keep.draft(...at).content),
+  );
   keep.saveDraft("claude", "c1", draft(""));
   assert.equal(storage.length, 1);
 });
@@ -61,7 +68,10 @@ test("messages are kept in the order in which they were sent, whatever happens t
   }
   keep.saveMessage(message("m2", { accepted: true }));
   keep.dropMessage("m3");
-  assert.deepEqual(keep.messages("claude").map(({ id }) => id), ["m2", "m1"]);
+  assert.deepEqual(
+    keep.messages("claude").map(({ id }) => id),
+    ["m2", "m1"],
+  );
 });
 
 test("a conversation that was deleted takes its drafts and messages with it", () => {

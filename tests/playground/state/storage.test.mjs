@@ -13,5 +13,8 @@ test("a browser that forbids to keep anything lets the page run, and keeps it wh
   shared.setItem("theme", "dark");
   own.setItem("key", "crk_");
   own.removeItem("key");
-  assert.deepEqual([shared.getItem("theme"), shared.length, shared.key(0), own.getItem("key")], ["dark", 1, "theme", null]);
+  assert.deepEqual(
+    [shared.getItem("theme"), shared.length, shared.key(0), own.getItem("key")],
+    ["dark", 1, "theme", null],
+  );
 });
