@@ -140,7 +140,7 @@ function forget(conversation) {
   drawChat();
 }
 
-/** Put that agent's chat on the screen. The caller then marks the conversation: going back must not add to the history. */
+/** Put that agent's chat on the screen. The caller marks the conversation: going back must not add to the history. */
 function switchTo(agent) {
   choices += 1;
   chat = chats.get(agent);

@@ -296,8 +296,8 @@ export class Chat {
   /**
    * Restore the messages that were sent before the page was loaded.
    *
-   * What this run of the relay has accepted comes with the turns instead, and stays kept until they say how it ended. In
-   * another conversation nothing would ever say so here: such a message is dropped, unless it has failed.
+   * What this run of the relay has accepted comes with the turns instead, and stays kept until they say how it ended.
+   * In another conversation nothing would ever say so here: such a message is dropped, unless it has failed.
    */
   #restore() {
     const messages = this.#keep.messages(this.agent);

@@ -1,5 +1,5 @@
 /**
- * Markdown as models write it: marked, with formulas left as they are, next to no HTML, and a limit on its time. No DOM.
+ * Markdown as models write it: marked, with formulas as written, next to no HTML, and a limit on its time. No DOM.
  */
 
 import { Lexer, Marked } from "./vendor/marked.esm.js";

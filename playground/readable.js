@@ -1,6 +1,6 @@
 /**
- * Which files the relay takes, decided from their first bytes as `chatrelay/domain/attachments.py` does: a file that the
- * relay would refuse with the message is refused when it is chosen. The limits come from the page's configuration.
+ * Which files the relay takes, decided from their first bytes as `chatrelay/domain/attachments.py` does: a file that
+ * the relay would refuse with the message is refused when it is chosen. The limits come from the page's configuration.
  */
 
 const IMAGES = {
@@ -17,7 +17,7 @@ const PDF_LINE = /(^|\r|\n|\xef\xbb\xbf)%PDF-\d/;
 const PDF_HEADER_WITHIN = 1024;
 const TEXT = "text/plain";
 
-/** @returns {Promise<{type: string} | {problem: string}>} what the file is, or a sentence that says why it is refused */
+/** @returns {Promise<{type: string} | {problem: string}>} what the file is, or why it is refused */
 export async function read(file, limits) {
   const refused = (problem) => ({ problem });
   if (file.size === 0) return refused("This file is empty. Choose one with something in it.");

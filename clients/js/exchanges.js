@@ -51,8 +51,8 @@ export class Exchanges {
    * @param {string} agent
    * @param {string} conversation
    * @param {Connection} connection
-   * @param {object} app its `upload`, `prepare` and `explain`, as `ChatRelayClient` has them, and an `emit` that is told
-   *   `exchange`, `status`, `shown` and `notice`
+   * @param {object} app its `upload`, `prepare` and `explain`, as `ChatRelayClient` has them, and an `emit` that is
+   *   told `exchange`, `status`, `shown` and `notice`
    */
   constructor(agent, conversation, connection, app) {
     this.#agent = agent;

@@ -1,4 +1,4 @@
-/** The page's address names the conversation it shows: `#claude/page-x1y2`. So a bookmark and the back button find it. */
+/** The page's address names the conversation it shows: `#claude/page-x1y2`. A bookmark or the back button finds it. */
 
 /** @returns {{agent: string, conversation: string} | null} */
 export function shown(hash = location.hash) {

@@ -1,6 +1,6 @@
 /**
- * Keeps what was typed here and has no answer yet: a draft for each conversation, and messages. They survive a reload, a
- * crash, a restart of the relay and a key that is not accepted.
+ * Keeps what was typed here and has no answer yet: a draft for each conversation, and messages. They survive a reload,
+ * a crash, a restart of the relay and a key that is not accepted.
  *
  * They are in `localStorage`, because a write to that is done when it returns. Each draft and each message has a key of
  * its own, so that tabs do not overwrite what others keep. All tabs that show a conversation share its draft.
@@ -100,7 +100,7 @@ export class Keep {
   }
 }
 
-/** Return what another tab has changed, by a `storage` event: a draft's {agent, conversation}, a {message}, or neither. */
+/** Return what another tab has changed, by a `storage` event: the draft of {agent, conversation}, a {message}, or {}. */
 export function changedElsewhere({ key, newValue }) {
   if (key?.startsWith(MESSAGE)) return { message: key.slice(MESSAGE.length), isGone: newValue === null };
   if (!key?.startsWith(DRAFT)) return {};

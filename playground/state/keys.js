@@ -1,6 +1,6 @@
 /**
- * Keeps the keys that the user has typed. A key stays in its tab, unless the relay runs on another machine: it gives its
- * key to no page there, so a key that was accepted is remembered for the next tab.
+ * Keeps the keys that the user has typed. A key stays in its tab, unless the relay runs on another machine: it gives
+ * its key to no page there, so a key that was accepted is remembered for the next tab.
  */
 
 const KEY = "key";

@@ -4,8 +4,8 @@
  *
  * Each live region has one job:
  *
- *   [data-announcements]  polite: who writes, each paragraph of a reply once it is complete, how it ended; the connection,
- *                         uploads, another conversation, pushes, copying. In order; nothing is said twice
+ *   [data-announcements]  polite: who writes, each paragraph of a reply once it is complete, how it ended; the
+ *                         connection, uploads, another conversation, pushes, copying. In order; nothing is said twice
  *   [data-testid=complaint], the drawer's [data-complaint]
  *                         alerts: what the page refuses to do for its user
  *

@@ -1,4 +1,4 @@
-/** The list of the user's conversations, latest first. Opens a conversation, and deletes one after a second question. */
+/** The list of the user's conversations, latest first. Opens them, and deletes them after a second question. */
 
 import { button, element } from "./dom.js";
 
@@ -136,7 +136,7 @@ function byId({ conversations }) {
   return new Map(conversations.map((conversation) => [conversation.id, conversation]));
 }
 
-/** Whether a conversation comes after the page. If it belongs on the page and is not there, it was deleted elsewhere. */
+/** Whether a conversation comes after the page. If it belongs on the page and is missing, it was deleted elsewhere. */
 function isAfter({ conversations, next }, { id, updated_at }) {
   const isOnPage = conversations.some((conversation) => conversation.id === id);
   return next !== null && !isOnPage && updated_at < conversations.at(-1).updated_at;

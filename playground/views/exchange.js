@@ -1,4 +1,4 @@
-/** One exchange: what the user says, with its files, and the reply. Drawn from its state, whatever has happened to it. */
+/** One exchange: what the user says, with its files, and the reply. It is drawn from its present state. */
 
 import { isOpen } from "../../clients/js/client.js";
 import { news } from "./announcer.js";

@@ -24,7 +24,8 @@ export class Files {
 
   /** Free all files. Call when none is shown any more. */
   clear() {
-    for (const url of this.#urls.values()) url.then(URL.revokeObjectURL, () => {}); // a file that was lost has nothing to free
+    // A file that was lost has nothing to free.
+    for (const url of this.#urls.values()) url.then(URL.revokeObjectURL, () => {});
     this.#urls.clear();
   }
 

@@ -2,7 +2,7 @@
 
 const FOCUSABLE = "button:not(:disabled), a[href], summary, [tabindex='0']";
 
-/** Whether an input method is at work. Safari ends a composition before its last keydown; 229 still tells (UI Events). */
+/** Whether an input method is at work. Safari ends a composition before its last keydown, whose code is 229. */
 export function isComposing(event) {
   return event.isComposing || event.keyCode === 229;
 }

@@ -78,7 +78,7 @@ export class MarkdownView {
     return this.#text.slice(this.#head.text.length);
   }
 
-  /** Whether the text could be drawn. What the parser or the sanitizer cannot bear, people can still read as plain text. */
+  /** Whether the text could be drawn. What the parser or the sanitizer cannot bear, people can still read. */
   #drew() {
     try {
       this.#draw();
