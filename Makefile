@@ -6,6 +6,8 @@ REPEAT ?= 1
 
 BIN = .venv/bin
 DYNAMODB_LOCAL = tests/dynamodb_local
+JAVASCRIPT = tests/javascript
+SCRIPTS = playground clients tests/playground tests/clients
 LOCKS = layers/dependencies/requirements.txt emulator/requirements.txt
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION ?= us-east-1
@@ -50,9 +52,18 @@ layers: .venv-sam/done
 
 check: lint types templates  ## Run the linters, the type checker and the template checks
 
-lint: .venv/test
+lint: .venv/test | $(JAVASCRIPT)/node_modules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	@if [ -d $(JAVASCRIPT)/node_modules ]; then $(JAVASCRIPT)/node_modules/.bin/biome ci --config-path $(JAVASCRIPT) $(SCRIPTS); fi
+
+# CI checks everything; elsewhere the missing check is said.
+$(JAVASCRIPT)/node_modules: $(JAVASCRIPT)/package-lock.json
+	@if command -v npm >/dev/null || [ -n "$$CI" ]; then \
+		echo "Installing Biome (once) ..." && cd $(@D) && npm ci --loglevel error && touch node_modules; \
+	else \
+		echo "No npm on this machine: JavaScript and CSS are not checked"; \
+	fi
 
 types: .venv/test
 	$(BIN)/mypy
@@ -75,7 +86,7 @@ lock: .venv/test  ## Resolve every requirements.in anew
 	done
 
 clean:  ## Remove what was built
-	rm -rf .venv .venv-sam .aws-sam .nightly .mypy_cache .ruff_cache .pytest_cache $(DYNAMODB_LOCAL)/node_modules
+	rm -rf .venv .venv-sam .aws-sam .nightly .mypy_cache .ruff_cache .pytest_cache $(DYNAMODB_LOCAL)/node_modules $(JAVASCRIPT)/node_modules
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Chat Relay needs Python 3.11 or newer, this is " + sys.version)'

@@ -1,14 +1,14 @@
-/** One agent's chat: its conversation, the socket that it goes over, what it looks like, and what is typed into it. */
+/** One agent's chat: its conversation over a socket of its own, its transcript, and the draft of the next message. */
 
-import { Tray, lost, upload } from "./attachments.js";
 import { ChatRelayClient, isOpen, isUnanswered, isUnsettled } from "../clients/js/client.js";
 import { explained } from "./cures.js";
-import { Files } from "./files.js";
-import { own } from "./storage.js";
-import { Transcript } from "./transcript.js";
+import { own } from "./state/storage.js";
+import { lost, Tray, upload } from "./views/attachments.js";
+import { Files } from "./views/files.js";
+import { Transcript } from "./views/transcript.js";
 
 const NAMES = { claude: "Claude", codex: "Codex" };
-/** More than a page of turns is rarely said while one is away. */
+/** More than a page of turns is rarely said while the user is away. */
 const PAGES_BEHIND = 20;
 const GONE = {
   content: "The relay does not have this conversation any more. It was deleted, or the relay was started again.",
@@ -16,11 +16,11 @@ const GONE = {
 
 export class Chat {
   connection = { state: "stopped", retryAt: null };
-  /** The exchange that has changed last. */
+  /** The exchange that changed last. */
   latest = null;
   /** Milliseconds to the server and back; null until known. */
   lag = null;
-  /** What is in the composer. */
+  /** The text in the composer. */
   draft = "";
   /** The cursor of the turns before those that are shown; null if there are none. */
   earlier = null;
@@ -33,10 +33,10 @@ export class Chat {
   #status = null;
   /** The conversation was made here and nothing was sent in it yet, so there is nothing to ask for. */
   #isMade;
-  /** The conversations that the relay is known to have; whoever drafts in another finds it by `begun` only. */
-  #heard = new Set();
+  /** The conversations that the relay is known to have. A draft in any other is found by `Keep.begun` alone. */
+  #known = new Set();
   #isRecalled = false;
-  /** Which run of the relay what is here comes from. */
+  /** The run of the relay that files and messages here belong to. */
   #run;
   #isLoadingDraft = false;
 
@@ -78,13 +78,12 @@ export class Chat {
     });
     const uses = { http, files: this.#files, blobs, limits: config.limits };
     this.tray = new Tray(uses, (isLost) => this.#trayChanged(isLost));
-    this.transcript = new Transcript(
-      this.name,
-      (id) => this.client.retry(id),
-      (attachment) => this.#files.show(attachment),
-      () => screen.drawn(this),
-      (id) => this.withdraw(id),
-    );
+    this.transcript = new Transcript(this.name, {
+      retry: (id) => this.client.retry(id),
+      withdraw: (id) => this.withdraw(id),
+      showFile: (attachment) => this.#files.show(attachment),
+      drawn: () => screen.drawn(this),
+    });
     this.client.addEventListener("state", ({ detail }) => this.#connected(detail));
     this.client.addEventListener("exchange", ({ detail }) => this.#exchanged(detail));
     this.client.addEventListener("status", ({ detail }) => this.#remember(detail));
@@ -96,13 +95,13 @@ export class Chat {
     this.#restore();
   }
 
-  /** What was said before the page was loaded comes while the socket opens. */
+  /** Connect, and ask meanwhile for what was said before the page was loaded. */
   start(key) {
     this.client.start(key);
     if (!this.#isMade) this.#recall().catch(() => {}); // nothing was ever said, or the socket will tell what is wrong
   }
 
-  /** Another conversation, with the latest page of its turns; without one, a new conversation. */
+  /** Show another conversation, with the latest page of its turns. Without a conversation, begin a new one. */
   open(conversation = null, page = { turns: [], next: null }) {
     this.#isMade = conversation === null;
     this.transcript.clear();
@@ -113,23 +112,23 @@ export class Chat {
     this.#loadDraft();
   }
 
-  /** What the conversation began with, as far as that is shown. */
+  /** The beginning of the first message that is shown. */
   get title() {
     return [...this.client.exchanges.values()].find(({ content }) => content)?.content.slice(0, 80) ?? "";
   }
 
-  /** A conversation was deleted; if it was this one, a new one begins. */
+  /** Drop a conversation that was deleted. If it is shown, begin a new one. */
   forget(conversation) {
     this.client.forget(conversation);
     if (this.client.conversation === conversation) this.open();
   }
 
-  /** Shows the page of turns before those that are shown. Throws a `Refusal`. */
+  /** Show the page of turns before those that are shown. Throw a `Refusal` if the relay refuses. */
   recallEarlier() {
     return this.#recall(this.earlier);
   }
 
-  /** What was said elsewhere while nothing came from there. */
+  /** Take in what was said elsewhere while this chat was not connected. */
   async catchUp() {
     if (this.#isMade) return;
     const { conversation } = this.client;
@@ -138,18 +137,18 @@ export class Chat {
       if (conversation !== this.client.conversation) return;
       if (!this.#isRecalled) this.earlier = next;
       this.#isRecalled = true;
-      this.#hear(conversation);
+      this.#markKnown(conversation);
       this.transcript.arrange(this.#adopt(this.client.catchUp(turns)));
     } catch ({ code }) {
-      // The next connection tries again; nothing was ever said, if there is no such conversation and never was.
-      if (code !== "forbidden" || !this.#heard.delete(conversation)) return;
+      // The next connection tries again. `forbidden` is news only of a conversation that the relay had before.
+      if (code !== "forbidden" || !this.#known.delete(conversation)) return;
       if (conversation !== this.client.conversation) return;
       this.transcript.notice(GONE);
       this.#saveDraft(); // no list leads to it any more
     }
   }
 
-  /** The latest turns of a conversation, back to one that is here. */
+  /** Return the latest turns of a conversation, back to one that is shown. */
   async #behind(conversation) {
     let { turns, next } = await this.#http.turns(conversation);
     for (let pages = 1; pages < PAGES_BEHIND && next && this.#isRecalled && !this.#hasOne(turns); pages += 1) {
@@ -173,17 +172,17 @@ export class Chat {
   #take({ turns, next }) {
     this.#isRecalled = true;
     this.earlier = next;
-    if (turns.length) this.#hear(this.client.conversation);
+    if (turns.length) this.#markKnown(this.client.conversation);
     this.transcript.recall(this.#adopt(this.client.recall(turns)));
   }
 
-  /** So that a page that is loaded again is where it was. */
+  /** Remember the conversation, so that a reload shows it again. */
   #stay(conversation) {
     own.setItem(`conversation.${this.agent}`, conversation);
     return conversation;
   }
 
-  /** A message that is not for the socket goes by HTTP; its reply comes over the socket that shows its conversation. */
+  /** Send a message by HTTP. Its reply comes over the socket that shows its conversation. */
   async #post(frame) {
     try {
       await this.#http.postMessage(frame);
@@ -195,19 +194,19 @@ export class Chat {
 
   // --- what is typed
 
-  /** What is in the composer now. */
+  /** Keep what the composer holds now. */
   write(content) {
     this.draft = content;
     this.#saveDraft();
   }
 
-  /** Puts it below what is in the composer. */
+  /** Put `content` below what is in the composer. */
   add(content) {
     this.write([this.draft, content].filter(Boolean).join("\n\n"));
     this.#screen.drafted(this);
   }
 
-  /** Sends what is in the composer and in the tray. What had come back of it before is not shown any more. */
+  /** Send the draft and its files. Refused messages that went back into the composer are not shown any more. */
   send() {
     for (const { id, returned } of [...this.client.exchanges.values()]) if (returned) this.#takeBack(id);
     this.say(this.draft.trim(), this.tray.take());
@@ -215,12 +214,13 @@ export class Chat {
     this.#screen.drafted(this);
   }
 
+  /** Send `content`, and leave the draft alone. */
   say(content, files = []) {
     this.#isMade = false;
     this.client.send(content, files);
   }
 
-  /** A message that waits, or that the relay has refused, goes back to where it was written. */
+  /** Take back a message that waits or was refused, into the composer. */
   withdraw(id) {
     const exchange = this.#takeBack(id);
     if (exchange) this.#putBack(exchange);
@@ -233,15 +233,15 @@ export class Chat {
     return exchange;
   }
 
-  /** Nothing that is there already is overwritten. */
+  /** Add a message to the draft that is there. */
   #putBack({ content, attachments, error }) {
     this.add(content);
-    // One of them is what the relay does not have, and it does not say which.
+    // `forbidden` means that the relay lacks one of the files; it does not say which.
     const isFileMissing = error?.code === "forbidden";
     this.tray.put(attachments.map((file) => (isFileMissing ? { ...file, url: null } : file)));
   }
 
-  /** Another tab shows the same conversation, and somebody types there. */
+  /** Take over a draft that was changed in another tab. */
   draftedElsewhere() {
     const { content, files } = this.#keep.draft(this.agent, this.client.conversation);
     const ids = (some) => some.map(({ kept }) => kept).join();
@@ -250,16 +250,16 @@ export class Chat {
     this.#screen.drafted(this);
   }
 
-  /** Another tab has taken a message back, or it was answered there. */
+  /** Another tab has taken the message back, or has seen its answer. */
   droppedElsewhere(id) {
     if (this.client.find(id)?.status === "queued") this.#takeBack(id);
   }
 
-  /** Files that the run of the relay does not have that is running now are uploaded again. */
+  /** Load the kept draft. Upload its files again if another run of the relay has them. */
   #loadDraft() {
     const { conversation } = this.client;
     const { content, files, run, isNew } = this.#keep.draft(this.agent, conversation);
-    if (isNew === false) this.#heard.add(conversation);
+    if (isNew === false) this.#known.add(conversation);
     this.draft = content;
     this.#isLoadingDraft = true;
     this.tray.clear();
@@ -272,17 +272,17 @@ export class Chat {
     this.#screen.changed(this);
   }
 
-  /** The relay has the conversation, and its list leads there. */
-  #hear(conversation) {
+  /** The relay has the conversation: from now on its list leads there. */
+  #markKnown(conversation) {
     if (conversation === this.client.conversation) this.#isMade = false;
-    if (this.#heard.has(conversation)) return;
-    this.#heard.add(conversation);
+    if (this.#known.has(conversation)) return;
+    this.#known.add(conversation);
     const draft = this.#keep.draft(this.agent, conversation);
     if (draft.isNew) this.#keep.saveDraft(this.agent, conversation, { ...draft, isNew: false });
   }
 
   #isNew(conversation) {
-    return !this.#heard.has(conversation);
+    return !this.#known.has(conversation);
   }
 
   #saveDraft() {
@@ -294,8 +294,10 @@ export class Chat {
   // --- what was sent
 
   /**
-   * What was sent before the page was loaded. What the relay has taken and still has is shown as it has it, and kept
-   * until that says how it ended; of a reply that is written elsewhere nothing would ever be heard here.
+   * Restore the messages that were sent before the page was loaded.
+   *
+   * What this run of the relay has accepted comes with the turns instead, and stays kept until they say how it ended.
+   * In another conversation nothing would ever say so here: such a message is dropped, unless it has failed.
    */
   #restore() {
     const messages = this.#keep.messages(this.agent);
@@ -312,7 +314,7 @@ export class Chat {
     );
   }
 
-  /** What the relay tells of may have been sent from here, before the page was loaded. */
+  /** Recognize, among the relay's turns, the messages that were sent from here before the page was loaded. */
   #adopt(exchanges) {
     const sent = new Map(this.#keep.messages(this.agent).map((message) => [message.id, message]));
     for (const exchange of exchanges) {
@@ -325,9 +327,9 @@ export class Chat {
     return exchanges;
   }
 
-  /** A message from here is kept until it is answered: its reply may fail, and the relay may forget both. */
+  /** Keep a message from here until it is answered: its reply may fail, and the relay may forget both. */
   #remember(exchange) {
-    if (isOpen(exchange) || exchange.status === "left") this.#hear(exchange.conversation);
+    if (isOpen(exchange) || exchange.status === "left") this.#markKnown(exchange.conversation);
     if (!exchange.own) return;
     const { conversation, id, content, attachments, status, error, wasSent } = exchange;
     if (isUnanswered(exchange)) {
@@ -342,7 +344,7 @@ export class Chat {
     }
   }
 
-  /** What was refused goes back to where it was written, unless something else is there by now: then it is offered. */
+  /** Put a refused message back where it was written. If another draft is there by now, its transcript offers it. */
   #refused(exchange) {
     const { id, conversation, content, attachments } = exchange;
     if (conversation !== this.client.conversation) {
@@ -359,7 +361,7 @@ export class Chat {
     this.#keep.dropMessage(id);
   }
 
-  /** Uploads what the relay does not have of a message's files. */
+  /** Upload the files of a message that the relay does not have. */
   async #prepare(exchange) {
     const attachments = [];
     for (const attachment of exchange.attachments) {
@@ -414,5 +416,7 @@ function withoutUrls(files) {
 
 function newConversation() {
   const bytes = crypto.getRandomValues(new Uint8Array(9));
-  return `page-${btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_")}`;
+  return `page-${btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")}`;
 }

@@ -1,31 +1,31 @@
 /**
- * Makes Markdown that stops in the middle look like what it is going to be. No DOM.
+ * Completes Markdown that stops in the middle, so that it looks like what it is going to be. No DOM.
  *
  * Without this, `**bold` shows its asterisks until the closing ones arrive, and a table is a line of pipes until its
- * second line is there. Where the text stops, the parser itself tells: within code of any kind it is left alone.
+ * second line is there. The parser itself says where the text stops: within code of any kind nothing is completed.
  */
 
-import { parse } from "./dialect.js";
+import { parse } from "./markdown.js";
 
-/** A last line of nothing but beginnings: of quotes and items, and then of a fence, heading, rule, task, row. */
+/** A last line of nothing but beginnings: of quotes and items, then of a fence, heading, rule, task or row. */
 const HALF_MARKERS =
   /(^|\n)(?:[ \t]*(?:>|(?:[-*+]|\d+[.)])(?=[ \t])))*[ \t]*(?:`{1,2}|~{1,2}|[-*_=]+|[+|>]|#{1,6}|\d+[.)]?|\[[ xX]?\]?)?[ \t]*$/;
-/** Opens or closes something; which, what follows will tell. */
+/** Opens or closes something: only what follows will show which. */
 const HALF_DELIMITER = /(?<!\\)(?:[*_~`$]+|\\[[(]?)[ \t]*$/;
-/** What stands within these is not Markdown. */
+/** Nothing within these is Markdown. */
 const VERBATIM = /`+|\\\(|\\\[|\$\$/;
 const CLOSING = { "\\(": "\\)", "\\[": "\\]" };
 const EMPHASIS = /(?<![\w*_~])(?:\*{1,3}|_{1,3}|~~)(?=[^\s*_~])/g;
 
 /** @param {string} text Markdown up to now */
-export function settled(text) {
+export function completed(text) {
   const leaf = lastLeaf(parse(text));
   if (leaf === null || leaf.type === "html") return text;
   if (leaf.type === "code") return withoutHalfFence(text, leaf);
   return closed(text.replace(HALF_MARKERS, "$1").replace(HALF_DELIMITER, ""));
 }
 
-/** The innermost block at the end of the text; null if there is none, or only blank lines follow it. */
+/** Return the innermost block at the end of the text; null if there is none, or if blank lines follow it. */
 function lastLeaf(tokens) {
   const last = tokens.at(-1);
   if (last === undefined || last.type === "space") return null;
@@ -39,11 +39,15 @@ function withoutHalfFence(text, { raw }) {
   return run && fence?.startsWith(run) && run !== fence ? text.slice(0, -line.length) : text;
 }
 
-/** Closes what the innermost block has opened and left open: code, formulas, links, emphasis. */
+/** Close what the innermost block has left open: code, formulas, links, emphasis. */
 function closed(text) {
   const leaf = lastLeaf(parse(text));
   if (leaf === null || leaf.type === "code" || leaf.type === "html") return text;
-  if (isHalfTable(leaf)) return text.split(/(?<=\n)/).slice(0, -lines(leaf)).join("");
+  if (isHalfTable(leaf))
+    return text
+      .split(/(?<=\n)/)
+      .slice(0, -lines(leaf))
+      .join("");
   const ending = closing(unparsed(inlines(leaf)));
   return ending ? text.trimEnd() + ending : text;
 }
@@ -62,7 +66,7 @@ function inlines(leaf) {
   return (cells.at(-1) ?? leaf).tokens ?? [];
 }
 
-/** What the parser took for mere text; everything that is closed counts as a letter. */
+/** Return what the parser took for mere text. Everything that is closed counts as a letter. */
 function unparsed(tokens) {
   const isText = ({ type, raw }) => type === "text" || (type === "escape" && VERBATIM.test(raw));
   return tokens.map((token) => (isText(token) ? token.raw : "x")).join("");
@@ -72,5 +76,11 @@ function closing(text) {
   const [verbatim] = VERBATIM.exec(text) ?? [];
   const before = verbatim ? text.slice(0, text.indexOf(verbatim)) : text;
   const within = verbatim ? (CLOSING[verbatim] ?? verbatim) : /\[[^\][]*\]\([^()\s]*$/.test(text) ? ")" : "";
-  return within + [...before.matchAll(EMPHASIS)].map(([mark]) => mark).reverse().join("");
+  return (
+    within +
+    [...before.matchAll(EMPHASIS)]
+      .map(([mark]) => mark)
+      .reverse()
+      .join("")
+  );
 }

@@ -1,30 +1,35 @@
-/** What whoever sits before this page can do about an error: its cause, and what to change here. Pure. */
+/** What the user of this page can do about an error: its cause, and what to change here. Pure. */
 
 /**
  * @param {object} error an `error` frame
  * @param {Object<string, string> | null} cures sentences by the `reason` of a frame; null if the agent is not set up
- * @returns the error, with a sentence that says what to do
+ * @returns the error, with a sentence that says what to do if its cause is known here
  */
 export function explained(error, cures) {
   const content = cures?.[error.reason];
   return content ? { ...error, content } : error;
 }
 
-/** How an agent is set up that this deployment does not have. */
+/** Say how to set up an agent that this deployment does not have. */
 export function setUp(name) {
   return `${name} is not set up here. Start the gateway with OPENAI_API_KEY=… .venv/bin/python -m emulator --parameter CodexBackend=openai`;
 }
 
-/** What the relay's HTTP API refuses, by its `code`; other codes have sentences of their own. */
+/** Sentences for refusals of the HTTP API, by `code`. Other codes come with sentences of their own. */
 const REFUSED = {
-  unauthorized: "The relay does not take this key. Click “Key needed” at the top, and give it the one that `make run` has printed.",
+  unauthorized:
+    "The relay does not take this key. Click “Key needed” at the top, and give it the one that `make run` has printed.",
   too_large: "That is larger than the relay takes. Make it smaller, or divide it.",
-  unreached: "The relay cannot be reached. See whether `make run` is running and this device has a network; what you wrote is kept.",
+  unreached:
+    "The relay cannot be reached. See whether `make run` is running and this device has a network; what you wrote is kept.",
 };
 
-/** A refusal of the HTTP API as a sentence with a cure. `status` is the answer's; 0 if there was none. */
+/** Return a refusal of the HTTP API as a sentence with a cure. `status` is the answer's; 0 if there was none. */
 export function advice(code, status, sentence) {
   if (REFUSED[code]) return REFUSED[code];
   if (status >= 500) return "The relay could not do that just now. Try again in a moment.";
-  return sentence ?? `The relay refused that (${status}). Load this page again; if that does not help, see what \`make run\` says.`;
+  return (
+    sentence ??
+    `The relay refused that (${status}). Load this page again; if that does not help, see what \`make run\` says.`
+  );
 }

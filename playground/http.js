@@ -1,4 +1,4 @@
-/** The relay's HTTP API. Every call gives what the answer says, or throws a `Refusal`. */
+/** The relay's HTTP API. Every call returns what the answer says, or throws a `Refusal`. */
 
 import { advice } from "./cures.js";
 
@@ -20,7 +20,7 @@ export class Http {
     this.#postedBytes = postedBytes;
   }
 
-  /** Whether the server says that a key is wrong. Without a network there is no judgement of it. */
+  /** Whether the server says that a key is wrong. False without a network. */
   async isRejected(key) {
     try {
       const answer = await fetch("/api/status", { headers: { "X-API-Key": key } });
@@ -30,12 +30,12 @@ export class Http {
     }
   }
 
-  /** A page of `{conversations: [{id, title, updated_at}], next}`; `cursor` is the `next` of the page before. */
+  /** Return a page of `{conversations: [{id, title, updated_at}], next}`; `cursor` is the `next` of the page before. */
   conversations(cursor = null) {
     return this.#call("GET", `/api/conversations${after(cursor)}`);
   }
 
-  /** A page of `{turns, next}`, the latest turns; `cursor` asks for those before. */
+  /** Return a page of `{turns, next}`: the latest turns or, with a `cursor`, the turns before a page. */
   turns(conversation, cursor = null) {
     return this.#call("GET", `${path(conversation)}/messages${after(cursor)}`);
   }
@@ -44,12 +44,12 @@ export class Http {
     return this.#call("DELETE", path(conversation));
   }
 
-  /** A message, as the `send` frame that it is too long for. */
-  postMessage({ conversation, ...frame }) {
-    return this.#call("POST", `${path(conversation)}/messages`, frame);
+  /** Send a message. @param {object} message as the `send` frame that cannot carry it */
+  postMessage({ conversation, ...message }) {
+    return this.#call("POST", `${path(conversation)}/messages`, message);
   }
 
-  /** Every reply that the device has not shown is pushed to it from now on. */
+  /** Register a device: from now on every reply that it has not shown is pushed to it. */
   registerDevice({ id, token, platform }) {
     const device = { device_id: id, device_token: token, platform };
     return this.#call("POST", "/api/notifications/register", device);
@@ -60,9 +60,9 @@ export class Http {
   }
 
   /**
-   * Keeps a file.
+   * Upload a file.
    *
-   * @param {(part: number) => void} options.progress told how much of it is there, from 0 to 1
+   * @param {(part: number) => void} options.progress told which part of the file is there, from 0 to 1
    * @param {AbortSignal} options.signal
    * @returns {Promise<{url, filename}>} the url to quote in a message
    */
@@ -78,7 +78,7 @@ export class Http {
     return { url, filename };
   }
 
-  /** The bytes of a file, wherever the answer leads. */
+  /** Return the bytes of a file, wherever the answer redirects to. */
   async file(id) {
     const answer = await this.#fetch(`/api/files/${id}`, { headers: { "X-API-Key": this.key } });
     return answer.blob();
@@ -103,7 +103,7 @@ export class Http {
   }
 }
 
-/** `fetch` cannot say how much of a body is sent. */
+/** Post a form and tell the progress, which `fetch` cannot. */
 function posted(url, fields, { headers = {}, progress = () => {}, signal }) {
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) form.append(name, value);
@@ -134,7 +134,7 @@ function unreached() {
   return new Refusal(advice("unreached", 0), "unreached", true);
 }
 
-/** Also of API Gateway's own answers, which have other fields, and of S3's, which are no JSON. */
+/** Return an answer as a refusal. API Gateway's own answers have other fields; S3's are no JSON. */
 function refusal(status, text) {
   const { error, message, code } = parsed(text);
   return new Refusal(advice(code, status, error ?? message), code ?? "gateway", status >= 500);

@@ -1,231 +1,87 @@
 /**
- * Draws Markdown while it is being written.
- *
- * Every top-level block has its own element. Only blocks whose source changed are drawn again, and within them only the
- * nodes that differ are replaced, so that what is there keeps its focus, its scroll position and a reader's selection.
+ * Markdown as models write it: marked, with formulas as written, next to no HTML, and a limit on its time. No DOM.
  */
 
-import { copyButton } from "./clipboard.js";
-import { parse, render } from "./dialect.js";
-import { element } from "./dom.js";
-import { settled } from "./complete_markdown.js";
-import DOMPurify from "./vendor/purify.es.js";
+import { Lexer, Marked } from "./vendor/marked.esm.js";
 
-DOMPurify.addHook("afterSanitizeAttributes", (node) => {
-  if (node.tagName === "INPUT") {
-    node.setAttribute("type", "checkbox"); // a task list's, and nothing to type into
-    node.setAttribute("aria-label", node.hasAttribute("checked") ? "Done" : "To do");
-  }
-  if (node.tagName !== "A") return;
-  node.setAttribute("target", "_blank");
-  node.setAttribute("rel", "noopener noreferrer");
+/** Far more than a reply needs, even on a slow machine. */
+const LIMIT_MS = 1000;
+const PLAIN_TAG = /^<\/?(br|sub|sup|kbd|b|i|u|s|mark|small)\s*\/?>$/i;
+// A dollar is a formula's only if it touches what is inside, and no digit follows: prices stay prices (Pandoc's rule).
+const FORMULA = /^(?:\\\(.+?\\\)|\\\[.+?\\\]|\$\$.+?\$\$|\$(?=[^\s$])[^$\n]*?[^\s$\\]\$(?!\d)|\$[^\s$\\]\$(?!\d))/s;
+const FORMULA_BLOCK = /^(?:\\\[.+?\\\]|\$\$.+?\$\$)[ \t]*(?:\n+|$)/s;
+/** Headings of the page and of its messages come before those of a reply. */
+const LEVELS_ABOVE = 2;
+
+let deadline = Infinity;
+
+const marked = new Marked({
+  extensions: [
+    limit("block"),
+    limit("inline"),
+    {
+      name: "formulas",
+      level: "block",
+      start: (source) => source.match(/\n(?:\\\[|\$\$)/)?.index,
+      tokenizer: (source) => formula("formulas", FORMULA_BLOCK.exec(source)),
+      renderer: ({ text }) => `<p><code>${escapeHtml(text)}</code></p>`,
+    },
+    {
+      name: "formula",
+      level: "inline",
+      start: (source) => source.match(/\\[([]|\$/)?.index,
+      tokenizer: (source) => formula("formula", FORMULA.exec(source)),
+      renderer: ({ text }) => `<code>${escapeHtml(text)}</code>`,
+    },
+  ],
+  renderer: {
+    // The page may load nothing from elsewhere, so a picture becomes a link to it.
+    image: ({ href, text }) => `<a href="${escapeHtml(href)}">${escapeHtml(text || href)}</a>`,
+    // HTML is shown as it was written, but for the plainest tags: a model that explains HTML means it so.
+    html: ({ text }) => (PLAIN_TAG.test(text.trim()) ? text : escapeHtml(text)),
+    heading({ tokens, depth }) {
+      const level = Math.min(6, depth + LEVELS_ABOVE);
+      return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
+    },
+    code: ({ text, lang }) =>
+      `<pre data-language="${escapeHtml(lang?.split(/\s/)[0] || "text")}"><code>${escapeHtml(text)}</code></pre>`,
+  },
 });
 
-const ALLOWED = {
-  USE_PROFILES: { html: true },
-  FORBID_TAGS: ["style", "form", "button", "select", "textarea", "img", "picture", "video", "audio", "dialog"],
-  FORBID_ATTR: ["style", "class", "id", "name"],
-  RETURN_DOM_FRAGMENT: true,
-};
-
-const NOTHING = { text: "", blocks: 0, items: 0, loose: false };
-
-export class MarkdownView {
-  #element;
-  #text = "";
-  #isOpen = true;
-  /**
-   * What will not change any more while the text grows, so that it need not be read again: so many blocks, and so many
-   * items of the list after them.
-   */
-  #head = NOTHING;
-  /** What each block shows, as far as it may change. */
-  #tokens = [];
-  #isPlain = false;
-
-  constructor(element) {
-    this.#element = element;
-  }
-
-  /** @param {boolean} isOpen whether more text will come */
-  show(text, isOpen) {
-    if (text === this.#text && isOpen === this.#isOpen) return;
-    const isOther = !text.startsWith(this.#text);
-    if (isOther) this.#isPlain = false;
-    // At the end all is read once more: a link's definition may have come after the link.
-    if (isOther || (!isOpen && !this.#isPlain)) this.#begin();
-    [this.#text, this.#isOpen] = [text, isOpen];
-    if (this.#isPlain || !this.#drew()) this.#showPlain();
-  }
-
-  /** How many blocks are complete. */
-  get finished() {
-    const blocks = this.#element.childElementCount;
-    return this.#isOpen ? Math.max(0, blocks - 1) : blocks;
-  }
-
-  /** What is read out of the complete blocks from that one on. */
-  spoken(from) {
-    return [...this.#element.children].slice(from, this.finished).map(spoken);
-  }
-
-  #begin() {
-    this.#head = NOTHING;
-    this.#tokens = [];
-  }
-
-  get #tail() {
-    return this.#text.slice(this.#head.text.length);
-  }
-
-  /** Whatever the parser or the sanitizer cannot bear (a stack that is too deep, too much time), people can still read. */
-  #drew() {
-    try {
-      this.#draw();
-    } catch {
-      this.#isPlain = true;
-    }
-    return !this.#isPlain;
-  }
-
-  #draw() {
-    const text = this.#isOpen ? settled(this.#tail) : this.#tail;
-    const tokens = parse(text).filter(({ type }) => type !== "space" && type !== "def");
-    const { blocks, items, loose } = this.#head;
-    if (items && (tokens[0]?.type !== "list" || tokens[0].loose !== loose)) {
-      this.#begin(); // the list is another one than it seemed
-      return this.#draw();
-    }
-    tokens.forEach((token, index) => this.#showBlock(token, blocks + index, index === 0 ? items : 0));
-    this.#cut(blocks + tokens.length);
-    if (this.#isOpen && tokens.length) this.#settle(tokens);
-  }
-
-  /** @param {number} above how many items of the list are not in its token any more */
-  #showBlock(token, index, above) {
-    const before = this.#tokens[index];
-    if (before?.raw === token.raw) return;
-    const block = this.#element.children[index] ?? this.#element.appendChild(element("div", "block"));
-    const same = commonItems(before, token);
-    const drawn = DOMPurify.sanitize(render([same ? { ...token, items: token.items.slice(same) } : token]), ALLOWED);
-    drawn.querySelectorAll("pre").forEach(frameCode);
-    drawn.querySelectorAll("table").forEach(frameTable);
-    // Between two items marked writes a line end, which is a node of its own.
-    if (above + same) merge(block.firstChild, drawn.firstChild, 2 * (above + same));
-    else merge(block, drawn);
-    block.dataset.type = token.type;
-    this.#tokens[index] = token;
-  }
-
-  /** Two blocks after a blank line, or two items of a list, keep what is before them from changing. */
-  #settle(tokens) {
-    const { text, blocks, items } = this.#head;
-    const { items: listed = [], loose } = tokens.at(-1);
-    const done = tokens.slice(0, -1);
-    if (listed.length > 3) {
-      const start = startOfLast([...done, ...listed.slice(0, -1)], this.#tail);
-      if (start < 0) return;
-      const above = (done.length ? 0 : items) + listed.length - 2;
-      this.#head = { text: text + this.#tail.slice(0, start), blocks: blocks + done.length, items: above, loose };
-      this.#tokens[blocks + done.length] = { ...tokens.at(-1), raw: null, items: listed.slice(-2) };
-    } else if (done.length > 1) {
-      const start = startOfLast(done, this.#tail);
-      if (start < 0 || !/\n[ \t]*\n$/.test(this.#tail.slice(0, start))) return;
-      this.#head = { ...NOTHING, text: text + this.#tail.slice(0, start), blocks: blocks + done.length - 1 };
-    }
-  }
-
-  #showPlain() {
-    if (this.#head.items) this.#begin(); // a list cannot go on as plain text
-    const { blocks } = this.#head;
-    const block = this.#element.children[blocks] ?? this.#element.appendChild(element("div", "block"));
-    const written = element("div");
-    written.append(element("p", "", this.#tail));
-    merge(block, written);
-    block.dataset.type = "plain";
-    this.#tokens[blocks] = undefined;
-    this.#cut(blocks + 1);
-  }
-
-  #cut(count) {
-    while (this.#element.children.length > count) this.#element.lastChild.remove();
-    this.#tokens.length = count;
+/**
+ * Return the blocks of a Markdown text, as marked's tokens.
+ *
+ * @throws {Error} if the text takes too long, or is nested more deeply than the stack
+ */
+export function parse(text) {
+  deadline = performance.now() + LIMIT_MS;
+  try {
+    return new Lexer(marked.defaults).lex(text);
+  } finally {
+    deadline = Infinity;
   }
 }
 
-/** Where the last of these pieces of the text begins, which follow each other; -1 if they do not. */
-function startOfLast(pieces, text) {
-  let start = 0;
-  let end = 0;
-  for (const { raw } of pieces) {
-    start = text.indexOf(raw, end);
-    if (start < 0) return -1;
-    end = start + raw.length;
-  }
-  return start;
+/** Return the HTML of such blocks, not sanitized. */
+export function render(tokens) {
+  return marked.parser(tokens);
 }
 
-/** How many of a growing list's items are as they were. */
-function commonItems(before, after) {
-  if (before?.type !== "list" || after.type !== "list" || before.loose !== after.loose) return 0;
-  if (before.ordered !== after.ordered) return 0;
-  const different = after.items.findIndex(({ raw }, index) => raw !== before.items[index]?.raw);
-  return different < 0 ? after.items.length : different;
+/** Give up when time is over: marked asks its extensions at every token. */
+function limit(level) {
+  return {
+    name: `${level} limit`,
+    level,
+    tokenizer() {
+      if (performance.now() > deadline) throw new Error("This text takes too long.");
+    },
+  };
 }
 
-/** Makes the children of `parent`, from that one on, equal to those of `drawn`. */
-function merge(parent, drawn, from = 0) {
-  const present = [...parent.childNodes].slice(from);
-  const wanted = [...drawn.childNodes];
-  wanted.forEach((node, index) => {
-    const old = present[index];
-    if (!old) parent.append(node);
-    else if (old.nodeName !== node.nodeName) old.replaceWith(node);
-    else if (old.nodeType === Node.TEXT_NODE) write(old, node.data);
-    else if (old.nodeName !== "BUTTON") mergeElement(old, node); // a button says itself what it has done
-  });
-  for (const old of present.slice(wanted.length)) old.remove();
+function formula(type, match) {
+  return match ? { type, raw: match[0], text: match[0].trim() } : undefined;
 }
 
-function mergeElement(old, { attributes, childNodes }) {
-  for (const { name } of [...old.attributes]) if (!attributes.getNamedItem(name)) old.removeAttribute(name);
-  for (const { name, value } of attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-  merge(old, { childNodes });
-}
-
-/** Appending leaves a selection where it is; writing anew does not. */
-function write(node, text) {
-  if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
-  else node.data = text;
-}
-
-/** A bar with the language and a button above the code. */
-function frameCode(pre) {
-  const frame = element("div", "code");
-  const bar = element("div", "code-bar");
-  const copy = copyButton("", "Copy", () => copy.closest(".code").querySelector("pre").textContent);
-  bar.append(element("span", "", pre.dataset.language), copy);
-  pre.replaceWith(frame);
-  frame.append(bar, scrollable(pre, `Code, ${pre.dataset.language}`));
-}
-
-function frameTable(table) {
-  const frame = scrollable(element("div", "table"), "Table");
-  table.replaceWith(frame);
-  frame.append(table);
-}
-
-/** What may be wider than the page is reached and scrolled by keyboard, too. */
-function scrollable(box, name) {
-  box.tabIndex = 0;
-  box.setAttribute("role", "group");
-  box.setAttribute("aria-label", name);
-  return box;
-}
-
-function spoken(block) {
-  const said = block.cloneNode(true);
-  for (const bar of said.querySelectorAll(".code-bar")) bar.replaceWith(`Code, ${bar.firstChild.textContent}:\n`);
-  for (const lineEnd of said.querySelectorAll("br")) lineEnd.replaceWith("\n");
-  return said.textContent.trim();
+function escapeHtml(text) {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }

@@ -1,28 +1,28 @@
 /**
- * Which files the relay takes, as `chatrelay/attachments.py` decides it from their first bytes: one that it would refuse
- * with the message is refused when it is chosen. The limits are the relay's own, from the page's configuration.
+ * Which files the relay takes, decided from their first bytes as `chatrelay/domain/attachments.py` does: a file that
+ * the relay would refuse with the message is refused when it is chosen. The limits come from the page's configuration.
  */
-
-import { sizeText } from "./files.js";
 
 const IMAGES = {
   "image/jpeg": /^\xff\xd8\xff/,
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: a PNG begins with them
   "image/png": /^\x89PNG\r\n\x1a\n/,
   "image/gif": /^GIF8[79]a/,
-  "image/webp": /^RIFF[^]{4}WEBP/,
+  "image/webp": /^RIFF[\s\S]{4}WEBP/,
 };
 const PDF = "application/pdf";
 const PDF_HEADER = /%PDF-\d/;
-/** In a file that could be a text, which may speak of PDFs. */
+/** The header in a file that could also be a text about PDFs. */
 const PDF_LINE = /(^|\r|\n|\xef\xbb\xbf)%PDF-\d/;
 const PDF_HEADER_WITHIN = 1024;
 const TEXT = "text/plain";
 
-/** @returns {Promise<{type: string} | {problem: string}>} what the file is, or a sentence that says why it is not taken */
+/** @returns {Promise<{type: string} | {problem: string}>} what the file is, or why it is refused */
 export async function read(file, limits) {
   const refused = (problem) => ({ problem });
   if (file.size === 0) return refused("This file is empty. Choose one with something in it.");
-  if (new TextEncoder().encode(file.name).length > limits.name) return refused("Its name is too long. Give it a shorter one.");
+  if (new TextEncoder().encode(file.name).length > limits.name)
+    return refused("Its name is too long. Give it a shorter one.");
   let beginning;
   try {
     beginning = new Uint8Array(await file.slice(0, limits.text + 1).arrayBuffer());
@@ -30,7 +30,10 @@ export async function read(file, limits) {
     return refused("It cannot be read. Choose it again, if it is no folder and still there.");
   }
   const type = kind(beginning, limits.text);
-  if (!type) return refused(`Not sent: models read pictures (JPEG, PNG, GIF, WebP), PDFs and texts (UTF-8, up to ${most(limits.text)}).`);
+  if (!type)
+    return refused(
+      `Not sent: models read pictures (JPEG, PNG, GIF, WebP), PDFs and texts (UTF-8, up to ${most(limits.text)}).`,
+    );
   const limit = type in IMAGES ? limits.image : limits.file;
   if (file.size > limit) {
     const what = type in IMAGES ? "A picture" : "A file";
@@ -39,7 +42,7 @@ export async function read(file, limits) {
   return { type };
 }
 
-/** @returns {string | null} a media type, of at least the first `limit` + 1 bytes of a file */
+/** @returns {string | null} the media type, from at least the first `limit` + 1 bytes of a file */
 export function kind(beginning, limit) {
   const characters = Array.from(beginning.subarray(0, PDF_HEADER_WITHIN), (byte) => String.fromCharCode(byte)).join("");
   for (const [type, sign] of Object.entries(IMAGES)) if (sign.test(characters)) return type;
@@ -48,7 +51,7 @@ export function kind(beginning, limit) {
   return isText && beginning.length > 0 && beginning.length <= limit ? TEXT : null;
 }
 
-/** Whether it is UTF-8, of which the last character may be cut. */
+/** Whether the bytes are UTF-8. The last character may be cut. */
 function readsAsText(beginning, limit) {
   try {
     new TextDecoder("utf-8", { fatal: true }).decode(beginning, { stream: beginning.length > limit });
@@ -58,7 +61,12 @@ function readsAsText(beginning, limit) {
   return !beginning.includes(0);
 }
 
-/** Never more than the limit itself. */
+/** Return a limit as text, rounded down. */
 function most(bytes) {
   return bytes < 1_000_000 ? `${Math.floor(bytes / 1000)} KB` : `${Math.floor(bytes / 100_000) / 10} MB`;
+}
+
+export function sizeText(bytes) {
+  if (bytes < 1000) return `${bytes} B`;
+  return bytes < 1_000_000 ? `${Math.round(bytes / 1000)} KB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
 }

@@ -11,8 +11,8 @@ export function newReply(id) {
 }
 
 /**
- * Whether a frame comes from the reply's present writer, which it may itself introduce. A frame without an epoch
- * comes from a server that has one writer for ever.
+ * Whether a frame comes from the reply's present writer. A higher epoch introduces a new writer. A frame without an
+ * epoch comes from a server that has one writer for ever.
  */
 export function isCurrent(reply, frame) {
   const epoch = frame.epoch ?? reply.epoch;
@@ -22,10 +22,10 @@ export function isCurrent(reply, frame) {
 }
 
 /**
- * Puts one `message` frame where it belongs.
+ * Put one `message` frame where it belongs.
  *
- * A newer writer's text replaces what an older one wrote from its offset on: the older one may have sent words that
- * were never kept.
+ * A newer writer's text replaces what an older writer wrote from its offset on: the older writer may have sent words
+ * that were never stored.
  *
  * @returns {"appended" | "repeated" | "gap" | "stale"} a gap leaves the text as it was: resume from its length
  */
@@ -39,13 +39,13 @@ export function place(reply, frame) {
   return fresh ? "appended" : "repeated";
 }
 
-/** How many UTF-16 code units are still missing when `complete` says how long the reply is. */
+/** Return how many UTF-16 code units are missing, by the length in `complete`. */
 export function missing(reply, complete) {
   return Math.max(0, (complete.length ?? reply.text.length) - reply.text.length);
 }
 
 /**
- * Compares the text with the length and the SHA-256 of its UTF-8 bytes in `complete`.
+ * Compare the text with the length and the SHA-256 of its UTF-8 bytes in `complete`.
  *
  * @returns {Promise<"verified" | "different" | "unchecked">} unchecked where the browser offers no SHA-256, which
  * is so on pages from other machines without HTTPS, or where the server sent none

@@ -13,7 +13,8 @@ class Node extends EventTarget {
   }
 
   get lastChild() {
-    return (this.last ??= new Node());
+    this.last ??= new Node();
+    return this.last;
   }
 
   get firstChild() {
@@ -38,8 +39,8 @@ globalThis.document = { nodeType: 9, createElement: () => new Node(), addEventLi
 globalThis.window = { document, Element: Node, NodeFilter: {} };
 
 const { Chat } = await import("../../playground/chat.js");
-const { Keep } = await import("../../playground/keep.js");
-const { own, shared } = await import("../../playground/storage.js");
+const { Keep } = await import("../../playground/state/keep.js");
+const { own, shared } = await import("../../playground/state/storage.js");
 
 const LIMITS = { attachments: 10, text: 1000, image: 1000, file: 1000, name: 100 };
 
@@ -132,7 +133,10 @@ test("a message that the model's service refuses is kept over a reload and a res
   says({ type: "typing", id });
   const error = { code: "upstream", reason: "key", retryable: false, content: "No." };
   says({ type: "error", id, ...error });
-  assert.deepEqual(keep.messages("claude").map((kept) => [kept.id, kept.accepted]), [[id, true]]);
+  assert.deepEqual(
+    keep.messages("claude").map((kept) => [kept.id, kept.accepted]),
+    [[id, true]],
+  );
   told.c1 = [turn(id, "failed", error)];
   await load("c1");
   const [recalled] = chat.client.exchanges.values();
@@ -217,7 +221,10 @@ test("what is said without having been typed leaves the draft alone", async () =
   chat.write("Half a thought");
   chat.say("Tell me a long story");
   assert.deepEqual([chat.draft, keep.draft("claude", "c1").content], ["Half a thought", "Half a thought"]);
-  assert.deepEqual([...chat.client.exchanges.values()].map(({ content }) => content), ["Tell me a long story"]);
+  assert.deepEqual(
+    [...chat.client.exchanges.values()].map(({ content }) => content),
+    ["Tell me a long story"],
+  );
 });
 
 test("a file is in the draft once its bytes are kept, and stays there for the tab that has them", async () => {
@@ -256,6 +263,9 @@ test("what came in meanwhile is said in one sentence, not read out", async () =>
   told.c1 = ["m1", "m2", "m3"].map((id) => ({ ...turn(id, "complete"), reply: reply(id) }));
   await chat.catchUp();
   await chat.catchUp();
-  assert.deepEqual(dispatched.calls.map(({ arguments: [{ detail }] }) => detail), ["2 messages came in meanwhile"]);
+  assert.deepEqual(
+    dispatched.calls.map(({ arguments: [{ detail }] }) => detail),
+    ["2 messages came in meanwhile"],
+  );
   mock.restoreAll();
 });

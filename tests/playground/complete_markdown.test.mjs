@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-
-import { parse, render } from "../../playground/dialect.js";
-import { settled } from "../../playground/complete_markdown.js";
+import { completed } from "../../playground/complete_markdown.js";
+import { parse, render } from "../../playground/markdown.js";
 
 const CASES = [
   ["bold that is still open is closed", "so **very", "so **very**"],
@@ -39,7 +38,7 @@ const CASES = [
 ];
 
 for (const [name, written, shown] of CASES) {
-  test(name, () => assert.equal(settled(written), shown));
+  test(name, () => assert.equal(completed(written), shown));
 }
 
 // Each ends with nothing open.
@@ -57,7 +56,7 @@ TEXTS.forEach((text, index) => {
   test(`no beginning of text ${index} shows in its code what is not in the whole`, () => {
     const whole = codes(parse(text));
     for (const written of beginnings(text)) {
-      codes(parse(settled(written))).forEach((code, at) => {
+      codes(parse(completed(written))).forEach((code, at) => {
         assert.ok(whole[at]?.startsWith(code.trimEnd()), `${JSON.stringify(written)} shows ${JSON.stringify(code)}`);
       });
     }
@@ -66,13 +65,13 @@ TEXTS.forEach((text, index) => {
   test(`no beginning of text ${index} shows an asterisk outside code`, () => {
     for (const written of beginnings(text)) {
       // A dollar may be a price's as long as no other one follows.
-      const shown = render(parse(settled(written))).replace(/<code>.*?<\/code>|\$[^<]*/gs, "");
+      const shown = render(parse(completed(written))).replace(/<code>.*?<\/code>|\$[^<]*/gs, "");
       assert.doesNotMatch(shown, /\*|~~|\\|`/, JSON.stringify(written));
     }
   });
 
   test(`text ${index} is itself when it is there`, () => {
-    assert.equal(render(parse(settled(text))), render(parse(text)));
+    assert.equal(render(parse(completed(text))), render(parse(text)));
   });
 });
 

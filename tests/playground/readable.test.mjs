@@ -5,10 +5,11 @@ import { test } from "node:test";
 import { kind, read } from "../../playground/readable.js";
 
 const LIMITS = { text: 256 * 1024, image: 3_932_160, file: 10_485_760, name: 255 };
-const TABLE = JSON.parse(readFileSync(new URL("../../../layers/relay/chatrelay/first_bytes.json", import.meta.url)));
+const TABLE = JSON.parse(readFileSync(new URL("../layers/chatrelay/domain/first_bytes.json", import.meta.url)));
 const PNG = "\x89PNG\r\n\x1a\n";
 
-const file = (name, text, size = text.length) => new File([Buffer.from(text, "latin1"), new Uint8Array(size - text.length)], name);
+const file = (name, text, size = text.length) =>
+  new File([Buffer.from(text, "latin1"), new Uint8Array(size - text.length)], name);
 
 test("the first bytes say what a file is, here as at the relay", () => {
   for (const { bytes, times, then, type } of TABLE) {
@@ -24,7 +25,11 @@ test("a file is what its bytes are, whatever it is called", async () => {
 test("what the relay would refuse is refused with what would be taken, in the units that people use", async () => {
   const problems = {
     "void.txt": ["", 0, "This file is empty."],
-    "archive.zip": ["PK\x03\x04\xff", 5, "models read pictures (JPEG, PNG, GIF, WebP), PDFs and texts (UTF-8, up to 262 KB)"],
+    "archive.zip": [
+      "PK\x03\x04\xff",
+      5,
+      "models read pictures (JPEG, PNG, GIF, WebP), PDFs and texts (UTF-8, up to 262 KB)",
+    ],
     "big.png": [PNG, 4_000_000, "4.0 MB is too much. A picture may have 3.9 MB"],
     "big.pdf": ["%PDF-1.4\n\xff", 11_000_008, "11.0 MB is too much. A file may have 10.4 MB"],
     [`${"x".repeat(252)}.txt`]: ["Hello", 5, "Its name is too long"],

@@ -1,4 +1,4 @@
-"""Runs the page's own tests, which need Node and no browser."""
+"""Runs the tests of the JavaScript, which need Node and no browser: the page's and its client's."""
 
 import os
 import shutil
@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 NODE = shutil.which("node")
-TESTS = sorted(Path(__file__).parent.glob("*.test.mjs"))
+HERE = Path(__file__).parent
+TESTS = sorted(path for room in (HERE, HERE.parent / "clients") for path in room.rglob("*.test.mjs"))
 
 
 @pytest.mark.skipif(NODE is None and "CI" not in os.environ, reason="no Node on this machine; CI has one")
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
-def test_the_pages_module(path: Path) -> None:
+def test_a_module(path: Path) -> None:
     assert NODE is not None
     run = subprocess.run([NODE, "--test", path], capture_output=True, text=True, check=False)  # noqa: S603
 

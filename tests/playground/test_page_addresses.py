@@ -6,7 +6,8 @@ from tests.builders.deployments import Relay
 
 
 def test_a_rebound_name_is_told_nothing_whatever_it_asks(relay: Relay) -> None:
-    for path in ("", "page/config.json", "page/app.js", "pushes/", "api/health", "v1", "s3/", "x/@connections/y"):
+    of_the_page = ("", "playground/config.json", "playground/app.js", "clients/js/client.js", "pushes/")
+    for path in (*of_the_page, "api/health", "v1", "s3/", "x/@connections/y"):
         url = f"http://{relay.address}/{path}"
         assert httpx.get(url, headers={"Host": "rebound.example"}).status_code == 421, path
         assert httpx.get(url, headers={"Host": "localhost:1"}).status_code == 421, path
@@ -27,7 +28,7 @@ def test_the_page_is_at_the_address_that_files_have(relay: Relay) -> None:
 
 
 def test_only_the_page_s_own_files_are_its_scripts(relay: Relay) -> None:
-    for path in ("", "page/index.html"):
+    for path in ("", "playground/index.html"):
         policies = httpx.get(f"http://{relay.address}/{path}").headers.get_list("content-security-policy")
         assert policies == [
             f"script-src http://{relay.address}/playground/ http://{relay.address}/clients/",

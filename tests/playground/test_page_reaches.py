@@ -513,7 +513,7 @@ GROWING = [
 
 async def test_what_is_drawn_piece_by_piece_is_what_is_drawn_at_once(page: Page) -> None:
     differences = """async (texts) => {
-        const { MarkdownView } = await import("/playground/markdown.js");
+        const { MarkdownView } = await import("/playground/views/markdown.js");
         const drawn = (view, box, text, isOpen) => (view.show(text, isOpen), box.innerHTML);
         const found = [];
         for (const text of texts) {

@@ -108,7 +108,10 @@ test("any cutting into frames, with repeats and losses that are resumed, gives t
 function shuffledDelivery(text, seed) {
   const reply = newReply("r1");
   let state = seed;
-  const random = (below) => (state = (state * 48271) % 2147483647) % below;
+  const random = (below) => {
+    state = (state * 48271) % 2147483647;
+    return state % below;
+  };
   for (let at = 0; reply.text.length < text.length; ) {
     const end = Math.min(text.length, at + 1 + random(12));
     const from = Math.max(0, at - random(6));

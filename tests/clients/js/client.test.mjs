@@ -1,38 +1,8 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { ChatRelayClient, backoff, base64url, isWhole, isWithdrawable } from "../../../clients/js/client.js";
-
-/** A socket in whose server's place the test speaks. */
-class Socket extends EventTarget {
-  static opened = [];
-  sent = [];
-
-  constructor(url, protocols) {
-    super();
-    Object.assign(this, { url, protocols });
-    Socket.opened.push(this);
-  }
-
-  send(text) {
-    this.sent.push(JSON.parse(text));
-  }
-
-  close() {}
-
-  happen(type, fields = {}) {
-    this.dispatchEvent(Object.assign(new Event(type), fields));
-  }
-
-  says(frame) {
-    this.happen("message", { data: JSON.stringify(frame) });
-  }
-
-  /** What was sent, but for hello and ping. */
-  get messages() {
-    return this.sent.filter(({ action }) => action !== "hello" && action !== "ping");
-  }
-}
+import { ChatRelayClient, isWhole, isWithdrawable } from "../../../clients/js/client.js";
+import { Socket } from "./socket.mjs";
 
 globalThis.WebSocket = Socket;
 
@@ -55,12 +25,6 @@ beforeEach(() => {
   client.start("crk_ключ+/");
 });
 
-test("the key travels as a subprotocol in base64url", () => {
-  assert.equal(socket().url, "ws://relay/v1?agent=claude");
-  assert.deepEqual(socket().protocols, ["chatrelay.v1", `bearer.${base64url("crk_ключ+/")}`]);
-  assert.match(socket().protocols[1], /^bearer\.[A-Za-z0-9_-]+$/);
-});
-
 test("it is online when the server is ready, not when the socket is open", () => {
   socket().happen("open");
   assert.deepEqual(socket().sent, [{ action: "hello", conversation: "c1" }]);
@@ -72,9 +36,7 @@ test("it is online when the server is ready, not when the socket is open", () =>
 test("a message that was written before the connection goes out when it is there", () => {
   const { id } = client.send("Hello");
   greeted();
-  assert.deepEqual(socket().messages, [
-    { action: "send", id, conversation: "c1", agent: "claude", content: "Hello" },
-  ]);
+  assert.deepEqual(socket().messages, [{ action: "send", id, conversation: "c1", agent: "claude", content: "Hello" }]);
 });
 
 test("a message that was not accepted is sent again after a reconnect, with the same id", () => {
@@ -85,7 +47,10 @@ test("a message that was not accepted is sent again after a reconnect, with the 
   mock.timers.tick(500);
   greeted();
   assert.equal(Socket.opened.length, 2);
-  assert.deepEqual(socket().messages.map(({ action, id }) => [action, id]), [["send", id]]);
+  assert.deepEqual(
+    socket().messages.map(({ action, id }) => [action, id]),
+    [["send", id]],
+  );
 });
 
 test("a reply that is open is resumed from the text that is here", () => {
@@ -128,7 +93,14 @@ test("an error with an id belongs to that message, one without to none", () => {
   const exchange = client.send("Hello");
   const notices = [];
   client.addEventListener("notice", ({ detail }) => notices.push(detail.content));
-  socket().says({ type: "error", id: exchange.id, code: "overloaded", retryable: true, retry_after: 5, content: "Busy." });
+  socket().says({
+    type: "error",
+    id: exchange.id,
+    code: "overloaded",
+    retryable: true,
+    retry_after: 5,
+    content: "Busy.",
+  });
   socket().says({ type: "error", code: "internal", retryable: true, content: "Something else." });
   assert.deepEqual([exchange.status, exchange.error.retryAt], ["failed", Date.now() + 5000]);
   assert.deepEqual(notices, ["Something else."]);
@@ -150,73 +122,6 @@ test("a message that nobody answers does not wait for ever", () => {
   assert.deepEqual([exchange.status, exchange.error], ["typing", null]);
 });
 
-test("a ping without a pong means that the socket is dead", () => {
-  greeted();
-  mock.timers.tick(30_000);
-  assert.equal(socket().sent.at(-1).action, "ping");
-  mock.timers.tick(9_999);
-  assert.equal(client.state, "online");
-  mock.timers.tick(1);
-  assert.equal(client.state, "reconnecting");
-});
-
-/** How many pings went out while so much time passed, each of them answered. */
-function pings(forMs) {
-  const before = socket().sent.length;
-  for (let passed = 0; passed < forMs; passed += 1_000) {
-    mock.timers.tick(1_000);
-    if (socket().sent.at(-1)?.action === "ping") socket().says({ type: "pong", content: "" });
-  }
-  return socket().sent.slice(before).filter(({ action }) => action === "ping").length;
-}
-
-test("whoever waits for nothing pings as rarely as the server says", () => {
-  socket().happen("open");
-  socket().says({ type: "ready", content: "", heartbeat: 480 });
-  socket().says({ type: "pong", content: "" });
-  assert.equal(pings(479_000), 0);
-  assert.equal(pings(481_000), 2);
-});
-
-test("whoever waits for a reply looks after the socket", () => {
-  socket().happen("open");
-  socket().says({ type: "ready", content: "", heartbeat: 480 });
-  socket().says({ type: "pong", content: "" });
-  mock.timers.tick(60_000);
-  const exchange = client.send("Hello");
-  socket().says(ofReply({ type: "typing", id: exchange.id }));
-  assert.equal(pings(90_000), 3);
-  socket().says(ofReply({ type: "complete", length: 0, sha256: "" }));
-  assert.ok(pings(400_000) <= 1);
-});
-
-test("a wake does not wait for the time that is set", () => {
-  greeted();
-  socket().happen("close", { code: 1006 });
-  client.wake();
-  assert.equal(client.state, "connecting");
-});
-
-test("a wrong key ends the trying", async () => {
-  client = new ChatRelayClient({ url: "ws://r", agent: "claude", conversation: "c1", isRejected: async () => true });
-  client.start("wrong");
-  socket().happen("close", { code: 1006 });
-  await Promise.resolve();
-  assert.equal(client.state, "rejected");
-  mock.timers.tick(60_000);
-  assert.equal(client.state, "rejected");
-});
-
-test("what is found out late of a key that is no longer used rejects no other", async () => {
-  let judge;
-  client.isRejected = () => new Promise((resolve) => (judge = resolve));
-  socket().happen("close", { code: 1006 });
-  client.start("right");
-  judge(true);
-  await settled();
-  assert.equal(client.state, "connecting");
-});
-
 test("the rest of a conversation that was left is not heard", () => {
   greeted();
   const { id } = client.send("Hello");
@@ -233,11 +138,6 @@ test("a reply that was begun elsewhere is taken up from its beginning", () => {
   assert.deepEqual(socket().messages, [{ action: "resume", conversation: "c1", reply: "r9", offset: 0 }]);
 });
 
-test("waiting grows, stays below half a minute and is never in step", () => {
-  assert.deepEqual([0, 1, 2, 10].map((attempt) => backoff(attempt, 1)), [500, 1000, 2000, 30_000]);
-  assert.deepEqual([0, 10].map((attempt) => backoff(attempt, 0)), [250, 15_000]);
-});
-
 test("a message longer than a frame goes the other way, and is answered here", async () => {
   const uploaded = [];
   client.upload = async (frame) => void uploaded.push(frame) ?? null;
@@ -245,7 +145,10 @@ test("a message longer than a frame goes the other way, and is answered here", a
   const exchange = client.send("漢".repeat(20_000));
   await Promise.resolve();
   assert.deepEqual(socket().messages, []);
-  assert.deepEqual(uploaded.map(({ id, conversation }) => [id, conversation]), [[exchange.id, "c1"]]);
+  assert.deepEqual(
+    uploaded.map(({ id, conversation }) => [id, conversation]),
+    [[exchange.id, "c1"]],
+  );
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
   assert.deepEqual([exchange.status, exchange.reply.text], ["writing", "Good"]);
@@ -293,22 +196,38 @@ test("a message that waits its turn is answered when it has come", () => {
   assert.equal(client.writing, second);
 });
 
-const turn = (id, status, text = "") => ({ id, content: `Said ${id}`, attachments: [], reply: { id: `r-${id}`, status, text } });
+const turn = (id, status, text = "") => ({
+  id,
+  content: `Said ${id}`,
+  attachments: [],
+  reply: { id: `r-${id}`, status, text },
+});
 
 test("what was said before is shown as it ended, and a reply that is owed is followed", () => {
   greeted();
   client.converse("c1");
-  const past = client.recall([turn("m1", "complete", "Yes."), turn("m2", "interrupted", "Half"), turn("m3", "streaming"), turn("m4", "queued")]);
-  assert.deepEqual(past.map(({ status, waits }) => [status, waits]), [
-    ["complete", false],
-    ["failed", false],
-    ["typing", false],
-    ["typing", true],
+  const past = client.recall([
+    turn("m1", "complete", "Yes."),
+    turn("m2", "interrupted", "Half"),
+    turn("m3", "streaming"),
+    turn("m4", "queued"),
   ]);
-  assert.deepEqual(socket().messages.map(({ action, reply, offset }) => [action, reply, offset]), [
-    ["resume", "r-m3", 0],
-    ["resume", "r-m4", 0],
-  ]);
+  assert.deepEqual(
+    past.map(({ status, waits }) => [status, waits]),
+    [
+      ["complete", false],
+      ["failed", false],
+      ["typing", false],
+      ["typing", true],
+    ],
+  );
+  assert.deepEqual(
+    socket().messages.map(({ action, reply, offset }) => [action, reply, offset]),
+    [
+      ["resume", "r-m3", 0],
+      ["resume", "r-m4", 0],
+    ],
+  );
   client.recall([turn("m0", "cancelled", "Be")]);
   assert.deepEqual([...client.exchanges.keys()], ["m0", "m1", "m2", "m3", "m4"]);
 });
@@ -318,8 +237,17 @@ test("a reply that is running when a conversation is opened is one exchange, who
   socket().says({ type: "ready", content: "", active: "r-m1" });
   const past = client.recall([turn("m1", "streaming"), turn("m2", "queued")]);
   assert.deepEqual([...client.exchanges.values()], past);
-  assert.deepEqual(past.map(({ id, content }) => [id, content]), [["m1", "Said m1"], ["m2", "Said m2"]]);
-  assert.deepEqual(socket().messages.map(({ reply }) => reply), ["r-m1", "r-m2"]);
+  assert.deepEqual(
+    past.map(({ id, content }) => [id, content]),
+    [
+      ["m1", "Said m1"],
+      ["m2", "Said m2"],
+    ],
+  );
+  assert.deepEqual(
+    socket().messages.map(({ reply }) => reply),
+    ["r-m1", "r-m2"],
+  );
 });
 
 test("a device that has registered says its name, and what it has shown, once", () => {
@@ -375,7 +303,10 @@ test("what was written offline in a conversation that was left goes out after th
   greeted();
   await settled();
   const said = ({ conversation, content }) => [conversation, content];
-  assert.deepEqual(uploaded.map(said), [["c1", "One"], ["c1", "Two"]]);
+  assert.deepEqual(uploaded.map(said), [
+    ["c1", "One"],
+    ["c1", "Two"],
+  ]);
   assert.deepEqual(socket().messages.map(said), [["c2", "Three"]]);
   client.converse("c1");
   assert.equal(client.exchanges.size, 0, "the server has them now");
@@ -389,7 +320,10 @@ test("what could not be sent is there again when its conversation is", async () 
   await settled();
   client.converse("c1");
   assert.deepEqual([...client.exchanges.values()], [exchange]);
-  assert.deepEqual(socket().messages.map(({ id }) => id), [exchange.id, exchange.id]);
+  assert.deepEqual(
+    socket().messages.map(({ id }) => id),
+    [exchange.id, exchange.id],
+  );
   client.recall([turn(exchange.id, "complete", "Yes.")]);
   assert.deepEqual([exchange.status, exchange.reply.text], ["complete", "Yes."]);
 });
@@ -413,8 +347,16 @@ test("a conversation that is opened before the first is ready does not keep the 
   client.send("Hello");
   socket().says({ type: "ready", content: "", conversation: "c1", active: "r1" });
   assert.equal(client.state, "online");
-  assert.deepEqual(socket().sent.filter(({ action }) => action === "hello").at(-1).conversation, "c2");
-  assert.deepEqual(socket().messages.map(({ action }) => action), ["send"]);
+  assert.deepEqual(
+    socket()
+      .sent.filter(({ action }) => action === "hello")
+      .at(-1).conversation,
+    "c2",
+  );
+  assert.deepEqual(
+    socket().messages.map(({ action }) => action),
+    ["send"],
+  );
 });
 
 test("nothing of a conversation that was left is shown in the next one", async () => {
@@ -450,22 +392,23 @@ test("what nobody has answered goes out again with the next connection, and what
   socket().says({ type: "error", id: refused.id, code: "forbidden", retryable: false, content: "No such file." });
   await settled();
   mock.timers.tick(20_000);
-  assert.deepEqual([silent, long].map(({ error }) => error.code), ["unanswered", "unreached"]);
+  assert.deepEqual(
+    [silent, long].map(({ error }) => error.code),
+    ["unanswered", "unreached"],
+  );
   assert.equal(socket().sent.at(-1).action, "ping", "the socket may be dead");
   mock.timers.tick(10_000);
   mock.timers.tick(500);
   client.upload = async () => null;
   greeted();
-  assert.deepEqual(socket().messages.map(({ id }) => id), [silent.id]);
-  assert.deepEqual([silent, long, refused].map(({ status }) => status), ["sent", "sent", "failed"]);
-});
-
-test("a device without a network is offline at once", () => {
-  greeted();
-  client.loseNetwork();
-  assert.equal(client.state, "reconnecting", "Node does not say that it is offline");
-  mock.timers.tick(500);
-  assert.equal(client.state, "connecting");
+  assert.deepEqual(
+    socket().messages.map(({ id }) => id),
+    [silent.id],
+  );
+  assert.deepEqual(
+    [silent, long, refused].map(({ status }) => status),
+    ["sent", "sent", "failed"],
+  );
 });
 
 test("a message that was accepted before is one exchange, though `resumed` is the first that is heard of it", () => {
@@ -485,7 +428,10 @@ test("stop without a connection is said with the next one", () => {
   client.cancel();
   mock.timers.tick(500);
   greeted();
-  assert.deepEqual(socket().messages.map(({ action }) => action), ["cancel", "resume"]);
+  assert.deepEqual(
+    socket().messages.map(({ action }) => action),
+    ["cancel", "resume"],
+  );
 });
 
 test("a message is taken back if the server has refused it, or cannot have it", () => {
@@ -506,7 +452,15 @@ test("a message is taken back if the server has refused it, or cannot have it", 
   assert.deepEqual([waiting.status, sent.status, client.exchanges.size], ["withdrawn", "withdrawn", 0]);
 });
 
-const kept = (id, conversation, fields) => ({ id, conversation, content: `Said ${id}`, attachments: [], error: null, wasSent: false, ...fields });
+const kept = (id, conversation, fields) => ({
+  id,
+  conversation,
+  content: `Said ${id}`,
+  attachments: [],
+  error: null,
+  wasSent: false,
+  ...fields,
+});
 
 test("what was sent before the page was loaded is sent under its id, or shown as it was refused", async () => {
   const uploaded = [];
@@ -518,9 +472,21 @@ test("what was sent before the page was loaded is sent under its id, or shown as
   ]);
   greeted();
   await settled();
-  assert.deepEqual(socket().messages.map(({ id }) => id), ["m1"]);
-  assert.deepEqual(uploaded.map(({ id, conversation }) => [id, conversation]), [["m2", "c2"]]);
-  assert.deepEqual([...client.exchanges.values()].map(({ id, status }) => [id, status]), [["m1", "sent"], ["m3", "failed"]]);
+  assert.deepEqual(
+    socket().messages.map(({ id }) => id),
+    ["m1"],
+  );
+  assert.deepEqual(
+    uploaded.map(({ id, conversation }) => [id, conversation]),
+    [["m2", "c2"]],
+  );
+  assert.deepEqual(
+    [...client.exchanges.values()].map(({ id, status }) => [id, status]),
+    [
+      ["m1", "sent"],
+      ["m3", "failed"],
+    ],
+  );
 });
 
 test("every message that is sent from here is told of, from its first status to its last", async () => {
@@ -545,8 +511,16 @@ test("what was said meanwhile is put where it belongs, and what is here is not d
   client.recall([turn("m1", "complete", "Yes."), turn("m2", "complete", "Yes.")]);
   socket().happen("close", { code: 1006 });
   const waiting = client.send("Waiting");
-  const told = [turn("m1", "complete", "Yes."), turn("m5", "complete", "Before."), turn("m2", "complete", "Yes."), turn("m6", "streaming")];
-  assert.deepEqual(client.catchUp(told).map(({ id }) => id), ["m1", "m5", "m2", "m6", waiting.id]);
+  const told = [
+    turn("m1", "complete", "Yes."),
+    turn("m5", "complete", "Before."),
+    turn("m2", "complete", "Yes."),
+    turn("m6", "streaming"),
+  ];
+  assert.deepEqual(
+    client.catchUp(told).map(({ id }) => id),
+    ["m1", "m5", "m2", "m6", waiting.id],
+  );
   assert.deepEqual([...client.exchanges.keys()], ["m1", "m5", "m2", "m6", waiting.id]);
   client.catchUp([...told, turn(waiting.id, "complete", "Here.")]);
   assert.deepEqual([client.exchanges.size, waiting.status, waiting.reply.text], [5, "complete", "Here."]);
@@ -557,7 +531,9 @@ test("a reply that broke off here and was asked for again elsewhere is taken as 
   const exchange = client.send("Hello");
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply({ type: "error", code: "upstream", retryable: true, content: "Broken." }));
-  client.catchUp([{ ...turn(exchange.id, "complete", "Whole."), reply: { id: "r2", status: "complete", text: "Whole." } }]);
+  client.catchUp([
+    { ...turn(exchange.id, "complete", "Whole."), reply: { id: "r2", status: "complete", text: "Whole." } },
+  ]);
   assert.deepEqual([exchange.status, exchange.reply.text, exchange.error], ["complete", "Whole.", null]);
 });
 
@@ -583,7 +559,10 @@ test("a server that has begun anew gets once more what it owed, with its files, 
   await settled();
   assert.deepEqual(prepared, [[{ url: null }]]);
   const sent = socket().messages.map(({ action, id, attachments }) => [action, id, attachments?.[0].url]);
-  assert.deepEqual(sent, [["send", owed.id, "/api/files/new"], ["send", behind.id, undefined]]);
+  assert.deepEqual(sent, [
+    ["send", owed.id, "/api/files/new"],
+    ["send", behind.id, undefined],
+  ]);
   assert.equal(owed.reply, null);
 });
 
@@ -640,7 +619,10 @@ test("a message that is taken back while its files are uploaded holds back nothi
   const [first, second] = [client.send("One", [{ url: null }]), client.send("Two")];
   assert.deepEqual(socket().messages, []);
   client.withdraw(first.id);
-  assert.deepEqual(socket().messages.map(({ id }) => id), [second.id]);
+  assert.deepEqual(
+    socket().messages.map(({ id }) => id),
+    [second.id],
+  );
 });
 
 test("whoever has stopped a reply and asks for it again wants the next one", async () => {
@@ -660,7 +642,10 @@ test("whoever has stopped a reply and asks for it again wants the next one", asy
   mock.timers.tick(500);
   greeted();
   await settled();
-  assert.deepEqual(socket().messages.map(({ action }) => action), ["resume"]);
+  assert.deepEqual(
+    socket().messages.map(({ action }) => action),
+    ["resume"],
+  );
 });
 
 test("what was left and could not be delivered goes out a moment later, without a new connection", async () => {
@@ -681,7 +666,10 @@ test("a reply that is running when a page joins is one exchange, though its mess
   socket().says({ type: "ready", content: "", active: "r9" });
   socket().says(ofReply({ type: "user", reply: "r9", id: "m9", content: "Asked" }));
   socket().says(ofReply({ type: "typing", reply: "r9", id: "m9" }));
-  assert.deepEqual([...client.exchanges.values()].map(({ id, content }) => [id, content]), [["m9", "Asked"]]);
+  assert.deepEqual(
+    [...client.exchanges.values()].map(({ id, content }) => [id, content]),
+    [["m9", "Asked"]],
+  );
   client.catchUp([{ ...turn("m9", "streaming"), reply: { id: "r9", status: "streaming", text: "" } }]);
   assert.deepEqual([...client.exchanges.keys()], ["m9"]);
 });

@@ -1,0 +1,521 @@
+/**
+ * The exchanges of the conversation that the socket shows: what is sent, what comes, and what is owed.
+ *
+ * Whatever is `queued` or `sent`, or failed because nobody could be reached, goes out again after a reconnect with the
+ * same id, which is safe. What the server has accepted (`typing`, `writing`) is resumed from the text that is here; if
+ * the server has begun anew and knows nothing of it, it is sent again.
+ *
+ * When the conversation is left for another, what was `queued` or `sent` goes out by `upload`, now or after the next
+ * reconnect, and then is `left`, as what was accepted is at once. What could not be sent, or has failed, is there again
+ * when the user comes back to its conversation.
+ */
+
+import { isCurrent, missing, newReply, place, prove } from "./assembly.js";
+import { backoff } from "./connection.js";
+import {
+  BROKE_OFF,
+  hasFailed,
+  inOrder,
+  isOpen,
+  isUnanswered,
+  isUnsettled,
+  isWhole,
+  isWithdrawable,
+  lacksFiles,
+  newExchange,
+  recalled,
+  unreplied,
+} from "./exchange.js";
+import { hex } from "./random.js";
+
+/** A longer frame goes by `upload`: the protocol allows 32 KB. */
+const FRAME_BYTES = 31 * 1024;
+const ANSWER_MS = 20_000;
+/** Nobody knows whether the server has the message: it goes out again with the next connection. */
+const UNHEARD = ["unanswered", "unreached"];
+
+export class Exchanges {
+  conversation;
+  /** By message id, in the order in which they began. */
+  all = new Map();
+
+  #agent;
+  #connection;
+  #app;
+  /** By message id, of conversations that were left: what the server may not have. */
+  #left = new Map();
+  /** How often in turn something that was left could not be delivered. */
+  #undelivered = 0;
+
+  /**
+   * @param {string} agent
+   * @param {string} conversation
+   * @param {Connection} connection
+   * @param {object} app its `upload`, `prepare` and `explain`, as `ChatRelayClient` has them, and an `emit` that is
+   *   told `exchange`, `status`, `shown` and `notice`
+   */
+  constructor(agent, conversation, connection, app) {
+    this.#agent = agent;
+    this.conversation = conversation;
+    this.#connection = connection;
+    this.#app = app;
+  }
+
+  /** Return the exchange with that message, here or in a conversation that was left; or undefined. */
+  find(id) {
+    return this.all.get(id) ?? this.#left.get(id);
+  }
+
+  /** The exchange whose reply is being written, or comes next; or undefined. */
+  get writing() {
+    return this.#here.find((exchange) => isOpen(exchange) && exchange.reply);
+  }
+
+  get isAwaited() {
+    return this.#here.some(isOpen);
+  }
+
+  // --- what the user does
+
+  send(content, attachments) {
+    const exchange = { ...newExchange(this.conversation, hex(16), content, "queued", attachments), own: true };
+    this.#begin(exchange);
+    this.#flush();
+    return exchange;
+  }
+
+  retry(id) {
+    const exchange = this.all.get(id);
+    if (exchange?.status !== "failed") return;
+    this.#change(exchange, { status: "queued", ...unreplied() });
+    this.#flush();
+  }
+
+  withdraw(id) {
+    const exchange = this.find(id);
+    if (!exchange || !isWithdrawable(exchange)) return null;
+    this.all.delete(id);
+    this.#left.delete(id);
+    this.#change(exchange, { status: "withdrawn" });
+    this.#flush(); // what was behind it waited for its files
+    return exchange;
+  }
+
+  cancel() {
+    const exchange = this.writing;
+    if (exchange && this.#isOnline) this.#cancel(exchange);
+    else if (exchange) this.#change(exchange, { stops: true });
+  }
+
+  acknowledge() {
+    for (const exchange of this.all.values()) {
+      if (exchange.status !== "complete" || exchange.acknowledged) continue;
+      exchange.acknowledged = true;
+      const { id, text } = exchange.reply;
+      this.#connection.transmit({ action: "ack", reply: id, offset: text.length });
+    }
+  }
+
+  /** Leave this conversation for another. The caller greets the server in between, so that it hears of it first. */
+  leaveFor(conversation) {
+    const leaving = this.#here;
+    this.conversation = conversation;
+    this.all.clear();
+    for (const exchange of leaving) this.#leave(exchange);
+  }
+
+  comeBack() {
+    const isBack = ({ conversation }) => conversation === this.conversation;
+    for (const exchange of [...this.#left.values()].filter(isBack)) this.#comeBackTo(exchange);
+    this.#flush();
+  }
+
+  forget(conversation) {
+    for (const { id, conversation: its } of this.#left.values()) if (its === conversation) this.#left.delete(id);
+    if (conversation === this.conversation) this.all.clear();
+  }
+
+  // --- what was said before, or meanwhile
+
+  restore(messages) {
+    for (const { conversation, id, content, attachments, error, wasSent } of messages) {
+      if (this.find(id)) continue;
+      const status = error ? "failed" : "queued";
+      const exchange = { ...newExchange(conversation, id, content, status, attachments), own: true, error, wasSent };
+      if (conversation === this.conversation) this.all.set(id, exchange);
+      else this.#left.set(id, exchange);
+      this.#changed(exchange);
+    }
+    this.#flush();
+  }
+
+  recall(turns) {
+    return this.#take(turns, (past, present) => [...past, ...present.filter((exchange) => !past.includes(exchange))]);
+  }
+
+  catchUp(turns) {
+    this.#take(turns, inOrder);
+    return this.#here;
+  }
+
+  #take(turns, arranged) {
+    const present = this.#here;
+    const followed = new Set(present.filter(({ reply }) => reply));
+    const told = turns.map((turn) => this.#known(turn) ?? this.#recalled(turn));
+    const fresh = told.filter((exchange) => !followed.has(exchange));
+    this.all = new Map(arranged(told, present).map((exchange) => [exchange.id, exchange]));
+    if (this.#isOnline) for (const exchange of fresh.filter(isOpen)) this.#resume(exchange);
+    return told;
+  }
+
+  #recalled(turn) {
+    const exchange = recalled(this.conversation, turn);
+    return exchange.error ? { ...exchange, error: this.#app.explain(exchange.error) } : exchange;
+  }
+
+  /** The exchange of a turn that is here: sent meanwhile, or told of by `ready`, which does not say what was asked. */
+  #known(turn) {
+    const { id, content, attachments = [], reply } = turn;
+    const known = this.#asking({ id, reply: reply.id });
+    if (!known) return null;
+    const { status, own, wasSent, sentAt } = known;
+    const asked = { content, attachments: own ? known.attachments : attachments, truncated: false };
+    // Of a message of which nothing was heard here, or that was asked for again elsewhere, the server knows more.
+    const knowsMore = !known.reply || (status === "failed" && !hasFailed(reply.status));
+    Object.assign(known, knowsMore ? { ...this.#recalled(turn), own, wasSent, sentAt } : {}, asked);
+    if (known.status !== status) this.#app.emit("status", known);
+    return known;
+  }
+
+  // --- what a new connection needs
+
+  /** The server has begun anew: it knows neither the replies that it owed, nor any file. */
+  beginAnew() {
+    for (const exchange of [...this.#here, ...this.#left.values()]) {
+      if (isOpen(exchange) && isWhole(exchange) && !exchange.stops) {
+        this.#change(exchange, { status: "queued", reply: null, waits: false, wasSent: false, ...unreplied() });
+      } else if (isOpen(exchange)) {
+        this.#fail(exchange, { ...BROKE_OFF, retryable: isWhole(exchange) });
+      }
+      if (isUnanswered(exchange)) exchange.attachments = exchange.attachments.map((file) => ({ ...file, url: null }));
+    }
+  }
+
+  /** The connection is new: what the server may not have is sent again, what it has is continued. */
+  takeUp() {
+    for (const exchange of this.all.values()) this.#takeUp(exchange);
+    this.#flush();
+  }
+
+  #takeUp(exchange) {
+    exchange.resuming = false;
+    if (exchange.stops && isOpen(exchange)) this.#cancel(exchange);
+    if (exchange.status === "sent") exchange.status = "queued";
+    else if (isOpen(exchange) && exchange.reply) this.#resume(exchange);
+    else if (isOpen(exchange)) exchange.status = "queued";
+    else if (isUnsettled(exchange) && UNHEARD.includes(exchange.error?.code)) {
+      this.#change(exchange, { status: "queued", ...unreplied() });
+    }
+  }
+
+  /** The server shows this conversation: from now on all that is said in it comes in. */
+  shown({ active }) {
+    this.#app.emit("shown", { conversation: this.conversation });
+    const reply = active?.reply ?? active;
+    // If a message has just been sent again, the active reply may be the one to it: `typing` will tell.
+    const isSent = this.#here.some(({ status }) => status === "sent");
+    if (reply && !isSent && !this.#ofReply(reply)) this.#resume(this.#foreign(reply));
+  }
+
+  // --- what comes
+
+  /** Take in any frame but `ready` and `pong`. */
+  heed(frame, text) {
+    if (frame?.type === undefined) return this.#gatewayError(frame, text);
+    if (this.isElsewhere(frame)) return; // the rest of a conversation that was left
+    switch (frame.type) {
+      case "error":
+        return this.#error(frame);
+      case "typing":
+        return this.#typing(frame);
+      case "user":
+        return this.#user(frame);
+      case "thinking":
+      case "tool":
+      case "message":
+      case "resumed":
+      case "complete":
+        return this.#ofAReply(frame);
+    }
+    // Types of a later protocol are none of our business.
+  }
+
+  isElsewhere({ conversation }) {
+    return Boolean(conversation) && conversation !== this.conversation;
+  }
+
+  #typing(frame) {
+    const exchange = this.#asking(frame) ?? this.#open(frame.id, null, "typing");
+    if (frame.reply && exchange.reply?.id !== frame.reply) exchange.reply = newReply(frame.reply);
+    if (exchange.reply && !isCurrent(exchange.reply, frame)) return;
+    exchange.resuming = false; // a reply that waits its turn comes by itself
+    const status = exchange.reply?.text ? "writing" : "typing";
+    this.#change(exchange, { status, waits: frame.epoch === 0, error: null });
+  }
+
+  /** Of a message that is longer than a frame may be only the beginning comes: whoever has more keeps that. */
+  #user({ id, reply, content, attachments = [], truncated = false }) {
+    const exchange = this.#asking({ id, reply }) ?? this.#open(id, null, "typing");
+    if (reply) exchange.reply ??= newReply(reply); // so that it is resumed, not sent again
+    if (exchange.own) return;
+    if (!truncated || exchange.content === null) this.#change(exchange, { content, attachments, truncated });
+  }
+
+  #ofAReply(frame) {
+    if (!frame.reply) return;
+    const exchange = this.#ofReply(frame.reply) ?? this.#asked(frame) ?? this.#foreign(frame.reply);
+    if (exchange.status === "complete" || !isCurrent(exchange.reply, frame)) return;
+    if (frame.type === "message") this.#message(exchange, frame);
+    else if (frame.type === "complete") this.#complete(exchange, frame);
+    else if (frame.type === "resumed") exchange.resuming = false;
+    else this.#aside(exchange, frame);
+  }
+
+  /** The message that `resumed` names: of a message that was accepted before, that may be the first frame to come. */
+  #asked({ id, reply }) {
+    const exchange = this.all.get(id);
+    if (exchange) this.#change(exchange, { status: "typing", reply: newReply(reply), ...unreplied() });
+    return exchange;
+  }
+
+  /** What the model does beside its text; thoughts come in pieces. */
+  #aside(exchange, { type, content }) {
+    const last = exchange.asides.at(-1);
+    const at = performance.now();
+    if (type === "thinking" && exchange.aside === "thinking") {
+      last.content += content;
+      last.endedAt = at;
+    } else {
+      exchange.asides.push({ type, content, beganAt: at, endedAt: at });
+    }
+    this.#change(exchange, { aside: type });
+  }
+
+  #message(exchange, frame) {
+    const known = exchange.reply.text.length;
+    const outcome = place(exchange.reply, frame);
+    if (outcome === "gap") return this.#resume(exchange);
+    exchange.resuming = false;
+    if (outcome !== "appended") return;
+    exchange.arrivals.push({ at: performance.now(), chars: exchange.reply.text.length - known });
+    this.#change(exchange, { status: "writing", waits: false, aside: null, error: null });
+  }
+
+  async #complete(exchange, frame) {
+    const askedAlready = exchange.end !== null;
+    exchange.end = frame;
+    if (missing(exchange.reply, frame) && !askedAlready) return this.#resume(exchange);
+    this.#change(exchange, { status: "complete", aside: null, endedAt: performance.now(), resuming: false });
+    this.#change(exchange, { proof: await prove(exchange.reply, frame) });
+  }
+
+  // --- what goes wrong
+
+  #error(frame) {
+    const resuming = this.#here.find((exchange) => exchange.resuming);
+    const exchange = this.all.get(frame.id) ?? this.#ofReply(frame.reply);
+    if (frame.code === "invalid_message" && !frame.id && resuming) this.#cannotResume(exchange ?? resuming);
+    else if (exchange) this.#fail(exchange, frame);
+    else if (["unauthorized", "expired"].includes(frame.code)) this.#connection.reject();
+    else if (frame.id)
+      return; // of a message of a conversation that was left
+    else if (resuming && !frame.reply) this.#fail(resuming, { ...BROKE_OFF, retryable: frame.retryable });
+    else this.#app.emit("notice", this.#app.explain(frame));
+  }
+
+  /** API Gateway's own frames have no type: `{"message": "Forbidden", "connectionId", "requestId"}`. */
+  #gatewayError(frame, text) {
+    const sentence = frame?.message ?? text;
+    const error = { code: "gateway", content: `The gateway says: ${sentence}.`, retryable: true };
+    const waiting = this.#here.filter(({ status }) => status === "sent");
+    if (waiting.length) this.#fail(waiting.at(-1), error);
+    else this.#app.emit("notice", error);
+  }
+
+  #fail(exchange, frame) {
+    const error = this.#app.explain(frame);
+    const retryAt = Date.now() + (error.retry_after ?? 0) * 1000;
+    this.#change(exchange, {
+      status: "failed",
+      aside: null,
+      resuming: false,
+      endedAt: performance.now(),
+      error: { ...error, retryAt },
+    });
+  }
+
+  #unanswered(exchange) {
+    if (exchange.status !== "sent") return;
+    const content = "No answer yet. If this message was accepted before, its reply may be finished already.";
+    this.#fail(exchange, { code: "unanswered", content, retryable: true });
+    this.#connection.ping(); // the socket may be dead
+  }
+
+  #cannotResume(exchange) {
+    this.#fail(exchange, {
+      code: "cannot_resume",
+      content: "The connection broke here, and this server cannot resume a reply yet. What arrived is kept.",
+      retryable: isWhole(exchange),
+    });
+  }
+
+  // --- what goes out
+
+  /** Send everything that waits, in order. */
+  #flush() {
+    if (!this.#isOnline) return;
+    this.#deliver();
+    for (const exchange of this.all.values()) {
+      if (exchange.status !== "queued") continue;
+      if (lacksFiles(exchange)) return void this.#prepare(exchange); // what is behind it stays behind it
+      this.#post(exchange);
+    }
+  }
+
+  async #prepare(exchange) {
+    if (exchange.preparing) return;
+    exchange.preparing = true;
+    const error = await this.#app.prepare(exchange);
+    exchange.preparing = false;
+    if (!this.#isHere(exchange)) return;
+    if (error) this.#fail(exchange, error);
+    this.#flush();
+  }
+
+  #post(exchange) {
+    const frame = this.#sendFrame(exchange);
+    if (bytes(frame) > FRAME_BYTES) this.#upload(exchange, frame);
+    else this.#connection.transmit(frame);
+    this.#change(exchange, { status: "sent", wasSent: true, sentAt: performance.now(), endedAt: null });
+    this.#connection.after(`answer ${exchange.id}`, ANSWER_MS, () => this.#unanswered(exchange));
+  }
+
+  async #upload(exchange, frame) {
+    const error = await this.#app.upload(frame);
+    if (error && exchange.status === "sent" && this.#isHere(exchange)) this.#fail(exchange, error);
+  }
+
+  /** Send what was left, by HTTP: a frame would bring its conversation back to this socket. */
+  async #deliver() {
+    for (const exchange of [...this.#left.values()]) {
+      if (this.#left.get(exchange.id) !== exchange || exchange.status === "failed") continue;
+      const unprepared = lacksFiles(exchange) ? await this.#app.prepare(exchange) : null;
+      const error = unprepared ?? (await this.#app.upload(this.#sendFrame(exchange)));
+      if (error?.retryable) return this.#deliverLater();
+      this.#undelivered = 0;
+      if (this.#left.get(exchange.id) !== exchange) continue; // the user has come back to it
+      if (error) this.#fail(exchange, error);
+      else {
+        this.#left.delete(exchange.id);
+        this.#change(exchange, { status: "left" });
+      }
+    }
+  }
+
+  #deliverLater() {
+    this.#undelivered += 1;
+    this.#connection.after("deliver", backoff(this.#undelivered), () => this.#flush());
+  }
+
+  #resume(exchange) {
+    if (exchange.resuming) return;
+    exchange.resuming = true;
+    const { id, text } = exchange.reply;
+    this.#connection.transmit({ action: "resume", conversation: this.conversation, reply: id, offset: text.length });
+  }
+
+  #cancel(exchange) {
+    exchange.stops = false;
+    this.#connection.transmit({ action: "cancel", reply: exchange.reply.id });
+  }
+
+  #sendFrame({ id, conversation, content, attachments }) {
+    const frame = { action: "send", id, conversation, agent: this.#agent, content };
+    return attachments.length ? { ...frame, attachments: attachments.map(({ url }) => ({ url })) } : frame;
+  }
+
+  // --- what is here
+
+  get #isOnline() {
+    return this.#connection.state === "online";
+  }
+
+  get #here() {
+    return [...this.all.values()];
+  }
+
+  /** Its conversation may have been left while something was awaited. */
+  #isHere(exchange) {
+    return this.all.get(exchange.id) === exchange;
+  }
+
+  #leave(exchange) {
+    this.#connection.clear(`answer ${exchange.id}`);
+    if (isOpen(exchange))
+      this.#change(exchange, { status: "left" }); // the server answers it, whoever looks
+    else if (isUnanswered(exchange)) this.#left.set(exchange.id, exchange);
+  }
+
+  #comeBackTo(exchange) {
+    this.#left.delete(exchange.id);
+    this.all.set(exchange.id, exchange);
+    if (exchange.status === "sent") exchange.status = "queued";
+    this.#changed(exchange);
+  }
+
+  /** Begin a reply that was asked for elsewhere: by another device, or from here before a reload. */
+  #foreign(reply) {
+    const exchange = this.#open(`reply:${reply}`, null, "typing");
+    exchange.reply = newReply(reply);
+    return exchange;
+  }
+
+  #open(id, content, status) {
+    return this.#begin(newExchange(this.conversation, id, content, status));
+  }
+
+  #begin(exchange) {
+    this.all.set(exchange.id, exchange);
+    this.#app.emit("status", exchange);
+    this.#changed(exchange);
+    return exchange;
+  }
+
+  /** Return the exchange of a message. The exchange of a reply that was heard of before its message becomes that. */
+  #asking({ id, reply }) {
+    const exchange = this.all.get(id) ?? this.#ofReply(reply);
+    if (!exchange || exchange.id === id) return exchange;
+    exchange.id = id;
+    this.all = new Map(this.#here.map((each) => [each.id, each]));
+    return exchange;
+  }
+
+  #ofReply(reply) {
+    return this.#here.find((exchange) => reply && exchange.reply?.id === reply);
+  }
+
+  #change(exchange, changes) {
+    const before = exchange.status;
+    Object.assign(exchange, changes);
+    if (exchange.status !== before) this.#app.emit("status", exchange);
+    this.#changed(exchange);
+  }
+
+  #changed(exchange) {
+    if (this.#isHere(exchange)) this.#app.emit("exchange", exchange);
+  }
+}
+
+function bytes(frame) {
+  return new TextEncoder().encode(JSON.stringify(frame)).length;
+}

@@ -1,0 +1,119 @@
+/** What stands below a reply: how it ended, whether its text is the server's, and what can be done about it. */
+
+import { isWhole, isWithdrawable } from "../../clients/js/client.js";
+import { copyButton } from "./clipboard.js";
+import { button, element } from "./dom.js";
+
+/** How a reply that ended otherwise than by itself is explained, by its `stop_reason`. */
+export const ENDINGS = {
+  max_tokens: "It was cut off at the length limit.",
+  refusal: "The model declined to go on.",
+  model_context_window_exceeded: "The conversation has grown too long for the model.",
+  cancelled: "Stopped.",
+};
+
+const COUNT_MS = 250;
+
+export class Foot {
+  element = element("footer", "foot");
+  #retry;
+  #withdraw;
+  #shown = null;
+
+  /**
+   * @param {() => void} retry
+   * @param {() => void} withdraw
+   */
+  constructor(retry, withdraw) {
+    this.#retry = retry;
+    this.#withdraw = withdraw;
+  }
+
+  /** Drawn only when it is another one: a part of it may have the focus. */
+  show(exchange) {
+    const { status, end, proof, error, preparing, returned } = exchange;
+    const offers = [isWhole(exchange), isWithdrawable(exchange), waitsForConnection(exchange), preparing, returned];
+    const shown = JSON.stringify([status, end?.stop_reason, proof, error, offers]);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    this.element.replaceChildren(...this.#parts(exchange));
+  }
+
+  #parts(exchange) {
+    const { status, end, proof, reply } = exchange;
+    if (waitsForConnection(exchange)) return [this.#waiting(exchange)];
+    if (status === "failed") return [this.#failure(exchange), ...copyOf(reply)];
+    if (status !== "complete") return [];
+    const parts = [verdict(proof, reply.text.length), ...copyOf(reply)];
+    if (ENDINGS[end.stop_reason]) parts.unshift(part("ending", ENDINGS[end.stop_reason]));
+    return parts;
+  }
+
+  #waiting(exchange) {
+    const waiting = part("waiting", exchange.preparing ? "Uploading its files" : "Waiting for the connection");
+    if (isWithdrawable(exchange)) waiting.append(this.#withdrawButton("Take back"));
+    return waiting;
+  }
+
+  #failure(exchange) {
+    const { error } = exchange;
+    const box = element("div", "failure");
+    box.dataset.testid = "error";
+    box.dataset.code = error.code;
+    box.append(element("p", "", error.content));
+    if (error.retryable && isWhole(exchange)) box.append(this.#retryButton(error.retryAt));
+    else if (isWithdrawable(exchange) && !exchange.returned) box.append(this.#withdrawButton("Edit"));
+    return box;
+  }
+
+  #withdrawButton(text) {
+    const withdraw = button("withdraw", text, this.#withdraw);
+    withdraw.dataset.testid = "withdraw";
+    return withdraw;
+  }
+
+  #retryButton(retryAt) {
+    const retry = button("retry", "", this.#retry);
+    retry.dataset.testid = "retry";
+    const count = () => {
+      const seconds = Math.ceil((retryAt - Date.now()) / 1000);
+      retry.disabled = seconds > 0;
+      retry.textContent = seconds > 0 ? `Try again in ${seconds} s` : "Try again";
+      if (seconds > 0) setTimeout(count, COUNT_MS);
+    };
+    count();
+    return retry;
+  }
+}
+
+/** Whether the message was not sent yet by anybody. */
+export function waitsForConnection({ status, sentAt }) {
+  return status === "queued" && sentAt === null;
+}
+
+/** A button that copies the reply as the model has written it, if there is any of it. */
+function copyOf(reply) {
+  if (!reply?.text) return [];
+  const copy = copyButton("copy", "Copy reply", () => reply.text);
+  copy.dataset.testid = "copy-reply";
+  return [copy];
+}
+
+function verdict(proof, length) {
+  const count = `${length.toLocaleString("en")} characters`;
+  const [text, title] = {
+    verified: [`✓ ${count}`, "Length and SHA-256 agree with what the server sent."],
+    unchecked: [count, "This page cannot compute SHA-256 here, so only the length was compared."],
+    kept: [count, "As the server has kept it."],
+    different: ["⚠ This text is not what the server sent", "Length or SHA-256 differs from the server's."],
+  }[proof] ?? ["", ""];
+  const mark = part(proof ?? "proving", text);
+  mark.title = title;
+  mark.dataset.testid = "proof";
+  mark.dataset.proof = proof ?? "";
+  return mark;
+}
+
+function part(name, text) {
+  return element("span", `foot-${name}`, text);
+}
