@@ -14,19 +14,19 @@ import tempfile
 from pathlib import Path
 
 from emulator import log
+from emulator.account import REGION
 from emulator.faults import plan as faults
 from emulator.faults.injection import FaultyGateway
 from emulator.faults.plan import Plan
-from emulator.gateway import guard, server
 from emulator.gateway.gateway import Gateway
-from emulator.gateway.guard import Names
 from emulator.limits import Limits, override
 from emulator.plugin import Extras
 from emulator.services import identity, services
+from emulator.serving import guard, server
+from emulator.serving.guard import Names
 from emulator.template.deployment import Deployment
 from emulator.template.intrinsics import TemplateError
 from emulator.template.stack import build
-from emulator.template.template import REGION
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _STACK = "local"

@@ -31,9 +31,9 @@ from chatrelay.store.table import Table
 from chatrelay.wire.identity import new_key
 from chatrelay.wire.limits import AGENTS
 from emulator.cures import cures
-from emulator.loopback import is_of_this_machine
 from emulator.plugin import Extras
 from emulator.services.services import Services
+from emulator.serving.loopback import is_of_this_machine
 from emulator.stand_ins.demonstration import demonstration
 from emulator.stand_ins.fake_anthropic import ScriptedModel
 from emulator.stand_ins.push_services import PushServices, apple_key, google_account

@@ -19,6 +19,7 @@ from emulator.faults.call_faults import Calls
 from emulator.faults.decisions import End, Fate, Hit
 from emulator.faults.plan import Plan
 from emulator.faults.schedule import FaultsApi, RunningPlan, RunningPlans
+from emulator.faults.services_proxy import ServicesProxy
 from emulator.gateway import connections
 from emulator.gateway.connections import BufferFull, Connection, Connections, ConnectionsApi, Gone, State
 from emulator.gateway.gateway import Gateway
@@ -27,7 +28,6 @@ from emulator.lambda_.environments import Environment, Outcome, Pool
 from emulator.lambda_.invoke import Event, InvokeApi, Invoker
 from emulator.limits import Limits
 from emulator.printed import Sentence
-from emulator.services.proxy import ServicesProxy
 from emulator.services.services import Services
 from emulator.services.signature import Credentials
 from emulator.template.apis import WebSocketApi

@@ -16,9 +16,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from emulator import log
-from emulator.gateway import events, ids, server
+from emulator.gateway import events, ids
 from emulator.limits import Limits
 from emulator.services.signature import Credentials, Refused, check
+from emulator.serving import server
 
 
 class Gone(Exception):

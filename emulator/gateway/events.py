@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from emulator.template.template import ACCOUNT, REGION
+from emulator.account import ACCOUNT, REGION
 
 Pairs = Sequence[tuple[str, str]]
 _FORWARDED = ("forwarded", "x-amzn-trace-id", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto")

@@ -15,9 +15,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emulator import log
-from emulator.gateway import guard, server
 from emulator.gateway.connections import Connections, ConnectionsApi
-from emulator.gateway.guard import Door, Guard, Names
 from emulator.gateway.http_api import HttpApis
 from emulator.gateway.websocket import WebSockets
 from emulator.lambda_ import worker_variables
@@ -26,8 +24,10 @@ from emulator.lambda_.invoke import InvokeApi, Invoker
 from emulator.limits import Limits
 from emulator.plugin import Extras
 from emulator.services.identity import Identity
-from emulator.services.proxy import STORAGE, StorageDoor
 from emulator.services.services import Services
+from emulator.services.storage_door import STORAGE, StorageDoor
+from emulator.serving import guard, server
+from emulator.serving.guard import Door, Guard, Names
 from emulator.template.apis import Api, WebSocketApi
 from emulator.template.functions import Function
 from emulator.template.stack import Stack

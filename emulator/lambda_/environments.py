@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from emulator import log
-from emulator.lambda_.processes import die_with_parent
 from emulator.lambda_.runtime import Invocation, RuntimeApi
 from emulator.limits import Limits
 from emulator.printed import Sentence
+from emulator.processes import die_with_parent
 from emulator.template.functions import Function
 
 T = TypeVar("T")

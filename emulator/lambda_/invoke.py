@@ -18,12 +18,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from emulator import log
+from emulator.account import ACCOUNT
 from emulator.lambda_.environments import Outcome, Pool, Throttled
 from emulator.limits import Limits
 from emulator.services.services import Services
 from emulator.services.signature import Credentials, Refused, check
 from emulator.template.functions import EventSettings
-from emulator.template.template import ACCOUNT
 
 _LONGEST_THROTTLE_DELAY_S = 300.0
 _NAME = re.compile(r"^(?:arn:aws:lambda:[\w-]+:)?(?:(?:\d{12}:)?function:)?([\w-]+)(?::([\w$-]+))?$")

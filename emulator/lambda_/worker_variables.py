@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable, Mapping
 
+from emulator.account import REGION
 from emulator.services.identity import Identity
 from emulator.template.functions import Function
-from emulator.template.template import REGION
 
 # What a worker keeps of this process's own environment; nothing else would be there in Lambda.
 _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR")

@@ -10,8 +10,8 @@ from pathlib import Path
 import certifi
 import trustme
 
+from emulator.account import REGION
 from emulator.services.signature import Credentials
-from emulator.template.template import REGION
 
 # What boto3 signs for S3 in this Region alone would be of Version 2, if it is not told otherwise.
 _CONFIGURATION = """\

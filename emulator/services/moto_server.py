@@ -33,10 +33,10 @@ from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import get_input_stream
 
-from emulator.gateway.guard import Names
 from emulator.limits import Limits
 from emulator.services import post_policy
 from emulator.services.signature import Credentials, Received, Refused, verify
+from emulator.serving.guard import Names
 
 
 class Handler(MotoRequestHandler):

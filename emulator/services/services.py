@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,16 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from emulator.gateway import server
-from emulator.lambda_.processes import die_with_parent
+from emulator.account import ACCOUNT, REGION
+from emulator.processes import die_with_parent
 from emulator.services.signature import Credentials
+from emulator.serving import server
 from emulator.template.conversions import Fitted, as_json_text, as_number
+from emulator.template.data_services import Deployed
 from emulator.template.intrinsics import TemplateError, as_text, kind_of
-from emulator.template.template import ACCOUNT, REGION
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _START_S = 60.0
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """What `Ref` and `Fn::GetAtt` of a resource give. `ignored`: properties that its service does not have here."""
-
-    ref: str
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    ignored: tuple[str, ...] = ()
 
 
 class Services:

@@ -21,7 +21,7 @@ from botocore.compat import HTTPHeaders
 from botocore.credentials import ReadOnlyCredentials
 from starlette.requests import Request
 
-from emulator.template.template import REGION
+from emulator.account import REGION
 
 Pairs = Sequence[tuple[str, str]]
 

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from emulator.loopback import is_of_this_machine
+from emulator.serving.loopback import is_of_this_machine
 
 
 class PushServices:

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from emulator.services.services import Deployed, Services
+from emulator.account import ACCOUNT, REGION
 from emulator.template import resource_types
 from emulator.template import template as templates
 from emulator.template.conversions import Fitted, as_json_text, input_of, missing
+from emulator.template.data_services import DataServices, Deployed
 from emulator.template.intrinsics import NO_VALUE, Resolver, TemplateError, as_text, kind_of, located
 from emulator.template.omissions import Omission
 from emulator.template.resource_types import SERVED, Class
-from emulator.template.template import ACCOUNT, REGION
 
 NESTED = "AWS::CloudFormation::Stack"
 _LAMBDA = f"arn:aws:lambda:{REGION}:{ACCOUNT}"
@@ -38,7 +38,7 @@ class Deployment:
         path: Path,
         name: str,
         given: Mapping[str, str],
-        services: Services,
+        services: DataServices,
         prefix: str = "",
         parent: "Deployment | None" = None,
     ) -> None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from emulator.account import REGION
 from emulator.template import omissions
 from emulator.template.apis import Api, HttpApi, Integration, Route, WebSocketApi, apis
 from emulator.template.conversions import as_json_text
 from emulator.template.deployment import Deployment
 from emulator.template.functions import Function, functions
 from emulator.template.omissions import Omission
-from emulator.template.template import REGION
 
 A = TypeVar("A", bound=Api)
 Places = Mapping[tuple[str, str], str]

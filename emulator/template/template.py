@@ -10,12 +10,11 @@ from urllib.parse import quote, unquote
 from samtranslator.model.exceptions import InvalidDocumentException  # type: ignore[import-untyped]
 from samtranslator.translator.transform import transform  # type: ignore[import-untyped]
 
+from emulator.account import ACCOUNT, REGION
 from emulator.template import language_extensions, parsing
 from emulator.template.intrinsics import Resolver, TemplateError, as_text, kind_of, located
 from emulator.template.omissions import Omission
 
-ACCOUNT = "123456789012"
-REGION = "us-east-1"
 _LOCAL = "local"
 _LONGEST = 4096
 _SAM = "AWS::Serverless-2016-10-31"

@@ -16,13 +16,13 @@ from chatrelay.store.table import Table
 from emulator.faults.injection import FaultyGateway
 from emulator.faults.plan import Plan
 from emulator.gateway.gateway import Gateway
-from emulator.gateway.guard import Names
 from emulator.lambda_.invoke import Invoker
 from emulator.limits import Limits
 from emulator.project import extras
 from emulator.services import identity
-from emulator.services.proxy import StorageDoor
 from emulator.services.services import Services
+from emulator.services.storage_door import StorageDoor
+from emulator.serving.guard import Names
 from emulator.stand_ins.fake_anthropic import serving_in_thread
 from emulator.template.stack import Stack
 from tests.builders.browser import CHROMIUM, FLAGS, in_a_browser

@@ -17,9 +17,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from emulator.services import services
-from emulator.services.proxy import StorageDoor
 from emulator.services.services import Services
 from emulator.services.signature import Credentials
+from emulator.services.storage_door import StorageDoor
 from tests.builders.deployments import CREDENTIALS
 
 WRITERS = 4

@@ -1,5 +1,7 @@
-"""Small templates, one feature each, and what the emulator says to them; `python -m tests.emulator.corpus` writes
-the tables of docs/emulator.md."""
+"""Small templates, one feature each, and what the emulator says to them.
+
+`python -m tests.emulator.template.corpus` writes the tables of docs/emulator.md.
+"""
 
 import functools
 import re

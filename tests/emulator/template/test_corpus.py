@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from emulator.account import REGION
 from emulator.services.services import Services
 from emulator.services.signature import Credentials
 from emulator.template import parsing, resource_types
 from emulator.template.intrinsics import TemplateError
 from emulator.template.resource_types import NEEDS_NOTHING, NOT_SERVED, NOT_SERVED_PROPERTIES, SERVED, Class
-from emulator.template.template import REGION
 from tests.emulator.template import corpus
 
 MUTATIONS = int(os.environ.get("MUTATIONS", "40"))

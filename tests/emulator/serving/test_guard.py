@@ -9,7 +9,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Message, Scope
 from starlette.websockets import WebSocket
 
-from emulator.gateway.guard import Door, Guard, Names, named
+from emulator.serving.guard import Door, Guard, Names, named
 
 ADDRESS = "127.0.0.1:8080"
 LAN = "192.168.1.20:8080"

@@ -19,8 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from emulator.gateway.guard import Guard, Names
 from emulator.limits import Limits
+from emulator.serving.guard import Guard, Names
 
 _ABORT = "emulator.abort"
 _LINGER_S = 0.3

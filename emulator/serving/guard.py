@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from emulator import log
-from emulator.loopback import is_loopback
+from emulator.serving.loopback import is_loopback
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?")
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
