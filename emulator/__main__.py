@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import errno
-import importlib
 import ipaddress
 import os
 import re
@@ -14,13 +13,13 @@ import tempfile
 from pathlib import Path
 
 from emulator import log
+from emulator import plugin as plugins
 from emulator.account import REGION
 from emulator.faults import plan as faults
 from emulator.faults.injection import FaultyGateway
 from emulator.faults.plan import Plan
 from emulator.gateway.gateway import Gateway
 from emulator.limits import Limits, override
-from emulator.plugin import Extras
 from emulator.services import identity, services
 from emulator.serving import guard, server
 from emulator.serving.guard import Names
@@ -28,7 +27,6 @@ from emulator.template.deployment import Deployment
 from emulator.template.intrinsics import TemplateError
 from emulator.template.stack import build
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
 _STACK = "local"
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)/?")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -135,12 +133,12 @@ def _run(options: argparse.Namespace) -> int:
     ):
         issued.write_credentials(running.endpoint)
         address = _address(listening)
-        extras = _extras(options.template, address)
-        deployment = Deployment(options.template, _STACK, extras.parameters(dict(options.parameter)), running)
+        plugin = plugins.load(options.template, address)
+        deployment = Deployment(options.template, _STACK, plugin.parameters(dict(options.parameter)), running)
         deployment.deploy()
         stack = build(deployment, address, Path(unpacked))
         names = Names(address, frozenset(options.allow_host))
-        parts = (stack, running, limits, extras, issued, names, frozenset(options.allow_origin))
+        parts = (stack, running, limits, plugin, issued, names, frozenset(options.allow_origin))
         gateway = Gateway(*parts) if options.faults is None else FaultyGateway(*parts, plan=options.faults)
         asyncio.run(gateway.serve(listening, lambda: _announce(gateway)))
     return 0
@@ -153,9 +151,9 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as problem:
         match problem.errno:
             case errno.EADDRINUSE:
-                cure = f"is taken. Another is free: PORT={_free_port(host, port)} make run"
+                cure = f"is taken. Another is free: --port {_free_port(host, port)}"
             case errno.EACCES:
-                cure = "is for administrators. Take one from 1024 on: PORT=8080 make run"
+                cure = "is for administrators. Take one from 1024 on: --port 8080"
             case _:
                 cure = "cannot be listened on. --host takes an address of this machine"
         raise OSError(f"{host}:{port} {cure}") from problem
@@ -179,24 +177,13 @@ def _address(listening: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _extras(template: Path, address: str) -> Extras:
-    """This project's own additions, for its own template only. They may import what its functions share."""
-    if template.resolve() != _REPOSITORY / "template.yaml":
-        return Extras()
-    sys.path.append(str(_REPOSITORY / "layers" / "relay"))
-    extras = importlib.import_module("emulator.project").extras(address)
-    if not isinstance(extras, Extras):
-        raise TypeError("emulator.project.extras gives Extras")
-    return extras
-
-
 def _announce(gateway: Gateway) -> None:
     websockets = [f"ws://{gateway.address}/{stage}" for api in gateway.stack.websocket_apis for stage in api.stages]
     lines = [
         *gateway.stack.notices,
         *(f"WebSocket: {url}" for url in websockets),
         f"Credentials: AWS_SHARED_CREDENTIALS_FILE={gateway.identity.credentials_file}",
-        *gateway.extras.banner,
+        *gateway.plugin.banner,
         "Kept in memory only, and gone when this ends: tables, files, secrets, queues, connections",
         f"Ready: http://{gateway.address}/",
     ]

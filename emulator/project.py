@@ -1,4 +1,4 @@
-"""What this project adds to the gateway when it serves this repository's own template.yaml.
+"""What this repository adds to the emulator, which its pyproject.toml says.
 
 The edge's two paths, the playground, a development key, and the model: the real service if ``ANTHROPIC_API_KEY`` is
 set (``ANTHROPIC_BASE_URL`` respected), otherwise a script that speaks the service's protocol to the same SDK.
@@ -31,7 +31,7 @@ from chatrelay.store.table import Table
 from chatrelay.wire.identity import new_key
 from chatrelay.wire.limits import AGENTS
 from emulator.cures import cures
-from emulator.plugin import Extras
+from emulator.plugin import Plugin
 from emulator.services.services import Services
 from emulator.serving.loopback import is_of_this_machine
 from emulator.stand_ins.demonstration import demonstration
@@ -61,7 +61,7 @@ LIMITS = {
 """What the page refuses when a file is chosen, before the relay would refuse the message."""
 
 
-def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
+def plugin(address: str, variables: Mapping[str, str] = os.environ) -> Plugin:
     """What is added at `address`, the gateway's ``host:port``, for the shell's `variables`."""
     key = pasted(variables.get("CHATRELAY_DEV_KEY", "")) or new_key()
     real = variables.get("ANTHROPIC_API_KEY")
@@ -103,7 +103,7 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
             if message[variable] and (value := variables.get(variable)):
                 services.client("ssm").put_parameter(Name=message[variable], Value=value, Type="String")
 
-    return Extras(
+    return Plugin(
         routes=_routes(key, told, backends, demonstrates=not real),
         paths=EDGE,
         environment=environment,

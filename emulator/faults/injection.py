@@ -65,7 +65,7 @@ class FaultyGateway(Gateway):
 
     def _pool(self, function: Function) -> Pool:
         variables = self._variables(function)
-        return FaultyPool(function, variables, self.limits, self.extras.sentence, self.plans, self.calls)
+        return FaultyPool(function, variables, self.limits, self.plugin.sentence, self.plans, self.calls)
 
     def _variables(self, function: Function) -> Callable[[str], dict[str, str]]:
         variables = super()._variables(function)

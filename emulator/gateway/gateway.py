@@ -22,7 +22,7 @@ from emulator.lambda_ import worker_variables
 from emulator.lambda_.environments import Pool
 from emulator.lambda_.invoke import InvokeApi, Invoker
 from emulator.limits import Limits
-from emulator.plugin import Extras
+from emulator.plugin import Plugin
 from emulator.services.identity import Identity
 from emulator.services.services import Services
 from emulator.services.storage_door import STORAGE, StorageDoor
@@ -43,7 +43,7 @@ class Gateway:
     stack: Stack
     services: Services
     limits: Limits
-    extras: Extras
+    plugin: Plugin
     identity: Identity
     names: Names
     origins: frozenset[str] = frozenset()
@@ -55,7 +55,7 @@ class Gateway:
 
     async def serve(self, listening: socket.socket, on_ready: Callable[[], None]) -> None:
         """Serve until SIGINT or SIGTERM. Ends every worker before it returns."""
-        await self.extras.prepare(self.stack, self.services)
+        await self.plugin.prepare(self.stack, self.services)
         pools = {name: self._pool(function) for name, function in self.stack.functions.items()}
         invoker = self._invoker(pools)
         storage = StorageDoor(self.services)
@@ -66,17 +66,17 @@ class Gateway:
         async def end() -> None:
             await self._end(pools)
 
-        configuration = server.config(EdgePaths(application, self.extras.paths), self.limits)
+        configuration = server.config(EdgePaths(application, self.plugin.paths), self.limits)
         serving = server.Server(configuration, self.limits, self.identity.tls, on_ready, end)
         async with _reloading(pools):
             await serving.serve([listening])
         await invoker.stop()
 
     async def _end(self, pools: Mapping[str, Pool]) -> None:
-        await asyncio.gather(self.extras.end(), *(pool.stop() for pool in pools.values()))
+        await asyncio.gather(self.plugin.end(), *(pool.stop() for pool in pools.values()))
 
     def _pool(self, function: Function) -> Pool:
-        return Pool(function, self._variables(function), self.limits, self.extras.sentence)
+        return Pool(function, self._variables(function), self.limits, self.plugin.sentence)
 
     def _invoker(self, pools: Mapping[str, Pool]) -> Invoker:
         return Invoker(pools, self.services, self.limits)
@@ -92,7 +92,7 @@ class Gateway:
 
     def _own_routes(self) -> Sequence[BaseRoute]:
         """Asked before the template's own APIs."""
-        return self.extras.routes
+        return self.plugin.routes
 
     def _variables(self, function: Function) -> Callable[[str], dict[str, str]]:
         endpoints = {
@@ -100,7 +100,7 @@ class Gateway:
             "AWS_ENDPOINT_URL_LAMBDA": f"http://{self.address}",
             "AWS_ENDPOINT_URL_S3": f"http://{self.address}{STORAGE}",
         }
-        return worker_variables.for_function(function, self.identity, endpoints, self.extras.environment)
+        return worker_variables.for_function(function, self.identity, endpoints, self.plugin.environment)
 
     def doors(self, invoker: Invoker, storage: StorageDoor) -> Sequence[Door]:
         """All routes, by who may ask them: a page of elsewhere may not, unless its origin is let in."""

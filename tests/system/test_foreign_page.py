@@ -18,7 +18,7 @@ from emulator.faults.plan import Plan
 from emulator.gateway.gateway import Gateway
 from emulator.lambda_.invoke import Invoker
 from emulator.limits import Limits
-from emulator.project import extras
+from emulator.project import plugin
 from emulator.services import identity
 from emulator.services.services import Services
 from emulator.services.storage_door import StorageDoor
@@ -255,7 +255,7 @@ async def test_every_route_has_a_row() -> None:
     names, nothing = Names("127.0.0.1:1"), Services("http://127.0.0.1:1", CREDENTIALS)
     stack = Stack("local", {}, (), (), {}, {}, ())
     with identity.issued("127.0.0.1") as issued:
-        added = extras(names.address, {})
+        added = plugin(names.address, {})
         plain = Gateway(stack, nothing, Limits(), added, issued, names)
         faulty = FaultyGateway(stack, nothing, Limits(), added, issued, names, plan=Plan())
         for gateway in (plain, faulty):
