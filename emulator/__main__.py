@@ -10,13 +10,14 @@ import re
 import socket
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from emulator import log
 from emulator import plugin as plugins
 from emulator.account import REGION
 from emulator.faults import plan as faults
-from emulator.faults.injection import FaultyGateway
+from emulator.faults.injection import interfering
 from emulator.faults.plan import Plan
 from emulator.gateway.gateway import Gateway
 from emulator.limits import Limits, override
@@ -138,10 +139,17 @@ def _run(options: argparse.Namespace) -> int:
         deployment.deploy()
         stack = build(deployment, address, Path(unpacked))
         names = Names(address, frozenset(options.allow_host))
-        parts = (stack, running, limits, plugin, issued, names, frozenset(options.allow_origin))
-        gateway = Gateway(*parts) if options.faults is None else FaultyGateway(*parts, plan=options.faults)
-        asyncio.run(gateway.serve(listening, lambda: _announce(gateway)))
+        gateway = Gateway(stack, running, limits, plugin, issued, names, frozenset(options.allow_origin))
+        asyncio.run(_serve(gateway, listening, options.faults))
     return 0
+
+
+async def _serve(gateway: Gateway, listening: socket.socket, plan: Plan | None) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        if plan is not None:
+            wrong = interfering(plan, gateway.stack, gateway.services, gateway.limits)
+            gateway = replace(gateway, interference=await stack.enter_async_context(wrong))
+        await gateway.serve(listening, lambda: _announce(gateway))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,7 +1,5 @@
 """Open connections, and the `@connections` API that posts to them.
 
-`ConnectionsApi._post` and `Connection.close` are where everything from functions to a client passes; `faulty` has posts
-dropped, delayed, repeated or refused there, and sockets closed.
 Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html
 """
 
@@ -9,6 +7,7 @@ import asyncio
 import datetime
 import enum
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -139,16 +138,33 @@ class Connections:
         return connection
 
 
+async def post(connection: Connection, text: str, size: int) -> Response:
+    """Queue a frame for a connection and return the answer to the post. Raise Gone, BufferFull."""
+    connection.post(text, size)
+    log.frame(connection.id, log.OUT, "post", size)
+    return Response()
+
+
+Post = Callable[[Connection, str, int], Awaitable[Response]]
+"""Handles a post of so many bytes as `post` does."""
+
+
 class ConnectionsApi:
-    """`/{stage}/@connections/{id}`, for boto3's `apigatewaymanagementapi` client."""
+    """`/{stage}/@connections/{id}`, for boto3's `apigatewaymanagementapi` client. Posts are handled by `post`."""
 
     def __init__(
-        self, connections: Connections, stages: frozenset[str], limits: Limits, credentials: Credentials
+        self,
+        connections: Connections,
+        stages: frozenset[str],
+        limits: Limits,
+        credentials: Credentials,
+        post: Post = post,
     ) -> None:
         self._connections = connections
         self._stages = stages
         self._limits = limits
         self._credentials = credentials
+        self._post = post
 
     async def answer(self, request: Request) -> Response:
         stage, connection_id = request.path_params["stage"], request.path_params["connection_id"]
@@ -179,11 +195,6 @@ class ConnectionsApi:
         if len(data) > self._limits.message_bytes:
             return error(413, "PayloadTooLargeException", "Message too long")
         return await self._post(connection, data.decode(errors="replace"), len(data))
-
-    async def _post(self, connection: Connection, text: str, size: int) -> Response:
-        connection.post(text, size)
-        log.frame(connection.id, log.OUT, "post", size)
-        return Response()
 
 
 def _description(connection: Connection) -> dict[str, object]:

@@ -51,6 +51,17 @@ class Closed:
     reason: str
 
 
+class Sockets:
+    """Hears of every socket, and may close it or keep its end to itself. This one does neither."""
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of a connection that reads and writes from now on."""
+
+    def tells_end(self, connection: Connection) -> bool:  # noqa: ARG002 -- others decide by it
+        """Take note of a connection that has ended. Return whether `$disconnect` hears of it."""
+        return True
+
+
 class WebSockets:
     """The endpoint of all WebSocket APIs. `apis` by stage; `domain` is what events call `domainName`."""
 
@@ -61,12 +72,14 @@ class WebSockets:
         invoker: Invoker,
         connections: Connections,
         limits: Limits,
+        sockets: Sockets,
     ) -> None:
         self._apis = apis
         self._domain = domain
         self._invoker = invoker
         self._connections = connections
         self._limits = limits
+        self._sockets = sockets
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -144,6 +157,7 @@ class WebSockets:
         try:
             await websocket.accept(subprotocol=subprotocol)
             background.append(asyncio.create_task(connection.write_to(websocket)))
+            self._sockets.opened(connection)
             closed = await self._read(api, connection, websocket)
         except (WebSocketDisconnect, OSError):  # It left while `$connect` was running.
             closed = Closed(1006, "Connection closed abnormally")
@@ -154,7 +168,8 @@ class WebSockets:
         if connection.state is State.OPEN:
             connection.move(State.CLOSED)
         log.connection(connection.id, f"closed {closed.code} {closed.reason}")
-        self._begin(self._disconnect(api, connection, closed))
+        if self._sockets.tells_end(connection):
+            self._begin(self._disconnect(api, connection, closed))
 
     async def _read(self, api: WebSocketApi, connection: Connection, websocket: WebSocket) -> Closed:
         while True:

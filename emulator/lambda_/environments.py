@@ -1,7 +1,4 @@
-"""Execution environments: one process each, one event at a time, kept warm, killed when an event runs too long.
-
-`Environment.invoke`, `handle` and `kill` are where `faulty` ends a worker before its time.
-"""
+"""Execution environments: one process each, one event at a time, kept warm, killed when an event runs too long."""
 
 import asyncio
 import contextlib
@@ -77,10 +74,10 @@ class Environment:
     def __init__(
         self, function: Function, version: str, variables: Mapping[str, str], limits: Limits, sentence: Sentence
     ) -> None:
+        self.function = function
         self.version = version
         self.state = State.STARTING
-        self._function = function
-        self._variables = variables
+        self.variables = dict(variables)
         self._limits = limits
         self._sentence = sentence
         self._runtime = RuntimeApi(limits)
@@ -101,13 +98,10 @@ class Environment:
             await self.stop()
         # It ends with the process, which closes its end of the pipe.
         self._output = asyncio.create_task(self.repeat(process.stdout))  # type: ignore[arg-type]  # it is a pipe
-        timeout_s = self._limits.init_s + self._function.timeout_s
+        timeout_s = self._limits.init_s + self.function.timeout_s
         return await self._attempt(request_id, self._until_ready(process, timeout_s), timeout_s)
 
-    async def invoke(self, request_id: str, arn: str, payload: bytes) -> Outcome:
-        return await self.handle(request_id, arn, payload, self._function.timeout_s)
-
-    async def handle(self, request_id: str, arn: str, payload: bytes, timeout_s: float) -> Outcome:
+    async def invoke(self, request_id: str, arn: str, payload: bytes, timeout_s: float) -> Outcome:
         self._move(State.BUSY)
         invocation = Invocation(request_id, arn, payload, _deadline_ms(timeout_s), _trace_id())
         return await self._attempt(request_id, self._until_answered(invocation, timeout_s), timeout_s)
@@ -121,9 +115,10 @@ class Environment:
 
     def kill(self) -> None:
         """End the process as if the machine had failed: its event, if it has one, fails with it."""
-        self._send(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
-    def _send(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and all that it has started."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
@@ -133,9 +128,9 @@ class Environment:
             sys.executable,
             "-m",
             "awslambdaric",
-            self._function.handler,
-            cwd=self._function.code,
-            env={**self._variables, "AWS_LAMBDA_RUNTIME_API": self._runtime.address},
+            self.function.handler,
+            cwd=self.function.code,
+            env={**self.variables, "AWS_LAMBDA_RUNTIME_API": self._runtime.address},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -179,7 +174,7 @@ class Environment:
                 continue
             if not line:
                 return
-            log.output(self._function.name, line.decode(errors="replace").rstrip(), self._sentence)
+            log.output(self.function.name, line.decode(errors="replace").rstrip(), self._sentence)
 
     def _failed(self, kind: str, message: str) -> Outcome:
         return failed(self.version, kind, message)
@@ -190,6 +185,20 @@ class Environment:
         self.state = state
 
 
+class Supervisor:
+    """Hears of every worker, and may stop one at its work. This one lets them work."""
+
+    def enter(self, worker: Environment) -> None:
+        """Take note of a worker that is about to start, with its `variables`, which may still be changed."""
+
+    async def invoke(self, worker: Environment, request_id: str, arn: str, payload: bytes) -> Outcome:
+        """Have a worker handle an event."""
+        return await worker.invoke(request_id, arn, payload, worker.function.timeout_s)
+
+    def leave(self, worker: Environment) -> None:
+        """Take note of a worker that ends."""
+
+
 class Pool:
     """The environments of one function. `variables` gives the environment of a worker that runs a version.
 
@@ -197,12 +206,18 @@ class Pool:
     """
 
     def __init__(
-        self, function: Function, variables: Callable[[str], Mapping[str, str]], limits: Limits, sentence: Sentence
+        self,
+        function: Function,
+        variables: Callable[[str], Mapping[str, str]],
+        limits: Limits,
+        sentence: Sentence,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.function = function
         self._variables = variables
         self._limits = limits
         self._sentence = sentence
+        self._supervisor = supervisor or Supervisor()
         self._slots = asyncio.Semaphore(limits.max_environments)
         self._running = 0
         self._ending = False
@@ -240,21 +255,20 @@ class Pool:
         environment = self._warm(version)
         cold, failure = environment is None, None
         if environment is None:
-            environment = self._new(version)
+            variables = self._variables(version)
+            environment = Environment(self.function, version, variables, self._limits, self._sentence)
+            self._supervisor.enter(environment)
             self._current.add(environment)
         try:
             if cold:
                 failure = await environment.start(request_id)
-            outcome = failure or await environment.invoke(request_id, arn, payload)
+            outcome = failure or await self._supervisor.invoke(environment, request_id, arn, payload)
         except BaseException:  # Whoever waited was cancelled, too: a worker at an event is of no use to another one.
             await self._end(environment)
             raise
         await self._keep(environment)
         self._log(outcome, time.monotonic() - began, cold=cold)
         return outcome
-
-    def _new(self, version: str) -> Environment:
-        return Environment(self.function, version, self._variables(version), self._limits, self._sentence)
 
     def _warm(self, version: str) -> Environment | None:
         """Give the environment used last, so that the others may be missed least."""
@@ -273,6 +287,7 @@ class Pool:
     async def _end(self, environment: Environment) -> None:
         self._current.discard(environment)
         self._outdated.discard(environment)
+        self._supervisor.leave(environment)
         await environment.stop()
 
     def _log(self, outcome: Outcome, duration_s: float, *, cold: bool) -> None:

@@ -1,6 +1,5 @@
 """Invocations: at once, or as events with retries, an age and destinations. And Lambda's Invoke API.
 
-`Invoker._deliver` is where every queued event passes; `faulty` has one delivered twice or late there.
 Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async.html
 """
 
@@ -10,7 +9,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,14 +53,26 @@ class Event:
     attempts: int = 0
 
 
-class Invoker:
-    """Finds functions by name or ARN and has their events handled."""
+Passage = Callable[[Event, Callable[[Event], Awaitable[None]]], Awaitable[None]]
+"""Has a queued event delivered, by the callable that it is given."""
 
-    def __init__(self, pools: Mapping[str, Pool], services: Services, limits: Limits) -> None:
+
+async def at_once(event: Event, deliver: Callable[[Event], Awaitable[None]]) -> None:
+    """Deliver an event now, once."""
+    await deliver(event)
+
+
+class Invoker:
+    """Finds functions by name or ARN and has their events handled. Queued events go through `passage`."""
+
+    def __init__(
+        self, pools: Mapping[str, Pool], services: Services, limits: Limits, passage: Passage = at_once
+    ) -> None:
         self._pools = pools
         self._services = services
         self._limits = limits
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._passage = passage
+        self._tasks: set[asyncio.Future[Any]] = set()
 
     def find(self, name: str, qualifier: str | None = None) -> Target:
         """Take a name, a partial or a full ARN, each with or without a qualifier. Raises FunctionMissing."""
@@ -85,7 +96,7 @@ class Invoker:
     def send(self, target: Target, payload: bytes) -> str:
         """Queue an event and give its request id."""
         event = Event(target, payload, str(uuid.uuid4()))
-        self._begin(self._deliver(event))
+        self._begin(self._passage(event, self._deliver))
         return event.request_id
 
     async def stop(self) -> None:
@@ -93,8 +104,8 @@ class Invoker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work)
+    def _begin(self, work: Awaitable[Any]) -> asyncio.Future[Any]:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
