@@ -80,6 +80,7 @@ class Gateway:
         async with _reloading(pools):
             await serving.serve([listening])
         await invoker.stop()
+        await storage.stop()
 
     def _variables(self, function: Function) -> Callable[[str], dict[str, str]]:
         endpoints = {

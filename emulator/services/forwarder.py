@@ -26,9 +26,9 @@ class Forwarder:
         self._endpoint = services.endpoint
         self._credentials = services.credentials
         self._prefix = prefix
-        # Whatever proxy the shell names is not for this machine. No connection is kept: moto may close one at any time.
-        # How long to wait is the caller's to say.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        # Whatever proxy the shell names is not for this machine. How long to wait is the caller's to say. A connection
+        # is let go before the services do, which is after `Limits.headers_s`.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=5)
         self._client = httpx.AsyncClient(timeout=None, limits=limits, trust_env=False)  # noqa: S113
 
     async def stop(self) -> None:

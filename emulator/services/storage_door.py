@@ -39,6 +39,9 @@ class StorageDoor:
         """Find the buckets, and the origins that their CORS rules name."""
         self._origins = await asyncio.to_thread(_buckets, self._client)
 
+    async def stop(self) -> None:
+        await self._forwarder.stop()
+
     def lets_in(self, origin: str) -> bool:
         """Whether a bucket's rules name an origin. Which answers its pages may read, the bucket says each time."""
         return any(named(origins)(origin) for origins in self._origins.values())
