@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def host_name(text: str) -> str:
-    """Give a name as requests are compared with it."""
+    """Return a name as requests are compared with it."""
     name, port = guard.parts(text, scheme="")
     if not name:
         raise argparse.ArgumentTypeError(f"a name is NAME or NAME:PORT, without a scheme, not {text!r}")
@@ -91,7 +91,7 @@ def host_name(text: str) -> str:
 
 
 def origin(text: str) -> str:
-    """Give an origin as browsers write it: in small letters, without a path, and without the port of its scheme."""
+    """Return an origin as browsers write it: in small letters, without a path, and without the port of its scheme."""
     if text in ("*", "null"):
         return text
     match = _ORIGIN.fullmatch(text.lower())
@@ -153,7 +153,7 @@ async def _serve(gateway: Gateway, listening: socket.socket, plan: Plan | None) 
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Raises OSError, or ValueError, that says what to do."""
+    """Raise OSError, or ValueError, that says what to do."""
     try:
         listening = server.listen(host, port)
     except OSError as problem:
@@ -173,7 +173,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _free_port(host: str, taken: int) -> int:
-    """Give the next one that is free, or any."""
+    """Return the next one that is free, or any."""
     for port in (*range(taken + 1, min(taken + 20, 65536)), 0):
         with contextlib.suppress(OSError), server.listen(host, port) as listening:
             return int(listening.getsockname()[1])

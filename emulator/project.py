@@ -44,7 +44,7 @@ CLIENTS = PLAYGROUND.with_name("clients")
 EDGE = {f"/api/{agent}/ws": f"/v1?agent={agent}" for agent in AGENTS}
 SCRIPT = "/demonstration"
 PUSHES = "/pushes"
-"""Where the push services are that phones are told by here."""
+"""Where the push services are that phones are push_services by here."""
 APPLE, GOOGLE = "local/apns", "local/fcm"
 DEVELOPER = "developer"
 FRESH = {"cache-control": "no-store"}
@@ -78,7 +78,7 @@ def plugin(address: str, variables: Mapping[str, str] = os.environ) -> Plugin:
     environment |= {"APNS_SECRET": APPLE, "APNS_URL": pushes, "APNS_SANDBOX_URL": pushes}
     environment |= {"FCM_SECRET": GOOGLE, "FCM_URL": pushes}
 
-    told = PushServices()
+    push_services = PushServices()
     backends = {"claude": "anthropic"}
 
     def parameters(given: Mapping[str, str]) -> Mapping[str, str]:
@@ -104,19 +104,19 @@ def plugin(address: str, variables: Mapping[str, str] = os.environ) -> Plugin:
                 services.client("ssm").put_parameter(Name=message[variable], Value=value, Type="String")
 
     return Plugin(
-        routes=_routes(key, told, backends, demonstrates=not real),
+        routes=_routes(key, push_services, backends, demonstrates=not real),
         paths=EDGE,
         environment=environment,
         parameters=parameters,
         banner=_banner(address, key, base_url, demonstrates=not real),
         sentence=partial(_reply_line, backends),
         prepare=prepare,
-        end=told.end,
+        end=push_services.end,
     )
 
 
 def _reply_line(backends: Mapping[str, str], entry: Mapping[str, Any]) -> str | None:
-    """Give the gateway's line for the end of a reply, from what `message` logs of it: one line a reply."""
+    """Return the gateway's line for the end of a reply, from what `message` logs of it: one line a reply."""
     match entry:
         case {
             "message": "reply ended",
@@ -139,7 +139,7 @@ def _reply_line(backends: Mapping[str, str], entry: Mapping[str, Any]) -> str | 
     return None
 
 
-def _routes(key: str, told: PushServices, backends: Mapping[str, str], *, demonstrates: bool) -> list[BaseRoute]:
+def _routes(key: str, pushes: PushServices, backends: Mapping[str, str], *, demonstrates: bool) -> list[BaseRoute]:
     config = {
         "websocket": "/v1",
         "agents": AGENTS,
@@ -165,7 +165,7 @@ def _routes(key: str, told: PushServices, backends: Mapping[str, str], *, demons
         Route("/playground/config.json", configuration),
         Mount("/playground", _Page(directory=PLAYGROUND)),
         Mount("/clients", _Page(directory=CLIENTS)),
-        Mount(PUSHES, told),
+        Mount(PUSHES, pushes),
         *([Mount(SCRIPT, ScriptedModel(demonstration))] if demonstrates else []),
     ]
 

@@ -37,7 +37,7 @@ class Calls:
         self._numbers = itertools.count(1)
 
     def enter(self, worker: Environment) -> None:
-        """Give the worker an access key that is its own until it leaves."""
+        """Assign the worker an access key that is its own until it leaves."""
         access_key = self._credentials.access_key_of_worker(next(self._numbers))
         worker.variables["AWS_ACCESS_KEY_ID"] = access_key
         self._workers[access_key] = worker

@@ -42,8 +42,8 @@ class ServicesProxy:
         try:
             scope = verify(received, None, self._credentials, datetime.datetime.now(datetime.UTC))
         except Refused as refused:
-            told = {"__type": refused.code, "message": str(refused)}
-            return JSONResponse(told, 403, {"x-amzn-ErrorType": refused.code})
+            body = {"__type": refused.code, "message": str(refused)}
+            return JSONResponse(body, 403, {"x-amzn-ErrorType": refused.code})
         pass_on = partial(self._forwarder.answer, received, scope)
         target = received.header("x-amz-target")
         return await self._calls.answer(request, target.rpartition(".")[2], pass_on) if target else await pass_on()

@@ -74,7 +74,7 @@ class Connection:
         self._active_s, self.last_active_ms = time.monotonic(), ids.now_ms()
 
     def post(self, text: str, size: int) -> None:
-        """Queue a frame of `size` bytes. Raises Gone, BufferFull."""
+        """Queue a frame of `size` bytes. Raise Gone, BufferFull."""
         if self.state is not State.OPEN:
             raise Gone(self.id)
         if self._unread_bytes + size > self._limits.client_buffer_bytes:
@@ -131,7 +131,7 @@ class Connections:
         self._by_id.pop(connection.id, None)
 
     def find(self, connection_id: str, stage: str) -> Connection:
-        """Raises Gone for one that is not open on this stage."""
+        """Raise Gone for one that is not open on this stage."""
         connection = self._by_id.get(connection_id)
         if connection is None or connection.socket.stage != stage or connection.state is not State.OPEN:
             raise Gone(connection_id)

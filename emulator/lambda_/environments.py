@@ -43,13 +43,13 @@ class Outcome:
     error: str | None = None
 
     def error_document(self) -> dict[str, Any]:
-        """Give `{"errorType", "errorMessage", ...}`, empty when nothing failed."""
+        """Return `{"errorType", "errorMessage", ...}`, empty when nothing failed."""
         document = json.loads(self.payload) if self.error else {}
         return document if isinstance(document, dict) else {}
 
 
 def failed(version: str, kind: str, message: str) -> Outcome:
-    """Give what Lambda says of a function that did not answer itself."""
+    """Return what Lambda says of a function that did not answer itself."""
     return Outcome(json.dumps({"errorType": kind, "errorMessage": message}).encode(), version, "Unhandled")
 
 
@@ -88,7 +88,7 @@ class Environment:
         return self.state is State.IDLE and self._process is not None and self._process.returncode is None
 
     async def start(self, request_id: str) -> Outcome | None:
-        """Start the process and wait until it asks for an event. Gives the failure if it does not get there."""
+        """Start the process and wait until it asks for an event. Return the failure if it does not get there."""
         await self._runtime.start()
         try:
             self._process = process = await self._spawn()
@@ -103,7 +103,10 @@ class Environment:
 
     async def invoke(self, request_id: str, arn: str, payload: bytes, timeout_s: float) -> Outcome:
         self._move(State.BUSY)
-        invocation = Invocation(request_id, arn, payload, _deadline_ms(timeout_s), _trace_id())
+        deadline_ms = int((time.time() + timeout_s) * 1000)
+        # As X-Ray's header has it, and not sampled: nothing is traced here.
+        trace_id = f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()};Sampled=0"
+        invocation = Invocation(request_id, arn, payload, deadline_ms, trace_id)
         return await self._attempt(request_id, self._until_answered(invocation, timeout_s), timeout_s)
 
     async def stop(self) -> None:
@@ -226,7 +229,7 @@ class Pool:
         self._outdated: set[Environment] = set()
 
     async def run(self, version: str, request_id: str, arn: str, payload: bytes) -> Outcome:
-        """Have one event handled, by a warm environment if one is idle. Raises Throttled."""
+        """Have one event handled, by a warm environment if one is idle. Raise Throttled."""
         if self.function.refusal:
             return failed(version, "NotServed", self.function.refusal)
         reserved = self.function.reserved_concurrency
@@ -266,23 +269,22 @@ class Pool:
         except BaseException:  # Whoever waited was cancelled, too: a worker at an event is of no use to another one.
             await self._end(environment)
             raise
-        await self._keep(environment)
-        self._log(outcome, time.monotonic() - began, cold=cold)
+        if environment.usable and environment not in self._outdated:
+            self._idle.append(environment)
+        else:
+            await self._end(environment)
+        error = outcome.error_document()
+        said = f"{error.get('errorType', 'error')}: {error.get('errorMessage', '')}" if outcome.error else ""
+        log.invocation(self.function.name, time.monotonic() - began, said, cold=cold)
         return outcome
 
     def _warm(self, version: str) -> Environment | None:
-        """Give the environment used last, so that the others may be missed least."""
+        """Return the environment used last, so that the others may be missed least."""
         for environment in reversed(self._idle):
             if environment.version == version and environment.usable:
                 self._idle.remove(environment)
                 return environment
         return None
-
-    async def _keep(self, environment: Environment) -> None:
-        if environment.usable and environment not in self._outdated:
-            self._idle.append(environment)
-        else:
-            await self._end(environment)
 
     async def _end(self, environment: Environment) -> None:
         self._current.discard(environment)
@@ -290,14 +292,9 @@ class Pool:
         self._supervisor.leave(environment)
         await environment.stop()
 
-    def _log(self, outcome: Outcome, duration_s: float, *, cold: bool) -> None:
-        error = outcome.error_document()
-        said = f"{error.get('errorType', 'error')}: {error.get('errorMessage', '')}" if outcome.error else ""
-        log.invocation(self.function.name, duration_s, said, cold=cold)
-
 
 async def _before_exit(process: asyncio.subprocess.Process, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-    """Wait for `work`. Raises TimeoutError after `timeout_s`, _Exited if the process ends first."""
+    """Wait for `work`. Raise TimeoutError after `timeout_s`, _Exited if the process ends first."""
     working, ended = asyncio.ensure_future(work), asyncio.ensure_future(process.wait())
     try:
         done, _ = await asyncio.wait({working, ended}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -309,14 +306,6 @@ async def _before_exit(process: asyncio.subprocess.Process, work: Coroutine[Any,
     finally:
         working.cancel()
         ended.cancel()
-
-
-def _deadline_ms(timeout_s: float) -> int:
-    return int((time.time() + timeout_s) * 1000)
-
-
-def _trace_id() -> str:
-    return f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()};Sampled=0"
 
 
 def _signal(number: int) -> str:

@@ -75,7 +75,7 @@ class Invoker:
         self._tasks: set[asyncio.Future[Any]] = set()
 
     def find(self, name: str, qualifier: str | None = None) -> Target:
-        """Take a name, a partial or a full ARN, each with or without a qualifier. Raises FunctionMissing."""
+        """Take a name, a partial or a full ARN, each with or without a qualifier. Raise FunctionMissing."""
         match = _NAME.match(name)
         pool = self._pools.get(match.group(1)) if match else None
         if match is None or pool is None:
@@ -88,7 +88,7 @@ class Invoker:
         return Target(pool, arn, qualifier or "$LATEST", version)
 
     async def call(self, target: Target, payload: bytes, request_id: str | None = None) -> Outcome:
-        """Have an event handled now. A caller that stops waiting does not stop the function. Raises Throttled."""
+        """Have an event handled now. A caller that stops waiting does not stop the function. Raise Throttled."""
         request_id = request_id or str(uuid.uuid4())
         run = target.pool.run(target.version, request_id, target.arn, payload)
         return await asyncio.shield(self._begin(run))
@@ -121,7 +121,7 @@ class Invoker:
         await self._report(event, settings, outcome)
 
     async def _handle_within_age(self, event: Event, settings: EventSettings) -> Outcome | None:
-        """Handle an event, waiting while the function is throttled. Gives None when the event grew too old."""
+        """Handle an event, waiting while the function is throttled. Return None when the event grew too old."""
         delay_s = self._limits.throttle_delay_s
         while not _expired(event, settings):
             try:

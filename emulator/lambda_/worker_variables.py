@@ -14,7 +14,7 @@ _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR")
 def for_function(
     function: Function, identity: Identity, endpoints: Mapping[str, str], extra: Mapping[str, str]
 ) -> Callable[[str], dict[str, str]]:
-    """Give a function from a version to the variables of a worker that runs it.
+    """Return a function from a version to the variables of a worker that runs it.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     """

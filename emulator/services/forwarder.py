@@ -35,7 +35,7 @@ class Forwarder:
         await self._client.aclose()
 
     async def answer(self, received: Received, scope: Scope) -> Response:
-        """Give the services' answer to what was verified as signed for `scope`."""
+        """Return the services' answer to what was verified as signed for `scope`."""
         url = self._endpoint + received.path.removeprefix(self._prefix)
         pairs = (pair for pair in received.query.split("&") if pair.partition("=")[0] not in QUERY_OF_SIGNATURE)
         asked = replace(received, query="&".join(pairs))

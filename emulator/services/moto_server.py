@@ -143,8 +143,8 @@ def _refuse(environ: dict[str, Any], status: int, code: str, message: str) -> Re
     headers = {"x-amzn-ErrorType": code, "X-Frame-Options": "DENY"}
     is_query = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
     if is_query or "/s3/" in environ.get("HTTP_AUTHORIZATION", ""):
-        told = f"<ErrorResponse><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error></ErrorResponse>"
-        return Response(told, status, headers, content_type="application/xml")
+        text = f"<ErrorResponse><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error></ErrorResponse>"
+        return Response(text, status, headers, content_type="application/xml")
     return Response(json.dumps({"__type": code, "message": message}), status, headers, content_type="application/json")
 
 

@@ -53,7 +53,7 @@ class Services:
         }
 
     def client(self, service: str, config: Config | None = None) -> Any:
-        """Give a boto3 client for what the template declared, as the functions will see it."""
+        """Return a boto3 client for what the template declared, as the functions will see it."""
         endpoint = self.endpoint or None
         return self._session.client(service, endpoint_url=endpoint, config=config)  # type: ignore[call-overload]
 
@@ -67,12 +67,12 @@ class Services:
     def create(self, kind: str, name: str, properties: Mapping[str, Any]) -> Deployed:
         """Create a resource of CloudFormation type `kind`; `name` is for one that the template does not name.
 
-        Raises TemplateError with the service's own words if it refuses.
+        Raise TemplateError with the service's own words if it refuses.
         """
         return self._makers[kind](name, properties)
 
     def parameter(self, reference: str) -> str | None:
-        """Give the value of a parameter, named as `name` or `name:version`; None if there is none."""
+        """Return the value of a parameter, named as `name` or `name:version`; None if there is none."""
         name = reference.partition(":")[0]
         try:
             return str(self._client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
@@ -80,7 +80,7 @@ class Services:
             return None
 
     def secret_value(self, reference: str) -> str | None:
-        """Give what `id:SecretString:key` stands for, key optional; None if there is none."""
+        """Return what `id:SecretString:key` stands for, key optional; None if there is none."""
         name, _, rest = reference.partition(":SecretString")
         try:
             secret = str(self._client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
@@ -96,9 +96,9 @@ class Services:
         return self._own[service]
 
     def _call(self, service: str, operation: str, parameters: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
-        """Call a service, each parameter as its type wants it. Gives its answer, and the parameters that it lacks.
+        """Call a service, each parameter as its type wants it. Return its answer, and the parameters that it lacks.
 
-        Raises TemplateError.
+        Raise TemplateError.
         """
         client = self._client(service)
         shape = client.meta.service_model.operation_model(operation).input_shape
@@ -219,7 +219,7 @@ def wait_until_up(services: Services) -> None:
 
 
 def _queue_attribute(name: str, value: Any) -> str:
-    """SQS takes text only, and each attribute's must read as what it is. Raises TemplateError."""
+    """SQS takes text only, and each attribute's must read as what it is. Raise TemplateError."""
     if name == "RedrivePolicy":
         return as_json_text(value)
     if name in ("ContentBasedDeduplication", "FifoQueue"):
@@ -228,7 +228,7 @@ def _queue_attribute(name: str, value: Any) -> str:
 
 
 def _part(properties: Mapping[str, Any], name: str, otherwise: Any) -> Any:
-    """Give a part of properties that is of the same kind as `otherwise`, its default. Raises TemplateError."""
+    """Return a part of properties that is of the same kind as `otherwise`, its default. Raise TemplateError."""
     value = properties.get(name, otherwise)
     if not isinstance(value, type(otherwise)):
         wanted = "a list" if isinstance(otherwise, list) else "a mapping"

@@ -37,7 +37,12 @@ class StorageDoor:
 
     async def look(self) -> None:
         """Find the buckets, and the origins that their CORS rules name."""
-        self._origins = await asyncio.to_thread(_buckets, self._client)
+        self._origins = await asyncio.to_thread(
+            lambda: {
+                bucket["Name"]: _origins(self._client, bucket["Name"])
+                for bucket in self._client.list_buckets()["Buckets"]
+            }
+        )
 
     async def stop(self) -> None:
         await self._forwarder.stop()
@@ -65,7 +70,7 @@ class StorageDoor:
         return response
 
     def _verified(self, received: Received, bucket: str) -> Scope:
-        """Raises Refused."""
+        """Raise Refused."""
         now = datetime.datetime.now(datetime.UTC)
         own = Scope(self._credentials.access_key, f"{now:%Y%m%d}", REGION, "s3")
         if received.method == "OPTIONS":  # Browsers sign no preflight.
@@ -74,10 +79,6 @@ class StorageDoor:
             post_policy.verify(received, bucket, self._credentials, now)
             return own
         return verify(received, "s3", self._credentials, now)
-
-
-def _buckets(client: Any) -> dict[str, tuple[str, ...]]:
-    return {bucket["Name"]: _origins(client, bucket["Name"]) for bucket in client.list_buckets()["Buckets"]}
 
 
 def _origins(client: Any, bucket: str) -> tuple[str, ...]:

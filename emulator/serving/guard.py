@@ -149,7 +149,7 @@ def named(origins: Sequence[str]) -> Origins:
 
 
 def parts(host: str, scheme: str) -> tuple[str, int | None]:
-    """Give the name in small letters and the port, by default that of the scheme; no name if it is no `host[:port]`."""
+    """Return the name in small letters and the port, by default the scheme's. No name if it is no `host[:port]`."""
     match = _HOST.fullmatch(host.lower())
     if match is None:
         return "", None
@@ -158,7 +158,7 @@ def parts(host: str, scheme: str) -> tuple[str, int | None]:
 
 
 def _origin(referer: str) -> str:
-    """Give the origin of a page; none if its address is not one."""
+    """Return the origin of a page; none if its address is not one."""
     try:
         page = urlsplit(referer)
     except ValueError:

@@ -42,7 +42,7 @@ register_url_convertor("any", _AnyPath())
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Give a listening socket whose connections send at once.
+    """Return a listening socket whose connections send at once.
 
     asyncio leaves Nagle's algorithm on for sockets made by `socket.create_server`; with uvicorn's two writes an
     answer that costs every request 40 ms. Connections inherit the option.

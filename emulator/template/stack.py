@@ -47,7 +47,7 @@ def build(deployment: Deployment, address: str, unpacked: Path) -> Stack:
     """Read the stack off a deployment.
 
     `address` is the gateway's `host:port`, put wherever a value names the host of an API of this stack. `unpacked` is
-    where code that is no folder is written. Raises TemplateError for what cannot be served at all.
+    where code that is no folder is written. Raise TemplateError for what cannot be served at all.
     """
     everywhere = list(deployment.everywhere())
     reached = [api for each in everywhere for api in apis(each)]

@@ -67,7 +67,7 @@ def test_an_address_of_the_network_is_a_name_like_loopback() -> None:
 async def answered(
     path: str = "/own", *, method: str = "GET", names: Names = NAMES, browsers: bool = True, **headers: str | list[str]
 ) -> tuple[int, str, dict[str, list[str]]]:
-    """Give status, body and headers of an answer. `headers` have `_` for `-`; a list is one that is there twice."""
+    """Return status, body and headers of an answer. `headers` have `_` for `-`; a list is one that is there twice."""
 
     def say(text: str) -> Any:
         return lambda _: PlainTextResponse(text, headers={"Content-Security-Policy": "sandbox"})

@@ -148,7 +148,7 @@ def test_whatever_stands_anywhere_ends_in_a_sentence_or_is_served(
 
 
 def sentence(template: Any, services: Services, path: Path) -> str:
-    """Deploy a template. Gives what is wrong with it; nothing else may be raised."""
+    """Deploy a template. Return what is wrong with it; nothing else may be raised."""
     path.write_text(json.dumps(template), encoding="utf-8")
     try:
         corpus.deploy(path, f"mutated-{next(numbers)}", services)
