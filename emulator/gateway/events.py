@@ -294,13 +294,10 @@ def _body(call: Call) -> dict[str, Any]:
     if not call.body:
         return {"isBase64Encoded": False}
     kind = _joined((name.lower(), value) for name, value in call.headers).get("content-type", "")
-    if _is_text(kind.partition(";")[0].strip().lower()):
+    media_type = kind.partition(";")[0].strip().lower()
+    family, _, subtype = media_type.partition("/")
+    structured = family == "application" and subtype.rpartition("+")[2] in ("json", "javascript", "xml")
+    # An HTTP API encodes everything else, forms too.
+    if not media_type or family == "text" or structured:
         return {"body": call.body.decode(errors="replace"), "isBase64Encoded": False}
     return {"body": base64.b64encode(call.body).decode(), "isBase64Encoded": True}
-
-
-def _is_text(media_type: str) -> bool:
-    """An HTTP API encodes everything else, forms too."""
-    kind, _, subtype = media_type.partition("/")
-    plain = subtype.rpartition("+")[2] in ("json", "javascript", "xml")
-    return not media_type or kind == "text" or (kind == "application" and plain)

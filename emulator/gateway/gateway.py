@@ -71,6 +71,7 @@ class Gateway:
         doors = self.doors(invoker, storage)
         application = Guard(Starlette(routes=[route for door in doors for route in door.routes]), self.names, doors)
 
+        # Workers end before open requests get their last moment: what waits for one is answered then.
         async def end() -> None:
             await asyncio.gather(self.plugin.end(), *(pool.stop() for pool in pools.values()))
             self.interference.end()

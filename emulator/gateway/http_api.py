@@ -51,7 +51,8 @@ class HttpApis:
         api = self._apis.get(stage)
         if api is None:
             return _message(404, "Not Found")
-        if api.cors and _is_preflight(request):
+        # Source: the Fetch standard, "CORS-preflight request".
+        if api.cors and request.method == "OPTIONS" and "access-control-request-method" in request.headers:
             return Response(status_code=204, headers=cors_headers(api.cors, request.headers))
         match = match_route(api.routes, request.method, path)
         response = await self._route(request, api, stage, match) if match else _message(404, "Not Found")
@@ -267,10 +268,6 @@ def _context(authorizer: Authorizer, answer: Any, arn: str) -> dict[str, Any]:
     if not answer["isAuthorized"]:
         raise authorizers.Denied
     return dict(answer.get("context") or {})
-
-
-def _is_preflight(request: Request) -> bool:
-    return request.method == "OPTIONS" and "access-control-request-method" in request.headers
 
 
 def _message(status: int, message: str) -> Response:

@@ -148,19 +148,16 @@ class Invoker:
     async def _send_to(self, destination: str, record: str) -> None:
         service, name = destination.split(":")[2], destination.split(":")[-1]
         if service == "lambda":
-            self._send_to_function(destination, record)
+            try:
+                self.send(self.find(destination), record.encode())
+            except FunctionMissing:
+                log.notice(f"no such function: the destination {destination}")
         elif service == "sqs":
             url = f"{self._services.endpoint}/{ACCOUNT}/{name}"
             client = self._services.client("sqs")
             await asyncio.to_thread(client.send_message, QueueUrl=url, MessageBody=record)
         else:
             log.notice(f"not served: a destination in {service}")
-
-    def _send_to_function(self, arn: str, record: str) -> None:
-        try:
-            self.send(self.find(arn), record.encode())
-        except FunctionMissing:
-            log.notice(f"no such function: the destination {arn}")
 
 
 def destination_record(event: Any, condition: str, outcome: Outcome | None) -> dict[str, Any]:

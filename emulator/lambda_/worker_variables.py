@@ -22,7 +22,18 @@ def for_function(
     common |= {**identity.variables, "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "TZ": ":UTC"}
     # A machine in EC2 would otherwise lend its own role to a function that asks for credentials.
     common |= {"AWS_EC2_METADATA_DISABLED": "true", **endpoints}
-    common |= _of_function(function) | dict(function.environment) | dict(extra)
+    common |= {
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
+        "AWS_LAMBDA_LOG_FORMAT": "JSON" if function.json_logs else "Text",
+        "LAMBDA_TASK_ROOT": str(function.code),
+        # Lambda puts /opt/python there, which all layers are unpacked to.
+        "PYTHONPATH": os.pathsep.join(map(str, function.layers)),
+        "_HANDLER": function.handler,
+    }
+    common |= dict(function.environment) | dict(extra)
 
     def variables(version: str) -> dict[str, str]:
         start = "snap-start" if function.snap_start and version != "$LATEST" else "on-demand"
@@ -33,16 +44,3 @@ def for_function(
         }
 
     return variables
-
-
-def _of_function(function: Function) -> dict[str, str]:
-    return {
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
-        "AWS_LAMBDA_FUNCTION_NAME": function.name,
-        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
-        "AWS_LAMBDA_LOG_FORMAT": "JSON" if function.json_logs else "Text",
-        "LAMBDA_TASK_ROOT": str(function.code),
-        "PYTHONPATH": os.pathsep.join(map(str, function.layers)),
-        "_HANDLER": function.handler,
-    }

@@ -153,7 +153,11 @@ def keep_partitions_only() -> None:
     write_together = DynamoDBBackend.transact_write_items
 
     def transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-        touched = {_partition(backend, write) for write in transact_items}
+        touched = set()
+        for write in transact_items:
+            (operation,) = write.values()
+            key = backend.get_table(operation["TableName"]).hash_key_attr
+            touched.add(DynamoType(operation.get("Item", operation.get("Key"))[key]))
 
         def kept(table: Table, _: dict[int, Any]) -> Table:
             changing = {key: copy.deepcopy(table.items[key]) for key in touched & table.items.keys()}
@@ -184,12 +188,6 @@ def query_one_partition() -> None:
         return query(*asked.args, **asked.kwargs)
 
     Table.query = query_partition  # type: ignore[assignment, method-assign]
-
-
-def _partition(backend: DynamoDBBackend, write: dict[str, Any]) -> DynamoType:
-    (operation,) = write.values()
-    table = backend.get_table(operation["TableName"])
-    return DynamoType(operation.get("Item", operation.get("Key"))[table.hash_key_attr])
 
 
 PATCHED_MOTO = "5.2.5"

@@ -130,7 +130,12 @@ class Services:
         self._call("s3", "CreateBucket", {"Bucket": bucket})
         rules = _part(_part(properties, "CorsConfiguration", {}), "CorsRules", [])
         if rules:
-            cors = {"CORSRules": [_cors_rule(rule) for rule in rules if isinstance(rule, dict)]}
+            # CloudFormation's names for what S3's API calls otherwise.
+            names = {"Id": "ID", "MaxAge": "MaxAgeSeconds", "ExposedHeaders": "ExposeHeaders"}
+            renamed = [
+                {names.get(key, key): value for key, value in rule.items()} for rule in rules if isinstance(rule, dict)
+            ]
+            cors = {"CORSRules": renamed}
             self._call("s3", "PutBucketCors", {"Bucket": bucket, "CORSConfiguration": cors})
         if versioning := properties.get("VersioningConfiguration"):
             self._call("s3", "PutBucketVersioning", {"Bucket": bucket, "VersioningConfiguration": versioning})
@@ -234,8 +239,3 @@ def _part(properties: Mapping[str, Any], name: str, otherwise: Any) -> Any:
         wanted = "a list" if isinstance(otherwise, list) else "a mapping"
         raise TemplateError(f"{name} must be {wanted}, and is {kind_of(value)}")
     return value
-
-
-def _cors_rule(rule: Mapping[str, Any]) -> dict[str, Any]:
-    names = {"Id": "ID", "MaxAge": "MaxAgeSeconds", "ExposedHeaders": "ExposeHeaders"}
-    return {names.get(key, key): value for key, value in rule.items()}

@@ -100,15 +100,11 @@ def _sections(template: Any) -> dict[str, Any]:
             if not name.startswith(language_extensions.LOOP):
                 _expect_mapping(declaration, f"{section}.{name}")
     for name, parameter in given.get("Parameters", {}).items():
-        _default_as_text(name, parameter)
+        if "Default" in parameter:
+            with located(where=f"Parameters.{name}.Default"):
+                parameter["Default"] = as_text(parameter["Default"])
     _check_rules(given.get("Rules", {}))
     return given
-
-
-def _default_as_text(name: str, parameter: dict[str, Any]) -> None:
-    if "Default" in parameter:
-        with located(where=f"Parameters.{name}.Default"):
-            parameter["Default"] = as_text(parameter["Default"])
 
 
 def _check_rules(rules: Mapping[str, Any]) -> None:
