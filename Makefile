@@ -38,7 +38,7 @@ scenarios: .venv/test  ## Let everything go wrong that may, and count what is lo
 
 nightly: .venv/test layers  ## Run what takes long: layers that start, faulty deployments, the store over moto, ten times the fuzz, all scenarios
 	$(BIN)/python -m pytest -n 2 -m nightly
-	MUTATIONS=4000 $(BIN)/python -m pytest --timeout 3600 tests/emulator/test_corpus.py
+	MUTATIONS=4000 $(BIN)/python -m pytest --timeout 3600 tests/emulator/template/test_corpus.py
 	RECORDINGS=100000 $(BIN)/python -m pytest -n 2 --timeout 1800 tests/layers/chatrelay/agents/test_fuzz.py
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat 3
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat 3 --invocation function
@@ -77,7 +77,7 @@ templates: .venv/test .venv-sam/done
 	.venv-sam/bin/python tests/sam/guided.py .venv-sam/bin/sam
 
 tables: .venv/test  ## Write the tables of docs/emulator.md anew
-	$(BIN)/python -m tests.emulator.corpus
+	$(BIN)/python -m tests.emulator.template.corpus
 
 lock: .venv/test  ## Resolve every requirements.in anew
 	for at in layers/dependencies emulator infra/bridgehub tests; do \

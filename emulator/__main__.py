@@ -4,31 +4,30 @@ import argparse
 import asyncio
 import contextlib
 import errno
-import importlib
 import ipaddress
 import os
 import re
 import socket
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from emulator import log
+from emulator import plugin as plugins
+from emulator.account import REGION
 from emulator.faults import plan as faults
-from emulator.faults.injection import FaultyGateway
+from emulator.faults.injection import interfering
 from emulator.faults.plan import Plan
-from emulator.gateway import guard, server
 from emulator.gateway.gateway import Gateway
-from emulator.gateway.guard import Names
 from emulator.limits import Limits, override
-from emulator.plugin import Extras
 from emulator.services import identity, services
+from emulator.serving import guard, server
+from emulator.serving.guard import Names
 from emulator.template.deployment import Deployment
 from emulator.template.intrinsics import TemplateError
 from emulator.template.stack import build
-from emulator.template.template import REGION
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
 _STACK = "local"
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\s]+)/?")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -84,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def host_name(text: str) -> str:
-    """Give a name as requests are compared with it."""
+    """Return a name as requests are compared with it."""
     name, port = guard.parts(text, scheme="")
     if not name:
         raise argparse.ArgumentTypeError(f"a name is NAME or NAME:PORT, without a scheme, not {text!r}")
@@ -92,7 +91,7 @@ def host_name(text: str) -> str:
 
 
 def origin(text: str) -> str:
-    """Give an origin as browsers write it: in small letters, without a path, and without the port of its scheme."""
+    """Return an origin as browsers write it: in small letters, without a path, and without the port of its scheme."""
     if text in ("*", "null"):
         return text
     match = _ORIGIN.fullmatch(text.lower())
@@ -135,27 +134,34 @@ def _run(options: argparse.Namespace) -> int:
     ):
         issued.write_credentials(running.endpoint)
         address = _address(listening)
-        extras = _extras(options.template, address)
-        deployment = Deployment(options.template, _STACK, extras.parameters(dict(options.parameter)), running)
+        plugin = plugins.load(options.template, address)
+        deployment = Deployment(options.template, _STACK, plugin.parameters(dict(options.parameter)), running)
         deployment.deploy()
         stack = build(deployment, address, Path(unpacked))
         names = Names(address, frozenset(options.allow_host))
-        parts = (stack, running, limits, extras, issued, names, frozenset(options.allow_origin))
-        gateway = Gateway(*parts) if options.faults is None else FaultyGateway(*parts, plan=options.faults)
-        asyncio.run(gateway.serve(listening, lambda: _announce(gateway)))
+        gateway = Gateway(stack, running, limits, plugin, issued, names, frozenset(options.allow_origin))
+        asyncio.run(_serve(gateway, listening, options.faults))
     return 0
 
 
+async def _serve(gateway: Gateway, listening: socket.socket, plan: Plan | None) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        if plan is not None:
+            wrong = interfering(plan, gateway.stack, gateway.services, gateway.limits)
+            gateway = replace(gateway, interference=await stack.enter_async_context(wrong))
+        await gateway.serve(listening, lambda: _announce(gateway))
+
+
 def listen(host: str, port: int) -> socket.socket:
-    """Raises OSError, or ValueError, that says what to do."""
+    """Raise OSError, or ValueError, that says what to do."""
     try:
         listening = server.listen(host, port)
     except OSError as problem:
         match problem.errno:
             case errno.EADDRINUSE:
-                cure = f"is taken. Another is free: PORT={_free_port(host, port)} make run"
+                cure = f"is taken. Another is free: --port {_free_port(host, port)}"
             case errno.EACCES:
-                cure = "is for administrators. Take one from 1024 on: PORT=8080 make run"
+                cure = "is for administrators. Take one from 1024 on: --port 8080"
             case _:
                 cure = "cannot be listened on. --host takes an address of this machine"
         raise OSError(f"{host}:{port} {cure}") from problem
@@ -167,7 +173,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _free_port(host: str, taken: int) -> int:
-    """Give the next one that is free, or any."""
+    """Return the next one that is free, or any."""
     for port in (*range(taken + 1, min(taken + 20, 65536)), 0):
         with contextlib.suppress(OSError), server.listen(host, port) as listening:
             return int(listening.getsockname()[1])
@@ -179,24 +185,13 @@ def _address(listening: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _extras(template: Path, address: str) -> Extras:
-    """This project's own additions, for its own template only. They may import what its functions share."""
-    if template.resolve() != _REPOSITORY / "template.yaml":
-        return Extras()
-    sys.path.append(str(_REPOSITORY / "layers" / "relay"))
-    extras = importlib.import_module("emulator.project").extras(address)
-    if not isinstance(extras, Extras):
-        raise TypeError("emulator.project.extras gives Extras")
-    return extras
-
-
 def _announce(gateway: Gateway) -> None:
     websockets = [f"ws://{gateway.address}/{stage}" for api in gateway.stack.websocket_apis for stage in api.stages]
     lines = [
         *gateway.stack.notices,
         *(f"WebSocket: {url}" for url in websockets),
         f"Credentials: AWS_SHARED_CREDENTIALS_FILE={gateway.identity.credentials_file}",
-        *gateway.extras.banner,
+        *gateway.plugin.banner,
         "Kept in memory only, and gone when this ends: tables, files, secrets, queues, connections",
         f"Ready: http://{gateway.address}/",
     ]

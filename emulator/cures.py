@@ -34,6 +34,6 @@ _CURES = {
 
 
 def cures(backend: str) -> dict[str, str] | None:
-    """Give the sentences about the service behind an agent, by the `reason`; None if there is no such service."""
+    """Return the sentences about the service behind an agent, by the `reason`; None if there is no such service."""
     service = _SERVICES.get(backend)
     return service and {reason.value: sentence.format(**service) for reason, sentence in _CURES.items()}

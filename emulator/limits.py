@@ -35,7 +35,7 @@ class Limits:
 
 
 def override(limits: Limits, settings: Iterable[str]) -> Limits:
-    """Apply `name=number` settings. Raises ValueError that names a setting it cannot use."""
+    """Apply `name=number` settings. Raise ValueError that names a setting it cannot use."""
     kinds = {field.name: type(getattr(limits, field.name)) for field in fields(limits)}
     changed = {}
     for setting in settings:

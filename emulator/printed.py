@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Sentence = Callable[[Mapping[str, Any]], str | None]
-"""Gives a structured line of a log, as the gateway's own line says it; None if it says nothing of its own."""
+"""Return a structured line of a log, as the gateway's own line says it; None if it says nothing of its own."""
 
 _GRAVE = ("WARNING", "ERROR", "CRITICAL")
 # What every structured line has, beside what it is about. Source: Powertools' logger, and Lambda's JSON log format.
@@ -16,7 +16,7 @@ _COMMON = {
 
 
 def readable(line: str, sentence: Sentence) -> str | None:
-    """Give one readable line for a line of a function's log; None if it is for `--verbose` only.
+    """Return one readable line for a line of a function's log; None if it is for `--verbose` only.
 
     Warnings and errors are told, written as JSON or as text, and whatever `sentence` says of a structured line.
     """

@@ -1,4 +1,4 @@
-"""What this project adds to the gateway when it serves this repository's own template.yaml.
+"""What this repository adds to the emulator, which its pyproject.toml says.
 
 The edge's two paths, the playground, a development key, and the model: the real service if ``ANTHROPIC_API_KEY`` is
 set (``ANTHROPIC_BASE_URL`` respected), otherwise a script that speaks the service's protocol to the same SDK.
@@ -31,9 +31,9 @@ from chatrelay.store.table import Table
 from chatrelay.wire.identity import new_key
 from chatrelay.wire.limits import AGENTS
 from emulator.cures import cures
-from emulator.loopback import is_of_this_machine
-from emulator.plugin import Extras
+from emulator.plugin import Plugin
 from emulator.services.services import Services
+from emulator.serving.loopback import is_of_this_machine
 from emulator.stand_ins.demonstration import demonstration
 from emulator.stand_ins.fake_anthropic import ScriptedModel
 from emulator.stand_ins.push_services import PushServices, apple_key, google_account
@@ -44,7 +44,7 @@ CLIENTS = PLAYGROUND.with_name("clients")
 EDGE = {f"/api/{agent}/ws": f"/v1?agent={agent}" for agent in AGENTS}
 SCRIPT = "/demonstration"
 PUSHES = "/pushes"
-"""Where the push services are that phones are told by here."""
+"""Where the push services are that phones are push_services by here."""
 APPLE, GOOGLE = "local/apns", "local/fcm"
 DEVELOPER = "developer"
 FRESH = {"cache-control": "no-store"}
@@ -61,7 +61,7 @@ LIMITS = {
 """What the page refuses when a file is chosen, before the relay would refuse the message."""
 
 
-def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
+def plugin(address: str, variables: Mapping[str, str] = os.environ) -> Plugin:
     """What is added at `address`, the gateway's ``host:port``, for the shell's `variables`."""
     key = pasted(variables.get("CHATRELAY_DEV_KEY", "")) or new_key()
     real = variables.get("ANTHROPIC_API_KEY")
@@ -78,7 +78,7 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
     environment |= {"APNS_SECRET": APPLE, "APNS_URL": pushes, "APNS_SANDBOX_URL": pushes}
     environment |= {"FCM_SECRET": GOOGLE, "FCM_URL": pushes}
 
-    told = PushServices()
+    push_services = PushServices()
     backends = {"claude": "anthropic"}
 
     def parameters(given: Mapping[str, str]) -> Mapping[str, str]:
@@ -103,20 +103,20 @@ def extras(address: str, variables: Mapping[str, str] = os.environ) -> Extras:
             if message[variable] and (value := variables.get(variable)):
                 services.client("ssm").put_parameter(Name=message[variable], Value=value, Type="String")
 
-    return Extras(
-        routes=_routes(key, told, backends, demonstrates=not real),
+    return Plugin(
+        routes=_routes(key, push_services, backends, demonstrates=not real),
         paths=EDGE,
         environment=environment,
         parameters=parameters,
         banner=_banner(address, key, base_url, demonstrates=not real),
         sentence=partial(_reply_line, backends),
         prepare=prepare,
-        end=told.end,
+        end=push_services.end,
     )
 
 
 def _reply_line(backends: Mapping[str, str], entry: Mapping[str, Any]) -> str | None:
-    """Give the gateway's line for the end of a reply, from what `message` logs of it: one line a reply."""
+    """Return the gateway's line for the end of a reply, from what `message` logs of it: one line a reply."""
     match entry:
         case {
             "message": "reply ended",
@@ -139,7 +139,7 @@ def _reply_line(backends: Mapping[str, str], entry: Mapping[str, Any]) -> str | 
     return None
 
 
-def _routes(key: str, told: PushServices, backends: Mapping[str, str], *, demonstrates: bool) -> list[BaseRoute]:
+def _routes(key: str, pushes: PushServices, backends: Mapping[str, str], *, demonstrates: bool) -> list[BaseRoute]:
     config = {
         "websocket": "/v1",
         "agents": AGENTS,
@@ -165,7 +165,7 @@ def _routes(key: str, told: PushServices, backends: Mapping[str, str], *, demons
         Route("/playground/config.json", configuration),
         Mount("/playground", _Page(directory=PLAYGROUND)),
         Mount("/clients", _Page(directory=CLIENTS)),
-        Mount(PUSHES, told),
+        Mount(PUSHES, pushes),
         *([Mount(SCRIPT, ScriptedModel(demonstration))] if demonstrates else []),
     ]
 

@@ -13,8 +13,9 @@ from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 from chatrelay.settings import URL, BridgeHub, Claude, Environment, Handshake, OpenAI, Push
 from chatrelay.wire.identity import origin_allowed
+from emulator.account import REGION
 from emulator.template.intrinsics import Resolver, TemplateError
-from emulator.template.template import REGION, parameter_values, read
+from emulator.template.template import parameter_values, read
 from tests.builders.deployments import REPOSITORY
 
 PATH = REPOSITORY / "template.yaml"

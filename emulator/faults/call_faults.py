@@ -6,9 +6,10 @@ Each worker signs with an access key of its own: that tells who calls, whatever 
 import itertools
 import json
 import re
+import signal
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +17,7 @@ from starlette.responses import Response
 from emulator.faults import plan as faults
 from emulator.faults.decisions import Fate
 from emulator.faults.schedule import RunningPlan, RunningPlans
+from emulator.lambda_.environments import Environment
 from emulator.services.signature import Credentials
 
 PassOn = Callable[[], Awaitable[Response]]
@@ -25,34 +27,23 @@ _ACCESS_KEY = re.compile(r"Credential=(\w+)/")
 _DYNAMODB = "com.amazonaws.dynamodb.v20120810#"
 
 
-class Worker(Protocol):
-    """Who calls: an execution environment."""
-
-    @property
-    def function_name(self) -> str: ...
-
-    def kill(self) -> None: ...
-    def freeze(self) -> None: ...
-    def thaw(self) -> None: ...
-
-
 class Calls:
     """Every call of a worker passes here. One of somebody else is no plan's business."""
 
     def __init__(self, plans: RunningPlans, credentials: Credentials) -> None:
         self._plans = plans
         self._credentials = credentials
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, Environment] = {}
         self._numbers = itertools.count(1)
 
-    def enter(self, worker: Worker) -> str:
-        """Give the access key that is the worker's until it leaves."""
+    def enter(self, worker: Environment) -> None:
+        """Assign the worker an access key that is its own until it leaves."""
         access_key = self._credentials.access_key_of_worker(next(self._numbers))
+        worker.variables["AWS_ACCESS_KEY_ID"] = access_key
         self._workers[access_key] = worker
-        return access_key
 
-    def leave(self, access_key: str) -> None:
-        self._workers.pop(access_key, None)
+    def leave(self, worker: Environment) -> None:
+        self._workers.pop(worker.variables["AWS_ACCESS_KEY_ID"], None)
 
     async def answer(self, request: Request, operation: str, pass_on: PassOn) -> Response:
         """Have `operation` done, or what the plan says instead."""
@@ -62,7 +53,7 @@ class Calls:
             return await pass_on()
         plan = self._plans.running
         body = await request.body()
-        fate = plan.decisions.call(worker.function_name, operation, body.decode(errors="replace"))
+        fate = plan.decisions.call(worker.function.name, operation, body.decode(errors="replace"))
         await plan.passed(fate.delay_s)
         match fate.fault:
             case faults.AtCall():
@@ -80,7 +71,7 @@ class Calls:
                 return await pass_on()
 
 
-async def _stop(worker: Worker, plan: RunningPlan, fate: Fate, pass_on: PassOn) -> Response:
+async def _stop(worker: Environment, plan: RunningPlan, fate: Fate, pass_on: PassOn) -> Response:
     """For ever or for a while, before or after the call took effect."""
     match fate.fault:
         case faults.KillAtCall(moment="before"):
@@ -99,10 +90,10 @@ async def _stop(worker: Worker, plan: RunningPlan, fate: Fate, pass_on: PassOn) 
             return response
 
 
-async def _pause(worker: Worker, plan: RunningPlan, seconds: float) -> None:
-    worker.freeze()
+async def _pause(worker: Environment, plan: RunningPlan, seconds: float) -> None:
+    worker.send_signal(signal.SIGSTOP)
     await plan.passed(seconds)
-    worker.thaw()
+    worker.send_signal(signal.SIGCONT)
 
 
 def _throttled(target: str) -> Response:

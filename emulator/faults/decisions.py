@@ -63,7 +63,7 @@ class Decisions:
         self._posts: Counter[str] = Counter()
 
     def report(self) -> Mapping[str, object]:
-        """Give the seed, and what each fault has done so far."""
+        """Return the seed, and what each fault has done so far."""
         done = [
             {"place": place, "do": fault.do, "chosen": self._chosen[place], "applied": self._applied[place]}
             for place, fault in self.plan.faults.items()
@@ -75,7 +75,7 @@ class Decisions:
         self._applied[place] += 1
 
     def meet(self, connection_id: str, stage: str) -> End | None:
-        """Give how a connection shall end. Decided when it is met for the first time."""
+        """Return how a connection shall end. Decided when it is met for the first time."""
         if connection_id not in self._numbers:
             self._numbers[connection_id] = len(self._numbers) + 1
             self._decide_end(connection_id, stage)
@@ -110,7 +110,7 @@ class Decisions:
         return self._fate(hits, faults.DelayEvent)
 
     def invocation(self, function: str, payload: str) -> Hit | None:
-        """Give the fault that shall end the handling of an event; that it is `applied` is still to be told."""
+        """Return the fault that shall end the handling of an event; its caller says when it is `applied`."""
         hits = self._at(faults.OfInvocation, function, payload)
         return self._choose(hits[0]) if hits else None
 
@@ -156,7 +156,7 @@ class Decisions:
         return ((place, fault) for place, fault in self.plan.faults.items() if isinstance(fault, kind))
 
     def _count(self, place: str, fault: Fault, scope: str, what: str) -> list[Hit]:
-        """Count an occurrence. Gives one hit, or none."""
+        """Count an occurrence. Return one hit, or none."""
         self._counts[place, scope] += 1
         count = self._counts[place, scope]
         spent = fault.times is not None and self._chosen[place] >= fault.times

@@ -1,4 +1,4 @@
-"""A fault plan: what shall go wrong in the gateway, and when. Plain values; `faulty` applies them.
+"""A fault plan: what goes wrong in the emulator, and when. Plain values; `injection` applies them.
 
 A plan is JSON or YAML. Sections hold lists of faults; each fault names what to `do`, which occurrences it takes, and
 its own settings:
@@ -371,7 +371,7 @@ class Plan:
 
 
 def read(text: str) -> Plan:
-    """Read a plan from JSON or YAML. Raises PlanError."""
+    """Read a plan from JSON or YAML. Raise PlanError."""
     try:
         document = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
@@ -380,7 +380,7 @@ def read(text: str) -> Plan:
 
 
 def parse(document: Any) -> Plan:
-    """Raises PlanError that names the field."""
+    """Raise PlanError that names the field."""
     if not isinstance(document, dict):
         raise PlanError("A fault plan is an object with a seed and sections.")
     unknown = [str(key) for key in document if key not in ("seed", *_SECTIONS)]

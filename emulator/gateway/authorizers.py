@@ -17,7 +17,7 @@ class Malformed(Exception):
 
 
 def allowed_by_policy(answer: Any, arn: str) -> dict[str, Any]:
-    """Give `principalId` and the context's values as strings. Raises Denied, Malformed."""
+    """Return `principalId` and the context's values as strings. Raise Denied, Malformed."""
     if not isinstance(answer, dict) or not isinstance(answer.get("policyDocument"), dict):
         raise Malformed("an authorizer answers with a policyDocument")
     context = answer.get("context") or {}
@@ -29,7 +29,7 @@ def allowed_by_policy(answer: Any, arn: str) -> dict[str, Any]:
 
 
 def as_string(value: Any) -> str:
-    """Give a context value as API Gateway hands it on. Raises Malformed for a list or an object."""
+    """Return a context value as API Gateway hands it on. Raise Malformed for a list or an object."""
     if isinstance(value, dict | list):
         raise Malformed("an authorizer's context holds strings, numbers and booleans only")
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)

@@ -1,7 +1,5 @@
 """Open connections, and the `@connections` API that posts to them.
 
-`ConnectionsApi._post` and `Connection.close` are where everything from functions to a client passes; `faulty` has posts
-dropped, delayed, repeated or refused there, and sockets closed.
 Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html
 """
 
@@ -9,6 +7,7 @@ import asyncio
 import datetime
 import enum
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -16,9 +15,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from emulator import log
-from emulator.gateway import events, ids, server
+from emulator.gateway import events, ids
 from emulator.limits import Limits
 from emulator.services.signature import Credentials, Refused, check
+from emulator.serving import server
 
 
 class Gone(Exception):
@@ -74,7 +74,7 @@ class Connection:
         self._active_s, self.last_active_ms = time.monotonic(), ids.now_ms()
 
     def post(self, text: str, size: int) -> None:
-        """Queue a frame of `size` bytes. Raises Gone, BufferFull."""
+        """Queue a frame of `size` bytes. Raise Gone, BufferFull."""
         if self.state is not State.OPEN:
             raise Gone(self.id)
         if self._unread_bytes + size > self._limits.client_buffer_bytes:
@@ -131,23 +131,40 @@ class Connections:
         self._by_id.pop(connection.id, None)
 
     def find(self, connection_id: str, stage: str) -> Connection:
-        """Raises Gone for one that is not open on this stage."""
+        """Raise Gone for one that is not open on this stage."""
         connection = self._by_id.get(connection_id)
         if connection is None or connection.socket.stage != stage or connection.state is not State.OPEN:
             raise Gone(connection_id)
         return connection
 
 
+async def post(connection: Connection, text: str, size: int) -> Response:
+    """Queue a frame for a connection and return the answer to the post. Raise Gone, BufferFull."""
+    connection.post(text, size)
+    log.frame(connection.id, log.OUT, "post", size)
+    return Response()
+
+
+Post = Callable[[Connection, str, int], Awaitable[Response]]
+"""Handles a post of so many bytes as `post` does."""
+
+
 class ConnectionsApi:
-    """`/{stage}/@connections/{id}`, for boto3's `apigatewaymanagementapi` client."""
+    """`/{stage}/@connections/{id}`, for boto3's `apigatewaymanagementapi` client. Posts are handled by `post`."""
 
     def __init__(
-        self, connections: Connections, stages: frozenset[str], limits: Limits, credentials: Credentials
+        self,
+        connections: Connections,
+        stages: frozenset[str],
+        limits: Limits,
+        credentials: Credentials,
+        post: Post = post,
     ) -> None:
         self._connections = connections
         self._stages = stages
         self._limits = limits
         self._credentials = credentials
+        self._post = post
 
     async def answer(self, request: Request) -> Response:
         stage, connection_id = request.path_params["stage"], request.path_params["connection_id"]
@@ -178,11 +195,6 @@ class ConnectionsApi:
         if len(data) > self._limits.message_bytes:
             return error(413, "PayloadTooLargeException", "Message too long")
         return await self._post(connection, data.decode(errors="replace"), len(data))
-
-    async def _post(self, connection: Connection, text: str, size: int) -> Response:
-        connection.post(text, size)
-        log.frame(connection.id, log.OUT, "post", size)
-        return Response()
 
 
 def _description(connection: Connection) -> dict[str, object]:

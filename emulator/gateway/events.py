@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from emulator.template.template import ACCOUNT, REGION
+from emulator.account import ACCOUNT, REGION
 
 Pairs = Sequence[tuple[str, str]]
 _FORWARDED = ("forwarded", "x-amzn-trace-id", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto")
 
 
 @dataclass(frozen=True)
-class Stamp:
+class EventIds:
     """What is new for every request: `time_ms` since the epoch, and its ids."""
 
     time_ms: int
@@ -66,27 +66,27 @@ class Call:
     http_version: str
 
 
-def connect(socket: Socket, stamp: Stamp, headers: Pairs, query: Pairs) -> dict[str, Any]:
-    context = _socket_context(socket, stamp, "$connect", "CONNECT")
+def connect(socket: Socket, event_ids: EventIds, headers: Pairs, query: Pairs) -> dict[str, Any]:
+    context = _socket_context(socket, event_ids, "$connect", "CONNECT")
     event = {**_headers(headers), **_query(query), "requestContext": context, "isBase64Encoded": False}
     return event | _stage_variables(socket)
 
 
-def message(socket: Socket, stamp: Stamp, route: str, message_id: str, body: str) -> dict[str, Any]:
+def message(socket: Socket, event_ids: EventIds, route: str, message_id: str, body: str) -> dict[str, Any]:
     """`headers` are not there: API Gateway sends them with the handshake only."""
-    context = _socket_context(socket, stamp, route, "MESSAGE") | {"messageId": message_id}
+    context = _socket_context(socket, event_ids, route, "MESSAGE") | {"messageId": message_id}
     return {"requestContext": context, "body": body, "isBase64Encoded": False} | _stage_variables(socket)
 
 
-def disconnect(socket: Socket, stamp: Stamp, code: int, reason: str) -> dict[str, Any]:
-    context = _socket_context(socket, stamp, "$disconnect", "DISCONNECT")
+def disconnect(socket: Socket, event_ids: EventIds, code: int, reason: str) -> dict[str, Any]:
+    context = _socket_context(socket, event_ids, "$disconnect", "DISCONNECT")
     context |= {"disconnectStatusCode": code, "disconnectReason": reason}
     headers = [("Host", socket.domain), ("x-api-key", ""), ("X-Forwarded-For", ""), ("x-restapi", "")]
     event = {**_headers(headers), "requestContext": context, "isBase64Encoded": False}
     return event | _stage_variables(socket)
 
 
-def authorization(socket: Socket, stamp: Stamp, headers: Pairs, query: Pairs) -> dict[str, Any]:
+def authorization(socket: Socket, event_ids: EventIds, headers: Pairs, query: Pairs) -> dict[str, Any]:
     """The event of a WebSocket API's REQUEST authorizer."""
     return {
         "type": "REQUEST",
@@ -95,7 +95,7 @@ def authorization(socket: Socket, stamp: Stamp, headers: Pairs, query: Pairs) ->
         "queryStringParameters": dict(query),
         "multiValueQueryStringParameters": _grouped(query),
         "stageVariables": dict(socket.stage_variables),
-        "requestContext": _socket_context(socket, stamp, "$connect", "CONNECT"),
+        "requestContext": _socket_context(socket, event_ids, "$connect", "CONNECT"),
     }
 
 
@@ -103,18 +103,18 @@ def method_arn(socket: Socket) -> str:
     return f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{socket.api}/{socket.stage}/$connect"
 
 
-def forwarded(headers: Pairs, caller: Caller, stamp: Stamp) -> list[tuple[str, str]]:
+def forwarded(headers: Pairs, caller: Caller, event_ids: EventIds) -> list[tuple[str, str]]:
     """Put in place of the client's headers what API Gateway knows better. A function believes them."""
     return [
         *((name, value) for name, value in headers if name.lower() not in _FORWARDED),
-        ("X-Amzn-Trace-Id", stamp.trace_id),
+        ("X-Amzn-Trace-Id", event_ids.trace_id),
         ("X-Forwarded-For", caller.source_ip),
         ("X-Forwarded-Port", "443"),
         ("X-Forwarded-Proto", caller.scheme),  # so that the addresses that functions make of it are good here
     ]
 
 
-def http(call: Call, stamp: Stamp, route: str, path_parameters: Mapping[str, str]) -> dict[str, Any]:
+def http(call: Call, event_ids: EventIds, route: str, path_parameters: Mapping[str, str]) -> dict[str, Any]:
     """Payload format 2.0."""
     event = {
         "version": "2.0",
@@ -124,7 +124,7 @@ def http(call: Call, stamp: Stamp, route: str, path_parameters: Mapping[str, str
         **_cookies(call.headers),
         "headers": _joined((name.lower(), value) for name, value in call.headers if name.lower() != "cookie"),
         "queryStringParameters": _joined(call.query_items),
-        "requestContext": _http_context(call, stamp, route),
+        "requestContext": _http_context(call, event_ids, route),
         "pathParameters": dict(path_parameters),
         "stageVariables": dict(call.stage_variables),
         **_body(call),
@@ -132,9 +132,9 @@ def http(call: Call, stamp: Stamp, route: str, path_parameters: Mapping[str, str
     return {name: value for name, value in event.items() if value != {} or name == "headers"}
 
 
-def http_authorization(call: Call, stamp: Stamp, route: str, sources: Sequence[str]) -> dict[str, Any]:
+def http_authorization(call: Call, event_ids: EventIds, route: str, sources: Sequence[str]) -> dict[str, Any]:
     """The event of an HTTP API's REQUEST authorizer, payload format 2.0. `sources`: the identity's values."""
-    event = http(call, stamp, route, {})
+    event = http(call, event_ids, route, {})
     return {
         **{name: value for name, value in event.items() if name not in ("body", "isBase64Encoded")},
         "type": "REQUEST",
@@ -143,7 +143,7 @@ def http_authorization(call: Call, stamp: Stamp, route: str, sources: Sequence[s
     }
 
 
-def http_first(call: Call, stamp: Stamp, route: str, path_parameters: Mapping[str, str]) -> dict[str, Any]:
+def http_first(call: Call, event_ids: EventIds, route: str, path_parameters: Mapping[str, str]) -> dict[str, Any]:
     """Payload format 1.0.
 
     Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
@@ -157,7 +157,7 @@ def http_first(call: Call, stamp: Stamp, route: str, path_parameters: Mapping[st
         **_headers(call.headers),
         "queryStringParameters": dict(call.query_items) or None,
         "multiValueQueryStringParameters": _grouped(call.query_items) or None,
-        "requestContext": _http_first_context(call, stamp, route),
+        "requestContext": _http_first_context(call, event_ids, route),
         "pathParameters": dict(path_parameters) or None,
         "stageVariables": dict(call.stage_variables) or None,
         "body": body.get("body"),
@@ -165,9 +165,9 @@ def http_first(call: Call, stamp: Stamp, route: str, path_parameters: Mapping[st
     }
 
 
-def http_first_authorization(call: Call, stamp: Stamp, route: str, sources: Sequence[str]) -> dict[str, Any]:
+def http_first_authorization(call: Call, event_ids: EventIds, route: str, sources: Sequence[str]) -> dict[str, Any]:
     """The event of an HTTP API's REQUEST authorizer, payload format 1.0."""
-    event = http_first(call, stamp, route, {})
+    event = http_first(call, event_ids, route, {})
     identity = ",".join(sources)
     return {
         **{name: value for name, value in event.items() if name not in ("body", "isBase64Encoded")},
@@ -189,21 +189,21 @@ def request_time(time_ms: int) -> str:
     return datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
 
 
-def _socket_context(socket: Socket, stamp: Stamp, route: str, event_type: str) -> dict[str, Any]:
+def _socket_context(socket: Socket, event_ids: EventIds, route: str, event_type: str) -> dict[str, Any]:
     authorizer = dict(socket.authorizer)
     if event_type != "CONNECT":
         authorizer.pop("integrationLatency", None)
     context = {
         "routeKey": route,
         "eventType": event_type,
-        "extendedRequestId": stamp.extended_id,
-        "requestTime": request_time(stamp.time_ms),
+        "extendedRequestId": event_ids.extended_id,
+        "requestTime": request_time(event_ids.time_ms),
         "messageDirection": "IN",
         "stage": socket.stage,
         "connectedAt": socket.connected_ms,
-        "requestTimeEpoch": stamp.time_ms,
+        "requestTimeEpoch": event_ids.time_ms,
         "identity": identity(socket.caller),
-        "requestId": stamp.request_id,
+        "requestId": event_ids.request_id,
         "domainName": socket.domain,
         "connectionId": socket.connection_id,
         "apiId": socket.api,
@@ -216,7 +216,7 @@ def identity(caller: Caller) -> dict[str, str]:
     return {**agent, "sourceIp": caller.source_ip}
 
 
-def _http_context(call: Call, stamp: Stamp, route: str) -> dict[str, Any]:
+def _http_context(call: Call, event_ids: EventIds, route: str) -> dict[str, Any]:
     return {
         **_reached(call),
         "http": {
@@ -226,24 +226,24 @@ def _http_context(call: Call, stamp: Stamp, route: str) -> dict[str, Any]:
             "sourceIp": call.caller.source_ip,
             "userAgent": call.caller.user_agent or "",
         },
-        "requestId": stamp.extended_id,
+        "requestId": event_ids.extended_id,
         "routeKey": route,
-        "time": request_time(stamp.time_ms),
-        "timeEpoch": stamp.time_ms,
+        "time": request_time(event_ids.time_ms),
+        "timeEpoch": event_ids.time_ms,
     }
 
 
-def _http_first_context(call: Call, stamp: Stamp, route: str) -> dict[str, Any]:
+def _http_first_context(call: Call, event_ids: EventIds, route: str) -> dict[str, Any]:
     return {
         **_reached(call),
-        "extendedRequestId": stamp.extended_id,
+        "extendedRequestId": event_ids.extended_id,
         "httpMethod": call.method,
         "identity": identity(call.caller),
         "path": call.path,
         "protocol": f"HTTP/{call.http_version}",
-        "requestId": stamp.extended_id,
-        "requestTime": request_time(stamp.time_ms),
-        "requestTimeEpoch": stamp.time_ms,
+        "requestId": event_ids.extended_id,
+        "requestTime": request_time(event_ids.time_ms),
+        "requestTimeEpoch": event_ids.time_ms,
         "resourceId": route,
         "resourcePath": route.partition(" ")[2] or route,
     }
@@ -294,13 +294,10 @@ def _body(call: Call) -> dict[str, Any]:
     if not call.body:
         return {"isBase64Encoded": False}
     kind = _joined((name.lower(), value) for name, value in call.headers).get("content-type", "")
-    if _is_text(kind.partition(";")[0].strip().lower()):
+    media_type = kind.partition(";")[0].strip().lower()
+    family, _, subtype = media_type.partition("/")
+    structured = family == "application" and subtype.rpartition("+")[2] in ("json", "javascript", "xml")
+    # An HTTP API encodes everything else, forms too.
+    if not media_type or family == "text" or structured:
         return {"body": call.body.decode(errors="replace"), "isBase64Encoded": False}
     return {"body": base64.b64encode(call.body).decode(), "isBase64Encoded": True}
-
-
-def _is_text(media_type: str) -> bool:
-    """An HTTP API encodes everything else, forms too."""
-    kind, _, subtype = media_type.partition("/")
-    plain = subtype.rpartition("+")[2] in ("json", "javascript", "xml")
-    return not media_type or kind == "text" or (kind == "application" and plain)

@@ -4,49 +4,53 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 import watchfiles
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emulator import log
-from emulator.gateway import guard, server
 from emulator.gateway.connections import Connections, ConnectionsApi
-from emulator.gateway.guard import Door, Guard, Names
 from emulator.gateway.http_api import HttpApis
+from emulator.gateway.interference import Endpoint, Interference
 from emulator.gateway.websocket import WebSockets
 from emulator.lambda_ import worker_variables
 from emulator.lambda_.environments import Pool
 from emulator.lambda_.invoke import InvokeApi, Invoker
 from emulator.limits import Limits
-from emulator.plugin import Extras
+from emulator.plugin import Plugin
+from emulator.services.forwarder import METHODS
 from emulator.services.identity import Identity
-from emulator.services.proxy import STORAGE, StorageDoor
 from emulator.services.services import Services
-from emulator.template.apis import Api, WebSocketApi
+from emulator.services.storage_door import STORAGE, StorageDoor
+from emulator.serving import guard, server
+from emulator.serving.guard import Door, Guard, Names
+from emulator.template.apis import Api
 from emulator.template.functions import Function
 from emulator.template.stack import Stack
 
 A = TypeVar("A", bound=Api)
-_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+_OF_CONNECTIONS = ["DELETE", "GET", "POST"]
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """What is served. `origins`: whose pages may ask the template's APIs, beside those it names itself."""
+    """What is served. `origins`: whose pages may ask the template's APIs, beside those that the template names."""
 
     stack: Stack
     services: Services
     limits: Limits
-    extras: Extras
+    plugin: Plugin
     identity: Identity
     names: Names
     origins: frozenset[str] = frozenset()
+    interference: Interference = field(default_factory=Interference)
 
     @property
     def address(self) -> str:
@@ -55,71 +59,59 @@ class Gateway:
 
     async def serve(self, listening: socket.socket, on_ready: Callable[[], None]) -> None:
         """Serve until SIGINT or SIGTERM. Ends every worker before it returns."""
-        await self.extras.prepare(self.stack, self.services)
-        pools = {name: self._pool(function) for name, function in self.stack.functions.items()}
-        invoker = self._invoker(pools)
+        await self.plugin.prepare(self.stack, self.services)
+        sentence, supervisor = self.plugin.sentence, self.interference.workers
+        pools = {
+            name: Pool(function, self._variables(function), self.limits, sentence, supervisor)
+            for name, function in self.stack.functions.items()
+        }
+        invoker = Invoker(pools, self.services, self.limits, self.interference.events)
         storage = StorageDoor(self.services)
         await storage.look()
         doors = self.doors(invoker, storage)
         application = Guard(Starlette(routes=[route for door in doors for route in door.routes]), self.names, doors)
 
+        # Workers end before open requests get their last moment: what waits for one is answered then.
         async def end() -> None:
-            await self._end(pools)
+            await asyncio.gather(self.plugin.end(), *(pool.stop() for pool in pools.values()))
+            self.interference.end()
 
-        configuration = server.config(EdgePaths(application, self.extras.paths), self.limits)
+        configuration = server.config(EdgePaths(application, self.plugin.paths), self.limits)
         serving = server.Server(configuration, self.limits, self.identity.tls, on_ready, end)
         async with _reloading(pools):
             await serving.serve([listening])
         await invoker.stop()
-
-    async def _end(self, pools: Mapping[str, Pool]) -> None:
-        await asyncio.gather(self.extras.end(), *(pool.stop() for pool in pools.values()))
-
-    def _pool(self, function: Function) -> Pool:
-        return Pool(function, self._variables(function), self.limits, self.extras.sentence)
-
-    def _invoker(self, pools: Mapping[str, Pool]) -> Invoker:
-        return Invoker(pools, self.services, self.limits)
-
-    def _websockets(self, apis: Mapping[str, WebSocketApi], invoker: Invoker, connections: Connections) -> WebSockets:
-        return WebSockets(apis, self.address, invoker, connections, self.limits)
-
-    def _posts(self, connections: Connections, stages: frozenset[str]) -> ConnectionsApi:
-        return ConnectionsApi(connections, stages, self.limits, self.identity.credentials)
-
-    def _invocations(self, invoker: Invoker) -> InvokeApi:
-        return InvokeApi(invoker, self.limits, self.identity.credentials)
-
-    def _own_routes(self) -> Sequence[BaseRoute]:
-        """Asked before the template's own APIs."""
-        return self.extras.routes
+        await storage.stop()
 
     def _variables(self, function: Function) -> Callable[[str], dict[str, str]]:
         endpoints = {
-            "AWS_ENDPOINT_URL": self.services.endpoint,
+            "AWS_ENDPOINT_URL": self.interference.services or self.services.endpoint,
             "AWS_ENDPOINT_URL_LAMBDA": f"http://{self.address}",
             "AWS_ENDPOINT_URL_S3": f"http://{self.address}{STORAGE}",
         }
-        return worker_variables.for_function(function, self.identity, endpoints, self.extras.environment)
+        return worker_variables.for_function(function, self.identity, endpoints, self.plugin.environment)
 
     def doors(self, invoker: Invoker, storage: StorageDoor) -> Sequence[Door]:
         """All routes, by who may ask them: a page of elsewhere may not, unless its origin is let in."""
         websocket_apis = _by_stage(self.stack.websocket_apis)
         connections = Connections()
-        websockets = self._websockets(websocket_apis, invoker, connections)
-        posts = self._posts(connections, frozenset(websocket_apis))
-        invocations = self._invocations(invoker)
+        sockets, post = self.interference.sockets, self.interference.posts
+        websockets = WebSockets(websocket_apis, self.address, invoker, connections, self.limits, sockets)
+        credentials = self.identity.credentials
+        posts = ConnectionsApi(connections, frozenset(websocket_apis), self.limits, credentials, post)
+        invocations = InvokeApi(invoker, self.limits, credentials)
         http_apis = HttpApis(_by_stage(self.stack.http_apis), self.address, invoker, self.limits)
         named_here = guard.named(sorted(self.origins))
         named_there = guard.named([origin for api in self.stack.http_apis if api.cors for origin in api.cors.origins])
         own = [
-            *self._own_routes(),
-            Route("/{stage}/@connections/{connection_id:any}", posts.answer, methods=["DELETE", "GET", "POST"]),
-            Route("/2015-03-31/functions/{name}/invocations", invocations.answer, methods=["POST"]),
+            *self.interference.routes,
+            *self.plugin.routes,
+            Route("/{stage}/@connections/{connection_id:any}", self._as_called(posts.answer), methods=_OF_CONNECTIONS),
+            Route("/2015-03-31/functions/{name}/invocations", self._as_called(invocations.answer), methods=["POST"]),
         ]
-        buckets = [Route(f"{STORAGE}/{{path:any}}", storage.answer, methods=_METHODS)]
+        buckets = [Route(f"{STORAGE}/{{path:any}}", storage.answer, methods=METHODS)]
         template = [
-            Route("/{path:any}", http_apis.answer, methods=_METHODS),
+            Route("/{path:any}", http_apis.answer, methods=METHODS),
             WebSocketRoute("/{path:any}", websockets.serve),
         ]
         return [
@@ -127,6 +119,9 @@ class Gateway:
             Door(buckets, lambda origin: named_here(origin) or storage.lets_in(origin)),
             Door(template, lambda origin: named_here(origin) or named_there(origin), deployed=True),
         ]
+
+    def _as_called(self, endpoint: Endpoint) -> Endpoint:
+        return endpoint if self.interference.calls is None else partial(self.interference.calls, endpoint)
 
 
 class EdgePaths:

@@ -51,7 +51,8 @@ class HttpApis:
         api = self._apis.get(stage)
         if api is None:
             return _message(404, "Not Found")
-        if api.cors and _is_preflight(request):
+        # Source: the Fetch standard, "CORS-preflight request".
+        if api.cors and request.method == "OPTIONS" and "access-control-request-method" in request.headers:
             return Response(status_code=204, headers=cors_headers(api.cors, request.headers))
         match = match_route(api.routes, request.method, path)
         response = await self._route(request, api, stage, match) if match else _message(404, "Not Found")
@@ -60,7 +61,7 @@ class HttpApis:
         return response
 
     def _stage(self, path: str) -> tuple[str, str]:
-        """Give the stage that a path names and the path below it."""
+        """Return the stage that a path names and the path below it."""
         _, first, *rest = path.split("/", 2)
         if first in self._apis:
             return first, "/" + "".join(rest)
@@ -73,7 +74,7 @@ class HttpApis:
         call = _call(request, api, stage, self._domain, body)
         is_first = match.route.integration.payload == "1.0"
         event_of = events.http_first if is_first else events.http
-        event = event_of(call, ids.new_stamp(), match.route.key, match.path_parameters)
+        event = event_of(call, ids.new_event_ids(), match.route.key, match.path_parameters)
         payload = json.dumps(event).encode()
         if len(payload) > self._limits.invoke_payload_bytes:
             return _message(413, "Request Entity Too Large")
@@ -100,14 +101,14 @@ class HttpApis:
             return _message(500, "Internal Server Error")
 
     async def _authorize(self, authorizer: Authorizer, call: events.Call, route: str) -> dict[str, Any] | Response:
-        """Give the authorizer's context, or the answer for the client if it says no."""
+        """Return the authorizer's context, or the answer for the client if it says no."""
         sources = [_identity(source, call) for source in authorizer.identity_sources]
         if None in sources:
             return _message(401, "Unauthorized")
         identity = [source for source in sources if source is not None]
         is_first = authorizer.payload == "1.0"
         event_of = events.http_first_authorization if is_first else events.http_authorization
-        event = event_of(call, ids.new_stamp(), route, identity)
+        event = event_of(call, ids.new_event_ids(), route, identity)
         payload, limit_s = json.dumps(event).encode(), self._limits.http_timeout_s
         try:
             answered = await integrations.call(self._invoker, authorizer.function, payload, limit_s)
@@ -124,7 +125,7 @@ class HttpApis:
 
 
 def match_route(routes: Mapping[str, Route], method: str, path: str) -> Match | None:
-    """Give the most specific route: no greedy variable, then few variables, then a named method; `$default` last."""
+    """Return the most specific route: no greedy variable, then few variables, then a named method; `$default` last."""
     for key in sorted((key for key in routes if " " in key), key=_generality):
         verb, _, template = key.partition(" ")
         pattern, names = _pattern(template)
@@ -135,7 +136,7 @@ def match_route(routes: Mapping[str, Route], method: str, path: str) -> Match | 
 
 
 def response_of(answer: Any) -> Response:
-    """Turn what a function returned into a response. Raises IntegrationFailed if it cannot be one.
+    """Turn what a function returned into a response. Raise IntegrationFailed if it cannot be one.
 
     `{"statusCode", "headers"?, "cookies"?, "body"?, "isBase64Encoded"?}`, or anything else: 200 with that as JSON.
     Payload format 1.0 has `multiValueHeaders?` instead of cookies.
@@ -157,7 +158,7 @@ def response_of(answer: Any) -> Response:
 
 
 def cors_headers(cors: Cors, request: Mapping[str, str]) -> dict[str, str]:
-    """Give the `Access-Control-*` headers for a request that names an allowed `Origin`."""
+    """Return the `Access-Control-*` headers for a request that names an allowed `Origin`."""
     origin = request.get("origin", "")
     if not origin or not ("*" in cors.origins or origin in cors.origins):
         return {}
@@ -178,7 +179,7 @@ def _generality(key: str) -> tuple[bool, int, bool]:
 
 @functools.cache
 def _pattern(template: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
-    """Give the pattern of a path, and the names of its variables, which need not be names to `re`.
+    """Return the pattern of a path, and the names of its variables, which need not be names to `re`.
 
     `/items/{id}` takes one segment, `/{proxy+}` takes all that are left.
     """
@@ -246,20 +247,20 @@ def _call(request: Request, api: HttpApi, stage: str, domain: str, body: bytes) 
 
 
 def _headers(request: Request) -> list[tuple[str, str]]:
-    stamp = ids.new_stamp()
+    event_ids = ids.new_event_ids()
     caller = events.Caller(request.client.host if request.client else "", None, request.scope["scheme"])
-    return events.forwarded(list(request.headers.items()), caller, stamp)
+    return events.forwarded(list(request.headers.items()), caller, event_ids)
 
 
 def _identity(source: str, call: events.Call) -> str | None:
-    """Give what `$request.header.name` or `$request.querystring.name` stands for, if it is there."""
+    """Return what `$request.header.name` or `$request.querystring.name` stands for, if it is there."""
     kind, _, name = source.removeprefix("$request.").partition(".")
     pairs: Iterator[tuple[str, str]] = iter(call.headers if kind == "header" else call.query_items)
     return next((value for key, value in pairs if key.lower() == name.lower()), None)
 
 
 def _context(authorizer: Authorizer, answer: Any, arn: str) -> dict[str, Any]:
-    """Raises Denied, Malformed."""
+    """Raise Denied, Malformed."""
     if not authorizer.simple_answers:
         return authorizers.allowed_by_policy(answer, arn)
     if not isinstance(answer, dict) or not isinstance(answer.get("isAuthorized"), bool):
@@ -267,10 +268,6 @@ def _context(authorizer: Authorizer, answer: Any, arn: str) -> dict[str, Any]:
     if not answer["isAuthorized"]:
         raise authorizers.Denied
     return dict(answer.get("context") or {})
-
-
-def _is_preflight(request: Request) -> bool:
-    return request.method == "OPTIONS" and "access-control-request-method" in request.headers
 
 
 def _message(status: int, message: str) -> Response:

@@ -12,7 +12,7 @@ from emulator import log
 from emulator.gateway import mapping
 from emulator.lambda_.environments import Outcome, Throttled
 from emulator.lambda_.invoke import FunctionMissing, Invoker, Target
-from emulator.template.apis import Integration, ResponseTemplates
+from emulator.template.apis import Integration
 
 
 class IntegrationFailed(Exception):
@@ -40,7 +40,7 @@ class Answered:
 
 
 async def call(invoker: Invoker, function: str, payload: bytes, timeout_s: float) -> Answered:
-    """Have `function` (an ARN) answer. Raises IntegrationFailed, IntegrationTimedOut."""
+    """Have `function` (an ARN) answer. Raise IntegrationFailed, IntegrationTimedOut."""
     began = time.monotonic()
     try:
         async with asyncio.timeout(timeout_s):
@@ -55,7 +55,7 @@ async def call(invoker: Invoker, function: str, payload: bytes, timeout_s: float
 
 
 def send(invoker: Invoker, function: str, payload: bytes) -> None:
-    """Have `function` handle an event some time. Raises IntegrationFailed."""
+    """Have `function` handle an event some time. Raise IntegrationFailed."""
     try:
         invoker.send(_runnable(invoker, function), payload)
     except FunctionMissing as error:
@@ -64,13 +64,13 @@ def send(invoker: Invoker, function: str, payload: bytes) -> None:
 
 
 def serve(integration: Integration) -> None:
-    """Raises NotServed for an integration that calls nothing here."""
+    """Raise NotServed for an integration that calls nothing here."""
     if integration.not_served:
         raise NotServed(f"Not served: {integration.not_served}")
 
 
 def _runnable(invoker: Invoker, function: str) -> Target:
-    """Raises NotServed, FunctionMissing."""
+    """Raise NotServed, FunctionMissing."""
     target = invoker.find(function)
     if refusal := target.pool.function.refusal:
         raise NotServed(refusal)
@@ -85,7 +85,7 @@ def _value(outcome: Outcome) -> Any:
 
 
 def mocked(integration: Integration, event: Mapping[str, Any], stage_variables: Mapping[str, str]) -> str:
-    """Give what API Gateway answers by itself; empty if nothing fits. Raises IntegrationFailed.
+    """Return what API Gateway answers by itself; empty if nothing fits. Raise IntegrationFailed.
 
     Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-integration-responses.html
     """
@@ -94,7 +94,13 @@ def mocked(integration: Integration, event: Mapping[str, Any], stage_variables: 
     if not isinstance(status, int):
         log.notice("statusCode should be an integer which defined in request template")  # its own words
         raise IntegrationFailed("mock integration")
-    found = sorted((answer for answer in integration.answers if _covers(answer.key, status)), key=_is_catch_all)
+    fitting = [
+        answer
+        for answer in integration.answers
+        if answer.key == "$default" or re.fullmatch(answer.key.strip("/"), str(status))
+    ]
+    # A key that names the status goes before the one for any.
+    found = sorted(fitting, key=lambda answer: answer.key == "$default")
     if not found:
         raise IntegrationFailed("no integration response for this status")
     selected = found[0].template_selection.replace("${integration.response.statuscode}", str(status)).replace("\\", "")
@@ -102,22 +108,18 @@ def mocked(integration: Integration, event: Mapping[str, Any], stage_variables: 
     return "" if template is None else _rendered(template, "{}", event, stage_variables).decode()
 
 
-def _covers(key: str, status: int) -> bool:
-    return key == "$default" or bool(re.fullmatch(key.strip("/"), str(status)))
-
-
-def _is_catch_all(answer: ResponseTemplates) -> bool:
-    return answer.key == "$default"
-
-
 def request_of(integration: Integration, event: Mapping[str, Any], stage_variables: Mapping[str, str]) -> bytes:
-    """Give what the integration sends for an event. Raises IntegrationFailed if it cannot be made."""
+    """Return what the integration sends for an event. Raise IntegrationFailed if it cannot be made."""
     if integration.proxy:
         return json.dumps(event).encode()
     body = str(event.get("body", ""))
     template = integration.templates.get(integration.template_selection.replace("\\", "") or "$default")
     if template is None:
-        if not _passes_through(integration):
+        # Source: AWS::ApiGatewayV2::Integration PassthroughBehavior.
+        passes = integration.passthrough == "WHEN_NO_MATCH" or (
+            integration.passthrough == "WHEN_NO_TEMPLATES" and not integration.templates
+        )
+        if not passes:
             raise IntegrationFailed("no mapping template for this message, and no passthrough")
         return body.encode()
     return _rendered(template, body, event, stage_variables)
@@ -129,10 +131,3 @@ def _rendered(template: str, body: str, event: Mapping[str, Any], stage_variable
     except mapping.MappingError as error:
         log.notice(f"mapping template: {error}")
         raise IntegrationFailed("mapping template") from error
-
-
-def _passes_through(integration: Integration) -> bool:
-    """Source: AWS::ApiGatewayV2::Integration PassthroughBehavior."""
-    if integration.passthrough == "WHEN_NO_TEMPLATES":
-        return not integration.templates
-    return integration.passthrough == "WHEN_NO_MATCH"

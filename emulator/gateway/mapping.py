@@ -21,7 +21,7 @@ class MappingError(Exception):
 
 
 def render(template: str, body: str, context: Mapping[str, Any], stage_variables: Mapping[str, str]) -> bytes:
-    """Give the integration's request for one message. `context` is `$context`. Raises MappingError."""
+    """Return the integration's request for one message. `context` is `$context`. Raise MappingError."""
     namespace = {
         "input": _Input(body),
         "util": _Util(),

@@ -51,6 +51,17 @@ class Closed:
     reason: str
 
 
+class Sockets:
+    """Hears of every socket, and may close it or keep its end to itself. This one does neither."""
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of a connection that reads and writes from now on."""
+
+    def tells_end(self, connection: Connection) -> bool:  # noqa: ARG002 -- others decide by it
+        """Take note of a connection that has ended. Return whether `$disconnect` hears of it."""
+        return True
+
+
 class WebSockets:
     """The endpoint of all WebSocket APIs. `apis` by stage; `domain` is what events call `domainName`."""
 
@@ -61,12 +72,14 @@ class WebSockets:
         invoker: Invoker,
         connections: Connections,
         limits: Limits,
+        sockets: Sockets,
     ) -> None:
         self._apis = apis
         self._domain = domain
         self._invoker = invoker
         self._connections = connections
         self._limits = limits
+        self._sockets = sockets
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, websocket: WebSocket) -> None:
@@ -88,20 +101,20 @@ class WebSockets:
     async def _handshake(
         self, api: WebSocketApi, connection: Connection, handshake: Handshake
     ) -> tuple[Connection, str | None]:
-        """Give the connection with what the authorizer said, and the subprotocol. Raises Refused."""
+        """Return the connection with what the authorizer said, and the subprotocol. Raise Refused."""
         route = api.routes.get("$connect")
         if route is None:
             return connection, None
         if route.authorizer is not None:
             context = await self._authorize(route.authorizer, connection.socket, handshake)
             connection = Connection(replace(connection.socket, authorizer=context), self._limits)
-        event = events.connect(connection.socket, ids.new_stamp(), handshake.headers, handshake.query)
+        event = events.connect(connection.socket, ids.new_event_ids(), handshake.headers, handshake.query)
         return connection, await self._connect(route.integration, connection.socket, event)
 
     async def _authorize(self, authorizer: Authorizer, socket: events.Socket, handshake: Handshake) -> dict[str, Any]:
         if not all(_identity(source, handshake) for source in authorizer.identity_sources):
             raise Refused(401)
-        event = events.authorization(socket, ids.new_stamp(), handshake.headers, handshake.query)
+        event = events.authorization(socket, ids.new_event_ids(), handshake.headers, handshake.query)
         try:
             answered = await self._call(authorizer.function, json.dumps(event).encode())
             allowed = authorizers.allowed_by_policy(answered.value, events.method_arn(socket))
@@ -117,7 +130,7 @@ class WebSockets:
         return {**allowed, "integrationLatency": answered.latency_ms}
 
     async def _connect(self, integration: Integration, socket: events.Socket, event: Mapping[str, Any]) -> str | None:
-        """Run `$connect`. Gives the subprotocol that it selects. Raises Refused."""
+        """Run `$connect`. Return the subprotocol that it selects. Raise Refused."""
         try:
             answer = await self._integrate(integration, socket, event)
         except IntegrationTimedOut as error:
@@ -144,6 +157,7 @@ class WebSockets:
         try:
             await websocket.accept(subprotocol=subprotocol)
             background.append(asyncio.create_task(connection.write_to(websocket)))
+            self._sockets.opened(connection)
             closed = await self._read(api, connection, websocket)
         except (WebSocketDisconnect, OSError):  # It left while `$connect` was running.
             closed = Closed(1006, "Connection closed abnormally")
@@ -154,7 +168,8 @@ class WebSockets:
         if connection.state is State.OPEN:
             connection.move(State.CLOSED)
         log.connection(connection.id, f"closed {closed.code} {closed.reason}")
-        self._begin(self._disconnect(api, connection, closed))
+        if self._sockets.tells_end(connection):
+            self._begin(self._disconnect(api, connection, closed))
 
     async def _read(self, api: WebSocketApi, connection: Connection, websocket: WebSocket) -> Closed:
         while True:
@@ -170,29 +185,31 @@ class WebSockets:
                 self._begin(self._message(api, connection, text))
 
     async def _message(self, api: WebSocketApi, connection: Connection, text: str) -> None:
-        stamp = ids.new_stamp()
+        event_ids = ids.new_event_ids()
         route = select_route(api, text)
         log.frame(connection.id, log.IN, route.key if route else "no route", len(text.encode()))
         if route is None:
-            _send_error(connection, "Forbidden", stamp)
+            _send_error(connection, "Forbidden", event_ids)
             return
-        event = events.message(connection.socket, stamp, route.key, ids.new_id(), text)
+        event = events.message(connection.socket, event_ids, route.key, ids.new_id(), text)
         try:
             answer = await self._integrate(route.integration, connection.socket, event)
         except IntegrationTimedOut:
-            _send_error(connection, "Endpoint request timed out", stamp)
+            _send_error(connection, "Endpoint request timed out", event_ids)
         except NotServed as reason:
-            _send_error(connection, str(reason), stamp)
+            _send_error(connection, str(reason), event_ids)
         except IntegrationFailed:
-            _send_error(connection, "Internal server error", stamp)
+            _send_error(connection, "Internal server error", event_ids)
         else:
-            _send_reply(connection, route, answer)
+            # Without a RouteResponse what the function answers reaches nobody.
+            if route.replies and answer.get("body"):
+                _send(connection, str(answer["body"]))
 
     async def _disconnect(self, api: WebSocketApi, connection: Connection, closed: Closed) -> None:
         route = api.routes.get("$disconnect")
         if route is None:
             return
-        event = events.disconnect(connection.socket, ids.new_stamp(), closed.code, closed.reason)
+        event = events.disconnect(connection.socket, ids.new_event_ids(), closed.code, closed.reason)
         try:
             await self._integrate(route.integration, connection.socket, event)
         except (IntegrationTimedOut, IntegrationFailed) as error:
@@ -201,7 +218,7 @@ class WebSockets:
     async def _integrate(
         self, integration: Integration, socket: events.Socket, event: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Give the function's answer. Raises IntegrationFailed, IntegrationTimedOut."""
+        """Return the function's answer. Raise IntegrationFailed, IntegrationTimedOut."""
         integrations.serve(integration)
         if not integration.function:
             return {"body": integrations.mocked(integration, event, socket.stage_variables)}
@@ -228,7 +245,7 @@ class WebSockets:
 
 
 def select_route(api: WebSocketApi, text: str) -> Route | None:
-    """Give the route that a message selects. A client cannot select `$connect` or `$disconnect`."""
+    """Return the route that a message selects. A client cannot select `$connect` or `$disconnect`."""
     selection = _SELECTION.match(api.selection)
     key = _body_value(text, selection.group(1)[1:].split(".")) if selection else None
     if key is not None and not key.startswith("$") and key in api.routes:
@@ -246,17 +263,11 @@ def _body_value(text: str, path: list[str]) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _send_error(connection: Connection, message: str, stamp: events.Stamp) -> None:
+def _send_error(connection: Connection, message: str, event_ids: events.EventIds) -> None:
     # The spaces are API Gateway's.
     words = json.dumps(message)
-    text = f'{{"message": {words}, "connectionId":"{connection.id}", "requestId":"{stamp.request_id}"}}'
+    text = f'{{"message": {words}, "connectionId":"{connection.id}", "requestId":"{event_ids.request_id}"}}'
     _send(connection, text)
-
-
-def _send_reply(connection: Connection, route: Route, answer: Mapping[str, Any]) -> None:
-    """Without a RouteResponse what the function answers reaches nobody."""
-    if route.replies and answer.get("body"):
-        _send(connection, str(answer["body"]))
 
 
 def _send(connection: Connection, text: str) -> None:
@@ -274,7 +285,7 @@ def _handshake(websocket: WebSocket) -> Handshake:
     scheme = "https" if websocket.scope["scheme"] == "wss" else "http"
     caller = events.Caller(websocket.client.host if websocket.client else "", agents[0] if agents else None, scheme)
     query = parse_qsl(websocket.scope["query_string"].decode(), keep_blank_values=True)
-    return Handshake(events.forwarded(headers, caller, ids.new_stamp()), query, caller)
+    return Handshake(events.forwarded(headers, caller, ids.new_event_ids()), query, caller)
 
 
 def _socket(handshake: Handshake, api: WebSocketApi, stage: str, domain: str) -> events.Socket:
@@ -306,6 +317,6 @@ def _closed(incoming: Mapping[str, Any]) -> Closed:
 
 
 async def _refuse(websocket: WebSocket, refusal: Refused, connection_id: str) -> None:
-    body = {"message": str(refusal), "connectionId": connection_id, "requestId": ids.new_stamp().request_id}
+    body = {"message": str(refusal), "connectionId": connection_id, "requestId": ids.new_event_ids().request_id}
     with contextlib.suppress(WebSocketDisconnect, OSError):  # A client that has left needs no answer.
         await websocket.send_denial_response(JSONResponse(body, status_code=refusal.status))

@@ -1,7 +1,4 @@
-"""Execution environments: one process each, one event at a time, kept warm, killed when an event runs too long.
-
-`Environment.invoke`, `handle` and `kill` are where `faulty` ends a worker before its time.
-"""
+"""Execution environments: one process each, one event at a time, kept warm, killed when an event runs too long."""
 
 import asyncio
 import contextlib
@@ -16,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from emulator import log
-from emulator.lambda_.processes import die_with_parent
 from emulator.lambda_.runtime import Invocation, RuntimeApi
 from emulator.limits import Limits
 from emulator.printed import Sentence
+from emulator.processes import die_with_parent
 from emulator.template.functions import Function
 
 T = TypeVar("T")
@@ -46,13 +43,13 @@ class Outcome:
     error: str | None = None
 
     def error_document(self) -> dict[str, Any]:
-        """Give `{"errorType", "errorMessage", ...}`, empty when nothing failed."""
+        """Return `{"errorType", "errorMessage", ...}`, empty when nothing failed."""
         document = json.loads(self.payload) if self.error else {}
         return document if isinstance(document, dict) else {}
 
 
 def failed(version: str, kind: str, message: str) -> Outcome:
-    """Give what Lambda says of a function that did not answer itself."""
+    """Return what Lambda says of a function that did not answer itself."""
     return Outcome(json.dumps({"errorType": kind, "errorMessage": message}).encode(), version, "Unhandled")
 
 
@@ -77,10 +74,10 @@ class Environment:
     def __init__(
         self, function: Function, version: str, variables: Mapping[str, str], limits: Limits, sentence: Sentence
     ) -> None:
+        self.function = function
         self.version = version
         self.state = State.STARTING
-        self._function = function
-        self._variables = variables
+        self.variables = dict(variables)
         self._limits = limits
         self._sentence = sentence
         self._runtime = RuntimeApi(limits)
@@ -91,7 +88,7 @@ class Environment:
         return self.state is State.IDLE and self._process is not None and self._process.returncode is None
 
     async def start(self, request_id: str) -> Outcome | None:
-        """Start the process and wait until it asks for an event. Gives the failure if it does not get there."""
+        """Start the process and wait until it asks for an event. Return the failure if it does not get there."""
         await self._runtime.start()
         try:
             self._process = process = await self._spawn()
@@ -101,15 +98,15 @@ class Environment:
             await self.stop()
         # It ends with the process, which closes its end of the pipe.
         self._output = asyncio.create_task(self.repeat(process.stdout))  # type: ignore[arg-type]  # it is a pipe
-        timeout_s = self._limits.init_s + self._function.timeout_s
+        timeout_s = self._limits.init_s + self.function.timeout_s
         return await self._attempt(request_id, self._until_ready(process, timeout_s), timeout_s)
 
-    async def invoke(self, request_id: str, arn: str, payload: bytes) -> Outcome:
-        return await self.handle(request_id, arn, payload, self._function.timeout_s)
-
-    async def handle(self, request_id: str, arn: str, payload: bytes, timeout_s: float) -> Outcome:
+    async def invoke(self, request_id: str, arn: str, payload: bytes, timeout_s: float) -> Outcome:
         self._move(State.BUSY)
-        invocation = Invocation(request_id, arn, payload, _deadline_ms(timeout_s), _trace_id())
+        deadline_ms = int((time.time() + timeout_s) * 1000)
+        # As X-Ray's header has it, and not sampled: nothing is traced here.
+        trace_id = f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()};Sampled=0"
+        invocation = Invocation(request_id, arn, payload, deadline_ms, trace_id)
         return await self._attempt(request_id, self._until_answered(invocation, timeout_s), timeout_s)
 
     async def stop(self) -> None:
@@ -121,9 +118,10 @@ class Environment:
 
     def kill(self) -> None:
         """End the process as if the machine had failed: its event, if it has one, fails with it."""
-        self._send(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
-    def _send(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and all that it has started."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
@@ -133,9 +131,9 @@ class Environment:
             sys.executable,
             "-m",
             "awslambdaric",
-            self._function.handler,
-            cwd=self._function.code,
-            env={**self._variables, "AWS_LAMBDA_RUNTIME_API": self._runtime.address},
+            self.function.handler,
+            cwd=self.function.code,
+            env={**self.variables, "AWS_LAMBDA_RUNTIME_API": self._runtime.address},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -179,7 +177,7 @@ class Environment:
                 continue
             if not line:
                 return
-            log.output(self._function.name, line.decode(errors="replace").rstrip(), self._sentence)
+            log.output(self.function.name, line.decode(errors="replace").rstrip(), self._sentence)
 
     def _failed(self, kind: str, message: str) -> Outcome:
         return failed(self.version, kind, message)
@@ -190,6 +188,20 @@ class Environment:
         self.state = state
 
 
+class Supervisor:
+    """Hears of every worker, and may stop one at its work. This one lets them work."""
+
+    def enter(self, worker: Environment) -> None:
+        """Take note of a worker that is about to start, with its `variables`, which may still be changed."""
+
+    async def invoke(self, worker: Environment, request_id: str, arn: str, payload: bytes) -> Outcome:
+        """Have a worker handle an event."""
+        return await worker.invoke(request_id, arn, payload, worker.function.timeout_s)
+
+    def leave(self, worker: Environment) -> None:
+        """Take note of a worker that ends."""
+
+
 class Pool:
     """The environments of one function. `variables` gives the environment of a worker that runs a version.
 
@@ -197,12 +209,18 @@ class Pool:
     """
 
     def __init__(
-        self, function: Function, variables: Callable[[str], Mapping[str, str]], limits: Limits, sentence: Sentence
+        self,
+        function: Function,
+        variables: Callable[[str], Mapping[str, str]],
+        limits: Limits,
+        sentence: Sentence,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.function = function
         self._variables = variables
         self._limits = limits
         self._sentence = sentence
+        self._supervisor = supervisor or Supervisor()
         self._slots = asyncio.Semaphore(limits.max_environments)
         self._running = 0
         self._ending = False
@@ -211,7 +229,7 @@ class Pool:
         self._outdated: set[Environment] = set()
 
     async def run(self, version: str, request_id: str, arn: str, payload: bytes) -> Outcome:
-        """Have one event handled, by a warm environment if one is idle. Raises Throttled."""
+        """Have one event handled, by a warm environment if one is idle. Raise Throttled."""
         if self.function.refusal:
             return failed(version, "NotServed", self.function.refusal)
         reserved = self.function.reserved_concurrency
@@ -240,49 +258,43 @@ class Pool:
         environment = self._warm(version)
         cold, failure = environment is None, None
         if environment is None:
-            environment = self._new(version)
+            variables = self._variables(version)
+            environment = Environment(self.function, version, variables, self._limits, self._sentence)
+            self._supervisor.enter(environment)
             self._current.add(environment)
         try:
             if cold:
                 failure = await environment.start(request_id)
-            outcome = failure or await environment.invoke(request_id, arn, payload)
+            outcome = failure or await self._supervisor.invoke(environment, request_id, arn, payload)
         except BaseException:  # Whoever waited was cancelled, too: a worker at an event is of no use to another one.
             await self._end(environment)
             raise
-        await self._keep(environment)
-        self._log(outcome, time.monotonic() - began, cold=cold)
+        if environment.usable and environment not in self._outdated:
+            self._idle.append(environment)
+        else:
+            await self._end(environment)
+        error = outcome.error_document()
+        said = f"{error.get('errorType', 'error')}: {error.get('errorMessage', '')}" if outcome.error else ""
+        log.invocation(self.function.name, time.monotonic() - began, said, cold=cold)
         return outcome
 
-    def _new(self, version: str) -> Environment:
-        return Environment(self.function, version, self._variables(version), self._limits, self._sentence)
-
     def _warm(self, version: str) -> Environment | None:
-        """Give the environment used last, so that the others may be missed least."""
+        """Return the environment used last, so that the others may be missed least."""
         for environment in reversed(self._idle):
             if environment.version == version and environment.usable:
                 self._idle.remove(environment)
                 return environment
         return None
 
-    async def _keep(self, environment: Environment) -> None:
-        if environment.usable and environment not in self._outdated:
-            self._idle.append(environment)
-        else:
-            await self._end(environment)
-
     async def _end(self, environment: Environment) -> None:
         self._current.discard(environment)
         self._outdated.discard(environment)
+        self._supervisor.leave(environment)
         await environment.stop()
-
-    def _log(self, outcome: Outcome, duration_s: float, *, cold: bool) -> None:
-        error = outcome.error_document()
-        said = f"{error.get('errorType', 'error')}: {error.get('errorMessage', '')}" if outcome.error else ""
-        log.invocation(self.function.name, duration_s, said, cold=cold)
 
 
 async def _before_exit(process: asyncio.subprocess.Process, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-    """Wait for `work`. Raises TimeoutError after `timeout_s`, _Exited if the process ends first."""
+    """Wait for `work`. Raise TimeoutError after `timeout_s`, _Exited if the process ends first."""
     working, ended = asyncio.ensure_future(work), asyncio.ensure_future(process.wait())
     try:
         done, _ = await asyncio.wait({working, ended}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -294,14 +306,6 @@ async def _before_exit(process: asyncio.subprocess.Process, work: Coroutine[Any,
     finally:
         working.cancel()
         ended.cancel()
-
-
-def _deadline_ms(timeout_s: float) -> int:
-    return int((time.time() + timeout_s) * 1000)
-
-
-def _trace_id() -> str:
-    return f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()};Sampled=0"
 
 
 def _signal(number: int) -> str:

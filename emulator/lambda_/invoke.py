@@ -1,6 +1,5 @@
 """Invocations: at once, or as events with retries, an age and destinations. And Lambda's Invoke API.
 
-`Invoker._deliver` is where every queued event passes; `faulty` has one delivered twice or late there.
 Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async.html
 """
 
@@ -10,7 +9,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from emulator import log
+from emulator.account import ACCOUNT
 from emulator.lambda_.environments import Outcome, Pool, Throttled
 from emulator.limits import Limits
 from emulator.services.services import Services
 from emulator.services.signature import Credentials, Refused, check
 from emulator.template.functions import EventSettings
-from emulator.template.template import ACCOUNT
 
 _LONGEST_THROTTLE_DELAY_S = 300.0
 _NAME = re.compile(r"^(?:arn:aws:lambda:[\w-]+:)?(?:(?:\d{12}:)?function:)?([\w-]+)(?::([\w$-]+))?$")
@@ -54,17 +53,29 @@ class Event:
     attempts: int = 0
 
 
-class Invoker:
-    """Finds functions by name or ARN and has their events handled."""
+Passage = Callable[[Event, Callable[[Event], Awaitable[None]]], Awaitable[None]]
+"""Has a queued event delivered, by the callable that it is given."""
 
-    def __init__(self, pools: Mapping[str, Pool], services: Services, limits: Limits) -> None:
+
+async def at_once(event: Event, deliver: Callable[[Event], Awaitable[None]]) -> None:
+    """Deliver an event now, once."""
+    await deliver(event)
+
+
+class Invoker:
+    """Finds functions by name or ARN and has their events handled. Queued events go through `passage`."""
+
+    def __init__(
+        self, pools: Mapping[str, Pool], services: Services, limits: Limits, passage: Passage = at_once
+    ) -> None:
         self._pools = pools
         self._services = services
         self._limits = limits
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._passage = passage
+        self._tasks: set[asyncio.Future[Any]] = set()
 
     def find(self, name: str, qualifier: str | None = None) -> Target:
-        """Take a name, a partial or a full ARN, each with or without a qualifier. Raises FunctionMissing."""
+        """Take a name, a partial or a full ARN, each with or without a qualifier. Raise FunctionMissing."""
         match = _NAME.match(name)
         pool = self._pools.get(match.group(1)) if match else None
         if match is None or pool is None:
@@ -77,7 +88,7 @@ class Invoker:
         return Target(pool, arn, qualifier or "$LATEST", version)
 
     async def call(self, target: Target, payload: bytes, request_id: str | None = None) -> Outcome:
-        """Have an event handled now. A caller that stops waiting does not stop the function. Raises Throttled."""
+        """Have an event handled now. A caller that stops waiting does not stop the function. Raise Throttled."""
         request_id = request_id or str(uuid.uuid4())
         run = target.pool.run(target.version, request_id, target.arn, payload)
         return await asyncio.shield(self._begin(run))
@@ -85,7 +96,7 @@ class Invoker:
     def send(self, target: Target, payload: bytes) -> str:
         """Queue an event and give its request id."""
         event = Event(target, payload, str(uuid.uuid4()))
-        self._begin(self._deliver(event))
+        self._begin(self._passage(event, self._deliver))
         return event.request_id
 
     async def stop(self) -> None:
@@ -93,8 +104,8 @@ class Invoker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work)
+    def _begin(self, work: Awaitable[Any]) -> asyncio.Future[Any]:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -110,7 +121,7 @@ class Invoker:
         await self._report(event, settings, outcome)
 
     async def _handle_within_age(self, event: Event, settings: EventSettings) -> Outcome | None:
-        """Handle an event, waiting while the function is throttled. Gives None when the event grew too old."""
+        """Handle an event, waiting while the function is throttled. Return None when the event grew too old."""
         delay_s = self._limits.throttle_delay_s
         while not _expired(event, settings):
             try:
@@ -137,19 +148,16 @@ class Invoker:
     async def _send_to(self, destination: str, record: str) -> None:
         service, name = destination.split(":")[2], destination.split(":")[-1]
         if service == "lambda":
-            self._send_to_function(destination, record)
+            try:
+                self.send(self.find(destination), record.encode())
+            except FunctionMissing:
+                log.notice(f"no such function: the destination {destination}")
         elif service == "sqs":
             url = f"{self._services.endpoint}/{ACCOUNT}/{name}"
             client = self._services.client("sqs")
             await asyncio.to_thread(client.send_message, QueueUrl=url, MessageBody=record)
         else:
             log.notice(f"not served: a destination in {service}")
-
-    def _send_to_function(self, arn: str, record: str) -> None:
-        try:
-            self.send(self.find(arn), record.encode())
-        except FunctionMissing:
-            log.notice(f"no such function: the destination {arn}")
 
 
 def destination_record(event: Any, condition: str, outcome: Outcome | None) -> dict[str, Any]:

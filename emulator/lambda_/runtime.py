@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from emulator.gateway.server import Embedded
 from emulator.limits import Limits
+from emulator.serving.server import Embedded
 
 _PREFIX = "/2018-06-01/runtime"
 

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable, Mapping
 
+from emulator.account import REGION
 from emulator.services.identity import Identity
 from emulator.template.functions import Function
-from emulator.template.template import REGION
 
 # What a worker keeps of this process's own environment; nothing else would be there in Lambda.
 _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR")
@@ -14,7 +14,7 @@ _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR")
 def for_function(
     function: Function, identity: Identity, endpoints: Mapping[str, str], extra: Mapping[str, str]
 ) -> Callable[[str], dict[str, str]]:
-    """Give a function from a version to the variables of a worker that runs it.
+    """Return a function from a version to the variables of a worker that runs it.
 
     Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
     """
@@ -22,7 +22,18 @@ def for_function(
     common |= {**identity.variables, "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "TZ": ":UTC"}
     # A machine in EC2 would otherwise lend its own role to a function that asks for credentials.
     common |= {"AWS_EC2_METADATA_DISABLED": "true", **endpoints}
-    common |= _of_function(function) | dict(function.environment) | dict(extra)
+    common |= {
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
+        "AWS_LAMBDA_FUNCTION_NAME": function.name,
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
+        "AWS_LAMBDA_LOG_FORMAT": "JSON" if function.json_logs else "Text",
+        "LAMBDA_TASK_ROOT": str(function.code),
+        # Lambda puts /opt/python there, which all layers are unpacked to.
+        "PYTHONPATH": os.pathsep.join(map(str, function.layers)),
+        "_HANDLER": function.handler,
+    }
+    common |= dict(function.environment) | dict(extra)
 
     def variables(version: str) -> dict[str, str]:
         start = "snap-start" if function.snap_start and version != "$LATEST" else "on-demand"
@@ -33,16 +44,3 @@ def for_function(
         }
 
     return variables
-
-
-def _of_function(function: Function) -> dict[str, str]:
-    return {
-        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
-        "AWS_LAMBDA_FUNCTION_NAME": function.name,
-        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
-        "AWS_LAMBDA_LOG_FORMAT": "JSON" if function.json_logs else "Text",
-        "LAMBDA_TASK_ROOT": str(function.code),
-        "PYTHONPATH": os.pathsep.join(map(str, function.layers)),
-        "_HANDLER": function.handler,
-    }

@@ -10,8 +10,8 @@ from pathlib import Path
 import certifi
 import trustme
 
+from emulator.account import REGION
 from emulator.services.signature import Credentials
-from emulator.template.template import REGION
 
 # What boto3 signs for S3 in this Region alone would be of Version 2, if it is not told otherwise.
 _CONFIGURATION = """\
@@ -52,14 +52,14 @@ class Identity:
 
 @contextlib.contextmanager
 def issued(host: str) -> Iterator[Identity]:
-    """Give this run an identity, with a certificate for the address `host`; what is kept of it ends with the block."""
-    with tempfile.TemporaryDirectory(prefix="local-gateway-") as folder:  # which nobody else may enter
+    """Issue an identity for a run, with a certificate for the address `host`. Its files end with the block."""
+    with tempfile.TemporaryDirectory(prefix="emulator-") as folder:  # which nobody else may enter
         credentials = Credentials.new()
         file, configuration, authorities = (
             Path(folder) / name for name in ("credentials", "config", "authorities.pem")
         )
         _write(configuration, _CONFIGURATION)
-        authority = trustme.CA(organization_name="Local gateway")
+        authority = trustme.CA(organization_name="Emulator")
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(*dict.fromkeys((host, "localhost", "127.0.0.1", "::1"))).configure_cert(tls)
         _write(authorities, Path(certifi.where()).read_text(encoding="ascii") + authority.cert_pem.bytes().decode())

@@ -3,9 +3,9 @@
 It takes only what is signed with the credentials of its environment: of moto's own interface, which knows no signature,
 no other part is open either. And its DynamoDB takes one request at a time.
 
-moto answers each request in a thread of its own, and a transaction that is cancelled puts back the whole table as it
-was when it began: with it goes whatever others have written meanwhile. DynamoDB's transactions are serializable. Where
-DynamoDB would cancel one for a conflict with another, this one waits; a fault plan has the conflicts.
+A transaction of moto's that is cancelled puts back the whole table as it was when it began: with it goes whatever
+others have written meanwhile. DynamoDB's transactions are serializable. Where DynamoDB would cancel one for a conflict
+with another, this one waits; a fault plan has the conflicts.
 
 So that nobody waits long, a transaction keeps what was in the partitions that it touches, and a query looks into its
 partition. moto would copy the whole table for each write of a transaction, and sort the whole table for each query.
@@ -17,45 +17,100 @@ import inspect
 import io
 import json
 import os
+import socket
 import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from xml.sax.saxutils import escape
 
+from cheroot import wsgi
+from cheroot.server import HeaderReader, HTTPConnection, HTTPRequest
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.datastructures import EnvironHeaders
-from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import get_input_stream
 
-from emulator.gateway.guard import Names
-from emulator.limits import Limits
+from emulator.limits import KIB, Limits
 from emulator.services import post_policy
 from emulator.services.signature import Credentials, Received, Refused, verify
+from emulator.serving.guard import Names
+
+# A thread is taken for as long as a request lasts: a poll of a queue lasts up to 20 s, and there may be several.
+_THREADS = 32
+# Every worker and every client in it keeps some: beyond this many, each request has a connection of its own.
+_KEPT_CONNECTIONS = 1000
+# Python's own server would take as much in one line. AWS gives no number for all of its services.
+_HEADERS_BYTES = 64 * KIB
 
 
-class Handler(MotoRequestHandler):
-    """Lets go of who sends nothing for so long."""
+class _Headers(HeaderReader):
+    """Leaves out names with an underscore: WSGI cannot tell `x_amz_date` from `x-amz-date`, which may be signed.
 
-    timeout = Limits.headers_s
+    cheroot's own reader that does so fails at the first header (11.1.2).
+    """
+
+    def __call__(self, rfile: Any, hdict: dict[bytes, bytes] | None = None) -> dict[bytes, bytes]:
+        headers: dict[bytes, bytes] = super().__call__(rfile, hdict)
+        for name in [name for name in headers if b"_" in name]:
+            del headers[name]
+        return headers
 
 
-class Serialized(DomainDispatcherApplication):
-    """moto's WSGI application."""
+class _Request(HTTPRequest):
+    header_reader = _Headers()
+
+
+class _Connection(HTTPConnection):
+    RequestHandlerClass = _Request
+
+
+class Server(wsgi.Server):
+    """Keeps connections, and answers in a few threads. Lets go of whoever sends nothing for a while."""
+
+    ConnectionClass = _Connection
+    keep_alive_conn_limit = _KEPT_CONNECTIONS
+    max_request_header_size = _HEADERS_BYTES
+
+    def __init__(self, listening: socket.socket, application: Any) -> None:
+        self._listening = listening
+        super().__init__(
+            listening.getsockname(),
+            application,
+            numthreads=_THREADS,
+            timeout=int(Limits.headers_s),
+            request_queue_size=socket.SOMAXCONN,
+        )
+
+    def bind(self, *_: Any) -> socket.socket:
+        """Take the socket that listens already."""
+        self.socket = self._listening
+        return self._listening
+
+
+class Serialized:
+    """moto's WSGI application, behind a check of who asks."""
 
     def __init__(self, names: Names, credentials: Credentials) -> None:
-        super().__init__(create_backend_app)
+        self._moto = DomainDispatcherApplication(create_backend_app)
         self._names = names
         self._credentials = credentials
         self._dynamodb = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        refused = self._refusal(environ)
+        body = get_input_stream(environ).read()
+        environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        path, _, query = environ["REQUEST_URI"].partition("?")
+        # cheroot leaves `%2F` as it is; moto expects both as Werkzeug's server gives them.
+        environ |= {"PATH_INFO": unquote_to_bytes(path).decode("latin-1"), "RAW_URI": environ["REQUEST_URI"]}
+        received = Received(environ["REQUEST_METHOD"], path, query, list(EnvironHeaders(environ)), body)
+        refused = self._refusal(environ, received)
         if refused is not None:
             return refused(environ, start_response)
         if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB_"):
@@ -63,30 +118,23 @@ class Serialized(DomainDispatcherApplication):
         with self._dynamodb:
             return self._answer(environ, start_response)
 
-    def _refusal(self, environ: dict[str, Any]) -> Response | None:
+    def _refusal(self, environ: dict[str, Any], received: Received) -> Response | None:
         if not self._names.own(environ.get("HTTP_HOST", ""), "http"):
             return _refuse(environ, 421, "MisdirectedRequest", "This is none of the names that it has here.")
         if environ["PATH_INFO"].startswith("/moto-api"):
             return _refuse(environ, 403, "AccessDenied", "There is no interface but that of AWS.")
-        body = get_input_stream(environ).read()
-        environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
-        path, _, query = environ["REQUEST_URI"].partition("?")
-        received = Received(environ["REQUEST_METHOD"], path, query, list(EnvironHeaders(environ)), body)
+        now = datetime.datetime.now(datetime.UTC)
         try:
-            self._verify(received, datetime.datetime.now(datetime.UTC))
+            if post_policy.is_form(received):
+                post_policy.verify(received, received.path.split("/")[1], self._credentials, now)
+            else:
+                verify(received, None, self._credentials, now)
         except Refused as refused:
             return _refuse(environ, 403, refused.code, str(refused))
         return None
 
-    def _verify(self, received: Received, now: datetime.datetime) -> None:
-        if post_policy.is_form(received):
-            post_policy.verify(received, received.path.split("/")[1], self._credentials, now)
-        else:
-            verify(received, None, self._credentials, now)
-
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        answer: Iterable[bytes] = super().__call__(environ, start_response)
+        answer: Iterable[bytes] = self._moto(environ, start_response)
         return answer
 
 
@@ -95,8 +143,8 @@ def _refuse(environ: dict[str, Any], status: int, code: str, message: str) -> Re
     headers = {"x-amzn-ErrorType": code, "X-Frame-Options": "DENY"}
     is_query = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
     if is_query or "/s3/" in environ.get("HTTP_AUTHORIZATION", ""):
-        told = f"<ErrorResponse><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error></ErrorResponse>"
-        return Response(told, status, headers, content_type="application/xml")
+        text = f"<ErrorResponse><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error></ErrorResponse>"
+        return Response(text, status, headers, content_type="application/xml")
     return Response(json.dumps({"__type": code, "message": message}), status, headers, content_type="application/json")
 
 
@@ -105,7 +153,11 @@ def keep_partitions_only() -> None:
     write_together = DynamoDBBackend.transact_write_items
 
     def transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-        touched = {_partition(backend, write) for write in transact_items}
+        touched = set()
+        for write in transact_items:
+            (operation,) = write.values()
+            key = backend.get_table(operation["TableName"]).hash_key_attr
+            touched.add(DynamoType(operation.get("Item", operation.get("Key"))[key]))
 
         def kept(table: Table, _: dict[int, Any]) -> Table:
             changing = {key: copy.deepcopy(table.items[key]) for key in touched & table.items.keys()}
@@ -138,15 +190,14 @@ def query_one_partition() -> None:
     Table.query = query_partition  # type: ignore[assignment, method-assign]
 
 
-def _partition(backend: DynamoDBBackend, write: dict[str, Any]) -> DynamoType:
-    (operation,) = write.values()
-    table = backend.get_table(operation["TableName"])
-    return DynamoType(operation.get("Item", operation.get("Key"))[table.hash_key_attr])
+PATCHED_MOTO = "5.2.5"
+"""The version of moto that the patches were last held against. None of them has a public way: moto has no setting."""
+PATCHES = (keep_partitions_only, query_one_partition)
 
 
 if __name__ == "__main__":
-    keep_partitions_only()
-    query_one_partition()
+    for patch in PATCHES:
+        patch()
     descriptor, port = map(int, sys.argv[1:])
     application = Serialized(Names(f"127.0.0.1:{port}"), Credentials.of(os.environ))
-    make_server("127.0.0.1", port, application, threaded=True, request_handler=Handler, fd=descriptor).serve_forever()
+    Server(socket.socket(fileno=descriptor), application).start()

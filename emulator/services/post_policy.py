@@ -24,13 +24,13 @@ def is_form(received: Received) -> bool:
 
 
 def verify(received: Received, bucket: str, credentials: Credentials, now: datetime.datetime) -> None:
-    """Check the signature of a form that is sent to `bucket`, and that it keeps to its policy. Raises Refused."""
+    """Check the signature of a form that is sent to `bucket`, and that it keeps to its policy. Raise Refused."""
     fields, file_bytes = _form(received)
     check(verify_policy(fields, credentials, now), {**fields, "bucket": bucket}, file_bytes)
 
 
 def check(policy: Mapping[str, Any], fields: Mapping[str, str], file_bytes: int) -> None:
-    """Hold the form's `fields`, `bucket` among them, and the size of its file against a policy. Raises Refused.
+    """Hold the form's `fields`, `bucket` among them, and the size of its file against a policy. Raise Refused.
 
     Names of fields are in small letters.
     """
@@ -49,7 +49,7 @@ def _plain(condition: Any) -> list[list[Any]]:
 
 
 def _held(condition: list[Any], fields: Mapping[str, str], file_bytes: int) -> str:
-    """Give the field that a condition is about, and holds for."""
+    """Return the field that a condition is about, and holds for."""
     match condition:
         case ["content-length-range", int(least), int(most)]:
             name, holds = "file", least <= file_bytes <= most
@@ -67,9 +67,9 @@ def _held(condition: list[Any], fields: Mapping[str, str], file_bytes: int) -> s
 
 
 def _form(received: Received) -> tuple[dict[str, str], int]:
-    """Give the fields, their names in small letters, and the size of the file.
+    """Return the fields, their names in small letters, and the size of the file.
 
-    Raises Refused for names by which moto would read another field than the one that is checked.
+    Raise Refused for names by which moto would read another field than the one that is checked.
     """
     environ = {
         "REQUEST_METHOD": "POST",

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,16 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from emulator.gateway import server
-from emulator.lambda_.processes import die_with_parent
+from emulator.account import ACCOUNT, REGION
+from emulator.processes import die_with_parent
 from emulator.services.signature import Credentials
+from emulator.serving import server
 from emulator.template.conversions import Fitted, as_json_text, as_number
+from emulator.template.data_services import Deployed
 from emulator.template.intrinsics import TemplateError, as_text, kind_of
-from emulator.template.template import ACCOUNT, REGION
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _START_S = 60.0
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """What `Ref` and `Fn::GetAtt` of a resource give. `ignored`: properties that its service does not have here."""
-
-    ref: str
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    ignored: tuple[str, ...] = ()
 
 
 class Services:
@@ -62,7 +53,7 @@ class Services:
         }
 
     def client(self, service: str, config: Config | None = None) -> Any:
-        """Give a boto3 client for what the template declared, as the functions will see it."""
+        """Return a boto3 client for what the template declared, as the functions will see it."""
         endpoint = self.endpoint or None
         return self._session.client(service, endpoint_url=endpoint, config=config)  # type: ignore[call-overload]
 
@@ -76,12 +67,12 @@ class Services:
     def create(self, kind: str, name: str, properties: Mapping[str, Any]) -> Deployed:
         """Create a resource of CloudFormation type `kind`; `name` is for one that the template does not name.
 
-        Raises TemplateError with the service's own words if it refuses.
+        Raise TemplateError with the service's own words if it refuses.
         """
         return self._makers[kind](name, properties)
 
     def parameter(self, reference: str) -> str | None:
-        """Give the value of a parameter, named as `name` or `name:version`; None if there is none."""
+        """Return the value of a parameter, named as `name` or `name:version`; None if there is none."""
         name = reference.partition(":")[0]
         try:
             return str(self._client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
@@ -89,7 +80,7 @@ class Services:
             return None
 
     def secret_value(self, reference: str) -> str | None:
-        """Give what `id:SecretString:key` stands for, key optional; None if there is none."""
+        """Return what `id:SecretString:key` stands for, key optional; None if there is none."""
         name, _, rest = reference.partition(":SecretString")
         try:
             secret = str(self._client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
@@ -105,9 +96,9 @@ class Services:
         return self._own[service]
 
     def _call(self, service: str, operation: str, parameters: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
-        """Call a service, each parameter as its type wants it. Gives its answer, and the parameters that it lacks.
+        """Call a service, each parameter as its type wants it. Return its answer, and the parameters that it lacks.
 
-        Raises TemplateError.
+        Raise TemplateError.
         """
         client = self._client(service)
         shape = client.meta.service_model.operation_model(operation).input_shape
@@ -139,7 +130,12 @@ class Services:
         self._call("s3", "CreateBucket", {"Bucket": bucket})
         rules = _part(_part(properties, "CorsConfiguration", {}), "CorsRules", [])
         if rules:
-            cors = {"CORSRules": [_cors_rule(rule) for rule in rules if isinstance(rule, dict)]}
+            # CloudFormation's names for what S3's API calls otherwise.
+            names = {"Id": "ID", "MaxAge": "MaxAgeSeconds", "ExposedHeaders": "ExposeHeaders"}
+            renamed = [
+                {names.get(key, key): value for key, value in rule.items()} for rule in rules if isinstance(rule, dict)
+            ]
+            cors = {"CORSRules": renamed}
             self._call("s3", "PutBucketCors", {"Bucket": bucket, "CORSConfiguration": cors})
         if versioning := properties.get("VersioningConfiguration"):
             self._call("s3", "PutBucketVersioning", {"Bucket": bucket, "VersioningConfiguration": versioning})
@@ -228,7 +224,7 @@ def wait_until_up(services: Services) -> None:
 
 
 def _queue_attribute(name: str, value: Any) -> str:
-    """SQS takes text only, and each attribute's must read as what it is. Raises TemplateError."""
+    """SQS takes text only, and each attribute's must read as what it is. Raise TemplateError."""
     if name == "RedrivePolicy":
         return as_json_text(value)
     if name in ("ContentBasedDeduplication", "FifoQueue"):
@@ -237,14 +233,9 @@ def _queue_attribute(name: str, value: Any) -> str:
 
 
 def _part(properties: Mapping[str, Any], name: str, otherwise: Any) -> Any:
-    """Give a part of properties that is of the same kind as `otherwise`, its default. Raises TemplateError."""
+    """Return a part of properties that is of the same kind as `otherwise`, its default. Raise TemplateError."""
     value = properties.get(name, otherwise)
     if not isinstance(value, type(otherwise)):
         wanted = "a list" if isinstance(otherwise, list) else "a mapping"
         raise TemplateError(f"{name} must be {wanted}, and is {kind_of(value)}")
     return value
-
-
-def _cors_rule(rule: Mapping[str, Any]) -> dict[str, Any]:
-    names = {"Id": "ID", "MaxAge": "MaxAgeSeconds", "ExposedHeaders": "ExposeHeaders"}
-    return {names.get(key, key): value for key, value in rule.items()}

@@ -21,7 +21,7 @@ from botocore.compat import HTTPHeaders
 from botocore.credentials import ReadOnlyCredentials
 from starlette.requests import Request
 
-from emulator.template.template import REGION
+from emulator.account import REGION
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -147,12 +147,12 @@ class _Claim:
 
 
 async def check(request: Request, service: str, credentials: Credentials) -> None:
-    """Check that a request is signed for `service`, now and by this run. Raises Refused."""
+    """Check that a request is signed for `service`, now and by this run. Raise Refused."""
     verify(await Received.of(request), service, credentials, datetime.datetime.now(datetime.UTC))
 
 
 def verify(received: Received, service: str | None, credentials: Credentials, now: datetime.datetime) -> Scope:
-    """Check the signature in the headers, or in the query of a presigned address. Raises Refused.
+    """Check the signature in the headers, or in the query of a presigned address. Raise Refused.
 
     `service`: None for any and in any Region, as at the services' own port.
     """
@@ -181,7 +181,7 @@ def verify(received: Received, service: str | None, credentials: Credentials, no
 
 
 def verify_policy(form: Mapping[str, str], credentials: Credentials, now: datetime.datetime) -> Mapping[str, Any]:
-    """Check the signature of a form for S3, whose fields have names in small letters. Give its policy. Raises Refused.
+    """Check the signature of a form for S3, whose fields have names in small letters. Return its policy. Raise Refused.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-authentication-HTTPPOST.html
     """
@@ -212,7 +212,7 @@ def _policy(encoded: str, now: datetime.datetime) -> Mapping[str, Any]:
 
 
 def sign(received: Received, url: str, scope: Scope, credentials: Credentials) -> dict[str, str]:
-    """Give the headers that sign for `url`, without its query, what was verified as signed for another one."""
+    """Return the headers that sign for `url`, without its query, what was verified as signed for another one."""
     payload = received.header(_CONTENT)
     if not payload:
         payload = UNSIGNED if scope.service == "s3" else hashlib.sha256(received.body).hexdigest()

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from emulator.loopback import is_of_this_machine
+from emulator.serving.loopback import is_of_this_machine
 
 
 class PushServices:
@@ -51,22 +51,22 @@ class PushServices:
         return JSONResponse(self.pushes) if is_of_this_machine(request) else Response(status_code=403)
 
     async def _tell(self, request: Request) -> Response:
-        told, token = request.headers.get("last-event-id", f"{len(self.pushes)}"), request.query_params.get("token")
-        if token is None or not (told.isascii() and told.isdecimal()):
+        sent, token = request.headers.get("last-event-id", f"{len(self.pushes)}"), request.query_params.get("token")
+        if token is None or not (sent.isascii() and sent.isdecimal()):
             return Response(status_code=400)
-        events = self._events(token, int(told))
+        events = self._events(token, int(sent))
         return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
-    async def _events(self, token: str, told: int) -> AsyncIterator[str]:
-        """The pushes to `token` but for the first `told` of all. An event's id is how many there were with it."""
-        yield f"id: {told}\n\n"
+    async def _events(self, token: str, sent: int) -> AsyncIterator[str]:
+        """The pushes to `token` but for the first `sent` of all. An event's id is how many there were with it."""
+        yield f"id: {sent}\n\n"
         while not self._ended:
-            for push in self.pushes[told:]:
-                told += 1
+            for push in self.pushes[sent:]:
+                sent += 1
                 if push["token"] == token:
-                    yield f"id: {told}\ndata: {json.dumps(push)}\n\n"
+                    yield f"id: {sent}\ndata: {json.dumps(push)}\n\n"
             async with self._news:
-                await self._news.wait_for(lambda: self._ended or len(self.pushes) > told)  # noqa: B023
+                await self._news.wait_for(lambda: self._ended or len(self.pushes) > sent)  # noqa: B023
 
     async def _apple(self, request: Request) -> Response:
         payload = await _json(request)
@@ -93,7 +93,7 @@ class PushServices:
 
 
 async def _json(request: Request) -> Any:
-    """Give what is posted; None if it is no JSON."""
+    """Return what is posted; None if it is no JSON."""
     try:
         return await request.json()
     except (ValueError, RecursionError):

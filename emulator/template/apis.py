@@ -107,7 +107,7 @@ Called = tuple[Integration, Authorizer | None]
 
 
 def apis(deployment: Deployment) -> Iterator[Api]:
-    """Give the APIs of one stack. A route that cannot be served says so itself, and in the stack's omissions."""
+    """Return the APIs of one stack. A route that cannot be served says so itself, and in the stack's omissions."""
     for logical_id, properties in deployment.of_type("AWS::ApiGatewayV2::Api"):
         with located(where=logical_id, file=deployment.path.name):
             yield _api(deployment, logical_id, properties)
@@ -245,7 +245,7 @@ def _integration(
 
 
 def _authorizer_of(deployment: Deployment, route: Mapping[str, Any], *, is_http: bool) -> Authorizer | None:
-    """Raises NotServed for a check that is not made here: what AWS protects is not open on a laptop either."""
+    """Raise NotServed for a check that is not made here: what AWS protects is not open on a laptop either."""
     kind = route.get("AuthorizationType", "NONE")
     if kind == "NONE":
         return None
@@ -265,7 +265,7 @@ def _authorizer_of(deployment: Deployment, route: Mapping[str, Any], *, is_http:
 
 
 def _called(uri: str) -> str:
-    """Give the ARN of the function in an integration's URI, which for an HTTP API may be the ARN itself."""
+    """Return the ARN of the function in an integration's URI, which for an HTTP API may be the ARN itself."""
     match = _INVOCATION.search(uri)
     arn = match.group(1) if match else uri
     if not _FUNCTION.fullmatch(arn):
@@ -286,7 +286,7 @@ class _Document:
         self._security = body.get("security", [])
 
     def called(self, operation: Mapping[str, Any]) -> Called:
-        """Raises NotServed, TemplateError."""
+        """Raise NotServed, TemplateError."""
         authorizer = self._authorizer(operation)
         return self._integration(operation), authorizer
 

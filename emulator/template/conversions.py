@@ -27,7 +27,7 @@ class Fitted:
         self.properties: dict[str, Any] = self._fit(properties, shape, "")
 
     def _fit(self, value: Any, shape: Shape, path: str) -> Any:
-        """Give the value as `shape` wants it. Raises TemplateError that names the path."""
+        """Return the value as `shape` wants it. Raise TemplateError that names the path."""
         match shape:
             case StructureShape():
                 return self._structure(_expect(value, dict, path), shape, path)
@@ -50,7 +50,7 @@ class Fitted:
 
 @functools.cache
 def input_of(call: str) -> StructureShape:
-    """Give the input of an API call, as `lambda.CreateFunction`."""
+    """Return the input of an API call, as `lambda.CreateFunction`."""
     service, operation = call.split(".")
     shape = _session().get_service_model(service).operation_model(operation).input_shape
     assert shape is not None  # noqa: S101
@@ -58,12 +58,12 @@ def input_of(call: str) -> StructureShape:
 
 
 def as_number(value: Any, path: str) -> float:
-    """Raises TemplateError."""
+    """Raise TemplateError."""
     return float(_scalar(value, "double", path))
 
 
 def as_json_text(value: Any) -> str:
-    """Give text as it is, other scalars as CloudFormation writes them, and the rest as JSON."""
+    """Return text as it is, other scalars as CloudFormation writes them, and the rest as JSON."""
     return json.dumps(value) if isinstance(value, dict | list) else as_text(value)
 
 
@@ -117,7 +117,7 @@ def _below(path: str, name: str) -> str:
 
 
 def missing(properties: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Raises TemplateError for the first name that has no value."""
+    """Raise TemplateError for the first name that has no value."""
     for name in names:
         if name not in properties:
             raise TemplateError(f"{name} is missing (every resource of this type must have it)")

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from emulator.services.services import Deployed, Services
+from emulator.account import ACCOUNT, REGION
 from emulator.template import resource_types
 from emulator.template import template as templates
 from emulator.template.conversions import Fitted, as_json_text, input_of, missing
+from emulator.template.data_services import DataServices, Deployed
 from emulator.template.intrinsics import NO_VALUE, Resolver, TemplateError, as_text, kind_of, located
 from emulator.template.omissions import Omission
 from emulator.template.resource_types import SERVED, Class
-from emulator.template.template import ACCOUNT, REGION
 
 NESTED = "AWS::CloudFormation::Stack"
 _LAMBDA = f"arn:aws:lambda:{REGION}:{ACCOUNT}"
@@ -38,7 +38,7 @@ class Deployment:
         path: Path,
         name: str,
         given: Mapping[str, str],
-        services: Services,
+        services: DataServices,
         prefix: str = "",
         parent: "Deployment | None" = None,
     ) -> None:
@@ -71,7 +71,7 @@ class Deployment:
                 self.omit(logical_id, resource["Type"], reason)
 
     def _of_systems_manager(self, given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        """Give the values of parameters that are named by the template's parameters."""
+        """Return the values of parameters that are named by the template's parameters."""
         for name, parameter in (self.template.get("Parameters") or {}).items():
             if str(parameter.get("Type", "")).startswith("AWS::SSM::Parameter::Value<"):
                 named = given.get(name, parameter.get("Default", ""))
@@ -90,7 +90,7 @@ class Deployment:
             child.deploy()
 
     def of_type(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Give the logical id and the resolved properties of every resource of a type."""
+        """Return the logical id and the resolved properties of every resource of a type."""
         for logical_id, resource in self.resources.items():
             if resource["Type"] == kind:
                 yield logical_id, self._properties(logical_id)
@@ -114,7 +114,7 @@ class Deployment:
         return resource.attributes.get(name, f"local-{logical_id}-{name}".lower())
 
     def _imported(self, name: str) -> str:
-        """Give what another stack of this deployment exports; the name itself if none does."""
+        """Return what another stack of this deployment exports; the name itself if none does."""
         if name in self._importing:
             raise TemplateError(f"Circular dependency between exports: {', '.join(self._importing)}")
         self._importing.append(name)
@@ -127,7 +127,7 @@ class Deployment:
         return exported[0] if exported else name
 
     def exported(self, name: str) -> Iterator[str]:
-        """Give the value of the output that is exported by a name."""
+        """Return the value of the output that is exported by a name."""
         for output in (self.template.get("Outputs") or {}).values():
             export = output.get("Export")
             if isinstance(export, dict) and self.text(export.get("Name")) == name:
@@ -186,7 +186,7 @@ class Deployment:
         return Deployed(child.name, {f"Outputs.{name}": value for name, value in child.outputs()})
 
     def _beside(self, location: Any) -> Path | None:
-        """Give the file that a nested stack's address names; None if it is elsewhere."""
+        """Return the file that a nested stack's address names; None if it is elsewhere."""
         with contextlib.suppress(OSError, ValueError):
             path = self.directory / as_json_text(location)
             return path if path.is_file() else None
@@ -202,7 +202,7 @@ class Deployment:
                     yield name, self._with_references(self._resolver.resolve(output["Value"]))
 
     def _properties(self, logical_id: str) -> dict[str, Any]:
-        """Give a resource's properties, each with its type's type. What is not served of them is noted, once."""
+        """Return a resource's properties, each with its type's type. What is not served of them is noted, once."""
         if logical_id not in self._resolved:
             with located(where=logical_id, file=self.path.name):
                 properties = self._resolver.resolve(self.resources[logical_id].get("Properties") or {})

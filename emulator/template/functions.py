@@ -62,7 +62,7 @@ class Function:
 
 
 def functions(deployment: Deployment, rewrite: Callable[[str], str], unpacked: Path) -> Iterator[Function]:
-    """Give the functions of one stack. Code that is no folder yet is written below `unpacked`."""
+    """Return the functions of one stack. Code that is no folder yet is written below `unpacked`."""
     layers = dict(_layers(deployment, unpacked))
     for logical_id, properties in deployment.of_type("AWS::Lambda::Function"):
         code, not_served = deployment.directory, ""
@@ -116,7 +116,7 @@ def _code_path(deployment: Deployment, logical_id: str, properties: Mapping[str,
 
 
 def _content(deployment: Deployment, logical_id: str, code: Mapping[str, Any], unpacked: Path) -> Path:
-    """Give the folder of a `Code` or `Content`. Raises NotServed."""
+    """Return the folder of a `Code` or `Content`. Raise NotServed."""
     folder = unpacked / f"{deployment.prefix}{logical_id}"
     if "ZipFile" in code:
         folder.mkdir(parents=True, exist_ok=True)

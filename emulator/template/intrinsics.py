@@ -98,7 +98,7 @@ class Resolver:
         }
 
     def resolve(self, value: Any) -> Any:
-        """Give the value with every function evaluated. Raises TemplateError for what has no answer here."""
+        """Return the value with every function evaluated. Raise TemplateError for what has no answer here."""
         if isinstance(value, list):
             return [item for item in map(self.resolve, value) if item is not NO_VALUE]
         if not isinstance(value, dict):
@@ -121,7 +121,7 @@ class Resolver:
             self._testing.pop()
 
     def obey(self, rules: Mapping[str, Any]) -> None:
-        """Raises TemplateError with the sentence of an assertion that does not hold.
+        """Raise TemplateError with the sentence of an assertion that does not hold.
 
         Source: the rules section of CloudFormation's user guide.
         """
@@ -240,7 +240,7 @@ class Resolver:
 
 
 def as_text(value: Any) -> str:
-    """Give a scalar as CloudFormation writes it into text. Raises TemplateError for a list or a mapping."""
+    """Return a scalar as CloudFormation writes it into text. Raise TemplateError for a list or a mapping."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | int | float):
@@ -249,20 +249,20 @@ def as_text(value: Any) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """Give the words for what stands where something else is wanted."""
+    """Return the words for what stands where something else is wanted."""
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
     return "nothing" if value is None or value is NO_VALUE else f"{shown(value)}"
 
 
 def shown(value: Any) -> str:
-    """Give a value for a message, cut to what a line has room for."""
+    """Return a value for a message, cut to what a line has room for."""
     text = "nothing" if value is None or value is NO_VALUE else json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _list(name: str, argument: Any, *lengths: int) -> list[Any]:
-    """Give a function's argument as the list that it must be, of one of these lengths. Raises TemplateError."""
+    """Return a function's argument as the list that it must be, of one of these lengths. Raise TemplateError."""
     if not isinstance(argument, list) or (lengths and len(argument) not in lengths):
         wanted = f"a list of {' or '.join(map(str, lengths))}" if lengths else "a list"
         raise TemplateError(f"{name} takes {wanted}, not {shown(argument)}")

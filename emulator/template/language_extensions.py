@@ -17,7 +17,7 @@ _NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]")
 
 
 def unroll(value: Any, resolve: Callable[[Any], Any]) -> Any:
-    """Give the value with every loop unrolled. `resolve` evaluates collections. Raises TemplateError."""
+    """Return the value with every loop unrolled. `resolve` evaluates collections. Raise TemplateError."""
     if isinstance(value, list):
         return [unroll(item, resolve) for item in value]
     if not isinstance(value, dict):

@@ -20,7 +20,7 @@ class Omission:
 
 
 def lines(omissions: Iterable[Omission]) -> Iterator[str]:
-    """Give a line for each reason and kind of thing: a large template has many of a kind."""
+    """Return a line for each reason and kind of thing: a large template has many of a kind."""
     groups: dict[tuple[str, str], dict[str, None]] = {}
     for omission in omissions:
         groups.setdefault((omission.what, omission.reason), {})[omission.where] = None

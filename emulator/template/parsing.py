@@ -27,7 +27,7 @@ _AS_TEXT = (f"{_TAG}timestamp", f"{_TAG}value")
 
 
 def parse(path: Path, omit: Callable[[Omission], None]) -> Any:
-    """Give the file's value: mappings with text for keys, lists and scalars. Raises TemplateError, OSError."""
+    """Return the file's value: mappings with text for keys, lists and scalars. Raise TemplateError, OSError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         return _plain(_json(text) if text.lstrip().startswith("{") else _yaml(text, omit), (), itertools.count())
@@ -106,7 +106,7 @@ def _too_many() -> TemplateError:
 
 
 def _plain(value: Any, path: tuple[str, ...], copied: Iterator[int]) -> Any:
-    """Copy a value, so that what YAML's aliases share is nobody's twice. Raises TemplateError for what JSON lacks.
+    """Copy a value, so that what YAML's aliases share is nobody's twice. Raise TemplateError for what JSON lacks.
 
     `copied` counts the values.
     """

@@ -232,7 +232,7 @@ NOT_SERVED_PROPERTIES: Mapping[tuple[str, str], str] = {
 
 
 def classify(kind: str) -> tuple[Class, str]:
-    """Give the class of a type, and the reason if it is not served or needs nothing."""
+    """Return the class of a type, and the reason if it is not served or needs nothing."""
     if kind in SERVED:
         return Class.SERVED, ""
     if (reason := _found(NOT_SERVED, kind, exact=True)) is not None:
@@ -243,7 +243,7 @@ def classify(kind: str) -> tuple[Class, str]:
 
 
 def property_reason(kind: str, name: str) -> str | None:
-    """Give why a property of a served type is not served; None if there is nothing to say about it."""
+    """Return why a property of a served type is not served; None if there is nothing to say about it."""
     served = SERVED[kind]
     if name in served.obeyed or name in served.quiet:
         return None

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from emulator.account import REGION
 from emulator.template import omissions
 from emulator.template.apis import Api, HttpApi, Integration, Route, WebSocketApi, apis
 from emulator.template.conversions import as_json_text
 from emulator.template.deployment import Deployment
 from emulator.template.functions import Function, functions
 from emulator.template.omissions import Omission
-from emulator.template.template import REGION
 
 A = TypeVar("A", bound=Api)
 Places = Mapping[tuple[str, str], str]
@@ -47,7 +47,7 @@ def build(deployment: Deployment, address: str, unpacked: Path) -> Stack:
     """Read the stack off a deployment.
 
     `address` is the gateway's `host:port`, put wherever a value names the host of an API of this stack. `unpacked` is
-    where code that is no folder is written. Raises TemplateError for what cannot be served at all.
+    where code that is no folder is written. Raise TemplateError for what cannot be served at all.
     """
     everywhere = list(deployment.everywhere())
     reached = [api for each in everywhere for api in apis(each)]

@@ -10,12 +10,11 @@ from urllib.parse import quote, unquote
 from samtranslator.model.exceptions import InvalidDocumentException  # type: ignore[import-untyped]
 from samtranslator.translator.transform import transform  # type: ignore[import-untyped]
 
+from emulator.account import ACCOUNT, REGION
 from emulator.template import language_extensions, parsing
 from emulator.template.intrinsics import Resolver, TemplateError, as_text, kind_of, located
 from emulator.template.omissions import Omission
 
-ACCOUNT = "123456789012"
-REGION = "us-east-1"
 _LOCAL = "local"
 _LONGEST = 4096
 _SAM = "AWS::Serverless-2016-10-31"
@@ -60,10 +59,10 @@ class _NoResources:
 
 
 def read(path: Path, parameters: Mapping[str, str], omit: Omit = lambda _: None) -> dict[str, Any]:
-    """Give the CloudFormation template that the template at `path` stands for. `omit` hears what is left out.
+    """Return the CloudFormation template that the template at `path` stands for. `omit` hears what is left out.
 
     Code that lies on this machine becomes an S3 address that `local_path` understands.
-    Raises TemplateError, with the translator's own words where it refuses, and OSError if there is no such file.
+    Raise TemplateError, with the translator's own words where it refuses, and OSError if there is no such file.
     """
     with located(file=path.name):
         template = _sections(parsing.parse(path, omit))
@@ -82,7 +81,7 @@ def read(path: Path, parameters: Mapping[str, str], omit: Omit = lambda _: None)
 
 
 def local_path(code: Mapping[str, Any]) -> str | None:
-    """Give the path beside the template that a `Code` or `Content` stands for; None for one that is elsewhere."""
+    """Return the path beside the template that a `Code` or `Content` stands for; None for one that is elsewhere."""
     return unquote(str(code.get("S3Key"))) if code.get("S3Bucket") == _LOCAL else None
 
 
@@ -101,15 +100,11 @@ def _sections(template: Any) -> dict[str, Any]:
             if not name.startswith(language_extensions.LOOP):
                 _expect_mapping(declaration, f"{section}.{name}")
     for name, parameter in given.get("Parameters", {}).items():
-        _default_as_text(name, parameter)
+        if "Default" in parameter:
+            with located(where=f"Parameters.{name}.Default"):
+                parameter["Default"] = as_text(parameter["Default"])
     _check_rules(given.get("Rules", {}))
     return given
-
-
-def _default_as_text(name: str, parameter: dict[str, Any]) -> None:
-    if "Default" in parameter:
-        with located(where=f"Parameters.{name}.Default"):
-            parameter["Default"] = as_text(parameter["Default"])
 
 
 def _check_rules(rules: Mapping[str, Any]) -> None:
@@ -221,9 +216,9 @@ def _is_in_repository(resource: Mapping[str, Any]) -> bool:
 
 
 def parameter_values(template: Mapping[str, Any], given: Mapping[str, str], stack: str) -> dict[str, Any]:
-    """Give every parameter's value by name, with CloudFormation's pseudo parameters.
+    """Return every parameter's value by name, with CloudFormation's pseudo parameters.
 
-    Raises TemplateError that names a parameter without a value, or a value without a parameter.
+    Raise TemplateError that names a parameter without a value, or a value without a parameter.
     """
     declared: Mapping[str, Any] = template.get("Parameters") or {}
     if unknown := given.keys() - declared.keys():

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from emulator.account import REGION
 from emulator.services.services import Services, running
-from emulator.template.template import REGION
 from tests.builders.deployments import CREDENTIALS
 
 STORAGE = Path(__file__).parents[2] / "infra" / "storage.yaml"

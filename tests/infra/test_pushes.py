@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from emulator.account import REGION
 from emulator.services.services import Services
 from emulator.stand_ins.fake_anthropic import serving_in_thread
-from emulator.template.template import REGION
 from infra.pushes import main
 from tests.builders.doubles import Address, Sockets
 from tests.infra.conftest import Ran, Run

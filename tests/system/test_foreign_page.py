@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -13,16 +14,16 @@ from starlette.responses import HTMLResponse
 from starlette.routing import BaseRoute
 
 from chatrelay.store.table import Table
-from emulator.faults.injection import FaultyGateway
+from emulator.faults.injection import interfering
 from emulator.faults.plan import Plan
 from emulator.gateway.gateway import Gateway
-from emulator.gateway.guard import Names
 from emulator.lambda_.invoke import Invoker
 from emulator.limits import Limits
-from emulator.project import extras
+from emulator.project import plugin
 from emulator.services import identity
-from emulator.services.proxy import StorageDoor
 from emulator.services.services import Services
+from emulator.services.storage_door import StorageDoor
+from emulator.serving.guard import Names
 from emulator.stand_ins.fake_anthropic import serving_in_thread
 from emulator.template.stack import Stack
 from tests.builders.browser import CHROMIUM, FLAGS, in_a_browser
@@ -255,16 +256,16 @@ async def test_every_route_has_a_row() -> None:
     names, nothing = Names("127.0.0.1:1"), Services("http://127.0.0.1:1", CREDENTIALS)
     stack = Stack("local", {}, (), (), {}, {}, ())
     with identity.issued("127.0.0.1") as issued:
-        added = extras(names.address, {})
+        added = plugin(names.address, {})
         plain = Gateway(stack, nothing, Limits(), added, issued, names)
-        faulty = FaultyGateway(stack, nothing, Limits(), added, issued, names, plan=Plan())
+        async with interfering(Plan(), stack, nothing, Limits()) as interference:
+            faulty = replace(plain, interference=interference)
         for gateway in (plain, faulty):
             doors = gateway.doors(Invoker({}, nothing, gateway.limits), StorageDoor(nothing))
             own = [_path(route) for door in doors if not door.deployed for route in door.routes]
             template = [_path(route) for door in doors if door.deployed for route in door.routes]
             assert set(own) | {"/_faults"} == set(OWN)
             assert set(template) == set(TEMPLATE)
-        await faulty.proxy.stop()
 
 
 def _path(route: BaseRoute) -> str:

@@ -58,7 +58,7 @@ async def identify(client: ClientConnection) -> str:
 
 
 def post(gateway: Serving, identifier: str, *texts: str) -> list[int]:
-    """Give the status of each post."""
+    """Return the status of each post."""
     return [_status(gateway, identifier, text) for text in texts]
 
 
@@ -322,7 +322,7 @@ async def _leave_and_be_heard(gateway: Serving) -> None:
 
 
 def send(gateway: Serving, function: str = "local-Actor") -> tuple[str, str]:
-    """Give the mark of an event that was sent, and its request id."""
+    """Return the mark of an event that was sent, and its request id."""
     mark = uuid.uuid4().hex
     payload = json.dumps({"mark": mark})
     answer = gateway.lambda_client().invoke(FunctionName=function, InvocationType="Event", Payload=payload)

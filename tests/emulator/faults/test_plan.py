@@ -14,7 +14,7 @@ def decisions(seed: int = 0, **sections: Any) -> Decisions:
 
 
 def dropped(course: Decisions, posts: int, connection: str = "a", text: str = "x") -> list[int]:
-    """Give which of so many posts to a connection are hit by any fault."""
+    """Return which of so many posts to a connection are hit by any fault."""
     return [n for n in range(1, posts + 1) if course.post(connection, "v1", text).fault is not None]
 
 
@@ -282,7 +282,7 @@ _MIXED = {
 
 
 def course_of(seed: int, connections: str) -> tuple[list[str], list[Any]]:
-    """Give what was told and decided in a fixed sequence of calls."""
+    """Return what was told and decided in a fixed sequence of calls."""
     told: list[str] = []
     course = Decisions(parse({"seed": seed, **_MIXED}), told.append)
     decided: list[Any] = []

@@ -163,7 +163,7 @@ def test_delete_is_410_at_once_though_its_client_has_not_read_it(impatient_gatew
 
 @contextlib.contextmanager
 def opened(gateway: Serving, mark: str) -> Iterator[tuple[socket.socket, str]]:
-    """Open a connection that reads nothing by itself, and little at a time. Gives it with its id."""
+    """Open a connection that reads nothing by itself, and little at a time. Return it with its id."""
     with socket.socket() as narrow:
         narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         shake_hands(narrow, gateway, f"/plain?mark={mark}")

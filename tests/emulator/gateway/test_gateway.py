@@ -13,7 +13,7 @@ from tests.builders.serving import CONFORMANCE, REPOSITORY
 
 
 async def routed(path: str, query: bytes) -> tuple[str, bytes]:
-    """Give the path and the query that arrive behind the edge."""
+    """Return the path and the query that arrive behind the edge."""
     arrived: list[Scope] = []
 
     async def application(scope: Scope, _receive: Receive, _send: Send) -> None:

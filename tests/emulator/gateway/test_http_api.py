@@ -24,7 +24,7 @@ async def http(gateway: Serving) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def seen(http: httpx.AsyncClient, method: str, path: str, **more: Any) -> Any:
-    """Give the event that a request becomes."""
+    """Return the event that a request becomes."""
     params = {"do": '{"describe": true}', **more.pop("params", {})}
     answer = await http.request(method, path, params=params, **more)
     return answer.json()["event"]

@@ -32,7 +32,7 @@ def destined(mark: str) -> Any:
 
 
 def send(gateway: Serving, function: str, script: Any, **more: Any) -> tuple[str, str]:
-    """Invoke asynchronously. Gives the event's mark and its request id."""
+    """Invoke asynchronously. Return the event's mark and its request id."""
     mark = uuid.uuid4().hex
     answer = gateway.lambda_client().invoke(
         FunctionName=function,

@@ -10,7 +10,7 @@ import pytest
 
 from emulator.lambda_.environments import Environment, Outcome, Pool
 from emulator.limits import Limits
-from emulator.project import extras
+from emulator.project import plugin
 from emulator.template.functions import Function
 
 TOO_LONG = 2 * 1024 * 1024
@@ -63,7 +63,7 @@ async def test_what_cannot_be_read_of_a_workers_output_hides_nothing_that_comes_
         {"message": "reply ended", "status": "complete", "length": "many", "posts": 1},
     ]
     monkeypatch.setattr(logging.getLogger("emulator"), "propagate", True)
-    environment = Environment(function(tmp_path), "1", {}, Limits(), extras("127.0.0.1:8080", {}).sentence)
+    environment = Environment(function(tmp_path), "1", {}, Limits(), plugin("127.0.0.1:8080", {}).sentence)
     output = asyncio.StreamReader(limit=TOO_LONG // 2)
     reading = asyncio.create_task(environment.repeat(output))
     with caplog.at_level(logging.INFO, "emulator"):

@@ -17,9 +17,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from emulator.services import services
-from emulator.services.proxy import StorageDoor
 from emulator.services.services import Services
 from emulator.services.signature import Credentials
+from emulator.services.storage_door import StorageDoor
 from tests.builders.deployments import CREDENTIALS
 
 WRITERS = 4
@@ -115,9 +115,11 @@ async def door(aws: Services) -> AsyncIterator[httpx.AsyncClient]:
     for bucket, properties in (("plain", {}), ("open", {"CorsConfiguration": CORS})):
         aws.create("AWS::S3::Bucket", bucket, properties)
         aws.client("s3").put_object(Bucket=bucket, Key="a b.txt", Body=b"kept")
-    application = Starlette(routes=[Route("/s3/{path:path}", StorageDoor(aws).answer, methods=METHODS)])
+    storage = StorageDoor(aws)
+    application = Starlette(routes=[Route("/s3/{path:path}", storage.answer, methods=METHODS)])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url=DOOR) as client:
         yield client
+    await storage.stop()
 
 
 def client_of(service: str, credentials: Credentials = CREDENTIALS, url: str = f"{DOOR}/s3") -> Any:

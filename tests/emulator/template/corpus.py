@@ -1,5 +1,7 @@
-"""Small templates, one feature each, and what the emulator says to them; `python -m tests.emulator.corpus` writes
-the tables of docs/emulator.md."""
+"""Small templates, one feature each, and what the emulator says to them.
+
+`python -m tests.emulator.template.corpus` writes the tables of docs/emulator.md.
+"""
 
 import functools
 import re
@@ -31,13 +33,13 @@ def templates() -> list[Path]:
 
 @functools.cache
 def said() -> dict[str, list[str]]:
-    """Give what the emulator is expected to say, by the template's name."""
+    """Return what the emulator is expected to say, by the template's name."""
     expected: dict[str, list[str]] = yaml.safe_load((FOLDER / _SAID).read_text(encoding="utf-8"))
     return expected
 
 
 def deploy(path: Path, stack: str, services: Services) -> tuple[Deployment, Stack]:
-    """Deploy a template within this process. Raises TemplateError."""
+    """Deploy a template within this process. Raise TemplateError."""
     with tempfile.TemporaryDirectory() as unpacked:
         deployment = Deployment(path, stack, {}, services)
         deployment.deploy()
@@ -45,7 +47,7 @@ def deploy(path: Path, stack: str, services: Services) -> tuple[Deployment, Stac
 
 
 def say(path: Path, services: Services) -> list[str]:
-    """Give the error, or what is not served and then what is: data, routes, functions with their settings, outputs."""
+    """Return the error, or what is not served, then what is: data, routes, functions with their settings, outputs."""
     try:
         deployment, stack = deploy(path, path.stem, services)
     except TemplateError as error:
@@ -117,7 +119,7 @@ def _row(path: Path) -> tuple[str, str, str]:
 
 
 def feature(path: Path) -> str:
-    """Give what a template is about, and the document that says so."""
+    """Return what a template is about, and the document that says so."""
     first = next(line for line in path.read_text(encoding="utf-8").splitlines() if "Source: " in line)
     return first.strip().removeprefix("# ").removeprefix('"Description": "').removesuffix('",')
 

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from emulator.account import REGION
 from emulator.services.services import Services
 from emulator.services.signature import Credentials
 from emulator.template import parsing, resource_types
 from emulator.template.intrinsics import TemplateError
 from emulator.template.resource_types import NEEDS_NOTHING, NOT_SERVED, NOT_SERVED_PROPERTIES, SERVED, Class
-from emulator.template.template import REGION
 from tests.emulator.template import corpus
 
 MUTATIONS = int(os.environ.get("MUTATIONS", "40"))
@@ -148,7 +148,7 @@ def test_whatever_stands_anywhere_ends_in_a_sentence_or_is_served(
 
 
 def sentence(template: Any, services: Services, path: Path) -> str:
-    """Deploy a template. Gives what is wrong with it; nothing else may be raised."""
+    """Deploy a template. Return what is wrong with it; nothing else may be raised."""
     path.write_text(json.dumps(template), encoding="utf-8")
     try:
         corpus.deploy(path, f"mutated-{next(numbers)}", services)

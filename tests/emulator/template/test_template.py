@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from emulator.gateway.server import listen
 from emulator.services.services import Services, wait_until_up
 from emulator.services.signature import Credentials
+from emulator.serving.server import listen
 from emulator.template import parsing
 from emulator.template.conversions import as_number
 from emulator.template.intrinsics import TemplateError

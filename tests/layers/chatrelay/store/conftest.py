@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chatrelay.store.table import Table
-from emulator.lambda_.processes import die_with_parent
+from emulator.processes import die_with_parent
 from emulator.services.services import Services
 from tests.builders.deployments import CREDENTIALS
 

@@ -9,7 +9,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Message, Scope
 from starlette.websockets import WebSocket
 
-from emulator.gateway.guard import Door, Guard, Names, named
+from emulator.serving.guard import Door, Guard, Names, named
 
 ADDRESS = "127.0.0.1:8080"
 LAN = "192.168.1.20:8080"
@@ -67,7 +67,7 @@ def test_an_address_of_the_network_is_a_name_like_loopback() -> None:
 async def answered(
     path: str = "/own", *, method: str = "GET", names: Names = NAMES, browsers: bool = True, **headers: str | list[str]
 ) -> tuple[int, str, dict[str, list[str]]]:
-    """Give status, body and headers of an answer. `headers` have `_` for `-`; a list is one that is there twice."""
+    """Return status, body and headers of an answer. `headers` have `_` for `-`; a list is one that is there twice."""
 
     def say(text: str) -> Any:
         return lambda _: PlainTextResponse(text, headers={"Content-Security-Policy": "sandbox"})

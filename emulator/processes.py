@@ -10,7 +10,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> Callable[[], None] | None:
-    """Give a `preexec_fn` that has Linux kill the child when this process is gone; None elsewhere.
+    """Return a `preexec_fn` that has Linux kill the child when this process is gone; None elsewhere.
 
     Source: prctl(2), PR_SET_PDEATHSIG. The C library is loaded here, before the fork, where loading is safe.
     """

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from emulator import log
-from emulator.loopback import is_loopback
+from emulator.serving.loopback import is_loopback
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?")
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -149,7 +149,7 @@ def named(origins: Sequence[str]) -> Origins:
 
 
 def parts(host: str, scheme: str) -> tuple[str, int | None]:
-    """Give the name in small letters and the port, by default that of the scheme; no name if it is no `host[:port]`."""
+    """Return the name in small letters and the port, by default the scheme's. No name if it is no `host[:port]`."""
     match = _HOST.fullmatch(host.lower())
     if match is None:
         return "", None
@@ -158,7 +158,7 @@ def parts(host: str, scheme: str) -> tuple[str, int | None]:
 
 
 def _origin(referer: str) -> str:
-    """Give the origin of a page; none if its address is not one."""
+    """Return the origin of a page; none if its address is not one."""
     try:
         page = urlsplit(referer)
     except ValueError:

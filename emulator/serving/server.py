@@ -19,8 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from emulator.gateway.guard import Guard, Names
 from emulator.limits import Limits
+from emulator.serving.guard import Guard, Names
 
 _ABORT = "emulator.abort"
 _LINGER_S = 0.3
@@ -42,7 +42,7 @@ register_url_convertor("any", _AnyPath())
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Give a listening socket whose connections send at once.
+    """Return a listening socket whose connections send at once.
 
     asyncio leaves Nagle's algorithm on for sockets made by `socket.create_server`; with uvicorn's two writes an
     answer that costs every request 40 ms. Connections inherit the option.
