@@ -12,7 +12,7 @@ LOCKS = layers/dependencies/requirements.txt emulator/requirements.txt
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
-.PHONY: help run install smoke test busy scenarios nightly layers check lint types templates tables lock clean
+.PHONY: help run install smoke test busy scenarios nightly layers check lint types floors templates tables lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -50,7 +50,7 @@ layers: .venv-sam/done
 	$(MAKE) -s -C layers/relay build-RelayLayer ARTIFACTS_DIR=$(CURDIR)/.nightly/relay
 	.venv-sam/bin/python tests/sam/packed.py .nightly/dependencies .nightly/relay --start python3.13
 
-check: lint types templates  ## Run the linters, the type checker and the template checks
+check: lint types floors templates  ## Run the linters, the type checker and the template checks
 
 lint: .venv/test | $(JAVASCRIPT)/node_modules
 	$(BIN)/ruff check
@@ -66,7 +66,11 @@ $(JAVASCRIPT)/node_modules: $(JAVASCRIPT)/package-lock.json
 	fi
 
 types: .venv/test
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
+
+# What imports what: the contracts are in pyproject.toml.
+floors: .venv/test
+	PYTHONPATH=.:layers/relay $(BIN)/lint-imports
 
 templates: .venv/test .venv-sam/done
 	$(BIN)/cfn-lint infra/storage.yaml infra/edge.yaml infra/alarms.yaml
