@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -133,13 +134,19 @@ class Wiring:
     def _claude(self) -> "Agent":
         # The SDK takes a second to import: only the function that talks to a model may pay for it.
         from chatrelay.agents import claude
+        from chatrelay.agents.fallback import Fallback
         from chatrelay.agents.mending import Mending
         from chatrelay.aws.parameters import Key
 
         settings = Claude.read(self.environment)
         client = (claude.bedrock if settings.bedrock else claude.client)(settings.read_timeout_s)
         key = None if settings.bedrock else Key(settings.secret)
-        return Mending(claude.Claude(client, key, self._prompt(settings.prompt), settings))
+        prompt = self._prompt(settings.prompt)
+        agent: Agent = claude.Claude(client, key, prompt, settings)
+        if settings.fallback_model:
+            other = claude.Claude(client, key, prompt, replace(settings, model=settings.fallback_model))
+            agent = Fallback(agent, other)
+        return Mending(agent)
 
     @cached_property
     def _codex(self) -> "Agent":

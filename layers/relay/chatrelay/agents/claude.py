@@ -7,7 +7,7 @@ This module translates both, at one line each.
 
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import anthropic
@@ -21,7 +21,7 @@ from chatrelay.agents.accumulator import USAGE, Accumulator
 from chatrelay.agents.refusals import ANTHROPIC, Refusal
 from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.domain.attachments import FileRoom
-from chatrelay.domain.errors import Denied, Overloaded, Reason, Refused, Said, TooLong, Unaccepted, Upstream
+from chatrelay.domain.errors import Reason, Refused, Said, TooLong, Unaccepted, Upstream
 from chatrelay.domain.reply import Aside, Ending
 from chatrelay.domain.text import SurrogateJoiner
 from chatrelay.domain.turns import Room, Turn
@@ -130,29 +130,9 @@ class Claude:
         return Room(self._settings.history_tokens, BEDROCK_FILES if self._is_bedrock else FileRoom())
 
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending]:  # noqa: ARG002
-        """Implement ``Agent``. If the model is overloaded before its first text, the fallback model answers instead."""
-        has_text = False
-        try:
-            async with aclosing(self._answer(self._settings.model, turns)) as events:
-                async for event in events:
-                    has_text = has_text or isinstance(event, str)
-                    yield event
-                return
-        except Overloaded as problem:
-            if has_text or not self._settings.fallback_model:
-                raise
-            busy = problem
-        try:
-            async with aclosing(self._answer(self._settings.fallback_model, turns)) as events:
-                async for event in events:
-                    yield event
-        except (Denied, TooLong, Unaccepted) as refusal:
-            raise busy from refusal  # the request is fit for the model that was busy
-
-    async def _answer(self, model: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending]:
-        """Yield the answer of `model`, as one answer even if the model pauses its turn and is asked to continue."""
+        """Implement ``Agent``: one answer, even if the model pauses its turn and is asked to continue."""
         prepare = requests.to_bedrock if self._is_bedrock else requests.to_anthropic
-        request = prepare(model, turns, await self._prompt() if self._prompt else "", self._settings)
+        request = prepare(self._settings.model, turns, await self._prompt() if self._prompt else "", self._settings)
         texts, thoughts = SurrogateJoiner(), SurrogateJoiner()
         parts: list[Accumulator] = []
         while not parts or (parts[-1].stop_reason == "pause_turn" and len(parts) <= CONTINUATIONS):

@@ -13,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chatrelay.agents import KeptText, claude
+from chatrelay.agents import Agent, KeptText, claude
 from chatrelay.agents.claude import Claude
+from chatrelay.agents.fallback import Fallback
 from chatrelay.domain.errors import Denied, Overloaded, Reason, Refused, ReplyError, Said, TooLong, Unaccepted, Upstream
 from chatrelay.domain.reply import Aside, Ending
 from chatrelay.domain.turns import Turn
@@ -563,6 +564,10 @@ def chosen(stage: Stage, client: AsyncAnthropic, **changes: Any) -> Claude:
     return Claude(client, stage.secret, be_kind, replace(SETTINGS, **changes))
 
 
+def with_fallback(stage: Stage, client: AsyncAnthropic) -> Fallback:
+    return Fallback(chosen(stage, client), chosen(stage, client, model="claude-haiku-5"))
+
+
 async def test_thinking_and_web_search_are_asked_for_if_the_deployment_wants_them(
     stage: Stage, client: AsyncAnthropic
 ) -> None:
@@ -641,7 +646,7 @@ async def test_a_turn_that_pauses_in_a_search_is_taken_up_again_with_all_its_blo
 async def test_the_fallback_model_answers_when_the_first_is_overloaded(
     stage: Stage, client: AsyncAnthropic, status: int
 ) -> None:
-    stage.agent = chosen(stage, client, fallback_model="claude-haiku-5")
+    stage.agent = with_fallback(stage, client)
 
     ending = await stage.play(refuse(status, headers={"retry-after": "30"}), answer("Hello"))
 
@@ -652,7 +657,7 @@ async def test_the_fallback_model_answers_when_the_first_is_overloaded(
 async def test_the_fallback_model_answers_after_thinking_that_has_no_text_yet(
     stage: Stage, client: AsyncAnthropic
 ) -> None:
-    stage.agent = chosen(stage, client, fallback_model="claude-haiku-5")
+    stage.agent = with_fallback(stage, client)
     overload = Send({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})
 
     ending = await stage.play(blocks(*thinking_block("Hm", 5, 0), overload), answer("Hello"))
@@ -663,7 +668,7 @@ async def test_the_fallback_model_answers_after_thinking_that_has_no_text_yet(
 async def test_no_other_model_takes_over_after_the_first_text_or_for_another_failure(
     stage: Stage, client: AsyncAnthropic
 ) -> None:
-    stage.agent = chosen(stage, client, fallback_model="claude-haiku-5")
+    stage.agent = with_fallback(stage, client)
 
     with pytest.raises(Overloaded):
         await stage.play(fail_after("So far"), answer("Hello"))
@@ -674,7 +679,7 @@ async def test_no_other_model_takes_over_after_the_first_text_or_for_another_fai
 
 
 async def test_a_fallback_model_that_is_overloaded_too_is_told(stage: Stage, client: AsyncAnthropic) -> None:
-    stage.agent = chosen(stage, client, fallback_model="claude-haiku-5")
+    stage.agent = with_fallback(stage, client)
 
     with pytest.raises(Overloaded):
         await stage.play(refuse(529, headers={"retry-after": "30"}))
@@ -689,7 +694,7 @@ async def test_a_fallback_model_that_is_overloaded_too_is_told(stage: Stage, cli
 async def test_what_a_fallback_model_does_not_take_may_pass_with_the_overload(
     stage: Stage, client: AsyncAnthropic, refusal: str
 ) -> None:
-    stage.agent = chosen(stage, client, fallback_model="claude-haiku-5")
+    stage.agent = with_fallback(stage, client)
 
     with pytest.raises(Overloaded):
         await stage.play(refuse(529, headers={"retry-after": "30"}), refuse(400, message=refusal))

@@ -1,0 +1,41 @@
+"""Another model answers in place of one that has too much to do. Pure."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from chatrelay.agents import Agent
+from chatrelay.domain.errors import Denied, Overloaded, TooLong, Unaccepted
+from chatrelay.domain.reply import Aside, Ending
+from chatrelay.domain.turns import Amended, Room, Turn
+
+
+class Fallback:
+    """Asks `agent`, and `other` if `agent` is overloaded before its first text."""
+
+    def __init__(self, agent: Agent, other: Agent) -> None:
+        self._agent = agent
+        self._other = other
+
+    @property
+    def room(self) -> Room:
+        return self._agent.room
+
+    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending | Amended]:
+        """Implement ``Agent``."""
+        has_text = False
+        try:
+            async with aclosing(self._agent.answer(conversation, turns)) as events:
+                async for event in events:
+                    has_text = has_text or isinstance(event, str)
+                    yield event
+                return
+        except Overloaded as problem:
+            if has_text:
+                raise
+            busy = problem
+        try:
+            async with aclosing(self._other.answer(conversation, turns)) as events:
+                async for event in events:
+                    yield event
+        except (Denied, TooLong, Unaccepted) as refusal:
+            raise busy from refusal  # the request is fit for the model that was busy
