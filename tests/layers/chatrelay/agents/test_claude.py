@@ -18,7 +18,7 @@ from chatrelay.agents.claude import Claude
 from chatrelay.agents.fallback import Fallback
 from chatrelay.domain.errors import Denied, Overloaded, Reason, Refused, ReplyError, Said, TooLong, Unaccepted, Upstream
 from chatrelay.domain.reply import Aside, Ending
-from chatrelay.domain.turns import Turn
+from chatrelay.domain.turns import Amended, Turn
 from chatrelay.settings import Claude as Settings
 from emulator.stand_ins.fake_anthropic import Received, ScriptedModel, serving
 from emulator.stand_ins.script import (
@@ -78,8 +78,8 @@ class Stage:
         self.scripts: list[Script] = []
         self.secret = Secret()
         self.texts: list[str] = []
-        self.told: list[str | Aside] = []
-        self.agent = Claude(client, self.secret, be_kind, SETTINGS)
+        self.told: list[str | Aside | Amended] = []
+        self.agent: Agent = Claude(client, self.secret, be_kind, SETTINGS)
         self.model = ScriptedModel(lambda _: self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0])
 
     @property
