@@ -10,7 +10,7 @@ from emulator.stand_ins.script import answer
 from tests.builders.deployments import Relay
 from tests.builders.phone import Frame, Phone, assembled, proves
 
-LONG = "漢" * 100_000
+LONG = "字" * 100_000
 
 
 def completes(count: int) -> Callable[[Frame], bool]:
