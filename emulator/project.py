@@ -44,7 +44,7 @@ CLIENTS = PLAYGROUND.with_name("clients")
 EDGE = {f"/api/{agent}/ws": f"/v1?agent={agent}" for agent in AGENTS}
 SCRIPT = "/demonstration"
 PUSHES = "/pushes"
-"""Where the push services are that phones are push_services by here."""
+"""The path at which the stand-in push services are served."""
 APPLE, GOOGLE = "local/apns", "local/fcm"
 DEVELOPER = "developer"
 FRESH = {"cache-control": "no-store"}

@@ -1,4 +1,4 @@
-"""Puts everything on one port."""
+"""Everything on one port: which route is behind which door, and which pages may ask it."""
 
 import asyncio
 import contextlib

@@ -62,7 +62,7 @@ class Names:
 class Door:
     """Routes, and which pages may ask them beside this gateway's own: those of the origins that are let in.
 
-    `deployed`: as in AWS, the template's own rules decide over pages of this machine and whoever follows a link.
+    `deployed`: pages of this machine and plain links pass, as in AWS, and the template's own rules decide.
     """
 
     routes: Sequence[BaseRoute]
@@ -96,7 +96,7 @@ class Guard:
         try:
             self._check(scope, headers)
         except _Refused as refused:
-            # Of an answer that is kept from a page, its console tells nothing.
+            # The console of a browser does not say why a response was blocked.
             log.notice(f"refused  {scope['path']}  {refused.status}  {refused}")
             if scope["type"] == "websocket":
                 await WebSocket(scope, receive, send).send_denial_response(refused.response())

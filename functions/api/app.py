@@ -24,7 +24,7 @@ from chatrelay.domain.errors import (
 )
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.store.archive import Exchange, Summary
-from chatrelay.wire import fields, frames, inbound, limits, registration, uploads
+from chatrelay.wire import fields, inbound, limits, outbound, registration, uploads
 from chatrelay.wire.dialects import BUILDEROS
 from chatrelay.wire.identity import credential, lower_case
 from chatrelay.wire.limits import AGENTS
@@ -238,7 +238,7 @@ def _turn(kept: Exchange) -> dict[str, Any]:
     return {
         "id": kept.message_id,
         "content": kept.content,
-        "attachments": [frames.described(attachment) for attachment in kept.attachments],
+        "attachments": [outbound.described(attachment) for attachment in kept.attachments],
         "agent": kept.agent,
         "received_at": _time(kept.received_at_ms),
         "reply": {

@@ -9,8 +9,8 @@ import pytest
 from chatrelay.domain.devices import Platform
 from chatrelay.domain.reply import Ending, Reply
 from chatrelay.store.devices import Devices
-from chatrelay.wire.frames import Outbound
 from chatrelay.wire.inbound import Send
+from chatrelay.wire.outbound import Outbound
 from chatrelay.wire.registration import Registration
 from emulator.services.services import Services
 from tests.builders.layer import CONTEXT, Store

@@ -23,7 +23,7 @@ from chatrelay.domain.errors import ClientFacingError, Reason
 from chatrelay.domain.reply import Aside
 from chatrelay.store.table import Table
 from chatrelay.wire.builderos import AUTHENTICATED, INVALID_API_KEY
-from chatrelay.wire.frames import Outbound
+from chatrelay.wire.outbound import Outbound
 from tests.builders.deployments import REPOSITORY, Relay
 from tests.infra.bridgehub.sidecars import gone, needs_node, stayers
 from tests.system import scenes

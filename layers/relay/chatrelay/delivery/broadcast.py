@@ -14,7 +14,7 @@ from chatrelay.domain.keys import StreamId
 from chatrelay.domain.outcome import ReplyOutcome
 from chatrelay.domain.reply import Aside, Reply
 from chatrelay.wire.dialect import Dialect
-from chatrelay.wire.frames import Outbound
+from chatrelay.wire.outbound import Outbound
 
 PostTo = Callable[[str, bytes], None]
 """Posts one frame to the connection of that id. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""

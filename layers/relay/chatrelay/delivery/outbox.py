@@ -16,8 +16,8 @@ from chatrelay.delivery.sender import Sender
 from chatrelay.domain.errors import Gone, Unreachable
 from chatrelay.domain.keys import StreamId
 from chatrelay.domain.reply import Aside, Reply
-from chatrelay.wire import frames
-from chatrelay.wire.frames import Outbound
+from chatrelay.wire import outbound
+from chatrelay.wire.outbound import Outbound
 
 
 class Outbox:
@@ -43,7 +43,7 @@ class Outbox:
         self._stream = stream
         self._first = first
         self._cursor = Cursor.at(reply.text, offset)
-        self._room_bytes = frames.message_room_bytes(stream)
+        self._room_bytes = outbound.message_room_bytes(stream)
         self._asides = Asides(self._room_bytes)
         self._last: Outbound | None = None
         self._began_s = 0.0
@@ -86,14 +86,14 @@ class Outbox:
             while self._last is None or self._has_text or self._asides.place is not None:
                 wait_s = self._aside_wait_s()
                 if wait_s == 0:
-                    await self.sender.send(frames.aside(self._stream, self._asides.take()), is_aside=True)
+                    await self.sender.send(outbound.aside(self._stream, self._asides.take()), is_aside=True)
                 elif not self._has_text:
                     await self._change(wait_s)
                 else:
                     await self._may_send()
                     # A piece that does not arrive is taken again, with what has gathered since.
                     piece = self._cursor.next_piece(self._reply.text[: self._asides.place], self._room_bytes)
-                    if await self.sender.send(frames.message(self._stream, piece.offset, piece.content)):
+                    if await self.sender.send(outbound.message(self._stream, piece.offset, piece.content)):
                         self._cursor.advance(piece)
                         self.first_text_s = self.first_text_s or asyncio.get_running_loop().time() - self._began_s
             await self._send(self._last)

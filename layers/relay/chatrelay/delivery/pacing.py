@@ -30,7 +30,7 @@ class Window:
         return quiet if ending else max(quiet, self._started_s + self.pacing.min_interval_s)
 
     def wait_s(self, now_s: float, *, ending: bool) -> float:
-        """How long it is until then; 0 if a post may start."""
+        """Return the seconds until ``opens_at_s``; 0 if a post may start now."""
         wait_s = self.opens_at_s(ending=ending) - now_s
         return wait_s if wait_s > RESOLUTION_S else 0.0
 

@@ -8,7 +8,7 @@ from chatrelay.delivery.liveness import Liveness
 from chatrelay.delivery.pacing import Window
 from chatrelay.domain.errors import NotDelivered, Throttled, Unreachable
 from chatrelay.wire.dialect import Pacing
-from chatrelay.wire.frames import Outbound
+from chatrelay.wire.outbound import Outbound
 
 Post = Callable[[bytes], Awaitable[None]]
 """Posts one frame to one connection. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""

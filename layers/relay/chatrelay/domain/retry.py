@@ -1,4 +1,4 @@
-"""One way to call again after a failure that may pass."""
+"""Retry a call after failures that may pass."""
 
 import time
 from collections.abc import Callable, Iterable

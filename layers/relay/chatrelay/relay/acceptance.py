@@ -1,4 +1,4 @@
-"""Where a message becomes one that is kept, by whichever door it came: a socket, or HTTP."""
+"""Messages are checked and stored here, whether they come over a socket or by HTTP."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

@@ -18,7 +18,7 @@ from chatrelay.relay.reply_writer import ReplyWriter
 from chatrelay.relay.telemetry import Telemetry
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.store import Store
-from chatrelay.wire import frames
+from chatrelay.wire import outbound
 
 FRESH_WORKER_S = 300
 """A message that waited gets a new worker if this one has less time left."""
@@ -76,7 +76,7 @@ class ConversationWorker:
         accept = partial(self._acceptance.accept, sender=sender, worker=invocation.worker)
         accepted = await asyncio.to_thread(accept, message.user, message.send, message.received_ms)
         if accepted.waits:
-            typing = frames.typing(accepted.stream, accepted.send.id).encode(datetime.now(UTC))
+            typing = outbound.typing(accepted.stream, accepted.send.id).encode(datetime.now(UTC))
             with suppress(PostError):  # a client that has not heard it sends the message again
                 await asyncio.to_thread(self._api.deliver, sender, typing)
         else:
@@ -96,7 +96,8 @@ class ConversationWorker:
     def _take_next(self, key: ConversationKey, invocation: Invocation, is_fresh: bool) -> Accepted | None:  # noqa: FBT001
         """Return the next queued message, leased to this worker.
 
-        None if the queue is empty, another worker holds the lease, or too little time is left: then call a new worker.
+        None if the queue is empty, another worker holds the lease, or too little time is left. In the last case, call a
+        new worker if messages wait and nobody writes.
         """
         self._recovery.recover(key)
         if is_fresh or invocation.left_s > FRESH_WORKER_S:

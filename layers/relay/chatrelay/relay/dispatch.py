@@ -22,9 +22,8 @@ from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry
 from chatrelay.store.connections import Connection
 from chatrelay.store.store import Store
-from chatrelay.wire import frames
+from chatrelay.wire import outbound
 from chatrelay.wire.builderos import AUTHENTICATED, INVALID_API_KEY
-from chatrelay.wire.frames import Outbound
 from chatrelay.wire.inbound import (
     Acknowledge,
     Cancel,
@@ -37,9 +36,10 @@ from chatrelay.wire.inbound import (
     Send,
     claimed_id,
 )
+from chatrelay.wire.outbound import Outbound
 
 KEY_LIMIT = 256
-WRONG_FIRST_FRAME = frames.error(Unauthorized("The first frame must be the API key."))
+WRONG_FIRST_FRAME = outbound.error(Unauthorized("The first frame must be the API key."))
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Dispatcher:
         if isinstance(problem, Internal):
             self._telemetry.internal_error()
         try:
-            self._post(frame.connection_id, frames.error(problem, message_id=claimed_id(frame.body)))
+            self._post(frame.connection_id, outbound.error(problem, message_id=claimed_id(frame.body)))
         except Gone:
             self._forget(frame.connection_id)
 
@@ -204,7 +204,7 @@ class Dispatcher:
 
     def _greet(self, connection: Connection, user: str, conversation: str | None = None) -> None:
         active = conversation and self._resume.active(ConversationKey(user, conversation))
-        ready = frames.ready(user=user, agent=connection.agent, conversation=conversation, active=active)
+        ready = outbound.ready(user=user, agent=connection.agent, conversation=conversation, active=active)
         self._post(connection.id, ready)
 
     def _forget(self, connection_id: str) -> None:

@@ -26,7 +26,7 @@ class Failures:
         wrote = self._store.leases.place_of(worker)
         key = wrote or self._waiting(event)
         if key is not None:
-            # An invocation that came to write has made the queue shorter: it is no further call that led nowhere.
+            # An invocation that began a reply has shortened the queue, so the count of fruitless calls begins again.
             self._recovery.after_failure(key, worker, 0 if wrote else event.get("attempt", 0))
         elif "requestContext" in event:  # not a mere wake-up call
             self._dispatcher.send_error(Frame.from_event(event), Interrupted(DIED))

@@ -12,7 +12,7 @@ from chatrelay.domain.reply import Reply
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.leases import HEARTBEAT_S, Signals
 from chatrelay.store.store import Store
-from chatrelay.wire import frames
+from chatrelay.wire import outbound
 from chatrelay.wire.dialects import VERSION_1
 
 JOURNAL_PIECE_BYTES = 300_000
@@ -57,7 +57,7 @@ class Heartbeat:
         """Let in the connections that have asked, but no connection twice for the same question."""
         for connection_id, offset in signals.subscribers.items():
             if self._attached.get(connection_id) != offset:
-                resumed = frames.resumed(self._accepted.stream, self._accepted.send.id, offset)
+                resumed = outbound.resumed(self._accepted.stream, self._accepted.send.id, offset)
                 await self._broadcast.join(connection_id, VERSION_1, [resumed], offset)
                 self._attached[connection_id] = offset
 

@@ -14,7 +14,7 @@ from chatrelay.relay.telemetry import Telemetry
 from chatrelay.store.leases import Lease
 from chatrelay.store.store import Store
 from chatrelay.wire import endings
-from chatrelay.wire.frames import Outbound
+from chatrelay.wire.outbound import Outbound
 
 DIED = "The answer broke off. Send the message again."
 NOBODY = "Nobody could answer this. Send the message again later."
@@ -23,7 +23,7 @@ PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 
 
 class Recovery:
-    """Ends replies whose workers are dead, and calls workers for messages that wait. Everybody who looks does so."""
+    """Ends replies whose workers are dead, and calls workers for messages that wait. Whoever reads a lease calls it."""
 
     def __init__(
         self,

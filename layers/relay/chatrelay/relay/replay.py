@@ -12,8 +12,8 @@ from chatrelay.domain.errors import PostError
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.store.conversations import StoredReply
 from chatrelay.store.store import Store
-from chatrelay.wire import frames
-from chatrelay.wire.frames import Outbound
+from chatrelay.wire import outbound
+from chatrelay.wire.outbound import Outbound
 
 LAST_FRAME_S = 3.0
 """How long the last frame may take to reach everybody. Connections that it does not reach must resume."""
@@ -33,13 +33,13 @@ class Replay:
         Only announce a reply that waits. Send nothing of one that has begun meanwhile: its worker does.
         """
         if stored.waits:
-            self._post(connection_id, frames.typing(stored.stream, stored.message_id))
+            self._post(connection_id, outbound.typing(stored.stream, stored.message_id))
         if stored.last is None:
             return
-        self._post(connection_id, frames.resumed(stored.stream, stored.message_id, offset))
-        cursor, room_bytes = Cursor.at(stored.text, offset), frames.message_room_bytes(stored.stream)
+        self._post(connection_id, outbound.resumed(stored.stream, stored.message_id, offset))
+        cursor, room_bytes = Cursor.at(stored.text, offset), outbound.message_room_bytes(stored.stream)
         while (piece := cursor.next_piece(stored.text, room_bytes)).content:
-            self._post(connection_id, frames.message(stored.stream, piece.offset, piece.content))
+            self._post(connection_id, outbound.message(stored.stream, piece.offset, piece.content))
             cursor.advance(piece)
         self._post(connection_id, stored.last)
 

@@ -28,8 +28,8 @@ from chatrelay.relay.telemetry import Telemetry
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.leases import EXPIRES_S, HEARTBEAT_S, Signals
 from chatrelay.store.store import Store
-from chatrelay.wire import endings, frames
-from chatrelay.wire.frames import Outbound
+from chatrelay.wire import endings, outbound
+from chatrelay.wire.outbound import Outbound
 
 ORDERLY_END_S = 30
 """How long before the function's deadline a reply is ended in order instead of being cut."""
@@ -126,8 +126,8 @@ class ReplyWriter:
         The sender's connection knows the message; the others hear of it first.
         """
         accepted, send = self._accepted, self._accepted.send
-        typing = frames.typing(accepted.stream, send.id)
-        said = frames.user(accepted.stream, send.id, send.content, send.attachments)
+        typing = outbound.typing(accepted.stream, send.id)
+        said = outbound.user(accepted.stream, send.id, send.content, send.attachments)
         viewers = await asyncio.to_thread(self._store.connections.viewers, accepted.key)
         for viewer in viewers:
             first = [typing] if viewer.connection_id == accepted.sender else [said, typing]

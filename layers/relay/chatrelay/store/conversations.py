@@ -41,8 +41,8 @@ from chatrelay.store.table import (
     Write,
     transient_as_unavailable,
 )
-from chatrelay.wire.frames import Outbound
 from chatrelay.wire.inbound import Send
+from chatrelay.wire.outbound import Outbound
 
 WAITING = 0
 """The epoch of a reply that nobody writes yet: the first fence is 1."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from chatrelay.wire import fields
 from chatrelay.wire.dialect import Dialect, Pacing
-from chatrelay.wire.frames import Outbound
 from chatrelay.wire.inbound import Configuration, Defaults, Inbound, Send, parse_action
 from chatrelay.wire.limits import CONVERSATION_LIMIT
+from chatrelay.wire.outbound import Outbound
 
 AUTHENTICATED = "authenticated"
 INVALID_API_KEY = "error:invalid_api_key"

@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from chatrelay.wire.frames import Outbound
 from chatrelay.wire.inbound import Defaults, Inbound
+from chatrelay.wire.outbound import Outbound
 
 
 @dataclass(frozen=True)

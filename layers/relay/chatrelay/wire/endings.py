@@ -3,8 +3,8 @@
 from chatrelay.domain.errors import ReplyError
 from chatrelay.domain.keys import StreamId
 from chatrelay.domain.reply import Ending, Reply
-from chatrelay.wire import frames
-from chatrelay.wire.frames import Outbound
+from chatrelay.wire import outbound
+from chatrelay.wire.outbound import Outbound
 
 
 def complete(stream: StreamId, reply: Reply, ending: Ending) -> Outbound:
@@ -22,11 +22,11 @@ def cancel(stream: StreamId, reply: Reply) -> Outbound:
 def break_off(stream: StreamId, reply: Reply, problem: ReplyError) -> Outbound:
     """The model's service or the worker failed."""
     reply.break_off(problem)
-    return frames.error(problem, stream=stream)
+    return outbound.error(problem, stream=stream)
 
 
 def _whole(stream: StreamId, reply: Reply, ending: Ending) -> Outbound:
-    return frames.complete(
+    return outbound.complete(
         stream,
         length=reply.length,
         sha256=reply.sha256,

@@ -2,8 +2,8 @@
 
 from chatrelay.wire import fields
 from chatrelay.wire.dialect import Dialect, Pacing
-from chatrelay.wire.frames import Outbound
 from chatrelay.wire.inbound import Defaults, Inbound, parse_action
+from chatrelay.wire.outbound import Outbound
 
 
 class Version1(Dialect):

@@ -16,15 +16,15 @@ from chatrelay.domain.errors import NotDelivered, PostError, Throttled
 from chatrelay.domain.keys import StreamId
 from chatrelay.domain.reply import Aside, Ending, Reply
 from chatrelay.relay.reply_writer import ORDERLY_END_S
-from chatrelay.wire import frames
+from chatrelay.wire import outbound
 from chatrelay.wire.dialect import Pacing
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
-from chatrelay.wire.frames import Outbound
+from chatrelay.wire.outbound import Outbound
 from tests.builders.doubles import Reader, assembled
 from tests.builders.patience import PATIENCE_S
 
 STREAM = StreamId("talk", "r1", 1)
-FIRST = frames.typing(STREAM, "m1")
+FIRST = outbound.typing(STREAM, "m1")
 LAST = Outbound("last")
 ENDING = Ending("end_turn", "claude", {}, [])
 FAST = Pacing(min_interval_s=0.001, quiet_s=0.0)

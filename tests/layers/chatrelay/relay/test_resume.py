@@ -14,8 +14,8 @@ from chatrelay.store.conversations import Accepted
 from chatrelay.store.leases import EXPIRES_S, Signals
 from chatrelay.store.replies import Replies
 from chatrelay.wire.dialects import VERSION_1
-from chatrelay.wire.frames import Outbound
 from chatrelay.wire.inbound import Acknowledge, Cancel, Resume, Send
+from chatrelay.wire.outbound import Outbound
 from tests.builders.doubles import Sockets
 from tests.builders.layer import Store
 

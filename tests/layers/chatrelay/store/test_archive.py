@@ -14,8 +14,8 @@ from chatrelay.store.conversations import Accepted
 from chatrelay.store.item_keys import conversation_pk
 from chatrelay.store.table import Table
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
-from chatrelay.wire.frames import Outbound
 from chatrelay.wire.inbound import Send
+from chatrelay.wire.outbound import Outbound
 from tests.builders.layer import Store
 
 TALK = ConversationKey("alice", "talk")

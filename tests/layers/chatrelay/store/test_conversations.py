@@ -17,8 +17,8 @@ from chatrelay.relay.reply_writer import LONGEST
 from chatrelay.store.conversations import Accepted, Conversations, StoredReply
 from chatrelay.store.item_keys import conversation_pk
 from chatrelay.store.table import Item, Table
-from chatrelay.wire.frames import Outbound
 from chatrelay.wire.inbound import Send
+from chatrelay.wire.outbound import Outbound
 from tests.builders.layer import Store
 
 PLENTY = 1_000_000

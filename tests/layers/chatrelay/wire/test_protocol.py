@@ -20,11 +20,11 @@ from chatrelay.domain.errors import (
     Unauthorized,
 )
 from chatrelay.domain.keys import StreamId
-from chatrelay.wire import frames, inbound
+from chatrelay.wire import inbound, outbound
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
-from chatrelay.wire.frames import Outbound
 from chatrelay.wire.inbound import Configuration, Defaults, Hello, Inbound, Resume, Send
 from chatrelay.wire.limits import FRAME_LIMIT_BYTES
+from chatrelay.wire.outbound import Outbound
 
 NOW = datetime(2026, 11, 23, 7, 0, 0, 123456, tzinfo=UTC)
 STREAM = StreamId("talk", "reply-1", 1)
@@ -307,11 +307,11 @@ def test_the_claimed_id_is_one_that_could_be_answered(body: str | None, claimed:
 @pytest.mark.parametrize(
     "frame",
     [
-        frames.ready(user="alice", agent="claude", conversation=None),
-        frames.typing(STREAM, "m1"),
-        frames.message(STREAM, 0, "😀"),
-        frames.complete(STREAM, length=2, sha256="00", stop_reason="end_turn", model="m", usage={"input_tokens": 1}),
-        frames.error(Overloaded("Busy.", retry_after_s=3.5), stream=STREAM),
+        outbound.ready(user="alice", agent="claude", conversation=None),
+        outbound.typing(STREAM, "m1"),
+        outbound.message(STREAM, 0, "😀"),
+        outbound.complete(STREAM, length=2, sha256="00", stop_reason="end_turn", model="m", usage={"input_tokens": 1}),
+        outbound.error(Overloaded("Busy.", retry_after_s=3.5), stream=STREAM),
     ],
     ids=lambda frame: frame.type,
 )
@@ -325,11 +325,11 @@ def test_every_frame_has_what_the_builderos_app_demands(frame: Outbound) -> None
 def test_a_timestamp_is_in_utc() -> None:
     there = datetime(2026, 11, 23, 12, 30, tzinfo=timezone(timedelta(hours=5, minutes=30)))
 
-    assert json.loads(frames.typing(STREAM, "m1").encode(there))["timestamp"] == "2026-11-23T07:00:00+00:00"
+    assert json.loads(outbound.typing(STREAM, "m1").encode(there))["timestamp"] == "2026-11-23T07:00:00+00:00"
 
 
 def test_ready_has_the_limits_and_never_names_a_working_directory() -> None:
-    encoded = frames.ready(user="alice", agent="codex", conversation="talk").encode(NOW)
+    encoded = outbound.ready(user="alice", agent="codex", conversation="talk").encode(NOW)
 
     assert b"working_directory" not in encoded
     assert json.loads(encoded) == {
@@ -346,18 +346,18 @@ def test_ready_has_the_limits_and_never_names_a_working_directory() -> None:
 
 
 def test_ready_names_no_conversation_that_was_not_asked_for() -> None:
-    assert "conversation" not in frames.ready(user="a", agent="claude", conversation=None).fields
+    assert "conversation" not in outbound.ready(user="a", agent="claude", conversation=None).fields
 
 
 def test_a_message_frame_is_utf8_with_its_place() -> None:
-    assert frames.message(STREAM, 7, "早").encode(NOW).decode() == (
+    assert outbound.message(STREAM, 7, "早").encode(NOW).decode() == (
         '{"type":"message","content":"早","timestamp":"2026-11-23T07:00:00.123456+00:00",'
         '"offset":7,"conversation":"talk","reply":"reply-1","epoch":1}'
     )
 
 
 def test_a_complete_frame_proves_the_text() -> None:
-    frame = frames.complete(STREAM, length=5, sha256="ab", stop_reason="max_tokens", model="m", usage={"x": 1})
+    frame = outbound.complete(STREAM, length=5, sha256="ab", stop_reason="max_tokens", model="m", usage={"x": 1})
 
     assert (frame.type, frame.content) == ("complete", "Response complete")
     assert frame.fields == {
@@ -391,11 +391,11 @@ def test_a_complete_frame_proves_the_text() -> None:
 def test_an_error_frame_has_a_code_for_programs_and_a_sentence_for_people(
     problem: ClientFacingError, fields: dict[str, Any]
 ) -> None:
-    assert frames.error(problem) == Outbound("error", str(problem), fields)
+    assert outbound.error(problem) == Outbound("error", str(problem), fields)
 
 
 def test_the_builderos_apps_error_frames_have_no_reason() -> None:
-    frame = frames.error(Refused("No."), message_id="m1", stream=STREAM)
+    frame = outbound.error(Refused("No."), message_id="m1", stream=STREAM)
     app, phone = (dialect.adapt(frame) for dialect in (BUILDEROS, VERSION_1))
 
     names = ["code", "retryable", "id", "conversation", "reply", "epoch"]
@@ -404,7 +404,7 @@ def test_the_builderos_apps_error_frames_have_no_reason() -> None:
 
 
 def test_an_error_frame_says_what_it_is_about() -> None:
-    frame = frames.error(Unauthorized("Who?"), message_id="m1", stream=STREAM)
+    frame = outbound.error(Unauthorized("Who?"), message_id="m1", stream=STREAM)
 
     assert frame.fields["id"] == "m1"
     assert (frame.fields["conversation"], frame.fields["reply"], frame.fields["epoch"]) == ("talk", "reply-1", 1)
@@ -417,9 +417,9 @@ def test_an_error_frame_says_what_it_is_about() -> None:
 )
 def test_no_text_frame_is_over_the_limit(conversation: str, unit: str, times: int) -> None:
     stream, text, cursor = StreamId(conversation, "f" * 32, 2**31), unit * times, Cursor()
-    room_bytes = frames.message_room_bytes(stream)
+    room_bytes = outbound.message_room_bytes(stream)
     while (piece := cursor.next_piece(text, room_bytes)).content:
-        assert len(frames.message(stream, piece.offset, piece.content).encode(NOW)) <= 32 * 1024
+        assert len(outbound.message(stream, piece.offset, piece.content).encode(NOW)) <= 32 * 1024
         cursor.advance(piece)
 
     assert cursor.index == len(text)
@@ -427,7 +427,7 @@ def test_no_text_frame_is_over_the_limit(conversation: str, unit: str, times: in
 
 @pytest.mark.parametrize("content", ["漢" * 100_000, '"\\' * 150_000, "🌅" * 9_000])
 def test_a_message_too_long_for_a_frame_is_told_as_far_as_it_fits(content: str) -> None:
-    told = frames.user(StreamId("talk", "reply", 1), "m1", content)
+    told = outbound.user(StreamId("talk", "reply", 1), "m1", content)
 
     assert FRAME_LIMIT_BYTES - 12 <= len(told.encode(NOW)) <= FRAME_LIMIT_BYTES
     assert content.startswith(told.content)
@@ -437,11 +437,11 @@ def test_a_message_too_long_for_a_frame_is_told_as_far_as_it_fits(content: str) 
 def test_a_message_too_long_for_a_frame_is_cut_between_characters() -> None:
     family = "👩\u200d👩\u200d👧"
 
-    told = frames.user(StreamId("talk", "reply", 1), "m1", family * 3_000)
+    told = outbound.user(StreamId("talk", "reply", 1), "m1", family * 3_000)
 
     assert told.content == family * (len(told.content) // len(family))
 
 
 def test_a_message_that_fits_is_told_whole() -> None:
-    told = frames.user(StreamId("talk", "reply", 1), "m1", "x" * 30_000)
+    told = outbound.user(StreamId("talk", "reply", 1), "m1", "x" * 30_000)
     assert (len(told.content), "truncated" in told.fields) == (30_000, False)
