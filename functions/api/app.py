@@ -24,7 +24,7 @@ from chatrelay.domain.errors import (
 )
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.store.archive import Exchange, Summary
-from chatrelay.wire import fields, inbound, limits, outbound, registration, uploads
+from chatrelay.wire import fields, inbound, outbound, registration, uploads
 from chatrelay.wire.dialects import BUILDEROS
 from chatrelay.wire.identity import credential, lower_case
 from chatrelay.wire.limits import AGENTS
@@ -111,7 +111,7 @@ def message() -> tuple[dict[str, Any], int]:
     user = _user()
     event = app.current_event
     named = _named("path", "/messages")
-    send = inbound.parse_posted(_text(), conversation=named, agent=limits.AGENTS[0])
+    send = inbound.parse_posted(_text(), conversation=named, agent=AGENTS[0])
     reply = wiring.acceptance.enqueue(user, send, event.request_context.time_epoch)
     return {"id": send.id, "conversation": send.conversation, "reply": reply}, HTTPStatus.ACCEPTED
 

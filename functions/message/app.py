@@ -10,7 +10,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-import chatrelay.agents.claude  # noqa: F401  takes a second, which the first message need not wait for
+import chatrelay.agents.claude
+import chatrelay.relay.conversation_worker  # noqa: F401
 from chatrelay.relay.invocation import Invocation
 from chatrelay.wiring import Wiring
 

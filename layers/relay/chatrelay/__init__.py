@@ -2,7 +2,7 @@
 
 | room       | what is in it                                                                             |
 |------------|-------------------------------------------------------------------------------------------|
-| `domain`   | what a chat is: keys, replies, turns, files, errors. The standard library alone           |
+| `domain`   | what a chat is: keys, replies, turns, files, errors. No I/O                               |
 | `wire`     | frames in and out, one module a dialect; HTTP bodies; the carriers of an identity         |
 | `delivery` | from one reply to many sockets                                                            |
 | `agents`   | one adapter a model's service                                                             |

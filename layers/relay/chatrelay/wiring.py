@@ -81,7 +81,7 @@ class Wiring:
 
     @cached_property
     def replay(self) -> Replay:
-        return Replay(self.store, self.api, self._posting)
+        return Replay(self.store, self.api, ThreadPoolExecutor(CONCURRENT_POSTS, "replay"))
 
     @cached_property
     def failures(self) -> Failures:
@@ -110,6 +110,7 @@ class Wiring:
         from chatrelay.relay.conversation_worker import ConversationWorker
         from chatrelay.relay.reply_writer import ReplyWriter
 
+        self.store.open()
         writer = partial(
             ReplyWriter,
             store=self.store,

@@ -1,1 +1,1 @@
-"""What a chat is: conversations and replies, their texts, files and errors. Pure: nothing but the standard library."""
+"""What a chat is: conversations and replies, their texts, files and errors. Pure: values in, values out."""

@@ -89,11 +89,11 @@ class ConversationWorker:
         A worker that `is_fresh`, called for just this, takes the first one however little time is left: or workers with
         little time would call each other for ever.
         """
-        while (accepted := await asyncio.to_thread(self._take_next, key, invocation, is_fresh)) is not None:
+        while (accepted := await asyncio.to_thread(self._take_next, key, invocation, is_fresh=is_fresh)) is not None:
             is_fresh = False
             await self._write(accepted, invocation)
 
-    def _take_next(self, key: ConversationKey, invocation: Invocation, is_fresh: bool) -> Accepted | None:  # noqa: FBT001
+    def _take_next(self, key: ConversationKey, invocation: Invocation, *, is_fresh: bool) -> Accepted | None:
         """Return the next queued message, leased to this worker.
 
         None if the queue is empty, another worker holds the lease, or too little time is left. In the last case, call a

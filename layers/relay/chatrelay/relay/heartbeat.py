@@ -1,6 +1,7 @@
 """Twice a second a worker says that it lives, keeps what is written, and finds in its lease what others ask of it."""
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import Self
 
@@ -52,6 +53,7 @@ class Heartbeat:
         self._beating.cancel()
         await asyncio.gather(self._beating, return_exceptions=True)
         self.stop.cancel()
+        self._attached.clear()  # what is still in the lease when it is released is answered, whatever was before
 
     async def attach_resumers(self, signals: Signals) -> None:
         """Let in the connections that have asked, but no connection twice for the same question."""
@@ -76,7 +78,7 @@ class Heartbeat:
                 await asyncio.gather(*(self._clear_request(*asked) for asked in list(self._attached.items())))
 
     async def _say_alive(self) -> None:
-        accepted, asked_s = self._accepted, self._liveness.now_s()
+        accepted, asked_s = self._accepted, time.monotonic()
         signals = await asyncio.to_thread(self._store.leases.heartbeat, accepted.key, accepted.stream.epoch)
         self._liveness.heard(asked_s)
         if signals.cancel and not self.stop.done():
@@ -95,7 +97,7 @@ class Heartbeat:
         await asyncio.to_thread(
             self._store.leases.clear_resume_request, accepted.key, accepted.stream.epoch, connection_id, offset
         )
-        del self._attached[connection_id]
+        self._attached.pop(connection_id, None)
 
     def _pass_failure_on(self, beating: "asyncio.Task[None]") -> None:
         """Pass the heartbeat task's failure to whoever awaits `stop`."""

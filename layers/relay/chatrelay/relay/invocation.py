@@ -1,17 +1,15 @@
 """One invocation of a function: who it is, and how long it lasts."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """The invocation `worker`, which has to be over at `deadline_s` of its `clock`."""
+    """The invocation `worker`, which has to be over at `deadline_s` of the monotonic clock."""
 
     worker: str
     deadline_s: float
-    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
     @classmethod
     def begun(cls, worker: str, time_left_s: float) -> "Invocation":
@@ -21,4 +19,4 @@ class Invocation:
     @property
     def left_s(self) -> float:
         """Seconds until the deadline."""
-        return self.deadline_s - self.clock()
+        return self.deadline_s - time.monotonic()

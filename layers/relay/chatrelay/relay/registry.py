@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from chatrelay.agents import Agent, refusals
+from chatrelay.agents import Agent
 from chatrelay.domain.errors import NoSuchAgent, Reason, Refused, Said
 
 
@@ -27,5 +27,7 @@ class AgentRegistry:
         try:
             return self._agents[name]()
         except Exception as problem:
+            from chatrelay.agents import refusals  # whose patterns no light function shall compile
+
             said = Said(type=type(problem).__name__, sentence=str(problem))
             raise refusals.denied(name.capitalize(), Reason.SETTINGS, said) from problem

@@ -7,7 +7,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeVar
 
 from chatrelay.agents import text_stream
 from chatrelay.aws.files import Files
@@ -19,7 +19,6 @@ from chatrelay.domain.errors import Interrupted, PostError, Reason, ReplyError, 
 from chatrelay.domain.keys import ReplyLocation
 from chatrelay.domain.outcome import ReplyOutcome
 from chatrelay.domain.reply import Aside, Ending, Reply, Status
-from chatrelay.domain.retry import retry
 from chatrelay.domain.turns import Amended, Turn
 from chatrelay.relay.heartbeat import Heartbeat
 from chatrelay.relay.invocation import Invocation
@@ -31,6 +30,7 @@ from chatrelay.store.store import Store
 from chatrelay.wire import endings, outbound
 from chatrelay.wire.outbound import Outbound
 
+T = TypeVar("T")
 ORDERLY_END_S = 30
 """How long before the function's deadline a reply is ended in order instead of being cut."""
 LAST_S = 5
@@ -179,8 +179,13 @@ class ReplyWriter:
                         return event
         raise Upstream("The model's answer has no end.")
 
-    async def _patiently(self, call: Callable[[], None]) -> None:
-        await asyncio.to_thread(retry, call, PATIENT_PAUSES_S, on=Unavailable)
+    async def _patiently(self, call: Callable[[], T]) -> T:
+        for pause_s in PATIENT_PAUSES_S:
+            try:
+                return await asyncio.to_thread(call)
+            except Unavailable:
+                await asyncio.sleep(pause_s)  # on no thread: the heartbeat needs them
+        return await asyncio.to_thread(call)
 
     async def _release_lease(self) -> Signals:
         """Free the conversation for its next reply. Return the resume requests until now.
@@ -189,7 +194,7 @@ class ReplyWriter:
         """
         end = partial(self._store.leases.end, self._accepted.key, self._accepted.stream.epoch)
         try:
-            return await asyncio.to_thread(retry, end, PATIENT_PAUSES_S, on=Unavailable)
+            return await self._patiently(end)
         except (Superseded, Unavailable):
             return Signals({}, cancel=False)
 

@@ -1,4 +1,4 @@
-"""What the operator sees of the relay: every reply that failed, with the reason, and every internal error.
+"""What the operator sees of the relay: how every reply ended, why one failed, and every internal error.
 
 The log and the metrics never have the text of a message or of a reply, nor a credential.
 """

@@ -34,6 +34,10 @@ class Store:
         """Return a store whose parts all share `table`."""
         return cls(lambda: table, lambda: table, clock)
 
+    def open(self) -> None:
+        """Make the clients now: a worker that is warmed up must not make them for its first message."""
+        _ = self._table, self._impatient_table
+
     @cached_property
     def connections(self) -> Connections:
         return Connections(self._table, self._clock)

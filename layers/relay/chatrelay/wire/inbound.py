@@ -86,7 +86,10 @@ def parse_conversation(name: str) -> str:
 
 
 def parse_posted(body: str | None, *, conversation: str, agent: str) -> Send:
-    """A message that came by HTTP, with the fields of ``send`` but those that its address has. Raises as ``parse``."""
+    """Return the message in the body of an HTTP call: the fields of ``send`` but those that its address has.
+
+    Raise ``InvalidMessage``.
+    """
     return _send({**fields.json_object(body), "conversation": conversation}, agent)
 
 
