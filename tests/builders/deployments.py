@@ -23,6 +23,8 @@ from tests.infra.bridgehub.sidecars import BRIDGEHUB, TOKEN, starting
 REPOSITORY = Path(__file__).parents[2]
 KEY = "crk_the-key-of-the-tests"
 READY_S = 2 * PATIENCE_S
+SILENCE_S = 10
+"""After so long without a word from the model a reply breaks off. A busy machine is silent for seconds."""
 CREDENTIALS = Credentials("ASIATHETESTS00000000", "a secret", "a token")
 """What services are started with that a test has to itself."""
 
@@ -112,7 +114,7 @@ def relay(start_relay: Callable[..., Relay]) -> Relay:
     return start_relay(
         "--verbose",
         "--parameter",
-        "ClaudeReadTimeout=2",
+        f"ClaudeReadTimeout={SILENCE_S}",
         "--parameter",
         "AllowedOrigins=https://chat.example,https://second.example",
         "--limit",
@@ -155,7 +157,7 @@ def conversation(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def gateway_relay(start_relay: Callable[..., Relay]) -> Relay:
     """In which API Gateway itself calls the function that answers: no socket is open without a key."""
-    chosen = ("FirstFrameAuth=false", "MessageInvocation=gateway", "ClaudeReadTimeout=2")
+    chosen = ("FirstFrameAuth=false", "MessageInvocation=gateway", f"ClaudeReadTimeout={SILENCE_S}")
     options = [word for each in chosen for word in ("--parameter", each)]
     return start_relay(*options, "--limit", "max_environments=3")
 

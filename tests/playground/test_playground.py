@@ -312,9 +312,9 @@ async def test_a_list_that_is_drawn_anew_loses_no_click(page: Page) -> None:
 
 
 async def _growth(page: Page) -> list[int]:
-    """The lengths that the reply's text has had until it was proven."""
+    """The lengths that the reply's text has had until it was proven, or has failed."""
     lengths = [0]
-    while await page.get_by_test_id("proof").count() == 0:
+    while await page.locator("[data-testid=proof], [data-testid=error]").count() == 0:
         texts = await page.get_by_test_id("reply-text").all_inner_texts()
         if texts and len(texts[-1]) != lengths[-1]:
             lengths.append(len(texts[-1]))
