@@ -1,5 +1,6 @@
 """A user's conversations over HTTP: listed, opened, deleted; and nobody else's."""
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -18,6 +19,7 @@ from chatrelay.store.table import Table
 from chatrelay.wire.inbound import Send
 from emulator.stand_ins.script import answer
 from tests.builders.deployments import Relay
+from tests.builders.patience import PATIENCE_S
 from tests.builders.phone import Phone, assembled
 
 NOTHING = (403, {"error": "There is no such conversation.", "code": "forbidden"})
@@ -112,6 +114,10 @@ async def test_a_conversation_is_opened_with_its_running_reply_and_read_along(re
         await other.say({"action": "resume", "reply": page["active"], "offset": 0})
         heard = await other.hear_until(lambda frame: frame["type"] == "complete")
         _, ended = messages(relay, conversation)
+        async with asyncio.timeout(PATIENCE_S):
+            while ended["active"] is not None:  # its writer has the lease until all its readers have everything
+                await asyncio.sleep(0.05)
+                _, ended = messages(relay, conversation)
 
     first, second = page["turns"]
     assert (status, page["conversation"], page["next"]) == (200, conversation, None)
