@@ -1,10 +1,9 @@
 """The whole deployment on this machine: template.yaml in the emulator, and a model that plays scripts."""
 
 import os
-import queue
+import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,10 +17,12 @@ from emulator.services.signature import Credentials
 from emulator.stand_ins.fake_anthropic import ScriptedModel, serving_in_thread
 from emulator.stand_ins.script import Script, answer
 from tests.builders.patience import PATIENCE_S
+from tests.builders.started import until_ready
 from tests.infra.bridgehub.sidecars import BRIDGEHUB, TOKEN, starting
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = "crk_the-key-of-the-tests"
+READY = re.compile(r"^Ready: http://(.*?)/?\s*$")
 READY_S = 2 * PATIENCE_S
 SILENCE_S = 10
 """After so long without a word from the model a reply breaks off. A busy machine is silent for seconds."""
@@ -129,23 +130,7 @@ def _start(
     process = subprocess.Popen(  # noqa: S603
         command, cwd=at, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    log: list[str] = []
-    ready: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_follow, args=(process, log, ready), daemon=True).start()
-    try:
-        return process, ready.get(timeout=READY_S), log
-    except queue.Empty:
-        process.kill()
-        pytest.fail("the gateway did not start:\n" + "\n".join(log))
-
-
-def _follow(process: subprocess.Popen[str], log: list[str], ready: "queue.Queue[str]") -> None:
-    assert process.stdout is not None
-    with process.stdout:
-        for line in process.stdout:
-            log.append(line.rstrip())
-            if line.startswith("Ready: "):
-                ready.put(line.removeprefix("Ready: http://").strip().rstrip("/"))
+    return process, *until_ready(process, process.stdout, READY, READY_S)
 
 
 @pytest.fixture

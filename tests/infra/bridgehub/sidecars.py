@@ -2,12 +2,10 @@
 
 import asyncio
 import os
-import queue
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ import psutil
 import pytest
 
 from tests.builders.patience import PATIENCE_S
+from tests.builders.started import until_ready
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
@@ -89,23 +88,8 @@ def _start(*options: str) -> Sidecar:
     process = subprocess.Popen(  # noqa: S603
         command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    log: list[str] = []
-    ready: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_follow, args=(process, log, ready), daemon=True).start()
-    try:
-        return Sidecar(ready.get(timeout=PATIENCE_S), process, log)
-    except queue.Empty:
-        process.kill()
-        pytest.fail("the sidecar did not start:\n" + "\n".join(log))
-
-
-def _follow(process: subprocess.Popen[str], log: list[str], ready: "queue.Queue[str]") -> None:
-    assert process.stderr is not None
-    with process.stderr:
-        for line in process.stderr:
-            log.append(line.rstrip())
-            if found := READY.search(line):
-                ready.put(found.group(1))
+    url, log = until_ready(process, process.stderr, READY, PATIENCE_S)
+    return Sidecar(url, process, log)
 
 
 async def eventually(probe: Callable[[], Any]) -> Any:

@@ -20,6 +20,7 @@ from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Turn
 from chatrelay.settings import BridgeHub as Settings
 from emulator.stand_ins.fake_anthropic import serving
+from tests.builders.cancelling import cancelled_midway
 from tests.builders.doubles import Address, Secret
 from tests.builders.patience import PATIENCE_S
 
@@ -388,16 +389,8 @@ async def test_pings_keep_a_silent_answer_alive(impatient: Codex, sidecar: Sidec
 
 async def test_cancelling_hangs_up_at_once(agent: Codex, sidecar: Sidecar) -> None:
     sidecar.says(text("So far"), FOR_EVER)
-    told = asyncio.Event()
 
-    async def read() -> None:
-        async for _ in agent.answer("talk", ASKED):
-            told.set()
-
-    reading = asyncio.create_task(read())
-    await told.wait()
-
-    reading.cancel()
+    reading = await cancelled_midway(agent, ASKED)
 
     await has_left(sidecar)
     with pytest.raises(asyncio.CancelledError):

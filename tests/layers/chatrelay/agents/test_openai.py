@@ -26,6 +26,7 @@ from chatrelay.domain.turns import Turn
 from chatrelay.settings import OpenAI as Settings
 from emulator.stand_ins.fake_anthropic import Performance, Received, serving
 from emulator.stand_ins.script import Cut, Pause, Script, Send, Step
+from tests.builders.cancelling import cancelled_midway
 from tests.builders.doubles import Address, Secret
 from tests.builders.patience import PATIENCE_S
 
@@ -433,16 +434,8 @@ async def test_every_failure_names_the_request_to_ask_the_service_about(
 
 async def test_cancelling_stops_the_model_at_once(agent: OpenAI, service: Service) -> None:
     service.script = begun("So far") + Script((Pause(math.inf),))
-    told = asyncio.Event()
 
-    async def read() -> None:
-        async for _ in agent.answer("talk", ASKED):
-            told.set()
-
-    reading = asyncio.create_task(read())
-    await told.wait()
-
-    reading.cancel()
+    reading = await cancelled_midway(agent, ASKED)
 
     await has_left(service)
     with pytest.raises(asyncio.CancelledError):
