@@ -132,7 +132,7 @@ class Claude:
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending]:  # noqa: ARG002
         """Implement ``Agent``: one answer, even if the model pauses its turn and is asked to continue."""
         prepare = requests.to_bedrock if self._is_bedrock else requests.to_anthropic
-        request = prepare(self._settings.model, turns, await self._prompt() if self._prompt else "", self._settings)
+        request = prepare(turns, await self._prompt() if self._prompt else "", self._settings)
         texts, thoughts = SurrogateJoiner(), SurrogateJoiner()
         parts: list[Accumulator] = []
         while not parts or (parts[-1].stop_reason == "pause_turn" and len(parts) <= CONTINUATIONS):

@@ -46,18 +46,18 @@ WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 # --- Anthropic --------------------------------------------------------------------------------------------------------
 
 
-def to_anthropic(model: str, turns: Sequence[Turn], system: str, settings: Claude) -> Request:
-    """Return a request for `model` to answer the last of `turns`. `system` is the system prompt, or blank."""
-    request = {**_to_claude(model, system, settings), "cache_control": CACHED, "messages": messages(turns)}
+def to_anthropic(turns: Sequence[Turn], system: str, settings: Claude) -> Request:
+    """Return a request to answer the last of `turns`. `system` is the system prompt, or blank."""
+    request = {**_to_claude(system, settings), "cache_control": CACHED, "messages": messages(turns)}
     if settings.web_searches:
         request["tools"] = [{**WEB_SEARCH, "max_uses": settings.web_searches}]
     return request
 
 
-def to_bedrock(model: str, turns: Sequence[Turn], system: str, settings: Claude) -> Request:
+def to_bedrock(turns: Sequence[Turn], system: str, settings: Claude) -> Request:
     """Return the same request for Bedrock."""
     asked = _marked(messages(turns, searches=False))
-    return {**_to_claude(model, system, settings), **BEDROCK_VERSION, "messages": asked}
+    return {**_to_claude(system, settings), **BEDROCK_VERSION, "messages": asked}
 
 
 def continued(request: Request, blocks: Sequence[Block]) -> Request:
@@ -71,8 +71,8 @@ def continued(request: Request, blocks: Sequence[Block]) -> Request:
     return {**request, "messages": [*request["messages"], *([{"role": "assistant", "content": kept}] if kept else [])]}
 
 
-def _to_claude(model: str, system: str, settings: Claude) -> Request:
-    request: Request = {"model": model, "max_tokens": settings.max_tokens, "stream": True}
+def _to_claude(system: str, settings: Claude) -> Request:
+    request: Request = {"model": settings.model, "max_tokens": settings.max_tokens, "stream": True}
     if system.strip():
         request["system"] = system
     if settings.thinking:  # what a model shows of its thoughts by itself depends on the model

@@ -15,23 +15,12 @@ from chatrelay.agents.claude import Claude
 from chatrelay.domain.errors import Denied, Overloaded, ReplyError, Said, Unaccepted, Upstream
 from chatrelay.domain.reply import Aside, Ending
 from chatrelay.domain.turns import Turn
-from chatrelay.settings import Claude as Settings
 from emulator.stand_ins.fake_anthropic import serving
 from emulator.stand_ins.script import Script, Send, answer, partial
+from tests.builders.settings import CLAUDE
 from tests.layers.chatrelay.agents.mutations import as_aws, aws_headers, framed
 
-SETTINGS = Settings(
-    bedrock=True,
-    secret="",
-    model="us.anthropic.claude-sonnet-5-v1:0",
-    fallback_model="",
-    thinking=True,
-    web_searches=0,
-    max_tokens=4096,
-    prompt="",
-    read_timeout_s=60,
-    history_tokens=100_000,
-)
+SETTINGS = replace(CLAUDE, bedrock=True, secret="", model="us.anthropic.claude-sonnet-5-v1:0", thinking=True)
 START = {"id": "msg_1", "model": "claude-sonnet-5", "usage": {"input_tokens": 3, "output_tokens": 1}}
 ASKED = [Turn("1", "Hi", [{"type": "text", "text": "Hello"}]), Turn("2", "and?")]
 

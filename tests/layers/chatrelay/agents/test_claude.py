@@ -19,7 +19,6 @@ from chatrelay.agents.fallback import Fallback
 from chatrelay.domain.errors import Denied, Overloaded, Reason, Refused, ReplyError, Said, TooLong, Unaccepted, Upstream
 from chatrelay.domain.reply import Aside, Ending
 from chatrelay.domain.turns import Amended, Turn
-from chatrelay.settings import Claude as Settings
 from emulator.stand_ins.fake_anthropic import Received, ScriptedModel, serving
 from emulator.stand_ins.script import (
     Script,
@@ -42,19 +41,9 @@ from emulator.stand_ins.script import (
 )
 from tests.builders.doubles import Address, Secret
 from tests.builders.patience import PATIENCE_S
+from tests.builders.settings import CLAUDE
 
-SETTINGS = Settings(
-    bedrock=False,
-    secret="relay/anthropic",
-    model="claude-sonnet-5",
-    fallback_model="",
-    thinking=False,
-    web_searches=0,
-    max_tokens=4096,
-    prompt="/relay/prompt",
-    read_timeout_s=60,
-    history_tokens=100_000,
-)
+SETTINGS = replace(CLAUDE, prompt="/relay/prompt")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ASKED = [Turn("1", "Good morning")]

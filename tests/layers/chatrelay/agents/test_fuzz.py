@@ -135,7 +135,7 @@ def must_go_on(ending: Ending) -> None:
     """What was answered can be kept, and be part of a request that the service takes and the SDK can encode."""
     kept = json.loads(json.dumps(ending.blocks, ensure_ascii=False).encode())
     assert all(type(count) is int and 0 <= count < 2**53 for count in ending.usage.values())
-    request = to_anthropic("m", [Turn("1", "Does it rain?", kept), Turn("2", "Sure?")], "", SETTINGS)
+    request = to_anthropic([Turn("1", "Does it rain?", kept), Turn("2", "Sure?")], "", SETTINGS)
     json.dumps(request, allow_nan=False, ensure_ascii=False).encode()
     assert fault_in(request) is None
 

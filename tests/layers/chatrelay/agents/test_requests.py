@@ -286,7 +286,7 @@ def test_no_history_makes_a_request_that_the_service_refuses(turns: list[Turn], 
     kept = turns[cut:] or turns[-1:]
     for told_of in (kept, plain(kept)):
         for prepare in (to_anthropic, to_bedrock):
-            request = prepare("m", [*told_of, Turn("2", "And?")], system, SETTINGS)
+            request = prepare([*told_of, Turn("2", "And?")], system, SETTINGS)
 
             assert refused(request) is None
             assert request["messages"][-1]["role"] == "user"
