@@ -186,12 +186,12 @@ class Wiring:
         from chatrelay.push.transport import PushTransport
 
         settings = Push.read(self.environment)
-        line = PushTransport()
+        transport = PushTransport()
         services: dict[Platform, Service] = {}
         if settings.apns_secret:
             hosts = {PushEnvironment.PRODUCTION: settings.apns_url, PushEnvironment.SANDBOX: settings.apns_sandbox_url}
             account = Account(settings.apns_team, settings.apns_key_id, settings.apns_bundle)
-            services[Platform.IOS] = Apns(line, Secret(settings.apns_secret), account, hosts)
+            services[Platform.IOS] = Apns(transport, Secret(settings.apns_secret), account, hosts)
         if settings.fcm_secret:
-            services[Platform.ANDROID] = Fcm(line, Secret(settings.fcm_secret), settings.fcm_url)
+            services[Platform.ANDROID] = Fcm(transport, Secret(settings.fcm_secret), settings.fcm_url)
         return Notifier(self.store.devices, self.store.pushes, services, previews=settings.previews)

@@ -1,5 +1,6 @@
 """The API Gateway Management API: posts frames to connections, and translates its refusals."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import boto3
@@ -8,6 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chatrelay.domain.errors import Gone, NotDelivered, PostError, Throttled
 from chatrelay.domain.retry import retry
+from chatrelay.wire.outbound import Outbound
 
 if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi.client import ApiGatewayManagementApiClient
@@ -46,6 +48,10 @@ class ManagementApi:
     def deliver(self, connection_id: str, frame: bytes) -> None:
         """Post one frame with a few tries, so it may arrive twice. Raise ``Gone``, or the error of the last try."""
         retry(lambda: self.post(connection_id, frame), PAUSES_S, on=(Throttled, NotDelivered))
+
+    def deliver_frame(self, connection_id: str, frame: Outbound) -> None:
+        """Deliver `frame` with the present time. Raise as ``deliver`` does."""
+        self.deliver(connection_id, frame.encode(datetime.now(UTC)))
 
     def close(self, connection_id: str) -> None:
         """Close the socket. Idempotent."""

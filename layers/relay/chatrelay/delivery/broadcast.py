@@ -36,7 +36,6 @@ class Broadcast:
         self._threads = threads
         self._liveness = liveness
         self._outboxes: dict[str, Outbox] = {}
-        self._dialects: dict[str, Dialect] = {}
         self._last: Outbound | None = None
         self._running = AsyncExitStack()
 
@@ -56,10 +55,9 @@ class Broadcast:
         on_threads: Callable[..., Awaitable[None]] = asyncio.get_running_loop().run_in_executor
         post = partial(on_threads, self._threads, self._post, connection_id)
         sender = Sender(post, dialect.pacing, self._liveness)
-        outbox = Outbox(self._reply, self._stream, first, sender, offset=offset)
+        outbox = Outbox(self._reply, self._stream, first, sender, dialect, offset=offset)
         if self._last is not None:
-            outbox.end(dialect.adapt(self._last))
-        self._dialects[connection_id] = dialect
+            outbox.end(self._last)
         self._outboxes[connection_id] = await self._running.enter_async_context(outbox)
 
     def wake(self) -> None:
@@ -69,15 +67,14 @@ class Broadcast:
 
     def add_aside(self, aside: Aside) -> None:
         """Send what the model does beside its text, after all the text that there is, to those who show it."""
-        for connection_id, outbox in self._outboxes.items():
-            if self._dialects[connection_id].shows_asides:
-                outbox.add_aside(aside)
+        for outbox in self._outboxes.values():
+            outbox.add_aside(aside)
 
     def end(self, last: Outbound) -> None:
         """Send the frame `last` after the text that there is, and nothing after it."""
         self._last = last
-        for connection_id, outbox in self._outboxes.items():
-            outbox.end(self._dialects[connection_id].adapt(last))
+        for outbox in self._outboxes.values():
+            outbox.end(last)
 
     async def drained(self, within_s: float, among: Collection[str] | None = None) -> bool:
         """Return whether, within so many seconds, everybody has everything or is gone: or those `among` them."""

@@ -17,6 +17,7 @@ from chatrelay.domain.errors import Gone, Unreachable
 from chatrelay.domain.keys import StreamId
 from chatrelay.domain.reply import Aside, Reply
 from chatrelay.wire import outbound
+from chatrelay.wire.dialect import Dialect
 from chatrelay.wire.outbound import Outbound
 
 
@@ -32,7 +33,14 @@ class Outbox:
     """
 
     def __init__(
-        self, reply: Reply, stream: StreamId, first: Sequence[Outbound], sender: Sender, *, offset: int = 0
+        self,
+        reply: Reply,
+        stream: StreamId,
+        first: Sequence[Outbound],
+        sender: Sender,
+        dialect: Dialect,
+        *,
+        offset: int = 0,
     ) -> None:
         self.sender = sender
         self.changed = asyncio.Event()
@@ -42,6 +50,7 @@ class Outbox:
         self._reply = reply
         self._stream = stream
         self._first = first
+        self._dialect = dialect
         self._cursor = Cursor.at(reply.text, offset)
         self._room_bytes = outbound.message_room_bytes(stream)
         self._asides = Asides(self._room_bytes)
@@ -70,13 +79,15 @@ class Outbox:
         return self.closed or self.unreachable or self.sending.cancelled()
 
     def add_aside(self, aside: Aside) -> None:
-        """Send what the model does beside its text, after all the text that there is."""
+        """Send what the model does beside its text, after all the text that there is, to a client that shows it."""
+        if not self._dialect.shows_asides:
+            return
         self._asides.add(len(self._reply.text), aside)
         self.changed.set()
 
     def end(self, last: Outbound) -> None:
         """Send the frame `last` after the text that there is, and nothing after it."""
-        self._last = last
+        self._last = self._dialect.adapt(last)
         self.changed.set()
 
     async def _run(self) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -76,9 +75,9 @@ class ConversationWorker:
         accept = partial(self._acceptance.accept, sender=sender, worker=invocation.worker)
         accepted = await asyncio.to_thread(accept, message.user, message.send, message.received_ms)
         if accepted.waits:
-            typing = outbound.typing(accepted.stream, accepted.send.id).encode(datetime.now(UTC))
+            typing = outbound.typing(accepted.stream, accepted.send.id)
             with suppress(PostError):  # a client that has not heard it sends the message again
-                await asyncio.to_thread(self._api.deliver, sender, typing)
+                await asyncio.to_thread(self._api.deliver_frame, sender, typing)
         else:
             await self._write(accepted, invocation)
         await self.continue_queue(accepted.key, invocation)

@@ -36,7 +36,6 @@ from chatrelay.wire.inbound import (
     Send,
     claimed_id,
 )
-from chatrelay.wire.outbound import Outbound
 
 KEY_LIMIT = 256
 WRONG_FIRST_FRAME = outbound.error(Unauthorized("The first frame must be the API key."))
@@ -139,7 +138,7 @@ class Dispatcher:
         if isinstance(problem, Internal):
             self._telemetry.internal_error()
         try:
-            self._post(frame.connection_id, outbound.error(problem, message_id=claimed_id(frame.body)))
+            self._api.deliver_frame(frame.connection_id, outbound.error(problem, message_id=claimed_id(frame.body)))
         except Gone:
             self._forget(frame.connection_id)
 
@@ -184,7 +183,9 @@ class Dispatcher:
         is_json = key.startswith("{")
         user = self._store.keys.user_of(key) if not is_json and len(key) <= KEY_LIMIT else None
         if user is None:
-            self._turn_away(connection, _encoded(WRONG_FIRST_FRAME) if is_json else INVALID_API_KEY.encode())
+            self._turn_away(
+                connection, WRONG_FIRST_FRAME.encode(datetime.now(UTC)) if is_json else INVALID_API_KEY.encode()
+            )
             return
         self._store.connections.authenticate(connection, user)
         self._api.deliver(connection.id, AUTHENTICATED.encode())
@@ -205,20 +206,13 @@ class Dispatcher:
     def _greet(self, connection: Connection, user: str, conversation: str | None = None) -> None:
         active = conversation and self._resume.active(ConversationKey(user, conversation))
         ready = outbound.ready(user=user, agent=connection.agent, conversation=conversation, active=active)
-        self._post(connection.id, ready)
+        self._api.deliver_frame(connection.id, ready)
 
     def _forget(self, connection_id: str) -> None:
         """Forget the connection. A socket that is open all the same closes, and its client connects again."""
         self._store.connections.close(connection_id)
         with suppress(PostError):
             self._api.close(connection_id)
-
-    def _post(self, connection_id: str, frame: Outbound) -> None:
-        self._api.deliver(connection_id, _encoded(frame))
-
-
-def _encoded(frame: Outbound) -> bytes:
-    return frame.encode(datetime.now(UTC))
 
 
 def _parse(connection: Connection, frame: Frame) -> Inbound:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, wait
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 
 from chatrelay.aws.management_api import ManagementApi
@@ -33,15 +32,15 @@ class Replay:
         Only announce a reply that waits. Send nothing of one that has begun meanwhile: its worker does.
         """
         if stored.waits:
-            self._post(connection_id, outbound.typing(stored.stream, stored.message_id))
+            self._api.deliver_frame(connection_id, outbound.typing(stored.stream, stored.message_id))
         if stored.last is None:
             return
-        self._post(connection_id, outbound.resumed(stored.stream, stored.message_id, offset))
+        self._api.deliver_frame(connection_id, outbound.resumed(stored.stream, stored.message_id, offset))
         cursor, room_bytes = Cursor.at(stored.text, offset), outbound.message_room_bytes(stored.stream)
         while (piece := cursor.next_piece(stored.text, room_bytes)).content:
-            self._post(connection_id, outbound.message(stored.stream, piece.offset, piece.content))
+            self._api.deliver_frame(connection_id, outbound.message(stored.stream, piece.offset, piece.content))
             cursor.advance(piece)
-        self._post(connection_id, stored.last)
+        self._api.deliver_frame(connection_id, stored.last)
 
     def send_end(self, key: ConversationKey, stored: StoredReply, last: Outbound, waiting: Mapping[str, int]) -> None:
         """Send waiting readers the text that they miss, and every other viewer the last frame.
@@ -51,13 +50,12 @@ class Replay:
         """
         posts = [partial(self.send, each, stored, offset) for each, offset in waiting.items()]
         others = [viewer for viewer in self._store.connections.viewers(key) if viewer.connection_id not in waiting]
-        posts += [partial(self._post, viewer.connection_id, viewer.dialect.adapt(last)) for viewer in others]
+        posts += [
+            partial(self._api.deliver_frame, viewer.connection_id, viewer.dialect.adapt(last)) for viewer in others
+        ]
         done, _ = wait([self._threads.submit(_reach, post) for post in posts], LAST_FRAME_S)
         for each in done:
             each.result()
-
-    def _post(self, connection_id: str, frame: Outbound) -> None:
-        self._api.deliver(connection_id, frame.encode(datetime.now(UTC)))
 
 
 def _reach(post: Callable[[], None]) -> None:

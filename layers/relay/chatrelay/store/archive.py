@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.errors import Conflict, Forbidden, InvalidMessage
 from chatrelay.domain.keys import ConversationKey
-from chatrelay.domain.retry import retry
 from chatrelay.domain.text import join_surrogates
 from chatrelay.store.conversations import StoredReply, stored_attachments, stored_reply
 from chatrelay.store.item_keys import CONTENTS, HEADER, LEASE, TURN, conversation_pk, received_ms, turn_in
@@ -26,8 +25,7 @@ from chatrelay.wire.limits import CONVERSATION_LIMIT
 PAGE = 50
 PAGE_BYTES = 500_000
 """A Lambda answers with at most 6 MB; a byte of text may become six in JSON, and one turn alone may be longer."""
-DELETE_PAUSES_S = (0.0, 0.0, 0.0, 0.0)
-"""Each try deletes what was written since the last, which takes long enough by itself."""
+DELETE_TRIES = 5
 LATEST_MS = 10**13 - 1
 T = TypeVar("T")
 
@@ -137,21 +135,20 @@ class Archive:
         stay: their connections are open, and see what is sent to the new conversation.
         """
         pk = conversation_pk(key)
-        if self._table.get(pk, HEADER) is None:
+        header = self._table.get(pk, HEADER)
+        if header is None:
             raise Forbidden("There is no such conversation.")
-
-        def attempt() -> None:
-            header = self._table.get(pk, HEADER)
+        for _ in range(DELETE_TRIES):
             if header is None:  # another deletion has finished
                 return
             seen = self._leases.fence_off(key)
             self._table.delete_all(self._contents(key))
             unchanged = {":seen": header["updated_at"]}
             delete_header = Delete(pk, HEADER, "updated_at = :seen", unchanged)
-            if self._table.transact(delete_header, self._leases.forget(key, seen)):
-                raise Conflict(pk)
-
-        retry(attempt, DELETE_PAUSES_S, on=Conflict)
+            if not self._table.transact(delete_header, self._leases.forget(key, seen)):
+                return
+            header = self._table.get(pk, HEADER)  # written since
+        raise Conflict(pk)
 
     def _contents(self, key: ConversationKey) -> Iterator[tuple[str, str]]:
         """Yield the keys of all items but header, lease and viewers.

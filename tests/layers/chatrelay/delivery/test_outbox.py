@@ -31,7 +31,7 @@ FAST = Pacing(min_interval_s=0.001, quiet_s=0.0)
 
 
 def made(reply: Reply, post: Post, pacing: Pacing = FAST, patience_s: float = POSTS_PATIENCE_S) -> Outbox:
-    return Outbox(reply, STREAM, [FIRST], Sender(post, pacing, Liveness(math.inf), patience_s=patience_s))
+    return Outbox(reply, STREAM, [FIRST], Sender(post, pacing, Liveness(math.inf), patience_s=patience_s), VERSION_1)
 
 
 class Writer:

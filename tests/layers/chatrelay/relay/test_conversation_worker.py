@@ -1,4 +1,5 @@
 import asyncio
+import functools
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -33,7 +34,6 @@ from chatrelay.relay.registry import AgentRegistry
 from chatrelay.relay.reply_writer import LONGEST, Grace, ReplyWriter
 from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry
-from chatrelay.settings import Claude as Settings
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.leases import EXPIRES_S
@@ -56,21 +56,11 @@ from emulator.stand_ins.script import (
 from tests.builders.doubles import Address, Clocked, Sockets, assembled
 from tests.builders.layer import Store
 from tests.builders.patience import PATIENCE_S
+from tests.builders.settings import CLAUDE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SETTINGS = Settings(
-    bedrock=False,
-    secret="relay/anthropic",
-    model="claude-sonnet-5",
-    fallback_model="",
-    thinking=False,
-    web_searches=0,
-    max_tokens=4096,
-    prompt="",
-    read_timeout_s=60,
-    history_tokens=1000,
-)
+SETTINGS = replace(CLAUDE, history_tokens=1000)
 LONG = 900.0
 APP = Connection("c1=", "claude", BUILDEROS, 1, "alice")
 PHONE = Connection("c1=", "claude", VERSION_1, 1, "alice")
@@ -213,7 +203,7 @@ def impatient(relay: Answering, client: AsyncAnthropic) -> Answering:
 
 
 @pytest.fixture
-def relay(
+def answering(
     store: Store,
     recovery: Recovery,
     resume: ResumeService,
@@ -223,10 +213,14 @@ def relay(
     push_invoker: PushInvoker,
     files: Files,
     telemetry: Telemetry,
-    client: AsyncAnthropic,
-) -> Answering:
-    agent = Claude(client, secret_key, None, SETTINGS)
-    return Answering(store, recovery, resume, api, threads, workers, push_invoker, files, telemetry, agent)
+) -> Callable[[Any], Answering]:
+    """Makes a worker that asks this agent."""
+    return functools.partial(Answering, store, recovery, resume, api, threads, workers, push_invoker, files, telemetry)
+
+
+@pytest.fixture
+def relay(answering: Callable[[Any], Answering], client: AsyncAnthropic) -> Answering:
+    return answering(Claude(client, secret_key, None, SETTINGS))
 
 
 def said(
@@ -664,18 +658,9 @@ class Endless:
 
 
 async def test_an_agent_without_an_ending_is_upstreams_failure(
-    store: Store,
-    recovery: Recovery,
-    resume: ResumeService,
-    api: ManagementApi,
-    threads: Executor,
-    workers: WorkerInvoker,
-    push_invoker: PushInvoker,
-    files: Files,
-    telemetry: Telemetry,
-    sockets: Sockets,
+    answering: Callable[[Any], Answering], sockets: Sockets
 ) -> None:
-    relay = Answering(store, recovery, resume, api, threads, workers, push_invoker, files, telemetry, Endless())
+    relay = answering(Endless())
 
     await relay.answer(said(), "worker-1", LONG)
 
