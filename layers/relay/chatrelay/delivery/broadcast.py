@@ -1,4 +1,4 @@
-"""Everybody who reads a reply along while it is written: one outbox a connection, so that nobody waits for anybody."""
+"""Everybody who reads along while a reply is written: one outbox a connection, so that nobody waits for anybody."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -17,7 +17,7 @@ from chatrelay.wire.dialect import Dialect
 from chatrelay.wire.outbound import Outbound
 
 PostTo = Callable[[str, bytes], None]
-"""Posts one frame to the connection of that id. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
+"""Post one frame to the connection of that id. Raise ``Gone``, ``Throttled`` or ``NotDelivered``."""
 
 
 class Broadcast:
@@ -51,12 +51,13 @@ class Broadcast:
         A connection that joins again begins again, there.
         """
         if (earlier := self._outboxes.get(connection_id)) is not None:
-            earlier.give_up()
+            earlier.give_up()  # two outboxes would mix the text from two offsets
+        # Not `asyncio.to_thread`: a post that hangs must keep no heartbeat waiting for a thread.
         on_threads: Callable[..., Awaitable[None]] = asyncio.get_running_loop().run_in_executor
         post = partial(on_threads, self._threads, self._post, connection_id)
         sender = Sender(post, dialect.pacing, self._liveness)
         outbox = Outbox(self._reply, self._stream, first, sender, dialect, offset=offset)
-        if self._last is not None:
+        if self._last is not None:  # requests to resume come after the end as well, until the lease is released
             outbox.end(self._last)
         self._outboxes[connection_id] = await self._running.enter_async_context(outbox)
 
@@ -80,6 +81,7 @@ class Broadcast:
         """Return whether, within so many seconds, everybody has everything or is gone: or those `among` them."""
         chosen = self._outboxes.keys() if among is None else self._outboxes.keys() & among
         sending = [self._outboxes[connection_id].sending for connection_id in chosen]
+        # `wait` cancels nothing when its time is over: slow readers go on.
         _, pending = await asyncio.wait(sending, timeout=within_s) if sending else ((), ())
         return not pending
 
@@ -90,7 +92,7 @@ class Broadcast:
 
     @property
     def gone(self) -> list[str]:
-        """The connections that have closed."""
+        """The connections that a post has found closed."""
         return [connection_id for connection_id, outbox in self._outboxes.items() if outbox.closed]
 
     @property

@@ -15,11 +15,12 @@ class Liveness:
 
     @property
     def is_doubtful(self) -> bool:
-        """Return whether the worker may have been declared dead."""
+        """Whether the worker may have been declared dead."""
         return time.monotonic() > self._until_s
 
     def heard(self, at_s: float) -> None:
-        """Record a heartbeat that has arrived; it was sent at `at_s` of the monotonic clock."""
+        """Record a heartbeat that has arrived, and was sent at `at_s` of the monotonic clock."""
+        # From when it was sent, so that doubt comes before the lease in the table runs out.
         self._until_s = at_s + self._lasts_s
 
     def release(self) -> None:

@@ -1,8 +1,8 @@
 """One connection's way out: one post in flight, everything that gathered meanwhile in the next one.
 
-It has nothing to do with the transactional outbox pattern. A reply is written to without waiting for any outbox, so a
-slow reader slows nobody: neither the model nor another connection. A connection that is gone ends its outbox and
-nothing else.
+This is not the transactional outbox pattern: nothing in an outbox is stored. A reply grows without waiting for any
+outbox, so a slow reader slows nobody: neither the model nor another connection. A connection that is gone ends its
+outbox and nothing else.
 """
 
 import asyncio
@@ -65,13 +65,14 @@ class Outbox:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self.give_up()
+        # Awaiting the task itself would raise its cancellation here, as if it were the caller's.
         await asyncio.wait({self.sending})
         if kind is None and not self.sending.cancelled():
-            self.sending.result()
+            self.sending.result()  # whatever `_run` does not expect is a fault of ours, and must be heard
 
     def give_up(self) -> None:
         """Send nothing more."""
-        self.sending.cancel()
+        self.sending.cancel()  # a post that is on its thread cannot be stopped, and may still arrive
 
     @property
     def reader_left(self) -> bool:
@@ -102,7 +103,7 @@ class Outbox:
                     await self._change(wait_s)
                 else:
                     await self._may_send()
-                    # A piece that does not arrive is taken again, with what has gathered since.
+                    # A piece that does not arrive is taken again, with what has gathered since, up to the next aside.
                     piece = self._cursor.next_piece(self._reply.text[: self._asides.place], self._room_bytes)
                     if await self.sender.send(outbound.message(self._stream, piece.offset, piece.content)):
                         self._cursor.advance(piece)
@@ -137,7 +138,7 @@ class Outbox:
             await self._change(wait_s)
 
     async def _change(self, timeout_s: float | None) -> None:
-        self.changed.clear()
+        self.changed.clear()  # nothing was awaited since the caller looked, so no change is lost here
         with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s):  # `wait_for` may swallow a cancellation before Python 3.12
                 await self.changed.wait()

@@ -25,8 +25,9 @@ class Window:
     _done_s: float = float("-inf")
 
     def opens_at_s(self, *, ending: bool) -> float:
-        """The time from which a post may start; `ending` if the reply's text is all there."""
+        """Return the time from which a post may start; `ending` if the reply's text is all there."""
         quiet = self._done_s + self.pacing.quiet_s + self.extra_s
+        # The interval exists to gather text, and at the end nothing is left to gather.
         return quiet if ending else max(quiet, self._started_s + self.pacing.min_interval_s)
 
     def wait_s(self, now_s: float, *, ending: bool) -> float:
@@ -35,12 +36,12 @@ class Window:
         return wait_s if wait_s > RESOLUTION_S else 0.0
 
     def posted(self, started_s: float, done_s: float) -> None:
-        """A post was delivered."""
+        """Record a post that was delivered."""
         self._started_s, self._done_s = started_s, done_s
         self.extra_s *= NARROWING
 
     def throttled(self, done_s: float) -> None:
-        """A post was refused because there are too many, or failed and is to be tried again."""
+        """Record a post that was refused because there are too many, or that failed and is to be tried again."""
         self._done_s = done_s
         self.extra_s = min(WIDEST_S, 2 * self.extra_s or self.pacing.min_interval_s)
 
@@ -62,15 +63,16 @@ class Cursor:
 
     @classmethod
     def at(cls, text: str, offset: int) -> "Cursor":
-        """A connection that has the first `offset` UTF-16 code units of `text`, or thinks to have more."""
-        known = utf16_prefix(text, offset)
+        """Return the cursor of a connection that has the first `offset` UTF-16 code units of `text`."""
+        known = utf16_prefix(text, offset)  # all of `text` for a client that claims to have more
         return cls(len(known), utf16_length(known))
 
     def next_piece(self, text: str, room_bytes: int) -> Piece:
-        """What comes next of `text`, at most `room_bytes` in a JSON string; empty when all is sent."""
+        """Return what comes next of `text`, at most `room_bytes` in a JSON string; empty when all is sent."""
+        # Sliced first: no character takes less than a byte, and a slow reader may be far behind.
         return Piece(truncate_to_json(text[self.index : self.index + room_bytes], room_bytes), self.offset)
 
     def advance(self, piece: Piece) -> None:
-        """`piece` has arrived."""
+        """Move behind `piece`, which has arrived."""
         self.index += len(piece.content)
         self.offset += utf16_length(piece.content)

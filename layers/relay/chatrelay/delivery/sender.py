@@ -11,7 +11,7 @@ from chatrelay.wire.dialect import Pacing
 from chatrelay.wire.outbound import Outbound
 
 Post = Callable[[bytes], Awaitable[None]]
-"""Posts one frame to one connection. Raises ``Gone``, ``Throttled`` or ``NotDelivered``."""
+"""Post one frame to one connection. Raise ``Gone``, ``Throttled`` or ``NotDelivered``."""
 
 PATIENCE_S = 15.0
 """How long posts may fail in a row before the connection counts as gone: half of what a reply's orderly end has."""
@@ -47,7 +47,7 @@ class Sender:
         started_s = now_s()
         self.posts += 1
         try:
-            if self._liveness.is_doubtful:
+            if self._liveness.is_doubtful:  # counts as a failed post, so patience ends this silence as well
                 raise NotDelivered("until the worker is heard again")
             await self._post(frame.encode(datetime.now(UTC)))
         except (Throttled, NotDelivered) as problem:
