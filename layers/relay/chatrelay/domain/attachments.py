@@ -17,7 +17,7 @@ from chatrelay.domain.errors import InvalidMessage, TooLarge
 Block = dict[str, Any]
 
 PATH = "/api/files/"
-ID = re.compile(r"[0-9a-f]{32}")
+ID = re.compile(r"[0-9a-f]{32}")  # as `uuid4().hex` writes it
 ATTACHMENTS_LIMIT = 10
 NAME_LIMIT_BYTES = 255
 """The limit of the file systems that names come from. A key of S3 has 1024 bytes; quoting makes three of one."""
@@ -100,7 +100,7 @@ def file_id(url: str) -> str | None:
     """Return the id of the file that a url means, on any host; None for a url that is none of ours."""
     try:
         path = urlsplit(url).path
-    except ValueError:
+    except ValueError:  # brackets around what is no IPv6 address, for instance
         return None
     named = path.removeprefix(PATH)
     return named if path.startswith(PATH) and ID.fullmatch(named) else None
@@ -154,6 +154,7 @@ def affordable(attachments: Iterable[Attachment], room: FileRoom) -> list[Attach
     left, pictures, found = room.size, room.pictures, []
     for attachment in attachments:
         left -= attachment.size
+        # Bedrock counts PDFs as pictures, Anthropic does not: see `agents.requests`.
         pictures -= attachment.mime_type in IMAGES or (room.pdfs_count and attachment.mime_type == PDF)
         if left < 0 or pictures < 0:
             break
@@ -166,6 +167,7 @@ def block(file: Loaded) -> Block:
     attachment, content = file.attachment, file.content
     if content is None or attachment.mime_type == TEXT:
         return {"type": "text", "text": as_text(file)}
+    # The same bytes give the same block in every turn, so what the model's service has cached stays good.
     data = base64.b64encode(content).decode()
     source = {"type": "base64", "media_type": attachment.mime_type, "data": data}
     if attachment.mime_type == PDF:
@@ -185,6 +187,7 @@ def as_text(file: Loaded) -> str:
 
 def _safe(name: str) -> str:
     """Quote `name` so that no slash and no dot is left to make a path of."""
+    # `quote` leaves dots alone, and "." and ".." are steps in a path (RFC 3986 5.2.4).
     return quote(name, safe="").replace(".", "%2E")
 
 
@@ -204,4 +207,4 @@ def _reads_as_text(beginning: bytes) -> bool:
         codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) <= TEXT_LIMIT_BYTES)
     except UnicodeDecodeError:
         return False
-    return b"\0" not in beginning
+    return b"\0" not in beginning  # NUL is UTF-8 as well, but no text has it

@@ -19,6 +19,7 @@ class PushEnvironment(StrEnum):
 
     @property
     def other(self) -> "PushEnvironment":
+        """The service that may know a token when this one does not."""
         return PushEnvironment.SANDBOX if self is PushEnvironment.PRODUCTION else PushEnvironment.PRODUCTION
 
 

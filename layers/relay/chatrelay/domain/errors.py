@@ -59,7 +59,7 @@ class ClientFacingError(RelayError):
 
 
 class ClientError(ClientFacingError):
-    """The sender can correct it."""
+    """An error that the sender can correct."""
 
     retryable = False
 
@@ -78,6 +78,7 @@ class NoSuchAddress(InvalidMessage):
     """A path that leads nowhere."""
 
     def __init__(self) -> None:
+        # Past `InvalidMessage`, whose sentences begin with the name of a field: so in the next two.
         ClientError.__init__(self, "There is nothing at this address.")
         self.field = "path"
 
@@ -111,7 +112,7 @@ class Forbidden(ClientError):
 
 
 class TooLarge(ClientError):
-    """Over a limit of this way in; another way may take it."""
+    """A message or a file over the limit of this way in. Another way in may take it."""
 
     code = "too_large"
 

@@ -35,4 +35,5 @@ class StreamId:
     epoch: int
 
     def fields(self) -> dict[str, Any]:
+        """Return the stream as every frame carries it."""
         return {"conversation": self.conversation, "reply": self.reply, "epoch": self.epoch}

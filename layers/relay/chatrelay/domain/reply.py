@@ -73,7 +73,7 @@ class Reply:
         """Append the next `text` of the model."""
         self._must_be_streaming()
         self.text += text
-        self._hash.update(text.encode())
+        self._hash.update(text.encode())  # with the text, so that the last frame need not wait for a hash of it all
 
     def complete(self, ending: Ending) -> None:
         """End the reply as complete."""
@@ -82,6 +82,7 @@ class Reply:
 
     def break_off(self, reason: ReplyError) -> None:
         """End the reply with its partial text: interrupted, or failed if a service refused before any text."""
+        # These two cut an answer off, which is no refusal even before its first text.
         partial = isinstance(reason, Interrupted | Upstream) or self.text
         self._move(Status.INTERRUPTED if partial else Status.FAILED)
 

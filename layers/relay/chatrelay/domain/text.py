@@ -9,13 +9,13 @@ from itertools import takewhile
 
 FURTHER = 64
 """How many characters after a cut decide what it cuts: no emoji is longer."""
-INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}
+INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}  # Unicode's general categories, UAX #44
 HIGH_SURROGATES = ("\ud800", "\udbff")
 
 
 def utf16_length(text: str) -> int:
     """Return how many UTF-16 code units `text` has."""
-    return len(text.encode("utf-16-le")) // 2
+    return len(text.encode("utf-16-le")) // 2  # plain "utf-16" would count a byte order mark
 
 
 def utf16_prefix(text: str, offset: int) -> str:
@@ -25,7 +25,7 @@ def utf16_prefix(text: str, offset: int) -> str:
 
 def json_bytes(text: str) -> int:
     """Return how many bytes `text` takes inside a JSON string, without the quotes."""
-    return len(json.dumps(text, ensure_ascii=False).encode()) - 2
+    return len(json.dumps(text, ensure_ascii=False).encode()) - 2  # frames escape only what JSON must
 
 
 def truncate_to_json(text: str, limit_bytes: int) -> str:
@@ -69,6 +69,7 @@ def beginning(text: str, length: int) -> str:
         return text
     import regex  # here, because the import is slow and most texts are short
 
+    # Emoji may be of many characters, so half a cluster can look like another emoji.
     ends = (found.end() for found in regex.finditer(r"\X", text[: length + FURTHER]))
     return text[: max(takewhile(lambda end: end <= length, ends), default=length)]
 
@@ -89,7 +90,7 @@ class SurrogateJoiner:
         self._held = ""
 
     def feed(self, delta: str) -> str:
-        """Return the text that is whole by now. A trailing first half waits for the next delta."""
+        """Return the text that is complete by now. A trailing first half waits for the next delta."""
         text = self._held + delta
         self._held = ""
         if text and HIGH_SURROGATES[0] <= text[-1] <= HIGH_SURROGATES[1]:

@@ -36,7 +36,9 @@ class Turn:
     @property
     def is_rich(self) -> bool:
         """Whether a model that knows content blocks gets more than text."""
-        return not self.plain and bool(self.attachments or any(map(_is_rich, self.blocks)))
+        # Thinking does not count: no request carries the thinking of an earlier turn.
+        is_rich = (block["type"] not in ("text", *THINKING) or block.get("citations") for block in self.blocks)
+        return not self.plain and bool(self.attachments or any(is_rich))
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def window(turns: Sequence[Turn], budget_tokens: int) -> Sequence[Turn]:
     """Return the latest of `turns`: all if they fit, or else as many as fit into half the budget, at least the last."""
     if sum(turn.tokens for turn in turns) <= budget_tokens:
         return turns
+    # Cut by much, because every cut costs the cached beginning of the conversation.
     kept, left = len(turns) - 1, budget_tokens * CUT_TO - turns[-1].tokens
     while kept > 0 and (left := left - turns[kept - 1].tokens) >= 0:
         kept -= 1
@@ -82,7 +85,3 @@ def plain(turns: Sequence[Turn]) -> Sequence[Turn]:
     """Return `turns`, all but the last as text only."""
     *earlier, last = turns
     return [*(replace(turn, plain=True) if turn.is_rich else turn for turn in earlier), last]
-
-
-def _is_rich(block: Block) -> bool:
-    return block["type"] not in ("text", *THINKING) or bool(block.get("citations"))
