@@ -5,7 +5,6 @@ those of version 1.
 """
 
 from dataclasses import replace
-from typing import Any
 
 from chatrelay.wire import fields
 from chatrelay.wire.dialect import Dialect, Pacing
@@ -15,42 +14,39 @@ from chatrelay.wire.outbound import Outbound
 
 AUTHENTICATED = "authenticated"
 INVALID_API_KEY = "error:invalid_api_key"
-"""The two bare texts that answer a key."""
+"""The bare texts that answer a key: the app takes any text that begins with ``error:`` for an error."""
 
 
 class BuilderOs(Dialect):
     """The app reads ``type``, ``content`` and ``timestamp`` of a frame, and nothing else.
 
-    It renders 100 ms after a frame, and forgets a text that was followed by another before that: hence the pacing. An
-    aside, which it ignores, would cost it a quiet time.
+    It renders 100 ms after a frame, and forgets a text that was followed by another before that: hence the pacing.
     """
 
     name = "builderos"
-    pacing = Pacing(min_interval_s=0.150, quiet_s=0.150)
+    pacing = Pacing(min_interval_s=0.150, quiet_s=0.150)  # 100 ms for the app, 50 for the network to squeeze
     tells_replies_apart = False
-    shows_asides = False
+    shows_asides = False  # the app ignores asides, and each would cost its reader a quiet time
 
     def parse(self, body: str | None, defaults: Defaults) -> Inbound:
         frame = fields.json_object(body)
         if fields.given(frame, "action") is not None:
             return parse_action(frame, defaults.agent)
         attachments = fields.attachments(frame)
+        # A message may name the directory as well; a configuration says nothing else.
         if "working_directory" in frame and fields.given(frame, "content") is None and not attachments:
             return Configuration()
+        is_jarvis = frame.get("chat_type") == "jarvis"  # the app's name for Claude
         return Send(
-            id=defaults.message_id,
+            id=defaults.message_id,  # the app gives its messages none
             conversation=fields.optional_name(frame, "session_id", CONVERSATION_LIMIT) or defaults.conversation,
             content=fields.content(frame, attachments),
-            agent=_agent(frame, defaults.agent),
+            agent="claude" if is_jarvis else fields.agent_in(frame, "chat_type", defaults.agent),
             attachments=attachments,
         )
 
     def adapt(self, frame: Outbound) -> Outbound:
-        """The app's frames stay what they were before errors had a ``reason``."""
+        """Return `frame` without ``reason``: the app's frames stay what they were before errors had one."""
         if "reason" not in frame.fields:
             return frame
         return replace(frame, fields={name: value for name, value in frame.fields.items() if name != "reason"})
-
-
-def _agent(frame: dict[str, Any], default: str) -> str:
-    return "claude" if frame.get("chat_type") == "jarvis" else fields.agent_in(frame, "chat_type", default)

@@ -8,19 +8,19 @@ from chatrelay.wire.outbound import Outbound
 
 
 def complete(stream: StreamId, reply: Reply, ending: Ending) -> Outbound:
-    """The model has said all it had to say, or its limit."""
+    """End the reply whose model has said all it had to say, or has reached its limit."""
     reply.complete(ending)
     return _whole(stream, reply, ending)
 
 
 def cancel(stream: StreamId, reply: Reply) -> Outbound:
-    """The user had enough."""
+    """End the reply that its user has stopped."""
     reply.cancel()
     return _whole(stream, reply, Ending("cancelled", "", {}, []))
 
 
 def break_off(stream: StreamId, reply: Reply, problem: ReplyError) -> Outbound:
-    """The model's service or the worker failed."""
+    """End the reply whose model's service or worker has failed."""
     reply.break_off(problem)
     return outbound.error(problem, stream=stream)
 

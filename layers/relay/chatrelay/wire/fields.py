@@ -1,6 +1,6 @@
 """The fields of frames and of requests, as clients give them. Pure.
 
-Each reader raises ``InvalidMessage``, which names the field.
+Each reader returns one field, and raises ``InvalidMessage``, which names the field.
 """
 
 import json
@@ -14,10 +14,10 @@ from chatrelay.wire.limits import AGENTS, CONTENT_LIMIT_BYTES, OFFSET_LIMIT
 
 
 def json_object(body: str | None) -> dict[str, Any]:
-    """A frame's or a request's body. Raises ``InvalidMessage``."""
+    """Return a frame's or a request's body. Raise ``InvalidMessage``."""
     try:
         frame = json.loads(body or "")
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # the second: brackets nested too deeply for Python's parser
         raise InvalidMessage("frame", "must be JSON") from None
     if not isinstance(frame, dict):
         raise InvalidMessage("frame", "must be a JSON object")
@@ -25,7 +25,7 @@ def json_object(body: str | None) -> dict[str, Any]:
 
 
 def given(fields: Mapping[str, Any], name: str) -> Any:
-    """What an optional field has. Whether it was left out, is null or is empty makes no difference: None."""
+    """Return an optional field. None if the field was left out, is null or is empty: all three mean the same."""
     value = fields.get(name)
     return None if value == "" else value
 
@@ -36,17 +36,15 @@ def string(frame: Mapping[str, Any], name: str) -> str:
         raise InvalidMessage(name, "is missing")
     if not isinstance(value, str):
         raise InvalidMessage(name, "must be a string")
-    return join_surrogates(value)
+    return join_surrogates(value)  # JSON can escape half a pair, which nothing can encode or store
 
 
 def must_be_name(fields: Mapping[str, Any], name: str, limit: int) -> str:
-    """The field, which is a name that a client chose, of at most `limit` characters. Raises ``InvalidMessage``.
-
-    Two names cannot be addressed: percent-encoded or not, they are steps in a path (RFC 3986 5.2.4; WHATWG URL 4.2).
-    """
+    """Return a name that a client chose, of at most `limit` characters. Raise ``InvalidMessage``."""
     value = string(fields, name)
     if not value.strip():
         raise InvalidMessage(name, "must not be empty")
+    # Percent-encoded or not, clients resolve these two away in a path: RFC 3986 5.2.4, WHATWG URL 4.2.
     if value in (".", ".."):
         raise InvalidMessage(name, 'must not be "." or "..", which no address can name')
     if len(value) > limit:
@@ -90,13 +88,14 @@ def offset(frame: dict[str, Any]) -> int:
     offset = frame.get("offset")
     if offset is None:
         raise InvalidMessage("offset", "is missing")
+    # To Python, true is an integer.
     if not isinstance(offset, int) or isinstance(offset, bool) or not 0 <= offset <= OFFSET_LIMIT:
         raise InvalidMessage("offset", f"must be a whole number from 0 to {OFFSET_LIMIT}")
     return offset
 
 
 def agent_in(fields: Mapping[str, Any], name: str, default: str) -> str:
-    """The agent that the field names, or `default`. Raises ``InvalidMessage``."""
+    """Return the agent that the field names, or `default`. Raise ``InvalidMessage``."""
     value = given(fields, name)
     if value is None:
         return default

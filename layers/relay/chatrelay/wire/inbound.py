@@ -24,8 +24,7 @@ class Hello:
 class Send:
     """A message for an agent. ``id`` is the client's own; sending it again is safe.
 
-    ``content`` may be empty where there are ``attachments``; of these the client names ``{"url"}``, and what else it
-    may say of them is not listened to.
+    ``content`` may be empty where there are ``attachments``. Of an attachment only the ``url`` counts.
     """
 
     id: str
@@ -81,7 +80,7 @@ class Defaults:
 
 
 def parse_conversation(name: str) -> str:
-    """The conversation that an address names. Raises ``InvalidMessage``."""
+    """Return the conversation that an address names. Raise ``InvalidMessage``."""
     return fields.must_be_name({"conversation": name}, "conversation", CONVERSATION_LIMIT)
 
 
@@ -94,7 +93,7 @@ def parse_posted(body: str | None, *, conversation: str, agent: str) -> Send:
 
 
 def parse_action(frame: dict[str, Any], agent: str) -> Inbound:
-    """One frame of version 1, by its ``action``; `agent` is the connection's default. Raises ``InvalidMessage``."""
+    """Return one frame of version 1. `agent` is the connection's default. Raise ``InvalidMessage``."""
     match fields.given(frame, "action"):
         case "send":
             return _send(frame, agent)
@@ -104,17 +103,21 @@ def parse_action(frame: dict[str, Any], agent: str) -> Inbound:
                 fields.optional_name(frame, "device", DEVICE_LIMIT),
             )
         case "resume":
-            return _resume(frame)
+            reply = fields.optional_name(frame, "reply", ID_LIMIT)
+            conversation = fields.optional_name(frame, "conversation", CONVERSATION_LIMIT)
+            if reply is None and conversation is None:
+                raise InvalidMessage("reply", "is missing, and so is conversation")
+            return Resume(reply, conversation, 0 if fields.given(frame, "offset") is None else fields.offset(frame))
         case "cancel":
             return Cancel(fields.must_be_name(frame, "reply", ID_LIMIT))
         case "ack":
             return Acknowledge(fields.must_be_name(frame, "reply", ID_LIMIT), fields.offset(frame))
-        case _:
+        case _:  # API Gateway answers "ping" itself, so that one never comes here
             raise InvalidMessage("action", "must be one of ack, cancel, hello, ping, resume, send")
 
 
 def claimed_id(body: str | None) -> str | None:
-    """The ``id`` in a frame that may be anything at all, so that an error can say which message it is about."""
+    """Return the ``id`` in a frame that may be anything at all, so that an error can say which message it is about."""
     try:
         return fields.must_be_name(fields.json_object(body), "id", ID_LIMIT)
     except InvalidMessage:
@@ -130,11 +133,3 @@ def _send(frame: dict[str, Any], agent: str) -> Send:
         agent=fields.agent_in(frame, "agent", agent),
         attachments=attachments,
     )
-
-
-def _resume(frame: dict[str, Any]) -> Resume:
-    reply = fields.optional_name(frame, "reply", ID_LIMIT)
-    conversation = fields.optional_name(frame, "conversation", CONVERSATION_LIMIT)
-    if reply is None and conversation is None:
-        raise InvalidMessage("reply", "is missing, and so is conversation")
-    return Resume(reply, conversation, 0 if fields.given(frame, "offset") is None else fields.offset(frame))

@@ -13,4 +13,4 @@ CONVERSATION_LIMIT = 128
 DEVICE_LIMIT = 128
 OFFSET_LIMIT = 2**53 - 1
 """The largest whole number that every JSON reader keeps exactly."""
-AGENTS = ("claude", "codex")
+AGENTS = ("claude", "codex")  # the first answers where a client names none

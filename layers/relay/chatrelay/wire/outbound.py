@@ -34,26 +34,25 @@ class Outbound:
     fields: dict[str, Any] = field(default_factory=dict)
 
     def encode(self, now: datetime) -> bytes:
-        """The frame as UTF-8 JSON, with `now` as its timestamp (ISO 8601, UTC)."""
+        """Return the frame as UTF-8 JSON, with `now` as its timestamp (ISO 8601, UTC)."""
         timestamp = now.astimezone(UTC).isoformat()
         frame = {"type": self.type, "content": self.content, "timestamp": timestamp, **self.fields}
+        # Not as escapes: they would make six bytes of a character, and a frame has room for few.
         return json.dumps(frame, ensure_ascii=False, separators=(",", ":")).encode()
 
     def to_json(self) -> str:
-        """The frame to keep, and to send again at another time."""
+        """Return the frame to keep, and to send again at another time."""
         return json.dumps([self.type, self.content, self.fields], ensure_ascii=False)
 
     @classmethod
     def from_json(cls, kept: str) -> "Outbound":
-        """The frame that ``to_json`` kept."""
+        """Return the frame that ``to_json`` kept."""
         return cls(*json.loads(kept))
 
 
 def ready(*, user: str, agent: str, conversation: str | None, active: str | None = None) -> Outbound:
-    """The answer to ``hello``; `active` is the reply that is being written in the conversation.
-
-    Never names a working directory: the app ignores every frame that does.
-    """
+    """Return the answer to ``hello``; `active` is the reply that is being written in the conversation."""
+    # Never a working directory: until it is ready, the BuilderOS app ignores every frame that names one.
     limits = {
         "frame_bytes": FRAME_LIMIT_BYTES,
         "content_bytes": CONTENT_LIMIT_BYTES,
@@ -70,14 +69,14 @@ def ready(*, user: str, agent: str, conversation: str | None, active: str | None
 
 
 def typing(stream: StreamId, message_id: str) -> Outbound:
-    """The message is accepted and kept; its answer is coming, in epoch 0 after the conversation's other ones."""
+    """Return the frame that says: the message is kept, and its answer comes; in epoch 0, after those before it."""
     return Outbound("typing", "", {"id": message_id, **stream.fields()})
 
 
 def user(stream: StreamId, message_id: str, content: str, attachments: Sequence[Attachment] = ()) -> Outbound:
-    """The user's message, for the user's other devices in this conversation.
+    """Return the user's message, for the user's other devices in this conversation.
 
-    Of one that is too long for a frame it has the beginning, and says so: ``truncated``.
+    A message that is too long for a frame is cut, and the frame says so: ``truncated``.
     """
     fields: dict[str, Any] = {"id": message_id, **stream.fields()}
     if attachments:
@@ -91,42 +90,43 @@ def user(stream: StreamId, message_id: str, content: str, attachments: Sequence[
 
 
 def described(attachment: Attachment) -> dict[str, Any]:
-    """An attachment as clients are told of it."""
+    """Return an attachment as clients are told of it."""
     facts = {"filename": attachment.filename, "mime_type": attachment.mime_type, "size": attachment.size}
     return {"url": attachment.path, **facts}
 
 
 def message(stream: StreamId, offset: int, content: str) -> Outbound:
-    """The next text of a reply; `offset` is where it begins, in UTF-16 code units."""
+    """Return the next text of a reply; `offset` is where the text begins, in UTF-16 code units."""
     return Outbound("message", content, {"offset": offset, **stream.fields()})
 
 
 def aside(stream: StreamId, told: Aside) -> Outbound:
-    """What the model does beside its text: ``thinking`` or ``tool``. No part of the reply, and not repeated."""
+    """Return what the model does beside its text, ``thinking`` or ``tool``: no part of the reply."""
     return Outbound(told.kind, told.content, stream.fields())
 
 
 def message_room_bytes(stream: StreamId) -> int:
-    """How many bytes of text a ``message`` frame has room for; that of an aside has more."""
-    return _room_bytes(message(stream, OFFSET_LIMIT, ""))
+    """Return how many bytes of text a ``message`` frame has room for; the frame of an aside has more."""
+    return _room_bytes(message(stream, OFFSET_LIMIT, ""))  # no frame has a longer offset
 
 
 def _room_bytes(empty: Outbound) -> int:
-    return FRAME_LIMIT_BYTES - len(empty.encode(datetime.now(UTC).replace(microsecond=1)))
+    now = datetime.now(UTC).replace(microsecond=1)  # ISO 8601 leaves out microseconds that are 0
+    return FRAME_LIMIT_BYTES - len(empty.encode(now))
 
 
 def complete(
     stream: StreamId, *, length: int, sha256: str, stop_reason: str, model: str, usage: dict[str, Any]
 ) -> Outbound:
-    """The end of a reply. `length` in UTF-16 code units, `sha256` of the UTF-8 bytes, hexadecimal."""
+    """Return the end of a reply. `length` in UTF-16 code units, `sha256` of the UTF-8 bytes, hexadecimal."""
     fields = {"length": length, "sha256": sha256, "stop_reason": stop_reason, "model": model, "usage": usage}
     return Outbound("complete", "Response complete", {**fields, **stream.fields()})
 
 
 def error(problem: ClientFacingError, *, message_id: str | None = None, stream: StreamId | None = None) -> Outbound:
-    """What went wrong, as a sentence for a person and a code for a program.
+    """Return what went wrong, as a sentence for a person and a code for a program.
 
-    That a reply failed has a `reason`, too: what whoever runs the relay has to mend, if anything.
+    The error of a reply has a ``reason`` as well: what whoever runs the relay has to mend, if anything.
     """
     fields: dict[str, Any] = {"code": problem.code, "retryable": problem.retryable}
     if isinstance(problem, ReplyError):
@@ -141,5 +141,5 @@ def error(problem: ClientFacingError, *, message_id: str | None = None, stream: 
 
 
 def resumed(stream: StreamId, message_id: str, offset: int) -> Outbound:
-    """The text from `offset` on follows, of the reply to the message of that id."""
+    """Return the frame before the text from `offset` on, of the reply to the message of that id."""
     return Outbound("resumed", "", {"id": message_id, "offset": offset, **stream.fields()})

@@ -23,7 +23,7 @@ SAID = {
 
 @dataclass(frozen=True)
 class Registration:
-    """A phone that wants to be told."""
+    """A phone that wants to be notified."""
 
     device_id: str
     token: str
@@ -31,30 +31,23 @@ class Registration:
 
 
 def parse(fields: Mapping[str, Any]) -> Registration:
-    """``{"device_token", "device_id", "platform"?}`` as it came. Raises ``NoDevice`` and ``InvalidMessage``."""
+    """Read ``{"device_token", "device_id", "platform"?}``. Raise ``NoDevice`` and ``InvalidMessage``."""
     if not fields.get("device_token") or not fields.get("device_id"):
         raise NoDevice
-    platform = _platform(given(fields, "platform"))
-    return Registration(device_id(fields["device_id"]), _token(fields["device_token"], platform), platform)
+    named = given(fields, "platform")
+    if named is None:  # the app that existed first is an iOS app, and older ones may not say so
+        named = Platform.IOS
+    if named not in list(Platform):
+        raise InvalidMessage("platform", f"must be one of {', '.join(sorted(Platform))}")
+    platform, device, token = Platform(named), device_id(fields["device_id"]), fields["device_token"]
+    if not isinstance(token, str):
+        raise InvalidMessage("device_token", "must be a string")
+    if not SHAPES[platform].fullmatch(token):
+        raise InvalidMessage("device_token", f"{SAID[platform]}; this has {len(token)} characters")
+    # Hexadecimal digits have no case, and one phone shall have one token.
+    return Registration(device, token.lower() if platform is Platform.IOS else token, platform)
 
 
 def device_id(value: Any) -> str:
-    """The name that a phone gave itself. Raises ``InvalidMessage``."""
+    """Return the name that a phone gave itself. Raise ``InvalidMessage``."""
     return must_be_name({"device_id": value}, "device_id", DEVICE_LIMIT)
-
-
-def _platform(value: Any) -> Platform:
-    """The app that existed first is an iOS app, and older ones may not say so."""
-    if value is None:
-        return Platform.IOS
-    if value not in list(Platform):
-        raise InvalidMessage("platform", f"must be one of {', '.join(sorted(Platform))}")
-    return Platform(value)
-
-
-def _token(value: Any, platform: Platform) -> str:
-    if not isinstance(value, str):
-        raise InvalidMessage("device_token", "must be a string")
-    if not SHAPES[platform].fullmatch(value):
-        raise InvalidMessage("device_token", f"{SAID[platform]}; this has {len(value)} characters")
-    return value.lower() if platform is Platform.IOS else value

@@ -39,7 +39,7 @@ class Asked:
 
 
 def parse_upload(body: bytes, content_type: str) -> Posted:
-    """The part ``file`` of ``multipart/form-data`` (RFC 7578). Raises ``InvalidMessage`` and ``TooLarge``."""
+    """Return the part ``file`` of ``multipart/form-data`` (RFC 7578). Raise ``InvalidMessage`` and ``TooLarge``."""
     part, filename = _file(body, content_type, "file")
     content = part.get_payload(decode=True)
     if not isinstance(content, bytes) or not content:
@@ -51,9 +51,16 @@ def parse_upload(body: bytes, content_type: str) -> Posted:
 
 
 def parse_asked(fields: dict[str, Any]) -> Asked:
-    """``{"filename", "mime_type", "size"}``. Raises ``InvalidMessage`` and ``TooLarge``."""
+    """Read ``{"filename", "mime_type", "size"}``. Raise ``InvalidMessage`` and ``TooLarge``."""
     filename = must_be_name(join_surrogates(_string(fields, "filename")))
-    return Asked(filename, _mime_type(_string(fields, "mime_type")), _size(fields.get("size")))
+    mime_type, size = _string(fields, "mime_type"), fields.get("size")
+    if not _is_mime_type(mime_type):
+        raise InvalidMessage("mime_type", "must be a media type")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise InvalidMessage("size", "must be a positive whole number")
+    if size > FILE_LIMIT_BYTES:
+        raise TooLarge(f"size: must be at most {FILE_LIMIT_BYTES} bytes, is {size}")
+    return Asked(filename, mime_type, size)
 
 
 class _Part(EmailMessage):
@@ -65,25 +72,23 @@ class _Part(EmailMessage):
 
 
 def _file(body: bytes, content_type: str, name: str) -> tuple[MIMEPart, str]:
-    """The part of that name, and the name of its file. White space after a boundary is no fault: RFC 2046 5.1.1."""
+    """Return the part of that name, and the name of its file."""
+    # The mail parser, because a form is MIME: it takes white space after a boundary, too (RFC 2046 5.1.1).
     head = f"Content-Type: {FOLD.sub('', content_type)}\r\n\r\n".encode("latin-1", "replace")
     form = BytesParser(policy=HTTP.clone(message_factory=_Part)).parsebytes(head + body)
     if form.get_content_type() != FORM or form.defects:
         raise InvalidMessage("body", f"must be {FORM}")
     for part in form.iter_parts():
-        disposition = _disposition(part)
+        headers = part.raw_items()
+        raw = next((str(value) for header, value in headers if header.lower() == "content-disposition"), "")
+        # A form's header is UTF-8, which no header of a mail is: so the parser has kept its bytes as surrogates.
+        named = FOLD.sub("", raw).encode("ascii", "surrogateescape").decode(errors="replace")
+        disposition = Message()
+        disposition["content-disposition"] = named
         filename = _parameter(disposition, "filename")
         if _parameter(disposition, "name") == name and filename:
             return part, filename
     raise InvalidMessage(name, "is missing")
-
-
-def _disposition(part: MIMEPart) -> Message:
-    """The header by which a part says what it is. It is UTF-8, which no header of a mail is."""
-    raw = next((str(value) for header, value in part.raw_items() if header.lower() == "content-disposition"), "")
-    parsed = Message()
-    parsed["content-disposition"] = FOLD.sub("", raw).encode("ascii", "surrogateescape").decode(errors="replace")
-    return parsed
 
 
 def _parameter(disposition: Message, name: str) -> str:
@@ -102,19 +107,5 @@ def _string(fields: dict[str, Any], name: str) -> str:
     return value
 
 
-def _mime_type(value: str) -> str:
-    if not _is_mime_type(value):
-        raise InvalidMessage("mime_type", "must be a media type")
-    return value
-
-
 def _is_mime_type(value: str) -> bool:
     return value.isascii() and value.isprintable() and "/" in value and len(value) <= MIME_TYPE_LIMIT
-
-
-def _size(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidMessage("size", "must be a positive whole number")
-    if value > FILE_LIMIT_BYTES:
-        raise TooLarge(f"size: must be at most {FILE_LIMIT_BYTES} bytes, is {value}")
-    return value

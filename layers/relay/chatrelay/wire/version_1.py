@@ -10,6 +10,7 @@ class Version1(Dialect):
     """Every frame names its ``action``; every frame of a reply has its ids and its place."""
 
     name = "v1"
+    # A post takes 10-30 ms. Frames may come as close together as they like: their offsets say where text belongs.
     pacing = Pacing(min_interval_s=0.040, quiet_s=0.0)
     tells_replies_apart = True
     shows_asides = True
