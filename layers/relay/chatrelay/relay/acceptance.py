@@ -1,4 +1,4 @@
-"""Messages are checked and stored here, whether they come over a socket or by HTTP."""
+"""The way of a message into the store, whether over a socket or by HTTP."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -38,6 +38,7 @@ class Acceptance:
         Raise ``NoSuchAgent``, ``Duplicate``, and what ``Files.checked`` does.
         """
         self._agents.check(send.agent)
+        # Before the message is stored: a file that no model reads would make every later request fail.
         if send.attachments:
             send = self._files().checked(user, send)
         return self._store.conversations.accept(user, send, received_ms, sender=sender, worker=worker)
@@ -52,5 +53,6 @@ class Acceptance:
             reply = self.accept(user, send, received_ms).stream.reply
         except Duplicate as known:
             reply = known.reply
+        # For a repeated id as well: the first call may have died before it could call a worker.
         self._recovery.ensure_progress(ConversationKey(user, send.conversation))
         return reply

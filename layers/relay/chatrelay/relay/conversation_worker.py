@@ -1,4 +1,4 @@
-"""What an invocation of ``message`` does: it answers a message, and the messages that wait behind it."""
+"""The work of an invocation of ``message``: to answer a message, and the messages that wait behind it."""
 
 import asyncio
 from collections.abc import Callable
@@ -85,9 +85,9 @@ class ConversationWorker:
     async def continue_queue(self, key: ConversationKey, invocation: Invocation, *, is_fresh: bool = False) -> None:
         """Answer the messages that wait in a conversation, one by one. Raise ``Superseded``.
 
-        A worker that `is_fresh`, called for just this, takes the first one however little time is left: or workers with
-        little time would call each other for ever.
+        A worker that `is_fresh`, called for just this, takes the first message however little time is left.
         """
+        # Once only: or workers with little time would call each other for ever.
         while (accepted := await asyncio.to_thread(self._take_next, key, invocation, is_fresh=is_fresh)) is not None:
             is_fresh = False
             await self._write(accepted, invocation)

@@ -1,4 +1,4 @@
-"""Every frame comes in here. All but messages are answered; messages go on to a worker."""
+"""The door for every frame. All but messages are answered here; messages go on to a worker."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from chatrelay.wire.inbound import (
     claimed_id,
 )
 
-KEY_LIMIT = 256
+KEY_LIMIT = 256  # ours have 47 characters; nobody without a key shall have us hash and look up a whole frame
 WRONG_FIRST_FRAME = outbound.error(Unauthorized("The first frame must be the API key."))
 
 
@@ -52,7 +52,7 @@ class Frame:
 
     @classmethod
     def from_event(cls, event: dict[str, Any]) -> "Frame":
-        """The frame in a MESSAGE event, of a proxy integration or of the mapping template in ``template.yaml``."""
+        """Return the frame in a MESSAGE event, of a proxy integration or of ``template.yaml``'s mapping template."""
         context = event["requestContext"]
         return cls(
             connection_id=context["connectionId"],
@@ -97,7 +97,19 @@ class Dispatcher:
     def receive(self, frame: Frame) -> Message | None:
         """Return the message in `frame`, or None if the frame is answered. A client that has left is no error."""
         try:
-            return self._receive(frame)
+            connection = self._store.connections.get(frame.connection_id)
+            if connection is None:
+                self._forget(frame.connection_id)
+                return self.message(frame)  # its sender has left, and wants an answer all the same
+            if connection.user is None:
+                self._authenticate(connection, frame)
+                return None
+            parsed = _parse(connection, frame)
+            if isinstance(parsed, Send):
+                # Before the message is accepted: whoever writes its reply then finds its sender among the viewers.
+                self._store.connections.subscribe(connection, parsed.conversation)
+                return Message(connection, connection.user, parsed, frame.received_ms)
+            self._answer(connection, connection.user, parsed)
         except ClientFacingError as problem:
             self.send_error(frame, problem)
         except Gone:
@@ -105,11 +117,8 @@ class Dispatcher:
         return None
 
     def attach(self, frame: Frame, message: Message, reply: str) -> None:
-        """Let the sender of a message that was accepted before read along with its reply, from the beginning.
-
-        A client that cannot tell replies apart never sends a message twice, and would show a text twice: an event that
-        Lambda repeats leaves it alone.
-        """
+        """Let the sender of a message that was accepted before read along with its reply, from the beginning."""
+        # Such a client sends no message twice, so Lambda has repeated the event; it would show the text twice.
         if not message.connection.dialect.tells_replies_apart:
             return
         try:
@@ -142,21 +151,6 @@ class Dispatcher:
         except Gone:
             self._forget(frame.connection_id)
 
-    def _receive(self, frame: Frame) -> Message | None:
-        connection = self._store.connections.get(frame.connection_id)
-        if connection is None:
-            self._forget(frame.connection_id)
-            return self.message(frame)  # its sender has left, and wants an answer all the same
-        if connection.user is None:
-            self._authenticate(connection, frame)
-            return None
-        parsed = _parse(connection, frame)
-        if isinstance(parsed, Send):
-            self._store.connections.subscribe(connection, parsed.conversation)
-            return Message(connection, connection.user, parsed, frame.received_ms)
-        self._answer(connection, connection.user, parsed)
-        return None
-
     def _answer(self, connection: Connection, user: str, asked: Question) -> None:
         match asked:
             case Hello(conversation, device):
@@ -175,10 +169,7 @@ class Dispatcher:
                 self._greet(connection, user)
 
     def _authenticate(self, connection: Connection, frame: Frame) -> None:
-        """Authenticate a pending connection by its key, which is the whole frame. Close it for anything else.
-
-        Wake the function that will answer its first message once the client has its answers, and not before.
-        """
+        """Authenticate a pending connection by its key, which is the whole frame. Close it for anything else."""
         key = pasted(frame.body)
         is_json = key.startswith("{")
         user = self._store.keys.user_of(key) if not is_json and len(key) <= KEY_LIMIT else None
@@ -190,6 +181,7 @@ class Dispatcher:
         self._store.connections.authenticate(connection, user)
         self._api.deliver(connection.id, AUTHENTICATED.encode())
         self._greet(connection, user)
+        # Last, so that a wake-up call that fails keeps no client waiting.
         with suppress(Unavailable):  # then its cold start begins with the message
             self._workers.warm()
 

@@ -1,4 +1,4 @@
-"""What becomes of a conversation when an invocation of ``message`` has failed."""
+"""Failed invocations of ``message``, and what becomes of their conversations."""
 
 from typing import Any
 
@@ -23,6 +23,7 @@ class Failures:
         `record` has the event that ``message`` was given, as ``requestPayload``, and the invocation's id.
         """
         event, worker = record["requestPayload"], record["requestContext"]["requestId"]
+        # Lambda's record names the invocation and nothing of the reply.
         wrote = self._store.leases.place_of(worker)
         key = wrote or self._waiting(event)
         if key is not None:

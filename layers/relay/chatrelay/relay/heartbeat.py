@@ -1,4 +1,4 @@
-"""Twice a second a worker says that it lives, keeps what is written, and finds in its lease what others ask of it."""
+"""The writer's sign of life: twice a second it extends the lease, keeps the text, and brings what others ask."""
 
 import asyncio
 import time
@@ -50,6 +50,7 @@ class Heartbeat:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # A write that is on its thread goes on and does no harm: journals have no fence, and a free lease no writer.
         self._beating.cancel()
         await asyncio.gather(self._beating, return_exceptions=True)
         self.stop.cancel()
@@ -64,6 +65,7 @@ class Heartbeat:
                 self._attached[connection_id] = offset
 
     async def _beat(self) -> None:
+        key, epoch = self._accepted.key, self._accepted.stream.epoch
         now_s = asyncio.get_running_loop().time
         due_s = now_s()
         while True:
@@ -71,25 +73,20 @@ class Heartbeat:
             await asyncio.sleep(due_s - now_s())
             # Each alone: the next heartbeat may get through, long before the worker counts as dead.
             with suppress(Unavailable):
-                await self._say_alive()
+                asked_s = time.monotonic()
+                signals = await asyncio.to_thread(self._store.leases.heartbeat, key, epoch)
+                self._liveness.heard(asked_s)
+                if signals.cancel and not self.stop.done():
+                    self.stop.set_result(None)
+                await self.attach_resumers(signals)
             with suppress(Unavailable):
-                await self._journal()
+                piece = self._journaled.next_piece(self._reply.text, JOURNAL_PIECE_BYTES)
+                if piece.content:
+                    await asyncio.to_thread(self._store.replies.journal, self._reply.id, piece.offset, piece.content)
+                    self._journaled.advance(piece)
+            # After the joins: had the worker died before, its recovery would have answered these requests.
             with suppress(Unavailable):
                 await asyncio.gather(*(self._clear_request(*asked) for asked in list(self._attached.items())))
-
-    async def _say_alive(self) -> None:
-        accepted, asked_s = self._accepted, time.monotonic()
-        signals = await asyncio.to_thread(self._store.leases.heartbeat, accepted.key, accepted.stream.epoch)
-        self._liveness.heard(asked_s)
-        if signals.cancel and not self.stop.done():
-            self.stop.set_result(None)
-        await self.attach_resumers(signals)
-
-    async def _journal(self) -> None:
-        piece = self._journaled.next_piece(self._reply.text, JOURNAL_PIECE_BYTES)
-        if piece.content:
-            await asyncio.to_thread(self._store.replies.journal, self._reply.id, piece.offset, piece.content)
-            self._journaled.advance(piece)
 
     async def _clear_request(self, connection_id: str, offset: int) -> None:
         """Strike an answered request from the lease, so that the same one may be made again."""
@@ -103,4 +100,4 @@ class Heartbeat:
         """Pass the heartbeat task's failure to whoever awaits `stop`."""
         if not beating.cancelled() and (problem := beating.exception()) is not None and not self.stop.done():
             self.stop.set_exception(problem)
-            self.stop.exception()  # nobody may be waiting any more
+            self.stop.exception()  # nobody may be waiting any more, and asyncio would log it as never retrieved

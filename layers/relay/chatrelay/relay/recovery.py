@@ -1,4 +1,4 @@
-"""What is done for a conversation whose worker is dead: its reply is ended, and whoever waits gets a worker."""
+"""Recovery of a conversation whose worker is dead: its reply is ended, and whoever waits gets a worker."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -70,12 +70,16 @@ class Recovery:
         if attempt == 0:
             self.ensure_progress(key, worker, 1)
             return
-        self.recover(key, worker)
-        if attempt > len(PAUSES_S):
-            self._give_up(key)
+        self.recover(key, worker)  # before the pause: who reads along shall not wait for it
+        if attempt <= len(PAUSES_S):
+            self._pause(PAUSES_S[attempt - 1])
+            self.ensure_progress(key, attempt=attempt + 1)
             return
-        self._pause(PAUSES_S[attempt - 1])
-        self.ensure_progress(key, attempt=attempt + 1)
+        for location in self._store.conversations.waiting(key):
+            problem = Interrupted(NOBODY)
+            if not self.withdraw(location, partial(endings.break_off, problem=problem)):
+                return  # somebody has come to answer after all
+            self._telemetry.reply_failed(location.reply, problem)
 
     def withdraw(self, location: ReplyLocation, end: Callable[[StreamId, Reply], Outbound] = endings.cancel) -> bool:
         """End a reply that waits. Return False if its turn has come meanwhile."""
@@ -89,20 +93,9 @@ class Recovery:
             self._replay.send_end(location.key, stored, last, {})
         return withdrawn
 
-    def _give_up(self, key: ConversationKey) -> None:
-        """End all that wait, as long as nobody has come to answer them."""
-        for location in self._store.conversations.waiting(key):
-            problem = Interrupted(NOBODY)
-            if not self.withdraw(location, partial(endings.break_off, problem=problem)):
-                return
-            self._telemetry.reply_failed(location.reply, problem)
-
     @contextmanager
     def _recovered(self, key: ConversationKey, dead_worker: str | None) -> Iterator[Lease]:
-        """Give the lease once a dead writer is fenced off and its reply is stored.
-
-        Its viewers hear of the end when the block is over: one that cannot be reached may take long.
-        """
+        """Give the lease once a dead writer is fenced off and its reply is stored. Tell its viewers after the block."""
         lease = self._store.leases.get(key)
         if lease.writer is None or not (lease.expired or lease.writer.worker == dead_worker):
             yield lease
@@ -113,14 +106,17 @@ class Recovery:
             return
         location = ReplyLocation(lease.writer.reply, key, lease.writer.turn)
         interrupted = self._interrupt(location, cancelled=dead.cancelled)
-        stored = self._store.conversations.stored(location)
+        stored = self._store.conversations.stored(location)  # as it has ended, whoever has ended it
         if not interrupted and stored is not None and stored.is_complete:
             with suppress(Unavailable):  # the worker may have died before it could call for the push
                 self._pushes.enqueue(location)
-        waiting = self._release(key, dead.fence)
+        waiting: Mapping[str, int] = {}
+        # After the push: until the lease is free, a recovery that breaks off is repeated by whoever looks next.
+        with suppress(Superseded):  # another recovery has released the lease, and answers those who wait
+            waiting = self._store.leases.end(key, dead.fence).subscribers
         try:
             yield self._store.leases.get(key)
-        finally:
+        finally:  # after the block, which calls the next worker: a viewer that cannot be reached takes long
             if stored is not None and stored.last is not None:
                 self._replay.send_end(key, stored, stored.last, waiting)
 
@@ -138,10 +134,3 @@ class Recovery:
         if interrupted:
             self._telemetry.reply_failed(location.reply, problem)
         return interrupted
-
-    def _release(self, key: ConversationKey, fence: int) -> Mapping[str, int]:
-        """Return pending resume requests. Empty if another recovery released the lease first: that one answers them."""
-        try:
-            return self._store.leases.end(key, fence).subscribers
-        except Superseded:
-            return {}

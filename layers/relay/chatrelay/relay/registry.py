@@ -18,15 +18,16 @@ class AgentRegistry:
             raise NoSuchAgent(name)
 
     def build(self, name: str) -> Agent:
-        """Return the agent. Raise ``Refused`` if the deployment has lost it since a message was accepted, ``Denied``.
+        """Return the agent.
 
-        Agents are built of their settings alone, so whatever goes wrong over it is a setting that cannot work.
+        Raise ``Refused`` if the deployment has lost the agent since a message was accepted, and ``Denied`` if its
+        settings cannot work.
         """
         if name not in self._agents:
             raise Refused(str(NoSuchAgent(name)))
         try:
             return self._agents[name]()
-        except Exception as problem:
+        except Exception as problem:  # agents are built of their settings alone, so a setting is at fault
             from chatrelay.agents import refusals  # whose patterns no light function shall compile
 
             said = Said(type=type(problem).__name__, sentence=str(problem))

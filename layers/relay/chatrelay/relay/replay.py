@@ -27,13 +27,13 @@ class Replay:
         self._threads = threads
 
     def send(self, connection_id: str, stored: StoredReply, offset: int) -> None:
-        """Send a connection what it has not seen of a reply. Raise ``Gone`` if the connection is.
+        """Send a connection what it has not seen of an ended reply; only announce a reply that waits.
 
-        Only announce a reply that waits. Send nothing of one that has begun meanwhile: its worker does.
+        Send nothing of a reply that has begun meanwhile: its worker does. Raise ``Gone`` if the connection is.
         """
         if stored.waits:
             self._api.deliver_frame(connection_id, outbound.typing(stored.stream, stored.message_id))
-        if stored.last is None:
+        if stored.last is None:  # it waits, or its worker has found the viewer
             return
         self._api.deliver_frame(connection_id, outbound.resumed(stored.stream, stored.message_id, offset))
         cursor, room_bytes = Cursor.at(stored.text, offset), outbound.message_room_bytes(stored.stream)
@@ -53,6 +53,7 @@ class Replay:
         posts += [
             partial(self._api.deliver_frame, viewer.connection_id, viewer.dialect.adapt(last)) for viewer in others
         ]
+        # At once, because one connection that cannot be reached must not keep the others waiting.
         done, _ = wait([self._threads.submit(_reach, post) for post in posts], LAST_FRAME_S)
         for each in done:
             each.result()

@@ -97,7 +97,10 @@ class ReplyWriter:
         except Superseded:
             await asyncio.to_thread(self._store.replies.delete_orphans, self._reply.id)
             raise
-        await self._forget_gone()
+        for connection_id in self._broadcast.gone:
+            await asyncio.to_thread(self._store.connections.gone, self._accepted.key, connection_id)
+            with suppress(PostError):  # a 410 may lie: a socket that lives hears a close, and connects again
+                await asyncio.to_thread(self._api.close, connection_id)
         return self._broadcast.outcome
 
     async def _write_to_the_end(self) -> None:
@@ -105,7 +108,8 @@ class ReplyWriter:
         old_clients = await self._subscribe_viewers()
         async with self._heartbeat:
             last = await self._stream_until_the_end()
-            self._broadcast.wake()
+            self._broadcast.wake()  # the last text waits for no interval
+            # Stored before it is sent: what a client has seen to end stays ended.
             await self._patiently(partial(self._store.conversations.finish, accepted, self._reply, last))
             self._broadcast.end(last)
             # What a worker that dies here has left undone, whoever recovers it does.
@@ -115,10 +119,17 @@ class ReplyWriter:
             await self._broadcast.drained(self._grace.readers_s)
             await self._broadcast.drained(self._grace.old_clients_s, among=old_clients)
         self._liveness.release()
-        signals = await self._release_lease()
+        signals = Signals({}, cancel=False)
+        with suppress(Superseded, Unavailable):  # then the lease runs out, and whoever recovers it answers its mail
+            signals = await self._patiently(partial(self._store.leases.end, accepted.key, accepted.stream.epoch))
         await self._heartbeat.attach_resumers(signals)
-        if not await self._broadcast.drained(0):
-            await self._serve_slow_readers(signals)
+        if await self._broadcast.drained(0):
+            return
+        if signals.queued:
+            with suppress(Unavailable):  # then this worker answers it afterwards
+                await asyncio.to_thread(self._workers.continue_queue, accepted.key)
+        if not await self._broadcast.drained(self._invocation.left_s - LAST_S):
+            self._broadcast.give_up()  # who is still behind must resume
 
     async def _subscribe_viewers(self) -> set[str]:
         """Let in all the user's connections that show the conversation. Return those that cannot tell replies apart.
@@ -142,7 +153,7 @@ class ReplyWriter:
             time_s = self._invocation.left_s - ORDERLY_END_S
             await asyncio.wait(awaited, timeout=time_s, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
-                stop.result()
+                stop.result()  # raises what the heartbeat has met: Superseded, or a fault of ours
                 return endings.cancel(self._accepted.stream, self._reply)
             if not streaming.done():
                 raise Interrupted("The answer took longer than it may.", reason=Reason.TIME)
@@ -151,7 +162,7 @@ class ReplyWriter:
             self._telemetry.reply_failed(self._reply.id, problem, self._accepted.send.agent)
             return endings.break_off(self._accepted.stream, self._reply, problem)
         finally:
-            streaming.cancel()
+            streaming.cancel()  # closes the connection, so the model stops at once
             await asyncio.gather(streaming, return_exceptions=True)
 
     async def _stream(self) -> Ending:
@@ -162,6 +173,7 @@ class ReplyWriter:
         turns = await asyncio.to_thread(self._store.conversations.history, self._accepted, agent.room.tokens)
         if any(turn.attachments for turn in turns):
             turns = await asyncio.to_thread(self._files().load, key.user, turns, agent.room)
+        # A generator that is left open is closed by the garbage collector, which may be long after a cancellation.
         async with aclosing(agent.answer(key.session, turns)) as events:
             async for event in events:
                 match event:
@@ -180,35 +192,10 @@ class ReplyWriter:
         raise Upstream("The model's answer has no end.")
 
     async def _patiently(self, call: Callable[[], T]) -> T:
+        """Return what `call` returns, tried again for as long as a lease lasts. Raise ``Unavailable``."""
         for pause_s in PATIENT_PAUSES_S:
             try:
                 return await asyncio.to_thread(call)
             except Unavailable:
                 await asyncio.sleep(pause_s)  # on no thread: the heartbeat needs them
         return await asyncio.to_thread(call)
-
-    async def _release_lease(self) -> Signals:
-        """Free the conversation for its next reply. Return the resume requests until now.
-
-        Empty once the lease has run out: whoever recovers it answers them.
-        """
-        end = partial(self._store.leases.end, self._accepted.key, self._accepted.stream.epoch)
-        try:
-            return await self._patiently(end)
-        except (Superseded, Unavailable):
-            return Signals({}, cancel=False)
-
-    async def _serve_slow_readers(self, signals: Signals) -> None:
-        """Hand what waits behind the reply to another worker. Readers still behind at the deadline must resume."""
-        if signals.queued:
-            with suppress(Unavailable):  # then this worker answers it afterwards
-                await asyncio.to_thread(self._workers.continue_queue, self._accepted.key)
-        if not await self._broadcast.drained(self._invocation.left_s - LAST_S):
-            self._broadcast.give_up()
-
-    async def _forget_gone(self) -> None:
-        """Forget the connections that have gone. One that is open all the same hears a close, and connects again."""
-        for connection_id in self._broadcast.gone:
-            await asyncio.to_thread(self._store.connections.gone, self._accepted.key, connection_id)
-            with suppress(PostError):
-                await asyncio.to_thread(self._api.close, connection_id)

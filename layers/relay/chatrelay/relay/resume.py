@@ -1,4 +1,4 @@
-"""What clients ask of replies: to resume one, to cancel one, to say how much of one is shown."""
+"""The answers to what clients ask of replies: to resume, to cancel, to say how much is shown."""
 
 from chatrelay.domain.errors import Conflict, Forbidden
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
@@ -22,9 +22,9 @@ class ResumeService:
     def resume(self, user: str, connection: Connection, asked: Resume) -> None:
         """Send the connection everything from the offset on, by the worker or from the store.
 
-        Announce a reply that waits: its text comes when its turn has come. Send the successor of one that broke off and
-        was asked for again, from the beginning. Raise ``Forbidden`` if there is no such reply or it is another user's,
-        ``Gone`` if the connection is.
+        Announce a reply that waits: its text comes when its turn has come. Of a reply that broke off and was asked for
+        again, send the successor from the beginning. Raise ``Forbidden`` if there is no such reply or it is another
+        user's, ``Gone`` if the connection is.
         """
         location = self._asked(user, asked)
         self._recovery.ensure_progress(location.key)
@@ -48,6 +48,7 @@ class ResumeService:
         """Ask the worker to stop. Leave a reply that has ended as it is. Raise ``Forbidden``, ``Conflict``."""
         location = self._find(user, asked.reply)
         for _ in range(CANCEL_TRIES):
+            # The turn of a reply that waits may come between the two: then its worker is asked.
             if self._store.leases.cancel(location.key, location.reply) or self._recovery.withdraw(location):
                 self._recovery.ensure_progress(location.key)  # a worker that is dead hears nothing
                 return

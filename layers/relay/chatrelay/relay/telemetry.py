@@ -1,4 +1,4 @@
-"""What the operator sees of the relay: how every reply ended, why one failed, and every internal error.
+"""The operator's view of the relay: how every reply ended, why one failed, and every internal error.
 
 The log and the metrics never have the text of a message or of a reply, nor a credential.
 """
@@ -20,7 +20,7 @@ class Telemetry:
 
     def reply_failed(self, reply: str, problem: ReplyError, agent: str | None = None) -> None:
         """Record a reply that has ended with `problem`, once, with what the model's service said."""
-        said, cause = problem.said, problem.__cause__
+        said, cause = problem.said, problem.__cause__  # of the cause its type alone: a sentence may quote the message
         self._logger.warning(
             "reply failed",
             agent=agent,
