@@ -3,9 +3,8 @@
 https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns and
 https://developer.apple.com/documentation/usernotifications/handling-notification-responses-from-apns
 
-Apple refuses a provider token that is older than an hour, and a provider whose token changes more often than every
-twenty minutes. Execution environments that know nothing of each other use the same token by signing the same one:
-without randomness, and dated to the beginning of a span of forty minutes.
+Execution environments that know nothing of each other use the same provider token by signing the same one: without
+randomness, and dated to the beginning of a span of forty minutes.
 """
 
 import json
@@ -32,6 +31,7 @@ HOSTS = {
     PushEnvironment.PRODUCTION: "https://api.push.apple.com",
     PushEnvironment.SANDBOX: "https://api.sandbox.push.apple.com",
 }
+# Apple refuses a token that is older than an hour, and tokens that change more often than every twenty minutes.
 SPAN_S = 40 * 60
 EXPIRED = "ExpiredProviderToken"
 OF_ANOTHER_APP = "DeviceTokenNotForTopic"
@@ -88,7 +88,7 @@ class Apns:
             return Misconfigured(str(problem))
 
     async def _send(self, key: ec.EllipticCurvePrivateKey, device: Device, notification: Notification) -> Verdict:
-        asked_s = self._clock()
+        asked_s = self._clock()  # before the post: a registration meanwhile is newer than the answer
         environment = device.environment
         response = first = await self._ask(key, environment, device.token, notification)
         if _reason(first) in NOT_HERE:
@@ -123,7 +123,7 @@ class Apns:
             "apns-push-type": "alert",
             "apns-priority": "10",
             "apns-expiration": str(int(self._clock()) + KEPT_S),
-            "apns-collapse-id": notification.reply,
+            "apns-collapse-id": notification.reply,  # a push that is sent twice is shown once
         }
 
 
@@ -133,6 +133,7 @@ def meaning(response: PushResponse, environment: PushEnvironment, asked_s: float
     if response.is_good:
         return Delivered(environment)
     if response.status == httpx.codes.GONE or reason in NOT_HERE - OUR_TOPIC:
+        # Apple says since when a token is dead with a 410 only.
         timestamp_ms = response.body.get("timestamp")
         return Dead(timestamp_ms if isinstance(timestamp_ms, int) else int(asked_s * 1000))
     if response.is_passing or reason in PASSING:
@@ -173,4 +174,5 @@ def provider_token(key: ec.EllipticCurvePrivateKey, account: Account, signed_s: 
     signer.unregister_algorithm("ES256")
     signer.register_algorithm("ES256", _Deterministic(ECAlgorithm.SHA256, ec.SECP256R1))
     claims = json.dumps({"iss": account.team_id, "iat": signed_s}, separators=(",", ":"))
+    # Without PyJWT's `typ`: Apple's header has `alg` and `kid` only.
     return signer.encode(claims.encode(), key, "ES256", {"kid": account.key_id, "typ": None})

@@ -108,7 +108,7 @@ class Fcm:
         self, account: ServiceAccount, device: Device, notification: Notification, refused: str = ""
     ) -> Verdict:
         """Post one push. An access token that is refused is renewed, once."""
-        asked_s = self._clock()
+        asked_s = self._clock()  # before the post: a registration meanwhile is newer than the answer
         access = await self._access_token(account, refused)
         if not isinstance(access, str):
             return access
@@ -122,6 +122,7 @@ class Fcm:
     async def _access_token(self, account: ServiceAccount, refused: str) -> str | Verdict:
         """Return an access token other than `refused`, cached for its lifetime; or the verdict if there is none."""
         async with self._granting:  # one grant for all pushes that need one
+            # Another push may have renewed a token that was refused to both.
             if self._access != refused and self._clock() < self._until_s:
                 return self._access
             now_s = self._clock()
@@ -142,11 +143,14 @@ def meaning(response: PushResponse, environment: PushEnvironment, asked_s: float
     """Return the verdict in a response to a push of the time `asked_s`."""
     error = response.body.get("error")
     error = error if isinstance(error, dict) else {}
-    code = _code(error) or str(response.status)
+    # Firebase's own code for the error, or else the code that all of Google's services have.
+    codes = [detail["errorCode"] for detail in _objects(error.get("details")) if "errorCode" in detail]
+    code = next(iter(codes), error.get("status"))
+    code = code if code and isinstance(code, str) else str(response.status)
     if response.is_good:
         return Delivered(environment)
     if code == "UNREGISTERED" or (code == "INVALID_ARGUMENT" and _names_token(error)):
-        return Dead(int(asked_s * 1000))
+        return Dead(int(asked_s * 1000))  # Google does not say since when
     if response.status == httpx.codes.TOO_MANY_REQUESTS:
         return Later(code, THROTTLED_S if response.retry_after_s is None else response.retry_after_s)
     if response.is_passing:
@@ -154,13 +158,6 @@ def meaning(response: PushResponse, environment: PushEnvironment, asked_s: float
     if response.status in OURS:
         return Misconfigured(code)
     return Rejected(code)
-
-
-def _code(error: dict[str, Any]) -> str | None:
-    """Return Firebase's own code for the error, or else the code that all of Google's services have."""
-    codes = [detail["errorCode"] for detail in _objects(error.get("details")) if "errorCode" in detail]
-    code = next(iter(codes), error.get("status"))
-    return code if isinstance(code, str) else None
 
 
 def _names_token(error: dict[str, Any]) -> bool:

@@ -19,12 +19,12 @@ RECORDING_S = 5.0
 
 @dataclass(frozen=True)
 class PushedBefore:
-    """An earlier call has finished this phone's push."""
+    """A phone whose push an earlier call has finished."""
 
 
 @dataclass(frozen=True)
 class NotServed:
-    """This deployment sends no pushes to phones of that platform."""
+    """A phone of a platform to which this deployment sends no pushes."""
 
     platform: Platform
 
@@ -106,12 +106,13 @@ class Notifier:
 
     async def _push(self, device: Device, notification: Notification, until_s: float) -> Result:
         service = self._services.get(device.platform)
-        if service is None:
+        if service is None:  # nothing is claimed: whoever deploys without a key has chosen so
             return NotServed(device.platform)
         not_ours = await retry_later(lambda: self._claim(device, notification, until_s), self._first_pause_s, until_s)
         if not_ours is not None:
             return not_ours
         verdict = await retry_later(lambda: _send(service, device, notification, until_s), self._first_pause_s, until_s)
+        # Without a final verdict the claim runs out, before Lambda repeats the call.
         if not isinstance(verdict, Later):
             await asyncio.to_thread(self._finish, device, notification, verdict)
         return verdict
@@ -138,7 +139,7 @@ class Notifier:
 
 async def _send(service: Service, device: Device, notification: Notification, until_s: float) -> Verdict:
     try:
-        async with asyncio.timeout_at(until_s):
+        async with asyncio.timeout_at(until_s):  # before the function's deadline, which would cut every phone's push
             return await service.send(device, notification)
     except TimeoutError:
         return Later("no time left")

@@ -56,15 +56,12 @@ def _data(notification: Notification, preview: str) -> dict[str, str]:
 
 
 def _with_preview(notification: Notification, build: Callable[[Notification, str], Payload]) -> Payload:
-    """Return the payload with as much of the preview as it has room for. The preview is in it twice."""
+    """Return the payload with as much of the reply's beginning as it has room for, before the dots for the rest."""
+    text = notification.text
     room_bytes = PAYLOAD_LIMIT_BYTES - len(_encoded(build(notification, ELLIPSIS)))
-    return build(notification, _preview(notification.text, room_bytes // 2))
-
-
-def _preview(text: str, room_bytes: int) -> str:
-    """Return the beginning of `text`: at most `room_bytes` in a JSON string, before the dots for the rest."""
-    shown = beginning(text, len(truncate_to_json(text[:PREVIEW_LENGTH], room_bytes)))
-    return shown if len(shown) == len(text) else shown + ELLIPSIS
+    # Half of it, because the preview is in a payload twice.
+    shown = beginning(text, len(truncate_to_json(text[:PREVIEW_LENGTH], room_bytes // 2)))
+    return build(notification, shown if len(shown) == len(text) else shown + ELLIPSIS)
 
 
 def _encoded(payload: Payload) -> bytes:

@@ -17,7 +17,7 @@ import httpx
 
 from chatrelay.domain.errors import SettingError, Unanswered
 
-IDLE_S = 5.0
+IDLE_S = 5.0  # after a longer time, as in a freeze, the other side may have closed the connection
 IMPOSSIBLE = (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError)
 """What httpx (0.28) raises for an address or a header that it cannot send."""
 TIMEOUT = httpx.Timeout(5.0, connect=3.0)
@@ -69,7 +69,7 @@ class PushTransport:
             answer = await self._post(url, headers, content)
         except IMPOSSIBLE as problem:
             raise SettingError(f"the service cannot be asked: {problem}") from problem
-        except httpx.TransportError:
+        except httpx.TransportError:  # as after a freeze, which a second request does not meet again
             try:
                 answer = await self._post(url, headers, content)
             except httpx.TransportError as failure:
@@ -83,22 +83,18 @@ class PushTransport:
             await client.aclose()
 
     async def _post(self, url: str, headers: Mapping[str, str], content: bytes) -> httpx.Response:
-        client = await self._fresh()
-        self._under_way += 1
-        try:
-            return await client.post(url, headers=headers, content=content)
-        finally:
-            self._under_way -= 1
-            self._used_s = self._clock()
-
-    async def _fresh(self) -> httpx.AsyncClient:
         # Other requests on these connections may be under way.
         if not self._under_way and self._clock() - self._used_s > IDLE_S:
             await self.close()
         if self._client is None:
             limits = httpx.Limits(keepalive_expiry=IDLE_S)
             self._client = httpx.AsyncClient(http2=True, verify=self._trust, timeout=self._timeout, limits=limits)
-        return self._client
+        self._under_way += 1
+        try:
+            return await self._client.post(url, headers=headers, content=content)
+        finally:
+            self._under_way -= 1
+            self._used_s = self._clock()
 
 
 def _object(content: bytes) -> dict[str, Any]:
@@ -115,6 +111,7 @@ def _retry_after_s(answer: httpx.Response, now_s: float) -> float | None:
     if said.isascii() and said.isdecimal():
         return float(said)
     try:
+        # The date may have passed by now.
         return max(0.0, parsedate_to_datetime(said).timestamp() - now_s)
     except ValueError:
         return None
