@@ -46,13 +46,10 @@ class Files:
 
     @classmethod
     def connect(cls, bucket: str) -> "Files":
-        """Return the files in `bucket`.
-
-        Presigned addresses name the bucket's Region: the global ones redirect while a bucket is new, and the signature
-        does not survive a redirect.
-        """
+        """Return the files in `bucket`."""
         config = Config(
             signature_version="s3v4",
+            # In the bucket's Region: global addresses redirect while a bucket is new, which no signature survives.
             s3={"addressing_style": "virtual"},
             connect_timeout=3,
             read_timeout=10,
@@ -78,6 +75,7 @@ class Files:
             self._bucket,
             attachments.key(user, file, filename),
             Fields={"Content-Type": mime_type},
+            # S3 holds the sender to these: nothing of the upload passes through a function.
             Conditions=[{"Content-Type": mime_type}, ["content-length-range", size, size]],
             ExpiresIn=UPLOAD_S,
         )
@@ -98,8 +96,14 @@ class Files:
         Raise ``Forbidden`` for files that the user has not uploaded, ``InvalidMessage`` and ``TooLarge`` for files that
         no model can read, and ``Unavailable``.
         """
-        found = tuple(self._identified(user, attachment.id) for attachment in send.attachments)
-        return replace(send, attachments=found)
+        found = []
+        part = f"bytes=0-{attachments.TEXT_LIMIT_BYTES}"  # one byte more than a text may have
+        for attachment in send.attachments:
+            key, size = self._find(user, attachment.id)
+            with _translate_errors():
+                beginning = self._client.get_object(Bucket=self._bucket, Key=key, Range=part)["Body"].read()
+            found.append(attachments.identified(attachment.id, attachments.name_in(key), size, beginning))
+        return replace(send, attachments=tuple(found))
 
     def load(self, user: str, turns: Sequence[Turn], room: Room) -> Sequence[Turn]:
         """Return `turns` with the contents of their files, the latest files first, as far as a request has `room`.
@@ -112,13 +116,6 @@ class Files:
         return [
             replace(turn, files=tuple(Loaded(each, contents.get(each)) for each in turn.attachments)) for turn in turns
         ]
-
-    def _identified(self, user: str, file: str) -> Attachment:
-        key, size = self._find(user, file)
-        with _translate_errors():
-            part = f"bytes=0-{attachments.TEXT_LIMIT_BYTES}"
-            beginning = self._client.get_object(Bucket=self._bucket, Key=key, Range=part)["Body"].read()
-        return attachments.identified(file, attachments.name_in(key), size, beginning)
 
     def _find(self, user: str, file: str) -> tuple[str, int]:
         """Return the key and the size of a file, which is alone in its folder. Raise ``Forbidden`` if there is none."""
@@ -133,7 +130,7 @@ class Files:
         key = attachments.key(user, attachment.id, attachment.filename)
         try:
             return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-        except self._client.exceptions.NoSuchKey:
+        except self._client.exceptions.NoSuchKey:  # expired: the conversation goes on without the file
             return None
         except (BotoCoreError, ClientError) as problem:
             sentence = "An attached file could not be read. Send the message again."

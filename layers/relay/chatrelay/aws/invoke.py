@@ -1,4 +1,4 @@
-"""Invokes functions as events, for what the caller has no time for."""
+"""Calls of other functions as events, for what the caller has no time for."""
 
 import json
 from typing import TYPE_CHECKING, Any, Self
@@ -30,6 +30,7 @@ class FunctionInvoker:
     def _invoke(self, event: dict[str, Any]) -> None:
         payload = json.dumps(event).encode()
         try:
+            # "Event" answers once Lambda has kept the event, not once the function has run.
             self._client.invoke(FunctionName=self._function, InvocationType="Event", Payload=payload)
         except (BotoCoreError, ClientError) as problem:
             raise Unavailable(type(problem).__name__) from problem

@@ -1,4 +1,4 @@
-"""The API Gateway Management API: posts frames to connections, and translates its refusals."""
+"""The API Gateway Management API: posts of frames to connections, and what its refusals mean."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -26,15 +26,12 @@ class ManagementApi:
 
     @classmethod
     def connect(cls, endpoint: str) -> "ManagementApi":
-        """Return the sockets at `endpoint`, ``https://<api>.execute-api.<region>.amazonaws.com/<stage>``.
-
-        botocore's own defaults (60 s time-outs, retries) would block a sender, and can repeat a post.
-        """
+        """Return the sockets at `endpoint`, ``https://<api>.execute-api.<region>.amazonaws.com/<stage>``."""
         config = Config(
-            connect_timeout=3,
+            connect_timeout=3,  # botocore's 60 s would block a sender for as long
             read_timeout=3,
-            retries={"total_max_attempts": 1},
-            max_pool_connections=CONCURRENT_POSTS,
+            retries={"total_max_attempts": 1},  # botocore's retries can repeat a post that has arrived
+            max_pool_connections=CONCURRENT_POSTS,  # botocore keeps 10, and would dial anew for every further thread
         )
         return cls(boto3.client("apigatewaymanagementapi", endpoint_url=endpoint, config=config))
 

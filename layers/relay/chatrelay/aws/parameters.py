@@ -15,7 +15,7 @@ SECRET_FRESH_S = 3600
 PROMPT_FRESH_S = 300
 PASSING = {"InternalServerError", "InternalServiceError", "RequestLimitExceeded", "ThrottlingException"}
 """Error codes of a service that is overloaded for the moment. Any other code says that the text cannot be read."""
-HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+HEADER_VALUE = re.compile(r"[\x21-\x7e]+")  # a line end in a header would make every request fail
 ASK_OPERATOR = "Only whoever runs the relay can mend that."
 
 
