@@ -23,7 +23,7 @@ from chatrelay.domain.errors import (
     Unavailable,
 )
 from chatrelay.domain.keys import ConversationKey
-from chatrelay.store.archive import Exchange, Summary
+from chatrelay.store.archive import Exchange
 from chatrelay.wire import fields, inbound, outbound, registration, uploads
 from chatrelay.wire.dialects import BUILDEROS
 from chatrelay.wire.identity import credential, lower_case
@@ -36,7 +36,7 @@ app = APIGatewayHttpResolver()
 
 CONVERSATION = re.escape("/api/conversations/{path+}")
 """A route of template.yaml, as a pattern of Powertools'."""
-STATUS = {
+STATUS = {  # the first that fits: `NoSuchAddress` is an `InvalidMessage`
     NoSuchAddress: HTTPStatus.NOT_FOUND,
     InvalidMessage: HTTPStatus.BAD_REQUEST,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
@@ -47,23 +47,21 @@ STATUS = {
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answers one request (payload format 2.0).
-
-    API Gateway has found the route already, by names of any characters: Powertools' own patterns know fewer.
-    """
+    """Answer one request (payload format 2.0)."""
+    # API Gateway has found the route already, by names of any characters: Powertools' own patterns know fewer.
     return app.resolve({**event, "rawPath": event["routeKey"].partition(" ")[2]}, context)
 
 
 @app.get("/api/health")
 def health() -> dict[str, Any]:
-    """For monitors: needs no credentials."""
+    """Return the relay's health: for monitors, without credentials."""
     connections = {agent: wiring.store.connections.count(agent) for agent in AGENTS}
     return {"status": "ok", "version": chatrelay.__version__, "timestamp": _now(), "connections": connections}
 
 
 @app.get("/api/status")
 def status() -> dict[str, Any]:
-    """For the app's settings screen: 401 for a key that is wrong, 200 without one. Says where the WebSocket is."""
+    """Return where the WebSocket is, for the app's settings screen. Raise ``Unauthorized`` for a wrong key only."""
     key = credential(lower_case(app.current_event.headers))
     if key is not None and wiring.store.keys.user_of(key) is None:
         raise Unauthorized("Invalid API key")
@@ -73,15 +71,19 @@ def status() -> dict[str, Any]:
 
 @app.get("/api/conversations")
 def conversations() -> dict[str, Any]:
-    """The user's conversations, latest first, and the cursor of the next page."""
+    """Return the user's conversations, latest first, and the cursor of the next page."""
     page = wiring.store.archive.conversations(_user(), _cursor())
-    return {"conversations": [_summary(each) for each in page.items], "next": page.next}
+    found = [
+        {"id": kept.conversation, "title": kept.title, "updated_at": _time(kept.updated_at_ms)} for kept in page.items
+    ]
+    return {"conversations": found, "next": page.next}
 
 
 @app.get(CONVERSATION)
 def messages() -> dict[str, Any]:
-    """The conversation's latest turns in their order, the cursor of those before, and the reply that is running."""
+    """Return the latest turns in their order, the cursor of those before, and the reply that is being written."""
     key = _place(_named("path", "/messages"))
+    # First, because this recovers a dead writer, whose reply the page then has as it has ended.
     active = wiring.resume.active(key)
     page = wiring.store.archive.exchanges(key, _cursor())
     turns = [_turn(each) for each in page.items]
@@ -90,7 +92,7 @@ def messages() -> dict[str, Any]:
 
 @app.delete(CONVERSATION)
 def delete() -> dict[str, Any]:
-    """Forgets the conversation; a reply that is being written in it ends unheard."""
+    """Forget the conversation. A reply that is being written in the conversation ends unheard."""
     key = _place(_named("path"))
     wiring.store.archive.delete(key)
     return {"ok": True, "conversation": key.conversation}
@@ -99,7 +101,7 @@ def delete() -> dict[str, Any]:
 @app.delete(re.escape("/api/claude/session/{path+}"))
 @app.delete(re.escape("/api/codex/session/{path+}"))
 def close() -> dict[str, Any]:
-    """The app shows the conversation no more. Nothing is forgotten."""
+    """Unsubscribe the app, which shows the conversation no more. Nothing is forgotten."""
     key = _place(_named("path", "/close"))
     wiring.store.connections.unsubscribe(key, BUILDEROS)
     return {"ok": True, "session_id": key.conversation, "message": "Session closed"}
@@ -107,7 +109,7 @@ def close() -> dict[str, Any]:
 
 @app.post(CONVERSATION)
 def message() -> tuple[dict[str, Any], int]:
-    """202: the message is kept, and its reply streams over the user's sockets that show the conversation."""
+    """Return 202: the message is kept, and its reply streams over the user's sockets that show the conversation."""
     user = _user()
     event = app.current_event
     named = _named("path", "/messages")
@@ -118,7 +120,7 @@ def message() -> tuple[dict[str, Any], int]:
 
 @app.post("/api/notifications/register")
 def register() -> dict[str, Any]:
-    """The device gets a push for every reply of its user from now on."""
+    """Send the device a push for every reply of its user from now on."""
     user = _user()
     wiring.store.devices.register(user, registration.parse(fields.json_object(_text())))
     return {"success": True, "message": "Device registered"}
@@ -126,14 +128,14 @@ def register() -> dict[str, Any]:
 
 @app.delete(re.escape("/api/notifications/{path+}"))
 def unregister() -> dict[str, Any]:
-    """The device gets none any more. Twice does no harm."""
+    """Send the device no pushes any more. Idempotent."""
     wiring.store.devices.delete(_user(), registration.device_id(_named("path")))
     return {"success": True, "message": "Device removed"}
 
 
 @app.post("/api/files/upload")
 def upload() -> dict[str, Any]:
-    """A file as the app posts it (multipart ``file``; ``type`` is not listened to), up to what a function can take."""
+    """Keep a file as the app posts it (multipart ``file``; ``type`` is ignored), up to what a function can take."""
     user = _user()
     event = app.current_event
     posted = uploads.parse_upload(_body(), event.headers.get("content-type", ""))
@@ -143,7 +145,7 @@ def upload() -> dict[str, Any]:
 
 @app.post("/api/files")
 def form() -> dict[str, Any]:
-    """The form with which a larger file is posted to S3 itself, and the url to quote in a message."""
+    """Return the form with which a larger file is posted to S3 itself, and the url to quote in a message."""
     user = _user()
     asked = uploads.parse_asked(fields.json_object(_text()))
     given = wiring.files.form(user, asked.filename, asked.mime_type, asked.size)
@@ -152,33 +154,30 @@ def form() -> dict[str, Any]:
 
 @app.get(re.escape("/api/files/{file}"))
 def download() -> Response[str]:
-    """302 to where the user's own file can be had for a minute."""
+    """Return 302 to where the user's own file can be had for a minute."""
     address = wiring.files.address(_user(), _named("file"))
     return Response(HTTPStatus.FOUND, headers={"location": address, "cache-control": "no-store"})
 
 
 @app.exception_handler(ClientFacingError)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
 def told(problem: ClientFacingError) -> Response[dict[str, str]]:
-    """The body that the app expects."""
-    return _refusal(problem)
+    """Return the body that the app expects."""
+    status = next(status for kind, status in STATUS.items() if isinstance(problem, kind))
+    body = {"error": str(problem), "code": problem.code}
+    return Response(status_code=status, content_type=APPLICATION_JSON, body=body)
 
 
 @app.exception_handler(Unavailable)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
 def unavailable(problem: Unavailable) -> Response[dict[str, str]]:
-    """Whatever was kept is kept: the same request again finds it."""
+    """Return 503. Whatever was kept is kept: the same request again finds it."""
     logger.error("a service could not be asked", exc_info=problem)
     wiring.telemetry.internal_error()
     body = {"error": "The relay is busy. Try again.", "code": Internal.code}
     return Response(HTTPStatus.SERVICE_UNAVAILABLE, APPLICATION_JSON, body, headers={"retry-after": "1"})
 
 
-def _refusal(problem: ClientFacingError) -> Response[dict[str, str]]:
-    status = next(status for kind, status in STATUS.items() if isinstance(problem, kind))
-    body = {"error": str(problem), "code": problem.code}
-    return Response(status_code=status, content_type=APPLICATION_JSON, body=body)
-
-
 def _user() -> str:
+    # Not in an authorizer: the app shows the body of a 401, and an HTTP API's authorizer cannot give one.
     key = credential(lower_case(app.current_event.headers))
     user = None if key is None else wiring.store.keys.user_of(key)
     if user is None:
@@ -193,7 +192,7 @@ def _body() -> bytes:
 
 
 def _text() -> str:
-    """The body, where it is a text. Raises ``InvalidMessage``."""
+    """Return the body, where it is a text. Raise ``InvalidMessage``."""
     try:
         return _body().decode()
     except UnicodeDecodeError:
@@ -201,17 +200,15 @@ def _text() -> str:
 
 
 def _url(file: str) -> str:
-    """On the host that was asked; the host of a url means nothing when it comes back in a message."""
+    """Return the file's url on the host that was asked. The host means nothing when the url comes back."""
     headers = lower_case(app.current_event.headers)
     host = headers.get("x-forwarded-host", headers["host"])  # as infra/edge.yaml has it
     return f"{headers.get('x-forwarded-proto', 'https')}://{host}{PATH}{file}"
 
 
 def _named(parameter: str, ending: str = "") -> str:
-    """What the path names, which API Gateway has decoded once: a name may have a slash in it.
-
-    Raises ``NoSuchAddress`` if the path does not go on as it should behind the name.
-    """
+    """Return the name in the path. Raise ``NoSuchAddress`` if the path does not end in `ending` behind the name."""
+    # API Gateway has decoded the path once, so a name may have a slash in it.
     path = app.current_event.path_parameters[parameter]
     if not path.endswith(ending) or path == ending.removeprefix("/"):
         raise NoSuchAddress
@@ -227,10 +224,6 @@ def _cursor() -> str | None:
     return cursor
 
 
-def _summary(kept: Summary) -> dict[str, Any]:
-    return {"id": kept.conversation, "title": kept.title, "updated_at": _time(kept.updated_at_ms)}
-
-
 def _turn(kept: Exchange) -> dict[str, Any]:
     ended_at = None if kept.ended_at_ms is None else _time(kept.ended_at_ms)
     last = kept.reply.last
@@ -244,7 +237,7 @@ def _turn(kept: Exchange) -> dict[str, Any]:
         "reply": {
             "id": kept.reply.stream.reply,
             "status": kept.status,
-            "text": "" if ended_at is None else kept.reply.text,
+            "text": "" if ended_at is None else kept.reply.text,  # before, what is stored is an earlier try's
             "ended_at": ended_at,
             **({} if error is None else {"error": error}),
         },

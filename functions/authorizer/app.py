@@ -1,4 +1,4 @@
-"""``$connect``'s REQUEST authorizer: who is this?
+"""``$connect``'s REQUEST authorizer: who connects?
 
 Wrong credentials get 401; a browser from an origin that is not on the list gets 403.
 """
@@ -33,7 +33,7 @@ def _user(headers: dict[str, str]) -> str | None:
     key = credential(headers)
     if key is None and wiring.handshake.first_frame_auth:
         return None
-    user = None if key is None else wiring.store.keys.user_of(key)
+    user = None if key is None else wiring.store.keys.user_of(key)  # credentials that are wrong are never pending
     if user is None:
         raise Unauthorized("Unauthorized")  # API Gateway answers 401 to exactly this text
     return user

@@ -23,34 +23,21 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         agent = agent_in(event.get("queryStringParameters") or {}, "agent", AGENTS[0])
     except InvalidMessage:
         return {"statusCode": 400}
-    connection = _connection(event["requestContext"], agent)
+    opened = event["requestContext"]
+    user = opened.get("authorizer", {}).get("user")
+    connection = Connection(
+        id=opened["connectionId"],
+        agent=agent,
+        dialect=VERSION_1 if user else BUILDEROS,  # only the existing app brings its key as a frame
+        connected_at=int(opened["connectedAt"]) // 1000,
+        user=user,
+    )
     wiring.store.connections.open(connection)
-    if connection.user is not None:
-        _warm_message()
+    if connection.user is not None:  # a client without a key must not start a large function: `control` wakes it
+        try:
+            wiring.workers.warm()
+        except Unavailable as problem:  # the socket opens all the same
+            logger.warning("could not warm the message function", error=str(problem))
     if speaks_version_1(handshake_headers(event)):
         return {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": SUBPROTOCOL}}
     return {"statusCode": 200}
-
-
-def _connection(context: dict[str, Any], agent: str) -> Connection:
-    """Return the connection. Without a user it is pending, and authenticates as the existing app does."""
-    user = context.get("authorizer", {}).get("user")
-    return Connection(
-        id=context["connectionId"],
-        agent=agent,
-        dialect=VERSION_1 if user else BUILDEROS,
-        connected_at=int(context["connectedAt"]) // 1000,
-        user=user,
-    )
-
-
-def _warm_message() -> None:
-    """Begin a cold start now, before the first message. The socket opens even if this fails.
-
-    A pending connection warms nothing, because a client without a key must not start a large function; ``control``
-    does so once the key has come.
-    """
-    try:
-        wiring.workers.warm()
-    except Unavailable as problem:
-        logger.warning("could not warm the message function", error=str(problem))

@@ -1,7 +1,7 @@
 """Routes ``hello``, ``resume``, ``cancel`` and ``ack``: small frames that are answered at once.
 
-Where API Gateway does not call ``message`` itself, ``send`` and ``$default``, too: messages are handed on to it. So it
-is in every deployment that lets clients bring their keys as frames, and nobody without a key starts the large function.
+Where API Gateway does not call ``message`` itself, also ``send`` and ``$default``, whose messages are handed on. Every
+deployment that takes keys as frames is one of these, so nobody without a key starts the large function.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     frame = Frame.from_event(event)
     try:
         wiring.dispatcher.dispatch(frame, event)
-    except Exception:
+    except Exception:  # the last door: an exception would reach the client as API Gateway's frame, with no code
         logger.exception("a frame was not answered")
         wiring.dispatcher.send_error(frame, Internal(context.aws_request_id))
     return {"statusCode": 200}

@@ -12,6 +12,6 @@ wiring = Wiring()
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: object) -> None:
-    """`event` is Lambda's record of the failed invocation, with the event that ``message`` was given."""
+    """Handle `event`: Lambda's record of the failed invocation, with the event that ``message`` was given."""
     logger.error("a message was not answered", condition=event["requestContext"]["condition"])
     wiring.failures.handle(event)

@@ -10,6 +10,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+# Imported here, so that the cold start pays for the SDK and not the first message.
 import chatrelay.agents.claude
 import chatrelay.relay.conversation_worker  # noqa: F401
 from chatrelay.relay.invocation import Invocation

@@ -45,11 +45,12 @@ async def _notify(location: ReplyLocation, budget_s: float) -> None:
     if stored is None or stored.stream.reply != location.reply:  # deleted, or replaced by another try
         return
     shown = await asyncio.to_thread(wiring.store.replies.acknowledged, location.reply)
+    # Who has shown a part of the reply has not seen its end.
     acknowledged = [device for device, offset in shown.items() if offset >= utf16_length(stored.text)]
     notification = Notification(location.reply, location.key.conversation, stored.agent, stored.text)
     budget_s -= ACKNOWLEDGED_WITHIN_S
     outcome = await wiring.notifier.notify(location.key.user, notification, acknowledged, budget_s)
-    _record(outcome)
+    _record(outcome)  # first: what is pending raises, and Lambda calls again
     outcome.raise_for_pending()
 
 
