@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from chatrelay.domain.errors import SettingError
 from chatrelay.domain.text import pasted
 
-WHOLE = re.compile(r"[0-9]{1,9}")
+WHOLE = re.compile(r"[0-9]{1,9}")  # not `str.isdigit`, which knows digits of other scripts
+# A pattern up to 65535, because template.yaml has the same: CloudFormation compares no numbers in a text.
 PORT = "6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5]?[0-9]{1,4}"
 BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 HOST = rf"({BYTE}(\.{BYTE}){{3}}|(?![0-9.]+([:/]|$))[A-Za-z0-9_-]{{1,63}}(\.[A-Za-z0-9_-]{{1,63}})*)"

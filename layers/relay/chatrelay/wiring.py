@@ -102,7 +102,7 @@ class Wiring:
 
     @cached_property
     def agents(self) -> tuple[str, ...]:
-        """The names of those whom this deployment has; none of them is built for it."""
+        """The names of the agents of this deployment, none of which is built for this."""
         return AGENTS if self.environment.text("CODEX_BACKEND") != "none" else ("claude",)
 
     @cached_property
@@ -110,7 +110,7 @@ class Wiring:
         from chatrelay.relay.conversation_worker import ConversationWorker
         from chatrelay.relay.reply_writer import ReplyWriter
 
-        self.store.open()
+        self.store.open()  # with the wake-up call, instead of with the first message
         writer = partial(
             ReplyWriter,
             store=self.store,
@@ -128,6 +128,7 @@ class Wiring:
 
     @cached_property
     def _registry(self) -> AgentRegistry:
+        # Each on its first message: a wrong address of Codex's must not take Claude down.
         made: dict[str, Callable[[], Agent]] = {"claude": lambda: self._claude, "codex": lambda: self._codex}
         return AgentRegistry({name: made[name] for name in self.agents})
 
@@ -144,7 +145,7 @@ class Wiring:
         key = None if settings.bedrock else Key(settings.secret)
         prompt = self._prompt(settings.prompt)
         agent: Agent = claude.Claude(client, key, prompt, settings)
-        if settings.fallback_model:
+        if settings.fallback_model:  # within `Mending`: what neither model takes is mended once
             other = claude.Claude(client, key, prompt, replace(settings, model=settings.fallback_model))
             agent = Fallback(agent, other)
         return Mending(agent)
