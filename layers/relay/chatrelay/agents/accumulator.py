@@ -95,6 +95,7 @@ class Accumulator:
         if not isinstance(kind, str) or kind not in GROWING:
             return None
         name = GROWING[kind]
+        # What is sent as text has to be what is stored as text, or no resume would match.
         if name in ("text", "thinking") and name != block["type"]:
             raise ValueError(f"a {name} in a block of another type")
         block[name] = _text(block, name) + _text(delta, name)

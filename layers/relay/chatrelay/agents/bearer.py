@@ -26,11 +26,12 @@ async def posted(
 ) -> AsyncIterator[httpx.Response]:
     """Yield the answer, whatever its status, with its body unread. Leaving the block closes the connection at once.
 
-    After a 401 the key is read again, once, because it may have been rotated. Raise ``httpx.HTTPError``.
+    Raise ``httpx.HTTPError``.
     """
     response = await _send(client, await secret_key(), path, body)
+    # The key may have been rotated: read again, once.
     if response.status_code == httpx.codes.UNAUTHORIZED:
-        await response.aclose()
+        await response.aclose()  # its body is unread, and would keep the connection
         response = await _send(client, await secret_key(renew=True), path, body)
     try:
         yield response

@@ -57,6 +57,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 def client(read_timeout_s: float) -> AsyncAnthropic:
     """Return a client of the service (``ANTHROPIC_BASE_URL`` if that is set). Every request brings its own key."""
     timeout, transport = _http(read_timeout_s)
+    # The SDK retries until a stream has begun, and never after it.
     return AsyncAnthropic(api_key="", timeout=timeout, max_retries=2, http_client=transport)
 
 
@@ -68,6 +69,7 @@ def bedrock(read_timeout_s: float) -> AsyncAnthropicBedrock:
 
 def _http(read_timeout_s: float) -> tuple[httpx2.Timeout, httpx2.AsyncClient]:
     hooks = {"response": [_no_long_waits, _no_mark]}
+    # The SDK's own limit is 600 s between two bytes.
     return httpx2.Timeout(read_timeout_s, connect=5.0), anthropic.DefaultAsyncHttpxClient(event_hooks=hooks)
 
 
@@ -134,7 +136,7 @@ class Claude:
         prepare = requests.to_bedrock if self._is_bedrock else requests.to_anthropic
         request = prepare(turns, await self._prompt() if self._prompt else "", self._settings)
         texts, thoughts = SurrogateJoiner(), SurrogateJoiner()
-        parts: list[Accumulator] = []
+        parts: list[Accumulator] = []  # of a turn that the service pauses, a message each
         while not parts or (parts[-1].stop_reason == "pause_turn" and len(parts) <= CONTINUATIONS):
             part = Accumulator(texts, thoughts)
             try:
@@ -159,15 +161,16 @@ class Claude:
         yield ending
 
     async def _open(self, body: dict[str, Any]) -> AsyncStream[object]:
-        """Return a stream that has begun. After a 401 the key is read again, once, because it may have been rotated."""
+        """Return a stream that has begun."""
         if self._secret_key is None or isinstance(self._client, AsyncAnthropicBedrock):
             return await self._post(self._client, body)
         try:
             return await self._post(self._client.with_options(api_key=await self._secret_key()), body)
-        except anthropic.AuthenticationError:
+        except anthropic.AuthenticationError:  # the key may have been rotated: read again, once
             return await self._post(self._client.with_options(api_key=await self._secret_key(renew=True)), body)
 
     async def _post(self, client: AsyncAnthropic | AsyncAnthropicBedrock, body: dict[str, Any]) -> AsyncStream[object]:
+        # Raw: the SDK validates no event, and its own accumulator raises anything at all on a broken stream.
         return await client.post("/v1/messages", body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object])
 
 
@@ -213,11 +216,11 @@ def _request_id(response: httpx2.Response) -> str | None:
 
 
 def _refusal(problem: anthropic.APIStatusError, tokens: int) -> Refusal:
-    """Return what the service said. In mid-stream the status is always 200. Bedrock may name the type in a header."""
+    """Return what the service said. In mid-stream the status is always 200."""
     headers, body = problem.response.headers, problem.body
     said = refusals.said(
         problem.status_code,
-        problem.type or headers.get("x-amzn-errortype", "").partition(":")[0],
+        problem.type or headers.get("x-amzn-errortype", "").partition(":")[0],  # as Bedrock may name the type
         problem.api_message or (body.get("message") if isinstance(body, dict) else None),
         _request_id(problem.response),
     )

@@ -70,7 +70,11 @@ class Codex:
         bare = json.dumps(_request(message, session_id, directory, []), ensure_ascii=False)
         room_bytes = REQUEST_BYTES - len(bare.encode())
         first = len(conversation_history)
-        while first > 0 and (room_bytes := room_bytes - _quoted_bytes(conversation_history[first - 1])) >= 0:
+        while first > 0:
+            earlier = json.dumps(conversation_history[first - 1], ensure_ascii=False)
+            room_bytes -= json_bytes(earlier) + len(", ")  # the history is JSON inside a JSON string
+            if room_bytes < 0:
+                break
             first -= 1
         asked = _request(message, session_id, directory, conversation_history[first:])
         with _translate_errors():
@@ -80,11 +84,6 @@ class Codex:
                 async with aclosing(answered(_events(response), _said(response))) as events:
                     async for event in events:
                         yield event
-
-
-def _quoted_bytes(message: Message) -> int:
-    """Return how many bytes `message` adds to a request: the history is JSON inside a JSON string."""
-    return json_bytes(json.dumps(message, ensure_ascii=False)) + len(", ")
 
 
 def _request(message: str, session_id: str, directory: str, history: Sequence[Message]) -> dict[str, Any]:
@@ -125,25 +124,23 @@ def _said(response: httpx.Response) -> Said:
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[str | End]:
-    """Yield texts, empty for events without text, and the end. Raise ``ValueError`` outside the grammar.
-
-    Lines may end in CR LF, and empty lines may come at any time to keep the connection alive: ndjson-spec 1.0.0. Some
-    senders begin with a byte order mark (RFC 8259 8.1 lets readers ignore it), or do not end the last line.
-    """
+    """Yield texts, empty for events without text, and the end. Raise ``ValueError`` outside the grammar."""
     is_first, rest = True, b""
     async for chunk in response.aiter_bytes():
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
+            # Some senders begin with a byte order mark, which RFC 8259 8.1 lets readers ignore.
             yield _event(line.removeprefix(BYTE_ORDER_MARK) if is_first else line)
             is_first = False
         if len(rest) > LINE_BYTES:
             raise ValueError("a line without an end")
+    # Some senders do not end the last line.
     with suppress(*OUT_OF_GRAMMAR):  # a last line that is cut in half says nothing
         yield _event(rest)
 
 
 def _event(line: bytes) -> str | End:
-    if not line.strip():
+    if not line.strip():  # ndjson-spec 1.0.0: empty lines keep a connection alive, and lines may end in CR LF
         return ""
     match json.loads(line):
         case {"type": "text", **more}:

@@ -26,11 +26,12 @@ class Fallback:
         try:
             async with aclosing(self._agent.answer(conversation, turns)) as events:
                 async for event in events:
+                    # Thoughts do not count: they are shown and forgotten.
                     has_text = has_text or isinstance(event, str)
                     yield event
                 return
         except Overloaded as problem:
-            if has_text:
+            if has_text:  # another model cannot go on from a text that somebody reads
                 raise
             busy = problem
         try:

@@ -25,10 +25,7 @@ class Mending:
         return self._agent.room
 
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending | Amended]:
-        """Implement ``Agent``. Yield ``Amended`` first where the service took less than `turns`.
-
-        After a refusal without a type ``Amended`` does not come: such a refusal may be a proxy's, and pass.
-        """
+        """Implement ``Agent``. Yield ``Amended`` first where the service took less than `turns`."""
         asked, easier, has_text, is_meant = turns, None, False, True
         while True:
             is_taken = asked is turns or not is_meant
@@ -36,7 +33,7 @@ class Mending:
                 async with aclosing(self._agent.answer(conversation, asked)) as events:
                     async for event in events:
                         if not is_taken:
-                            yield _amended(asked)
+                            yield Amended(asked[0].key, max((turn.key for turn in asked if turn.plain), default=""))
                         is_taken, has_text = True, has_text or isinstance(event, str)
                         yield event
                 return
@@ -45,6 +42,7 @@ class Mending:
                 if has_text or not easier:
                     raise
                 asked = easier.pop(0)
+                # A refusal without a type may be a proxy's, and pass: it must not cost the conversation its history.
                 is_meant = is_meant and (isinstance(refusal, TooLong) or refusal.said.type != "")
 
     def _easier(self, turns: Sequence[Turn], refusal: TooLong | Unaccepted) -> list[Sequence[Turn]]:
@@ -58,8 +56,3 @@ class Mending:
             if less not in found:
                 found.append(less)
         return list(found[1:])
-
-
-def _amended(asked: Sequence[Turn]) -> Amended:
-    plain_through = max((turn.key for turn in asked if turn.plain), default="")
-    return Amended(asked[0].key, plain_through)

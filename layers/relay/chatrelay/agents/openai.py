@@ -6,7 +6,7 @@ Grammar of a stream: https://platform.openai.com/docs/api-reference/responses-st
 
 import json
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -53,7 +53,10 @@ class OpenAI:
         with _translate_errors():
             async with bearer.posted(self._client, self._secret_key, "/responses", asked) as response:
                 if response.status_code != httpx.codes.OK:
-                    raise _failure(_parsed(await response.aread()), response)
+                    page, body = await response.aread(), None
+                    with suppress(*OUT_OF_GRAMMAR):  # no JSON: a proxy has answered for the service
+                        body = json.loads(page)
+                    raise _failure(body, response)
                 heard = _said(response)
                 with _translate_errors(heard):
                     async with aclosing(answered(_events(response), heard)) as events:
@@ -61,24 +64,15 @@ class OpenAI:
                             yield event
 
 
-def _parsed(body: bytes) -> object:
-    """Return an error's body; None if it is no JSON, because a proxy has answered for the service."""
-    try:
-        return json.loads(body)
-    except OUT_OF_GRAMMAR:
-        return None
-
-
 async def _events(response: httpx.Response) -> AsyncGenerator[str | End]:
-    """Yield texts, empty for events without text, and the end.
-
-    An event stream is UTF-8 whatever the headers say, and may begin with a byte order mark; an event without data does
-    not count: WHATWG HTML 9.2.5 and 9.2.6. A media type may be written in capitals: RFC 9110 8.3.1.
-    """
+    """Yield texts, empty for events without text, and the end."""
+    # UTF-8 whatever the headers say, and perhaps with a byte order mark: WHATWG HTML 9.2.5 and 9.2.6.
     response.encoding = "utf-8-sig"
+    # httpx-sse compares the media type as it stands; RFC 9110 8.3.1 lets services write it in capitals.
     response.headers["content-type"] = response.headers.get("content-type", "").lower()
     async with aclosing(EventSource(response).aiter_sse()) as events:
         async for event in events:
+            # An event without data does not count: WHATWG HTML 9.2.6.
             if event.data and not event.data.startswith(DONE):
                 yield _event(json.loads(event.data), response)
 
@@ -138,15 +132,13 @@ def _failure(body: object, response: httpx.Response) -> ReplyError:
     match body:
         case {"response": {"error": {} as found}} | {"error": {} as found} | ({"code": _} as found):
             error = found if isinstance(found, Mapping) else {}
-    return refusals.meaning("Codex", OPENAI, _refusal(error, response))
-
-
-def _refusal(error: Mapping[Any, Any], response: httpx.Response) -> Refusal:
     # The sentence of a 401 has a part of the key in it.
     sentence = None if response.status_code == httpx.codes.UNAUTHORIZED else error.get("message")
     code, field = (value if isinstance(value, str) else "" for value in (error.get("code"), error.get("param")))
-    kind = None if error.get("type") == "error" else error.get("type")
-    return Refusal(_said(response, kind, sentence), code, field, retry_after_s=retry_after_s(response.headers))
+    kind = None if error.get("type") == "error" else error.get("type")  # that is the event's type, not the error's
+    said = _said(response, kind, sentence)
+    refusal = Refusal(said, code, field, retry_after_s=retry_after_s(response.headers))
+    return refusals.meaning("Codex", OPENAI, refusal)
 
 
 def _said(response: httpx.Response, kind: object = None, sentence: object = None) -> Said:

@@ -194,9 +194,9 @@ def meaning(agent: str, rows: Sequence[Row], refusal: Refusal) -> ReplyError:
 
 
 def said(status: int, kind: object, sentence: object, request_id: object) -> Said:
-    """Return what a service said. Any part may be null or of another type, and a sentence of any length."""
+    """Return what a service said. Any part may be null or of another type."""
     kind, sentence, request_id = (each if isinstance(each, str) else "" for each in (kind, sentence, request_id))
-    return Said(status, kind, sentence[:SENTENCE_LENGTH], request_id)
+    return Said(status, kind, sentence[:SENTENCE_LENGTH], request_id)  # a proxy's page may be of any length
 
 
 def denied(agent: str, reason: Reason, said: Said | None = None) -> Denied:

@@ -56,8 +56,11 @@ def to_anthropic(turns: Sequence[Turn], system: str, settings: Claude) -> Reques
 
 def to_bedrock(turns: Sequence[Turn], system: str, settings: Claude) -> Request:
     """Return the same request for Bedrock."""
-    asked = _marked(messages(turns, searches=False))
-    return {**_to_claude(system, settings), **BEDROCK_VERSION, "messages": asked}
+    *before, last = messages(turns, searches=False)
+    *blocks, end = last["content"]
+    # The mark for the cache goes on the last block, which is a user's: up to Opus 4.6 Bedrock takes none on a request.
+    marked = {**last, "content": [*blocks, {**end, "cache_control": CACHED}]}
+    return {**_to_claude(system, settings), **BEDROCK_VERSION, "messages": [*before, marked]}
 
 
 def continued(request: Request, blocks: Sequence[Block]) -> Request:
@@ -86,20 +89,13 @@ def messages(turns: Sequence[Turn], *, searches: bool = True) -> list[Message]:
     known: set[str] = set()
     for turn in turns:
         asked = _asked(turn)
-        if found and found[-1]["role"] == "user":
+        if found and found[-1]["role"] == "user":  # the turn before was never answered
             found[-1]["content"] += asked
         else:
             found.append({"role": "user", "content": asked})
         if answered := _texts(turn.blocks) if turn.plain or not searches else _answered(turn.blocks, known):
             found.append({"role": "assistant", "content": answered})
     return found
-
-
-def _marked(asked: Sequence[Message]) -> list[Message]:
-    """Return `asked` with a mark for the cache on the last block, which is a user's."""
-    *before, last = asked
-    *blocks, end = last["content"]
-    return [*before, {**last, "content": [*blocks, {**end, "cache_control": CACHED}]}]
 
 
 def _asked(turn: Turn) -> list[Block]:

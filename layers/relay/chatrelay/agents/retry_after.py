@@ -11,4 +11,4 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         wait_s = float(headers[name]) * unit_s
     except (KeyError, ValueError):
         return None
-    return wait_s if 0 <= wait_s < math.inf else None
+    return wait_s if 0 <= wait_s < math.inf else None  # `float` reads "nan" and "inf", too

@@ -31,7 +31,7 @@ async def answered(deltas: AsyncGenerator[str | End], heard: Said) -> AsyncGener
             if text := joiner.flush() if isinstance(delta, End) else joiner.feed(delta):
                 texts.append(text)
                 yield text
-            if isinstance(delta, End):
+            if isinstance(delta, End):  # nothing after the end counts
                 yield ending("".join(texts), delta)
                 return
     raise Upstream("The model's service cut its answer off.", reason=Reason.CUT_OFF, said=heard)

@@ -9,4 +9,5 @@ MOST = 2**53 - 1
 def counted(usage: object, *names: str) -> dict[str, int]:
     """Return the token counts in `usage` that have these names, without those that are no count."""
     counts: Mapping[str, object] = usage if isinstance(usage, Mapping) else {}
+    # Not `isinstance`: to Python, true is an integer.
     return {name: count for name in names if type(count := counts.get(name)) is int and 0 <= count <= MOST}
