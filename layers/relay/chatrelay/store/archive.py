@@ -79,7 +79,7 @@ class Archive:
         prefix = conversation_pk(ConversationKey(user, ""))
         found = [
             Summary(item["pk"].removeprefix(prefix), item["title"], int(item["updated_at"]))
-            for item in self._table.owned_by(user, PAGE + 1, after)
+            for item in self._table.owned_by(user, PAGE + 1, after)  # one more says whether there is a next page
         ]
         if len(found) <= PAGE:
             return Page(found, None)
@@ -130,9 +130,8 @@ class Archive:
     def delete(self, key: ConversationKey) -> None:
         """Delete the conversation and its replies. Raise ``Forbidden`` if there is none, and ``Conflict``.
 
-        The writer, if there is one, is superseded first. The header goes last, on condition that nothing was accepted
-        meanwhile: a deletion that breaks off can be repeated, and a later message begins the conversation anew. Viewers
-        stay: their connections are open, and see what is sent to the new conversation.
+        A later message begins the conversation anew. Viewers stay: their connections are open, and see what is sent to
+        the new conversation.
         """
         pk = conversation_pk(key)
         header = self._table.get(pk, HEADER)
@@ -141,8 +140,9 @@ class Archive:
         for _ in range(DELETE_TRIES):
             if header is None:  # another deletion has finished
                 return
-            seen = self._leases.fence_off(key)
+            seen = self._leases.fence_off(key)  # first: from now on the writer's conditional writes fail
             self._table.delete_all(self._contents(key))
+            # The header goes last, so that a deletion that breaks off can be repeated.
             unchanged = {":seen": header["updated_at"]}
             delete_header = Delete(pk, HEADER, "updated_at = :seen", unchanged)
             if not self._table.transact(delete_header, self._leases.forget(key, seen)):
@@ -177,6 +177,7 @@ def _position(cursor: str) -> list[int | str]:
 
 def _after(user: str, cursor: str) -> Item:
     """Return the key in the index ``by_owner`` after which the page begins."""
+    # Only a position is read: the user is the caller, so a forged cursor reaches nobody else's conversations.
     match _position(cursor):
         case [int(updated_at), str(conversation)] if (
             0 <= updated_at <= LATEST_MS and len(conversation) <= CONVERSATION_LIMIT

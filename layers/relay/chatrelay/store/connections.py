@@ -148,6 +148,7 @@ class Connections:
         for viewer in self.viewers(key):
             if viewer.dialect is dialect:
                 pk = CONNECTION_PK + viewer.connection_id
+                # On condition, because the connection may show another conversation by now.
                 shown = {":shown": key.conversation}
                 self._table.update(pk, CONNECTION, "REMOVE viewing", shown, condition="viewing = :shown")
                 self._table.delete(conversation_pk(key), VIEWER + viewer.connection_id)
@@ -168,7 +169,7 @@ class Connections:
     def count(self, agent: str) -> int:
         """Return how many connections of `agent` are open."""
         oldest = int(self._clock() - LIFE_S) // BUCKET_S
-        counts = self._table.query(COUNT_PK + agent, bucket(oldest), bucket(10**10))
+        counts = self._table.query(COUNT_PK + agent, bucket(oldest), bucket(10**10))  # later than any bucket
         return sum(int(count["sockets"]) for count in counts)
 
     def _add_to_count(self, connection: Connection, change: int) -> None:
@@ -181,6 +182,7 @@ class Connections:
 
     def _set(self, connection: Connection, attribute: str, value: str) -> None:
         """Change the connection's item, unless the connection has closed."""
+        # UpdateItem makes an item that is missing: without the condition, a closed connection would be open again.
         pk = CONNECTION_PK + connection.id
         self._table.update(pk, CONNECTION, f"SET {attribute} = :value", {":value": value}, condition=IF_EXISTS)
 

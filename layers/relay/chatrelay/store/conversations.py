@@ -93,6 +93,7 @@ class StoredReply:
     @property
     def is_complete(self) -> bool:
         """Whether the model said all it had to say."""
+        # An error has no stop reason.
         return self.last is not None and self.last.fields.get("stop_reason", "cancelled") != "cancelled"
 
     @property
@@ -180,6 +181,7 @@ class Conversations:
         new_reply = Update(
             conversation_pk(accepted.key),
             turn_reply(accepted.turn),
+            # The earlier replies are kept by name, because a deletion finds replies by their turns.
             "SET reply = :reply, epoch = :epoch, reply_status = :reply_status ADD earlier_replies :earlier",
             {**begun, ":earlier": {broken}, ":was": broken, ":failed": BROKEN[0], ":interrupted": BROKEN[1]},
             "reply = :was AND reply_status IN (:failed, :interrupted)",
@@ -210,7 +212,7 @@ class Conversations:
         reply = known and self._table.get(pk, turn_reply(known["turn"]))
         if known and reply:
             return known["turn"], reply
-        if known:
+        if known:  # a deletion has come between: the id goes, if both are still as they were seen
             unchanged = Delete(pk, known["sk"], "turn = :turn", {":turn": known["turn"]})
             self._table.transact(unchanged, Delete(pk, turn_reply(known["turn"]), IF_ABSENT))
         raise Conflict(f"{message_id} was deleted while it was accepted again")
@@ -296,7 +298,7 @@ class Conversations:
         if not turns or turns[-1].key != accepted.turn:
             raise Superseded(accepted.stream.reply)
         kept = window(turns, budget_tokens)
-        if len(kept) < len(turns):
+        if len(kept) < len(turns):  # stored, so that the next history begins as this one: its beginning is cached
             cut = {":turn": kept[0].key}
             self._table.update(pk, HEADER, "SET window_from = :turn", cut, condition=IF_EXISTS)
         return list(kept)
@@ -327,7 +329,7 @@ class Conversations:
 
     def withdraw(self, location: ReplyLocation, reply: Reply, last: Outbound) -> bool:
         """End a reply that waits. Return False if it has begun, or has ended."""
-        pk, (values, _) = conversation_pk(location.key), self._written(reply, last)
+        pk, (values, _) = conversation_pk(location.key), self._written(reply, last)  # a reply that waits has no text
         refused = self._table.transact(
             Update(
                 pk,
@@ -348,6 +350,7 @@ class Conversations:
         values = {**values, **written, ":streaming": Status.STREAMING.value}
         if not more:
             return self._table.update(pk, sk, WRITE_END, values, condition=condition)
+        # With the end or not at all: pieces before it could be left in a conversation that is deleted meanwhile.
         pieces = [
             Put({"pk": pk, "sk": reply_piece(location.turn, reply.id, number), "reply": reply.id, "blocks": piece})
             for number, piece in enumerate(more)
@@ -426,14 +429,14 @@ def _blocks(items: Iterable[Item]) -> list[dict[str, str]]:
 def _turns(items: Iterable[Item], plain_through: str) -> list[Turn]:
     """Return the turns from their items: the message, then its reply in one item or more.
 
-    A query may see half of a turn that is being stored at the same moment. A message without a reply is not answered
-    yet; a reply without its message is left out. A turn that the model or its service did not take is left out as well:
-    the next request would not be taken with it, either.
+    A message without a reply is not answered yet.
     """
     turns = []
     for key, (message, *reply) in groupby(items, lambda item: turn_in(item["sk"])):
-        if "content" not in message or any(map(_was_not_taken, reply)):
-            continue
+        if "content" not in message:
+            continue  # the query has met a turn that is being stored at this moment
+        if any(map(_was_not_taken, reply)):
+            continue  # the next request would not be taken with this turn, either
         attachments = stored_attachments(message)
         tokens = estimate_tokens(message["content"]) + sum(attachment.tokens for attachment in attachments)
         turn = Turn(key, message["content"], [], tokens, attachments, plain=key <= plain_through)

@@ -50,8 +50,14 @@ class Devices:
 
     def all(self, user: str) -> list[Device]:
         """Return the user's phones. A phone that has registered under several ids counts once, by the latest."""
-        items = self._table.query(USER_PK + user, *beginning_with(DEVICE))
-        devices = [_device(user, item) for item in items if "expires_at" not in item and self._owns(user, item)]
+        devices = []
+        for item in self._table.query(USER_PK + user, *beginning_with(DEVICE)):
+            if "expires_at" in item:  # given up
+                continue
+            # The owner decides: two partitions cannot change in one plain write, so a former user's still lists it.
+            owner = self._table.get(DEVICE_PK + name_in(item["sk"]), OWNER)
+            if owner is not None and owner["user_id"] == user:
+                devices.append(_device(user, item))
         by_token = {device.token: device for device in sorted(devices, key=lambda device: device.registered_at_ms)}
         return list(by_token.values())
 
@@ -87,10 +93,6 @@ class Devices:
             {":environment": environment.value, ":token": device.token},
             condition="device_token = :token",
         )
-
-    def _owns(self, user: str, item: Item) -> bool:
-        owner = self._table.get(DEVICE_PK + name_in(item["sk"]), OWNER)
-        return owner is not None and owner["user_id"] == user
 
     def _disown(self, device: Device) -> None:
         """Give up the owner's item, unless the device has registered again."""

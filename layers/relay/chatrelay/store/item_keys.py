@@ -77,7 +77,7 @@ def journal(offset: int) -> str:
 
 def turn_name(received_ms: int, reply: str) -> str:
     """Return the name of a turn. The order of these names is the order of the conversation."""
-    return f"{received_ms:013d}#{reply}"
+    return f"{received_ms:013d}#{reply}"  # thirteen digits last until the year 2286
 
 
 def received_ms(turn: str) -> int:

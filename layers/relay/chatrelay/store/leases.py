@@ -33,7 +33,7 @@ NOBODY_WAITS = "(attribute_not_exists(queued) OR queued = :none)"
 HOLD = (
     "SET fence = :fence, reply = :reply, turn = :turn, worker = :worker, alive_until_ms = :until,"
     " subscribers = :nobody, queued = if_not_exists(queued, :none) - :taken REMOVE expires_at"
-)
+)  # `expires_at` is of a conversation that was deleted, and begins anew
 LET_GO = "REMOVE reply, turn, worker, alive_until_ms, cancel_asked"
 """The subscribers stay until the next writer: an ``end`` that is repeated, because its answer was lost, finds them."""
 REMEMBERED_S = 24 * 60 * 60
@@ -102,11 +102,8 @@ class Leases:
         return Update(conversation_pk(key), LEASE, "ADD queued :change REMOVE expires_at", {":change": change})
 
     def forget(self, key: ConversationKey, seen: Lease) -> Update:
-        """Let the lease of a deleted conversation expire, if nobody writes and no message has come since `seen`.
-
-        The fence stays for a while: if it began again at 1, a worker of the deleted conversation could pass for a
-        worker of the next conversation of that name.
-        """
+        """Let the lease of a deleted conversation expire, if nobody writes and no message has come since `seen`."""
+        # A fence that began again at 1 would let a worker of the deleted conversation write in the next of that name.
         return Update(
             conversation_pk(key),
             LEASE,
@@ -203,7 +200,7 @@ class Leases:
         From now on the old writer's conditional writes fail. Return the lease as it is then; None if the writer has
         sent a heartbeat meanwhile, or has ended.
         """
-        # No invocation has the id "nobody".
+        # No invocation has the id "nobody". At 0 the lease stays run out, so a recovery that dies here is repeated.
         item = self._table.update_returning(
             conversation_pk(key),
             LEASE,

@@ -32,11 +32,9 @@ class Replies:
         return Put({"pk": REPLY_PK + location.reply, "sk": REPLY, "expires_at": self._expires_at(), **item})
 
     def journal(self, reply: str, offset: int, text: str) -> None:
-        """Store what was written from UTF-16 `offset` on. Raise ``Unavailable``.
-
-        The write needs no fence: a reply has one writer in its life, so nobody else ever writes here. What a writer
-        adds after it was declared dead is not read; what it adds after a deletion goes by ``delete_orphans``.
-        """
+        """Store what was written from UTF-16 `offset` on. Raise ``Unavailable``."""
+        # Without a fence, because a reply has one writer in its life. What is added after its recovery is never read,
+        # and what is added after a deletion goes by `delete_orphans`.
         item = {"pk": REPLY_PK + reply, "sk": journal(offset), "text": text, "expires_at": self._expires_at()}
         with transient_as_unavailable():
             self._table.put(item)
@@ -57,7 +55,7 @@ class Replies:
             ACK + device,
             "SET shown = :offset, expires_at = :expires_at",
             {":offset": offset, ":expires_at": self._expires_at()},
-            condition="attribute_not_exists(shown) OR shown < :offset",
+            condition="attribute_not_exists(shown) OR shown < :offset",  # frames may be handled in any order
         )
 
     def acknowledged(self, reply: str) -> dict[str, int]:

@@ -111,6 +111,7 @@ class Table:
 
     def get(self, pk: str, sk: str) -> Item | None:
         """Return one item, read consistently, or None."""
+        # Consistently: a lease or a reply is read by others the moment after it was written.
         answer = self.client.get_item(TableName=self.name, Key={"pk": pk, "sk": sk}, ConsistentRead=True)
         return answer.get("Item")
 
@@ -153,7 +154,7 @@ class Table:
                 )
             except self.client.exceptions.ConditionalCheckFailedException:
                 return None
-            except self.client.exceptions.TransactionConflictException as met:
+            except self.client.exceptions.TransactionConflictException as met:  # nothing is written
                 raise Conflict(pk) from met
             return answer.get("Attributes", {})
 
@@ -201,6 +202,7 @@ class Table:
     def owned_by(self, owner: str, limit: int, after: Item | None) -> list[Item]:
         """Return up to `limit` items of the index ``by_owner``, latest first, from behind the key `after` on."""
         more: Item = {} if after is None else {"ExclusiveStartKey": {"owner_id": owner, **after}}
+        # An index follows its table, and cannot be read consistently.
         answer = self.client.query(
             TableName=self.name,
             IndexName="by_owner",
@@ -239,6 +241,7 @@ class Table:
 
         def attempt() -> list[Write]:
             try:
+                # botocore adds a ClientRequestToken, so its own retry after a lost answer writes nothing twice.
                 self.client.transact_write_items(TransactItems=[write.request(self.name) for write in writes])
             except self.client.exceptions.TransactionCanceledException as cancelled:
                 reasons = [reason.get("Code") for reason in cancelled.response["CancellationReasons"]]
