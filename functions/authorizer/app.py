@@ -19,24 +19,20 @@ wiring = Wiring()
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Return an IAM policy. Its context names the user, unless the connection is pending (``FirstFrameAuth``)."""
+    """Return an IAM policy. Its context names the user, unless the connection is pending (``FirstFrameAuth``).
+
+    Raise ``Unauthorized`` for credentials that are wrong or missing.
+    """
     headers = handshake_headers(event)
     if not origin_allowed(headers.get("origin"), wiring.handshake.allowed_origins):
         logger.warning("origin not allowed", origin=headers["origin"])
         return _policy("Deny", event["methodArn"], PENDING, {})
-    user = _user(headers)
-    return _policy("Allow", event["methodArn"], user or PENDING, {} if user is None else {"user": user})
-
-
-def _user(headers: dict[str, str]) -> str | None:
-    """Return whose credentials these are; None if there are none and the deployment accepts them in the first frame."""
     key = credential(headers)
-    if key is None and wiring.handshake.first_frame_auth:
-        return None
-    user = None if key is None else wiring.store.keys.user_of(key)  # credentials that are wrong are never pending
-    if user is None:
+    user = None if key is None else wiring.store.keys.user_of(key)
+    is_pending = key is None and wiring.handshake.first_frame_auth  # wrong credentials are never pending
+    if user is None and not is_pending:
         raise Unauthorized("Unauthorized")  # API Gateway answers 401 to exactly this text
-    return user
+    return _policy("Allow", event["methodArn"], user or PENDING, {} if user is None else {"user": user})
 
 
 def _policy(effect: str, resource: str, principal: str, details: dict[str, str]) -> dict[str, Any]:

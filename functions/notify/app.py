@@ -1,4 +1,4 @@
-"""Notifies a user's phones of a reply. Whoever has ended the reply invokes it; Lambda repeats a failed invocation.
+"""Push notifications of a reply, for whoever has ended the reply. Lambda repeats an invocation that fails.
 
 A function of its own, so that a push can neither delay nor break a reply.
 """
@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from chatrelay.domain.devices import Platform
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
 from chatrelay.domain.text import utf16_length
-from chatrelay.push.notifier import NotServed, Outcome
+from chatrelay.push.notifier import NotServed
 from chatrelay.push.service import Delivered, Misconfigured, Notification, Rejected
 from chatrelay.wiring import Wiring
 
@@ -50,11 +50,6 @@ async def _notify(location: ReplyLocation, budget_s: float) -> None:
     notification = Notification(location.reply, location.key.conversation, stored.agent, stored.text)
     budget_s -= ACKNOWLEDGED_WITHIN_S
     outcome = await wiring.notifier.notify(location.key.user, notification, acknowledged, budget_s)
-    _record(outcome)  # first: what is pending raises, and Lambda calls again
-    outcome.raise_for_pending()
-
-
-def _record(outcome: Outcome) -> None:
     metrics.add_metric("Pushes", MetricUnit.Count, len(outcome.of(Delivered)))
     metrics.add_metric("PushesMisconfigured", MetricUnit.Count, len(outcome.of(Misconfigured)))
     for misconfigured in outcome.of(Misconfigured):
@@ -63,6 +58,7 @@ def _record(outcome: Outcome) -> None:
         logger.error("a push was not understood", reason=rejected.reason)
     for unserved in outcome.of(NotServed):
         _warn_unserved(unserved.platform)
+    outcome.raise_for_pending()  # last: it makes Lambda call again
 
 
 @cache
