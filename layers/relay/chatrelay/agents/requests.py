@@ -93,7 +93,12 @@ def messages(turns: Sequence[Turn], *, searches: bool = True) -> list[Message]:
             found[-1]["content"] += asked
         else:
             found.append({"role": "user", "content": asked})
-        if answered := _texts(turn.blocks) if turn.plain or not searches else _answered(turn.blocks, known):
+        if turn.plain or not searches:
+            texts = (each for each in turn.blocks if each["type"] == "text" and not _is_blank(each))
+            answered = [_with(each, "type", "text") for each in texts]
+        else:
+            answered = _answered(turn.blocks, known)
+        if answered:
             found.append({"role": "assistant", "content": answered})
     return found
 
@@ -104,11 +109,6 @@ def _asked(turn: Turn) -> list[Block]:
     said = {"type": "text", "text": turn.content}
     files = [block(file) for file in turn.files]
     return files if files and _is_blank(said) else [*files, said]
-
-
-def _texts(blocks: Sequence[Block]) -> list[Block]:
-    """Return only the texts of an earlier answer."""
-    return [_with(each, "type", "text") for each in blocks if each["type"] == "text" and not _is_blank(each)]
 
 
 def _answered(blocks: Sequence[Block], known: set[str]) -> list[Block]:

@@ -192,19 +192,16 @@ def _safe(name: str) -> str:
 
 
 def _mime_type(beginning: bytes) -> str | None:
+    """Return the type that the first bytes of a file show; None for a type that no model reads."""
     for mime_type, sign in IMAGES.items():
         if sign.match(beginning):
             return mime_type
-    reads_as_text = _reads_as_text(beginning)
+    is_all = len(beginning) <= TEXT_LIMIT_BYTES
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=is_all)  # of more, a character may be cut
+        reads_as_text = b"\0" not in beginning  # NUL is UTF-8 as well, but no text has it
+    except UnicodeDecodeError:
+        reads_as_text = False
     if (PDF_LINE if reads_as_text else PDF_HEADER).search(beginning[:PDF_HEADER_WITHIN]):
         return PDF
-    return TEXT if reads_as_text and 0 < len(beginning) <= TEXT_LIMIT_BYTES else None
-
-
-def _reads_as_text(beginning: bytes) -> bool:
-    """Return whether this is UTF-8, of which the last character may be cut."""
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) <= TEXT_LIMIT_BYTES)
-    except UnicodeDecodeError:
-        return False
-    return b"\0" not in beginning  # NUL is UTF-8 as well, but no text has it
+    return TEXT if reads_as_text and is_all and beginning else None

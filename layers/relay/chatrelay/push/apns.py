@@ -80,20 +80,17 @@ class Apns:
             return Misconfigured(f"the key for APNs cannot be read: {problem.said.type} {problem.said.sentence}")
         except NO_KEY as problem:
             return Misconfigured(f"the key for APNs is none: {type(problem).__name__}")
+        asked_s = self._clock()  # before the post: a registration meanwhile is newer than the answer
+        environment = device.environment
         try:
-            return await self._send(key, device, notification)
+            response = first = await self._ask(key, environment, device.token, notification)
+            if _reason(first) in NOT_HERE:
+                environment = environment.other
+                response = await self._ask(key, environment, device.token, notification)
         except Unanswered as failure:
             return Later(str(failure))
         except SettingError as problem:
             return Misconfigured(str(problem))
-
-    async def _send(self, key: ec.EllipticCurvePrivateKey, device: Device, notification: Notification) -> Verdict:
-        asked_s = self._clock()  # before the post: a registration meanwhile is newer than the answer
-        environment = device.environment
-        response = first = await self._ask(key, environment, device.token, notification)
-        if _reason(first) in NOT_HERE:
-            environment = environment.other
-            response = await self._ask(key, environment, device.token, notification)
         if _reason(response) in NOT_HERE and _reason(first) == OF_ANOTHER_APP:
             response = first  # a token that one environment knows is not dead
         return meaning(response, environment, asked_s)

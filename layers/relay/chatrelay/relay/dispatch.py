@@ -73,7 +73,7 @@ class Message:
 
 
 class Dispatcher:
-    """Answers every frame but messages, and sends what is wrong with a frame to its sender."""
+    """The answers to every frame but messages, errors of messages included."""
 
     def __init__(
         self,
@@ -173,22 +173,17 @@ class Dispatcher:
         key = pasted(frame.body)
         is_json = key.startswith("{")
         user = self._store.keys.user_of(key) if not is_json and len(key) <= KEY_LIMIT else None
-        if user is None:
-            self._turn_away(
-                connection, WRONG_FIRST_FRAME.encode(datetime.now(UTC)) if is_json else INVALID_API_KEY.encode()
-            )
+        if user is not None:
+            self._store.connections.authenticate(connection, user)
+            self._api.deliver(connection.id, AUTHENTICATED.encode())
+            self._greet(connection, user)
+            # Last, so that a wake-up call that fails keeps no client waiting.
+            with suppress(Unavailable):  # then its cold start begins with the message
+                self._workers.warm()
             return
-        self._store.connections.authenticate(connection, user)
-        self._api.deliver(connection.id, AUTHENTICATED.encode())
-        self._greet(connection, user)
-        # Last, so that a wake-up call that fails keeps no client waiting.
-        with suppress(Unavailable):  # then its cold start begins with the message
-            self._workers.warm()
-
-    def _turn_away(self, connection: Connection, answer: bytes) -> None:
-        """Send one answer, however many wrong frames came at once, then close, whatever became of the answer."""
-        if not self._store.connections.turn_away(connection):
+        if not self._store.connections.turn_away(connection):  # of wrong frames that come at once, one is answered
             return
+        answer = WRONG_FIRST_FRAME.encode(datetime.now(UTC)) if is_json else INVALID_API_KEY.encode()
         try:
             with suppress(PostError):  # a client that does not read hears the close
                 self._api.deliver(connection.id, answer)
