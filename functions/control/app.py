@@ -1,4 +1,4 @@
-"""Routes ``hello``, ``resume``, ``cancel`` and ``ack``: small frames that are answered at once.
+"""The routes ``hello``, ``resume``, ``cancel`` and ``ack``: small frames that are answered at once.
 
 Where API Gateway does not call ``message`` itself, also ``send`` and ``$default``, whose messages are handed on. Every
 deployment that takes keys as frames is one of these, so nobody without a key starts the large function.

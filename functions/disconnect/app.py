@@ -12,6 +12,6 @@ wiring = Wiring()
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Always return 200: the client has gone."""
+    """Return 200 in any case: the client has gone."""
     wiring.store.connections.close(event["requestContext"]["connectionId"])
     return {"statusCode": 200}

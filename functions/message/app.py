@@ -1,4 +1,4 @@
-"""Routes ``send`` and ``$default``: iterates the model's stream and pushes each chunk back to the phone.
+"""The routes ``send`` and ``$default``: iterates the model's stream and pushes each chunk back to the phone.
 
 API Gateway invokes this function asynchronously, so it has fifteen minutes instead of 29 seconds. An exception here is
 not retried; it makes Lambda call ``failed``, which tells the phone.

@@ -8,11 +8,11 @@ from chatrelay.domain.turns import Amended, Room, Turn
 
 
 class Agent(Protocol):
-    """Answers conversations."""
+    """A model that answers conversations."""
 
     @property
     def room(self) -> Room:
-        """Return how much of a conversation one request to the model has room for."""
+        """How much of a conversation one request to the model has room for."""
         ...
 
     def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending | Amended]:

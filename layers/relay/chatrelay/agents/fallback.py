@@ -1,4 +1,4 @@
-"""Another model answers in place of one that has too much to do. Pure."""
+"""Another model in place of one that has too much to do. Pure."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -10,7 +10,7 @@ from chatrelay.domain.turns import Amended, Room, Turn
 
 
 class Fallback:
-    """Asks `agent`, and `other` if `agent` is overloaded before its first text."""
+    """The agent `agent`, or `other` if `agent` is overloaded before its first text."""
 
     def __init__(self, agent: Agent, other: Agent) -> None:
         self._agent = agent

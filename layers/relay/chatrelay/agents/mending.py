@@ -1,4 +1,4 @@
-"""Ask again with less of the conversation when a service refuses all of it: no refusal ends a conversation. Pure."""
+"""Further tries with less of a conversation that a service has refused: no refusal ends a conversation. Pure."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing

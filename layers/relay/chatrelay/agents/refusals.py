@@ -1,4 +1,4 @@
-"""What it means when a service refuses a request or ends an answer with an error, by what would mend it. Pure.
+"""The meanings of refusals, and of errors that end an answer, by what would mend each. Pure.
 
 | what mends it                 | here                          | what the user can do                         |
 |-------------------------------|-------------------------------|----------------------------------------------|

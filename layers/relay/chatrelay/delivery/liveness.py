@@ -4,7 +4,7 @@ import time
 
 
 class Liveness:
-    """When the worker was last heard, by the monotonic clock, which runs on while a function is frozen.
+    """The time since the worker was last heard, by the monotonic clock, which runs on while a function is frozen.
 
     A worker that was silent for `lasts_s` may have been declared dead, and its reply ended by somebody else.
     """

@@ -22,7 +22,7 @@ from chatrelay.wire.outbound import Outbound
 
 
 class Outbox:
-    """Sends one reply to one connection: its first frames, its text as it grows, then its last frame.
+    """One reply on its way to one connection: its first frames, its text as it grows, then its last frame.
 
     Asides go out between, each at its place in the text and once: one that fails is not repeated. Text waits for no
     aside's interval, only for the posts of those that come before it, at most ``MOST_WAITING`` for a slow reader.

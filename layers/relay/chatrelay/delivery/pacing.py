@@ -1,4 +1,4 @@
-"""What an outbox sends now, what it holds and for how long. Pure: the time is an argument.
+"""The pace of an outbox: what goes out now, what waits and for how long. Pure: the time is an argument.
 
 A model writes a delta every 5-30 ms and a post takes 10-30 ms: one post a delta falls behind for ever. So the first
 text goes out at once; after that one post is in flight at a time, and whatever has gathered goes in the next.
@@ -17,7 +17,7 @@ RESOLUTION_S = 1e-6
 
 @dataclass
 class Window:
-    """When the next post may start. Throttling widens it; every post that succeeds narrows it again."""
+    """The time until the next post may start. Throttling widens it; every post that succeeds narrows it again."""
 
     pacing: Pacing
     extra_s: float = 0.0
@@ -56,7 +56,7 @@ class Piece:
 
 @dataclass
 class Cursor:
-    """How far into a reply's text one connection is."""
+    """A connection's place in a reply's text: `index` in characters, `offset` in UTF-16 code units."""
 
     index: int = 0
     offset: int = 0

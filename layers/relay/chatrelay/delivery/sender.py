@@ -18,7 +18,10 @@ PATIENCE_S = 15.0
 
 
 class Sender:
-    """Sends frames through `post`, one at a time. Asides have an interval of their own, so that text waits for none."""
+    """The sender of frames to one connection, through `post`, one at a time.
+
+    Asides have an interval of their own, so that text waits for none.
+    """
 
     def __init__(self, post: Post, pacing: Pacing, liveness: Liveness, *, patience_s: float = PATIENCE_S) -> None:
         self.posts = 0

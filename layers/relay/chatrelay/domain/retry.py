@@ -1,4 +1,4 @@
-"""Retry a call after failures that may pass."""
+"""Retries of a call after failures that may pass."""
 
 import time
 from collections.abc import Callable, Iterable

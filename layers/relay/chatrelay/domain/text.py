@@ -80,7 +80,7 @@ def _is_invisible(character: str) -> bool:
 
 
 class SurrogateJoiner:
-    """Joins surrogate pairs that a stream of JSON strings has cut in half.
+    """A joiner of surrogate pairs that a stream of JSON strings has cut in half.
 
     A delta that ends in ``\\ud83d`` and a next one that begins with ``\\ude00`` share one character; neither half can
     be encoded alone. A half whose other half never comes becomes U+FFFD.

@@ -1,4 +1,4 @@
-"""Notify a user's phones of a reply: one push a phone, however often the call is repeated."""
+"""Notifications of a reply: one push to each of a user's phones, however often the call is repeated."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -66,7 +66,7 @@ async def retry_later(step: Callable[[], Awaitable[T]], first_pause_s: float, un
 
 
 class Notifier:
-    """Sends pushes through one service a platform. Without `previews`, no word of a reply leaves the relay."""
+    """The pushes of replies, by one service a platform. Without `previews`, no word of a reply leaves the relay."""
 
     def __init__(
         self,

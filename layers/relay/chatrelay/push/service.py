@@ -67,11 +67,11 @@ class Rejected:
 Verdict = Delivered | Dead | Later | Misconfigured | Rejected
 
 Secret = Callable[[], Awaitable[str]]
-"""Returns the text of a secret. Raises ``RelayError`` if the secret is missing or may not be read."""
+"""Return the text of a secret. Raise ``RelayError`` if the secret is missing or may not be read."""
 
 
 class Service(Protocol):
-    """Reaches the phones of one platform."""
+    """A push service, which reaches the phones of one platform."""
 
     async def send(self, device: Device, notification: Notification) -> Verdict:
         """Send one push, and return a verdict whatever happens. A push that is cancelled may have arrived."""

@@ -42,7 +42,7 @@ class PushResponse:
 
 
 class PushTransport:
-    """Posts to push services, from one event loop.
+    """The connections to push services, for one event loop.
 
     `trust` says which certificates are valid: those of the system's authorities by default.
     """

@@ -1,1 +1,1 @@
-"""A message goes in, its reply streams out; what is lost sight of is taken up again, what died is ended."""
+"""From a message to its reply, streamed: readers that were lost resume, and what a dead worker left is ended."""

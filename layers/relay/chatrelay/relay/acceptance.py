@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Acceptance:
-    """Checks messages and stores them. `files` gives the bucket, whose client is built for the first file."""
+    """The checks and the storage of messages. `files` gives the bucket, whose client is built for the first file."""
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ FRESH_WORKER_S = 300
 
 
 class ConversationWorker:
-    """Answers messages, one conversation at a time. `writer` makes the writer of one reply."""
+    """A worker on one conversation at a time. `writer` makes the writer of one reply."""
 
     def __init__(
         self,

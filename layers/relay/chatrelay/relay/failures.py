@@ -10,7 +10,7 @@ from chatrelay.store.store import Store
 
 
 class Failures:
-    """Reads Lambda's records of invocations that have failed."""
+    """The handling of Lambda's records of invocations that have failed."""
 
     def __init__(self, store: Store, dispatcher: Dispatcher, recovery: Recovery) -> None:
         self._store = store

@@ -21,7 +21,7 @@ JOURNAL_PIECE_BYTES = 300_000
 
 
 class Heartbeat:
-    """Keeps the lease of one reply, as long as its ``async with`` block runs.
+    """The lease of one reply, kept as long as the ``async with`` block runs.
 
     `stop` is done when the worker is asked to stop, and raises ``Superseded`` when somebody has declared it dead.
     """

@@ -23,7 +23,7 @@ PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 
 
 class Recovery:
-    """Ends replies whose workers are dead, and calls workers for messages that wait. Whoever reads a lease calls it."""
+    """The end of replies whose workers are dead, and new workers for messages that wait. Readers of leases call it."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from chatrelay.domain.errors import NoSuchAgent, Reason, Refused, Said
 
 
 class AgentRegistry:
-    """Builds an agent for its first message: an agent with wrong settings takes no other one down."""
+    """The agents, each built for its first message: an agent with wrong settings takes no other agent down."""
 
     def __init__(self, agents: Mapping[str, Callable[[], Agent]]) -> None:
         self._agents = agents

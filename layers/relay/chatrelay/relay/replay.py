@@ -19,7 +19,7 @@ LAST_FRAME_S = 3.0
 
 
 class Replay:
-    """Sends what is stored of replies."""
+    """The posts of what is stored of replies."""
 
     def __init__(self, store: Store, api: ManagementApi, threads: Executor) -> None:
         self._store = store

@@ -53,7 +53,7 @@ class Grace:
 
 
 class ReplyWriter:
-    """Writes the reply to one message. Made for it, and done after ``write``."""
+    """The writer of the reply to one message: made for that reply, and done after ``write``."""
 
     def __init__(
         self,

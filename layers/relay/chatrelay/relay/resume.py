@@ -12,7 +12,7 @@ CANCEL_TRIES = 5
 
 
 class ResumeService:
-    """Asks a live worker through its lease; sends a reply that has ended from the store."""
+    """Resumes, cancels and acknowledgements: by the lease of a live worker, or from the store after the end."""
 
     def __init__(self, store: Store, replay: Replay, recovery: Recovery) -> None:
         self._store = store
@@ -64,6 +64,7 @@ class ResumeService:
             self._store.replies.acknowledge(location.reply, device, asked.offset)
 
     def _asked(self, user: str, asked: Resume) -> ReplyLocation:
+        """Return where the reply is that the client names, or the latest of the conversation that the client names."""
         if asked.reply is not None:
             return self._find(user, asked.reply)
         key = ConversationKey(user, str(asked.conversation))

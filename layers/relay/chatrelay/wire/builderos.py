@@ -18,9 +18,9 @@ INVALID_API_KEY = "error:invalid_api_key"
 
 
 class BuilderOs(Dialect):
-    """The app reads ``type``, ``content`` and ``timestamp`` of a frame, and nothing else.
+    """The dialect of the app, which reads ``type``, ``content`` and ``timestamp`` of a frame, and nothing else.
 
-    It renders 100 ms after a frame, and forgets a text that was followed by another before that: hence the pacing.
+    The app renders 100 ms after a frame, and forgets a text that was followed by another before that: hence the pacing.
     """
 
     name = "builderos"

@@ -10,7 +10,7 @@ from chatrelay.wire.outbound import Outbound
 
 @dataclass(frozen=True)
 class Pacing:
-    """How close together the frames of one connection may be.
+    """The least distance in time between the frames of one connection.
 
     `min_interval_s` is from the start of one post to the start of the next, and does not hold back the end of a reply.
     `quiet_s` is from the end of one post to the start of the next, for every frame: what the client can rely on,

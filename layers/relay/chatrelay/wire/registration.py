@@ -1,4 +1,4 @@
-"""What a phone sends to be told of replies, checked. Pure."""
+"""What a phone sends to be notified of replies, checked. Pure."""
 
 import re
 from collections.abc import Mapping

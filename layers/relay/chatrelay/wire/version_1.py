@@ -7,7 +7,7 @@ from chatrelay.wire.outbound import Outbound
 
 
 class Version1(Dialect):
-    """Every frame names its ``action``; every frame of a reply has its ids and its place."""
+    """The dialect in which every frame names its ``action``, and every frame of a reply its ids and its place."""
 
     name = "v1"
     # A post takes 10-30 ms. Frames may come as close together as they like: their offsets say where text belongs.
