@@ -130,7 +130,7 @@ def meaning(response: PushResponse, environment: PushEnvironment, asked_s: float
     if response.is_good:
         return Delivered(environment)
     if response.status == httpx.codes.GONE or reason in NOT_HERE - OUR_TOPIC:
-        # Apple says since when a token is dead with a 410 only.
+        # Since when a token is dead, Apple says only with a 410.
         timestamp_ms = response.body.get("timestamp")
         return Dead(timestamp_ms if isinstance(timestamp_ms, int) else int(asked_s * 1000))
     if response.is_passing or reason in PASSING:

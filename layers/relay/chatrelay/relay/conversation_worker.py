@@ -87,7 +87,7 @@ class ConversationWorker:
 
         A worker that `is_fresh`, called for just this, takes the first message however little time is left.
         """
-        # Once only: or workers with little time would call each other for ever.
+        # If it declined what it was called for, workers with little time would call each other for ever.
         while (accepted := await asyncio.to_thread(self._take_next, key, invocation, is_fresh=is_fresh)) is not None:
             is_fresh = False
             await self._write(accepted, invocation)

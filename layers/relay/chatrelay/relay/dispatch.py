@@ -178,7 +178,7 @@ class Dispatcher:
             self._api.deliver(connection.id, AUTHENTICATED.encode())
             self._greet(connection, user)
             # Last, so that a wake-up call that fails keeps no client waiting.
-            with suppress(Unavailable):  # then its cold start begins with the message
+            with suppress(Unavailable):  # then the cold start begins with the message
                 self._workers.warm()
             return
         if not self._store.connections.turn_away(connection):  # of wrong frames that come at once, one is answered

@@ -111,7 +111,7 @@ def message_room_bytes(stream: StreamId) -> int:
 
 
 def _room_bytes(empty: Outbound) -> int:
-    now = datetime.now(UTC).replace(microsecond=1)  # ISO 8601 leaves out microseconds that are 0
+    now = datetime.now(UTC).replace(microsecond=1)  # `isoformat` leaves out microseconds that are 0
     return FRAME_LIMIT_BYTES - len(empty.encode(now))
 
 
