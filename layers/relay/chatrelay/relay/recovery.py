@@ -106,7 +106,7 @@ class Recovery:
             return
         location = ReplyLocation(lease.writer.reply, key, lease.writer.turn)
         interrupted = self._interrupt(location, cancelled=dead.cancelled)
-        stored = self._store.conversations.stored(location)  # as it has ended, whoever has ended it
+        stored = self._store.conversations.stored(location)
         if not interrupted and stored is not None and stored.is_complete:
             with suppress(Unavailable):  # the worker may have died before it could call for the push
                 self._pushes.enqueue(location)
