@@ -133,7 +133,8 @@ def _run(options: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(prefix="emulator-") as unpacked,
     ):
         issued.write_credentials(running.endpoint)
-        address = _address(listening)
+        host, port = listening.getsockname()[:2]
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         plugin = plugins.load(options.template, address)
         deployment = Deployment(options.template, _STACK, plugin.parameters(dict(options.parameter)), running)
         deployment.deploy()
@@ -178,11 +179,6 @@ def _free_port(host: str, taken: int) -> int:
         with contextlib.suppress(OSError), server.listen(host, port) as listening:
             return int(listening.getsockname()[1])
     return 0
-
-
-def _address(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _announce(gateway: Gateway) -> None:

@@ -107,15 +107,13 @@ class Connection:
 
     async def expire(self) -> None:
         """Close the connection when nothing came or went for too long, or when it is too old."""
-        left_s = self._left_s()
-        while left_s > 0:
+        while True:
+            ends_s = min(self._active_s + self._limits.idle_s, self._opened_s + self._limits.life_s)
+            left_s = ends_s - time.monotonic()
+            if left_s <= 0:
+                break
             await asyncio.sleep(left_s)
-            left_s = self._left_s()
         self.close(1001, "Going away")
-
-    def _left_s(self) -> float:
-        idle_until = self._active_s + self._limits.idle_s
-        return min(idle_until, self._opened_s + self._limits.life_s) - time.monotonic()
 
 
 class Connections:
@@ -187,7 +185,13 @@ class ConnectionsApi:
 
     async def _answer(self, request: Request, connection: Connection) -> Response:
         if request.method == "GET":
-            return JSONResponse(_description(connection))
+            return JSONResponse(
+                {
+                    "connectedAt": _iso(connection.socket.connected_ms),
+                    "identity": events.identity(connection.socket.caller),
+                    "lastActiveAt": _iso(connection.last_active_ms),
+                }
+            )
         if request.method == "DELETE":
             connection.close(1000, "Connection Closed Normally")
             return Response(status_code=204)
@@ -195,14 +199,6 @@ class ConnectionsApi:
         if len(data) > self._limits.message_bytes:
             return error(413, "PayloadTooLargeException", "Message too long")
         return await self._post(connection, data.decode(errors="replace"), len(data))
-
-
-def _description(connection: Connection) -> dict[str, object]:
-    return {
-        "connectedAt": _iso(connection.socket.connected_ms),
-        "identity": events.identity(connection.socket.caller),
-        "lastActiveAt": _iso(connection.last_active_ms),
-    }
 
 
 def _iso(time_ms: int) -> str:

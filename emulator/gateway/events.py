@@ -68,7 +68,10 @@ class Call:
 
 def connect(socket: Socket, event_ids: EventIds, headers: Pairs, query: Pairs) -> dict[str, Any]:
     context = _socket_context(socket, event_ids, "$connect", "CONNECT")
-    event = {**_headers(headers), **_query(query), "requestContext": context, "isBase64Encoded": False}
+    event = _headers(headers)
+    if query:
+        event |= {"queryStringParameters": dict(query), "multiValueQueryStringParameters": _grouped(query)}
+    event |= {"requestContext": context, "isBase64Encoded": False}
     return event | _stage_variables(socket)
 
 
@@ -121,15 +124,28 @@ def http(call: Call, event_ids: EventIds, route: str, path_parameters: Mapping[s
         "routeKey": route,
         "rawPath": call.path,
         "rawQueryString": call.query,
-        **_cookies(call.headers),
+        "cookies": [each for name, value in call.headers if name.lower() == "cookie" for each in value.split("; ")],
         "headers": _joined((name.lower(), value) for name, value in call.headers if name.lower() != "cookie"),
         "queryStringParameters": _joined(call.query_items),
-        "requestContext": _http_context(call, event_ids, route),
+        "requestContext": {
+            **_reached(call),
+            "http": {
+                "method": call.method,
+                "path": call.path,
+                "protocol": f"HTTP/{call.http_version}",
+                "sourceIp": call.caller.source_ip,
+                "userAgent": call.caller.user_agent or "",
+            },
+            "requestId": event_ids.extended_id,
+            "routeKey": route,
+            "time": request_time(event_ids.time_ms),
+            "timeEpoch": event_ids.time_ms,
+        },
         "pathParameters": dict(path_parameters),
         "stageVariables": dict(call.stage_variables),
         **_body(call),
     }
-    return {name: value for name, value in event.items() if value != {} or name == "headers"}
+    return {name: value for name, value in event.items() if value not in ({}, []) or name == "headers"}
 
 
 def http_authorization(call: Call, event_ids: EventIds, route: str, sources: Sequence[str]) -> dict[str, Any]:
@@ -157,7 +173,19 @@ def http_first(call: Call, event_ids: EventIds, route: str, path_parameters: Map
         **_headers(call.headers),
         "queryStringParameters": dict(call.query_items) or None,
         "multiValueQueryStringParameters": _grouped(call.query_items) or None,
-        "requestContext": _http_first_context(call, event_ids, route),
+        "requestContext": {
+            **_reached(call),
+            "extendedRequestId": event_ids.extended_id,
+            "httpMethod": call.method,
+            "identity": identity(call.caller),
+            "path": call.path,
+            "protocol": f"HTTP/{call.http_version}",
+            "requestId": event_ids.extended_id,
+            "requestTime": request_time(event_ids.time_ms),
+            "requestTimeEpoch": event_ids.time_ms,
+            "resourceId": route,
+            "resourcePath": route.partition(" ")[2] or route,
+        },
         "pathParameters": dict(path_parameters) or None,
         "stageVariables": dict(call.stage_variables) or None,
         "body": body.get("body"),
@@ -216,39 +244,6 @@ def identity(caller: Caller) -> dict[str, str]:
     return {**agent, "sourceIp": caller.source_ip}
 
 
-def _http_context(call: Call, event_ids: EventIds, route: str) -> dict[str, Any]:
-    return {
-        **_reached(call),
-        "http": {
-            "method": call.method,
-            "path": call.path,
-            "protocol": f"HTTP/{call.http_version}",
-            "sourceIp": call.caller.source_ip,
-            "userAgent": call.caller.user_agent or "",
-        },
-        "requestId": event_ids.extended_id,
-        "routeKey": route,
-        "time": request_time(event_ids.time_ms),
-        "timeEpoch": event_ids.time_ms,
-    }
-
-
-def _http_first_context(call: Call, event_ids: EventIds, route: str) -> dict[str, Any]:
-    return {
-        **_reached(call),
-        "extendedRequestId": event_ids.extended_id,
-        "httpMethod": call.method,
-        "identity": identity(call.caller),
-        "path": call.path,
-        "protocol": f"HTTP/{call.http_version}",
-        "requestId": event_ids.extended_id,
-        "requestTime": request_time(event_ids.time_ms),
-        "requestTimeEpoch": event_ids.time_ms,
-        "resourceId": route,
-        "resourcePath": route.partition(" ")[2] or route,
-    }
-
-
 def _reached(call: Call) -> dict[str, Any]:
     """The API, in a context of either payload format."""
     return {
@@ -264,12 +259,6 @@ def _headers(headers: Pairs) -> dict[str, Any]:
     return {"headers": dict(headers), "multiValueHeaders": _grouped(headers)}
 
 
-def _query(query: Pairs) -> dict[str, Any]:
-    if not query:
-        return {}
-    return {"queryStringParameters": dict(query), "multiValueQueryStringParameters": _grouped(query)}
-
-
 def _stage_variables(socket: Socket) -> dict[str, Any]:
     return {"stageVariables": dict(socket.stage_variables)} if socket.stage_variables else {}
 
@@ -283,11 +272,6 @@ def _grouped(pairs: Pairs) -> dict[str, list[str]]:
 
 def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name: ",".join(values) for name, values in _grouped(list(pairs)).items()}
-
-
-def _cookies(headers: Pairs) -> dict[str, Any]:
-    values = [value for name, value in headers if name.lower() == "cookie"]
-    return {"cookies": [cookie for value in values for cookie in value.split("; ")]} if values else {}
 
 
 def _body(call: Call) -> dict[str, Any]:

@@ -132,15 +132,12 @@ class EdgePaths:
         self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._application(self._rewritten(scope), receive, send)
-
-    def _rewritten(self, scope: Scope) -> Scope:
-        if scope.get("path") not in self._paths:
-            return scope
-        path, _, query = self._paths[scope["path"]].partition("?")
-        queries = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        queries |= parse_qsl(query)
-        return {**scope, "path": path, "raw_path": path.encode(), "query_string": urlencode(queries).encode()}
+        if scope.get("path") in self._paths:
+            path, _, query = self._paths[scope["path"]].partition("?")
+            queries = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+            queries |= parse_qsl(query)
+            scope = {**scope, "path": path, "raw_path": path.encode(), "query_string": urlencode(queries).encode()}
+        await self._application(scope, receive, send)
 
 
 @contextlib.asynccontextmanager
@@ -162,14 +159,9 @@ async def _watch(pools: Mapping[str, Pool], stop: asyncio.Event) -> None:
     async for changes in watchfiles.awatch(*folders, stop_event=stop, debounce=200, step=50, rust_timeout=500):
         changed = [Path(path) for _, path in changes]
         for pool in pools.values():
-            if _concerns(changed, pool.function.watched()):
+            if any(path.is_relative_to(folder) for folder in pool.function.watched() for path in changed):
                 log.notice(f"{pool.function.name}: its code has changed")
                 await pool.reload()
-
-
-def _concerns(changed: Iterable[Path], folders: Iterable[Path]) -> bool:
-    watched = list(folders)
-    return any(path.is_relative_to(folder) for path in changed for folder in watched)
 
 
 def _by_stage(apis: Iterable[A]) -> dict[str, A]:

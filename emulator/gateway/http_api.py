@@ -126,7 +126,8 @@ class HttpApis:
 
 def match_route(routes: Mapping[str, Route], method: str, path: str) -> Match | None:
     """Return the most specific route: no greedy variable, then few variables, then a named method; `$default` last."""
-    for key in sorted((key for key in routes if " " in key), key=_generality):
+    named = [key for key in routes if " " in key]
+    for key in sorted(named, key=lambda key: ("+}" in key, key.count("{"), key.startswith("ANY "))):
         verb, _, template = key.partition(" ")
         pattern, names = _pattern(template)
         found = pattern.fullmatch(path) if verb in (method, "ANY") else None
@@ -147,7 +148,10 @@ def response_of(answer: Any) -> Response:
     headers = {str(name).lower(): _header(value) for name, value in (answer.get("headers") or {}).items()}
     headers.setdefault("content-type", "text/plain;charset=UTF-8")
     headers.pop("content-length", None)
-    response = Response(_content(answer), status_code=_status(answer), headers=headers)
+    content, status = _content(answer), answer["statusCode"]
+    if not isinstance(status, int) or not 100 <= status < 600:
+        raise IntegrationFailed("statusCode is no HTTP status")
+    response = Response(content, status_code=status, headers=headers)
     for name, values in (answer.get("multiValueHeaders") or {}).items():
         del response.headers[str(name)]
         for value in values if isinstance(values, list) else [values]:
@@ -173,10 +177,6 @@ def cors_headers(cors: Cors, request: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if value}
 
 
-def _generality(key: str) -> tuple[bool, int, bool]:
-    return "+}" in key, key.count("{"), key.startswith("ANY ")
-
-
 @functools.cache
 def _pattern(template: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
     """Return the pattern of a path, and the names of its variables, which need not be names to `re`.
@@ -190,13 +190,6 @@ def _pattern(template: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
         parts += [re.escape(template[at : variable.start()]), "((?s:.+))" if greedy else "([^/]+)"]
         at = variable.end()
     return re.compile("".join(parts) + re.escape(template[at:])), tuple(names)
-
-
-def _status(answer: Mapping[str, Any]) -> int:
-    status = answer["statusCode"]
-    if not isinstance(status, int) or not 100 <= status < 600:
-        raise IntegrationFailed("statusCode is no HTTP status")
-    return status
 
 
 def _header(value: Any) -> str:
@@ -230,6 +223,8 @@ async def _read(request: Request, limit_bytes: int) -> bytes | None:
 
 def _call(request: Request, api: HttpApi, stage: str, domain: str, body: bytes) -> events.Call:
     query = request.scope["query_string"].decode("latin-1")
+    address = request.client.host if request.client else ""
+    caller = events.Caller(address, request.headers.get("user-agent"), request.scope["scheme"])
     return events.Call(
         api=api.id,
         stage=stage,
@@ -239,17 +234,11 @@ def _call(request: Request, api: HttpApi, stage: str, domain: str, body: bytes) 
         path=request.scope["path"],
         query=query,
         query_items=parse_qsl(query, keep_blank_values=True),
-        headers=_headers(request),
+        headers=events.forwarded(list(request.headers.items()), caller, ids.new_event_ids()),
         body=body,
-        caller=events.Caller(request.client.host if request.client else "", request.headers.get("user-agent")),
+        caller=caller,
         http_version=request.scope["http_version"],
     )
-
-
-def _headers(request: Request) -> list[tuple[str, str]]:
-    event_ids = ids.new_event_ids()
-    caller = events.Caller(request.client.host if request.client else "", None, request.scope["scheme"])
-    return events.forwarded(list(request.headers.items()), caller, event_ids)
 
 
 def _identity(source: str, call: events.Call) -> str | None:

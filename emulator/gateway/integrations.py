@@ -10,7 +10,7 @@ from typing import Any
 
 from emulator import log
 from emulator.gateway import mapping
-from emulator.lambda_.environments import Outcome, Throttled
+from emulator.lambda_.environments import Throttled
 from emulator.lambda_.invoke import FunctionMissing, Invoker, Target
 from emulator.template.apis import Integration
 
@@ -51,7 +51,10 @@ async def call(invoker: Invoker, function: str, payload: bytes, timeout_s: float
     except (Throttled, FunctionMissing) as error:
         log.notice(f"{type(error).__name__}: {error}")
         raise IntegrationFailed(type(error).__name__) from error
-    return Answered(_value(outcome), int((time.monotonic() - began) * 1000))
+    if outcome.error:
+        message = str(outcome.error_document().get("errorMessage", ""))
+        raise IntegrationFailed("function error", message)
+    return Answered(json.loads(outcome.payload or b"null"), int((time.monotonic() - began) * 1000))
 
 
 def send(invoker: Invoker, function: str, payload: bytes) -> None:
@@ -75,13 +78,6 @@ def _runnable(invoker: Invoker, function: str) -> Target:
     if refusal := target.pool.function.refusal:
         raise NotServed(refusal)
     return target
-
-
-def _value(outcome: Outcome) -> Any:
-    if outcome.error:
-        message = str(outcome.error_document().get("errorMessage", ""))
-        raise IntegrationFailed("function error", message)
-    return json.loads(outcome.payload or b"null")
 
 
 def mocked(integration: Integration, event: Mapping[str, Any], stage_variables: Mapping[str, str]) -> str:

@@ -89,7 +89,16 @@ class WebSockets:
             await _refuse(websocket, Refused(403), ids.new_id())
             return
         handshake = _handshake(websocket)
-        connection = Connection(_socket(handshake, api, stage, self._domain), self._limits)
+        socket = events.Socket(
+            api=api.id,
+            stage=stage,
+            stage_variables=api.stages[stage],
+            domain=self._domain,
+            connection_id=ids.new_id(),
+            connected_ms=ids.now_ms(),
+            caller=handshake.caller,
+        )
+        connection = Connection(socket, self._limits)
         try:
             connection, subprotocol = await self._handshake(api, connection, handshake)
         except Refused as refusal:
@@ -286,18 +295,6 @@ def _handshake(websocket: WebSocket) -> Handshake:
     caller = events.Caller(websocket.client.host if websocket.client else "", agents[0] if agents else None, scheme)
     query = parse_qsl(websocket.scope["query_string"].decode(), keep_blank_values=True)
     return Handshake(events.forwarded(headers, caller, ids.new_event_ids()), query, caller)
-
-
-def _socket(handshake: Handshake, api: WebSocketApi, stage: str, domain: str) -> events.Socket:
-    return events.Socket(
-        api=api.id,
-        stage=stage,
-        stage_variables=api.stages[stage],
-        domain=domain,
-        connection_id=ids.new_id(),
-        connected_ms=ids.now_ms(),
-        caller=handshake.caller,
-    )
 
 
 def _identity(source: str, handshake: Handshake) -> bool:
