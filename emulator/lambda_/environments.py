@@ -31,7 +31,12 @@ class _Exited(Exception):
     """The worker process ended by itself."""
 
     def __init__(self, return_code: int) -> None:
-        super().__init__(f"exit status {return_code}" if return_code >= 0 else f"signal: {_signal(-return_code)}")
+        if return_code >= 0:
+            super().__init__(f"exit status {return_code}")
+        elif return_code == -signal.SIGKILL:
+            super().__init__("signal: killed")
+        else:
+            super().__init__(f"signal: {signal.strsignal(-return_code) or -return_code}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,20 @@ class Environment:
         """Start the process and wait until it asks for an event. Return the failure if it does not get there."""
         await self._runtime.start()
         try:
-            self._process = process = await self._spawn()
+            self._process = process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "awslambdaric",
+                self.function.handler,
+                cwd=self.function.code,
+                env={**self.variables, "AWS_LAMBDA_RUNTIME_API": self._runtime.address},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                limit=_LINE_BYTES,
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
         except (OSError, ValueError) as error:  # Its folder has gone, or a variable is none that a process can have.
             return self._failed("Runtime.InvalidEntrypoint", f"RequestId: {request_id} Error: {error}")
         if self.state is State.ENDED:  # It was stopped before it had a process.
@@ -125,22 +143,6 @@ class Environment:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
-
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "awslambdaric",
-            self.function.handler,
-            cwd=self.function.code,
-            env={**self.variables, "AWS_LAMBDA_RUNTIME_API": self._runtime.address},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=_LINE_BYTES,
-            start_new_session=True,
-            preexec_fn=die_with_parent(),
-        )
 
     async def _until_ready(self, process: asyncio.subprocess.Process, timeout_s: float) -> None:
         await _before_exit(process, self._runtime.ready.wait(), timeout_s)
@@ -306,7 +308,3 @@ async def _before_exit(process: asyncio.subprocess.Process, work: Coroutine[Any,
     finally:
         working.cancel()
         ended.cancel()
-
-
-def _signal(number: int) -> str:
-    return "killed" if number == signal.SIGKILL else signal.strsignal(number) or str(number)

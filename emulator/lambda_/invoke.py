@@ -142,11 +142,8 @@ class Invoker:
         aged = outcome is None or (failed and event.attempts <= settings.retries)
         condition = "Success" if not failed else "EventAgeExceeded" if aged else "RetriesExhausted"
         record = json.dumps(destination_record(event, condition, outcome))
-        log.notice(f"{event.target.pool.function.name}: {condition}, record to {destination.split(':')[-1]}")
-        await self._send_to(destination, record)
-
-    async def _send_to(self, destination: str, record: str) -> None:
         service, name = destination.split(":")[2], destination.split(":")[-1]
+        log.notice(f"{event.target.pool.function.name}: {condition}, record to {name}")
         if service == "lambda":
             try:
                 self.send(self.find(destination), record.encode())
@@ -204,7 +201,9 @@ class InvokeApi:
         limit = self._limits.event_payload_bytes if kind == "Event" else self._limits.invoke_payload_bytes
         if len(payload) > limit:
             return _error(413, "RequestTooLargeException", f"Request must be smaller than {limit} bytes")
-        if not _is_json(payload):
+        try:
+            json.loads(payload)
+        except (ValueError, RecursionError):
             return _error(400, "InvalidRequestContentException", "Could not parse request body into json")
         if kind == "Event":
             return Response(status_code=202, headers={"x-amzn-RequestId": self._invoker.send(target, payload)})
@@ -225,14 +224,6 @@ class InvokeApi:
 def _error(status: int, kind: str, message: str, more: Mapping[str, str] | None = None) -> Response:
     body = {"Type": "User", "message": message, **(more or {})}
     return JSONResponse(body, status_code=status, headers={"x-amzn-ErrorType": kind})
-
-
-def _is_json(payload: bytes) -> bool:
-    try:
-        json.loads(payload)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _left_s(event: Event, settings: EventSettings) -> float:

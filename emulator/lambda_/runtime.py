@@ -56,7 +56,18 @@ class RuntimeApi:
         self._invocations: asyncio.Queue[_Waiting | None] = asyncio.Queue()
         self._in_flight: _Waiting | None = None
         self._asks = False
-        self._server = Embedded(self._application(), limits)
+        post = ["POST"]
+        application = Starlette(
+            routes=[
+                Route(f"{_PREFIX}/invocation/next", self._next),
+                Route(f"{_PREFIX}/invocation/{{request_id}}/response", self._response, methods=post),
+                Route(f"{_PREFIX}/invocation/{{request_id}}/error", self._failure, methods=post),
+                Route(f"{_PREFIX}/init/error", self._init_error, methods=post),
+                Route(f"{_PREFIX}/restore/next", self._restore_next),
+                Route(f"{_PREFIX}/restore/error", self._init_error, methods=post),
+            ]
+        )
+        self._server = Embedded(application, limits)
 
     @property
     def address(self) -> str:
@@ -76,19 +87,6 @@ class RuntimeApi:
         waiting = _Waiting(invocation, asyncio.get_running_loop().create_future())
         self._invocations.put_nowait(waiting)
         return await waiting.answer
-
-    def _application(self) -> Starlette:
-        post = ["POST"]
-        return Starlette(
-            routes=[
-                Route(f"{_PREFIX}/invocation/next", self._next),
-                Route(f"{_PREFIX}/invocation/{{request_id}}/response", self._response, methods=post),
-                Route(f"{_PREFIX}/invocation/{{request_id}}/error", self._failure, methods=post),
-                Route(f"{_PREFIX}/init/error", self._init_error, methods=post),
-                Route(f"{_PREFIX}/restore/next", self._restore_next),
-                Route(f"{_PREFIX}/restore/error", self._init_error, methods=post),
-            ]
-        )
 
     async def _next(self, _: Request) -> Response:
         if self._asks or (self._in_flight is not None and not self._in_flight.answer.done()):

@@ -34,18 +34,13 @@ def check(policy: Mapping[str, Any], fields: Mapping[str, str], file_bytes: int)
 
     Names of fields are in small letters.
     """
-    named = {
-        _held(condition, fields, file_bytes) for each in policy.get("conditions", []) for condition in _plain(each)
-    }
+    named = set()
+    for each in policy.get("conditions", []):
+        conditions = [["eq", f"${name}", value] for name, value in each.items()] if isinstance(each, dict) else [each]
+        named |= {_held(condition, fields, file_bytes) for condition in conditions}
     for name in fields:
         if name not in named and name not in _NEED_NO_CONDITION and not name.startswith(_IGNORED):
             raise Refused("AccessDenied", f"The policy has no condition for the field {name}.")
-
-
-def _plain(condition: Any) -> list[list[Any]]:
-    if isinstance(condition, dict):
-        return [["eq", f"${name}", value] for name, value in condition.items()]
-    return [condition]
 
 
 def _held(condition: list[Any], fields: Mapping[str, str], file_bytes: int) -> str:

@@ -122,7 +122,9 @@ class Guard:
         for origin in origins:
             own = self._names.on_this_machine(origin) if door.deployed else self._names.own_origin(origin)
             if not own and not door.lets_in(origin):
-                raise _Refused(403, f"A page of {origin} may not ask this. {_cure(door, origin)}")
+                by_name = f"Name it in the template's CORS, or with --allow-origin {origin}"
+                cure = by_name if door.deployed else "Only this gateway's own pages may."
+                raise _Refused(403, f"A page of {origin} may not ask this. {cure}")
         site = headers.get("sec-fetch-site", "none")
         if origins or door.deployed or site in ("same-origin", "none"):
             return
@@ -164,12 +166,6 @@ def _origin(referer: str) -> str:
     except ValueError:
         return ""
     return f"{page.scheme}://{page.netloc}"
-
-
-def _cure(door: Door, origin: str) -> str:
-    if door.deployed:
-        return f"Name it in the template's CORS, or with --allow-origin {origin}"
-    return "Only this gateway's own pages may."
 
 
 def _unframed(send: Send) -> Send:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import h11
@@ -95,20 +96,18 @@ class Listening(uvicorn.Server):
     async def _meet(self, connected: socket.socket) -> None:
         """Find out whether it wants TLS, and hand the connection over."""
         loop, limit_s = asyncio.get_running_loop(), self._limits.headers_s
+        protocol = partial(_Http, self.config, self.server_state, limit_s)
         try:
             async with asyncio.timeout(limit_s):
                 tls = {}
                 if await _first_byte(connected) == _TLS_HANDSHAKE and self._tls is not None:
                     tls = {"ssl_handshake_timeout": limit_s, "ssl_shutdown_timeout": _SHUTDOWN_S}
-                await loop.connect_accepted_socket(self._protocol, connected, ssl=self._tls if tls else None, **tls)
+                await loop.connect_accepted_socket(protocol, connected, ssl=self._tls if tls else None, **tls)
         except OSError:  # It has gone, speaks no TLS that we know, or was silent for too long.
             connected.close()
         except asyncio.CancelledError:
             connected.close()
             raise
-
-    def _protocol(self) -> "_Http":
-        return _Http(self.config, self.server_state, self._limits.headers_s)
 
 
 async def _first_byte(connected: socket.socket) -> bytes:
@@ -164,8 +163,18 @@ class Embedded:
 
     def __init__(self, application: ASGIApp, limits: Limits) -> None:
         self._socket = listen("127.0.0.1", 0)
-        guarded = Guard(application, Names(self.address), (), browsers=False)
-        self._server = Listening(_embedded(guarded), limits)
+        configuration = uvicorn.Config(
+            Guard(application, Names(self.address), (), browsers=False),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level=logging.ERROR,
+            proxy_headers=False,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+        )
+        self._server = Listening(configuration, limits)
 
     @property
     def address(self) -> str:
@@ -183,20 +192,6 @@ class Embedded:
         self._socket.close()
         for connection in list(self._server.server_state.connections):
             connection.shutdown()
-
-
-def _embedded(application: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        application,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level=logging.ERROR,
-        proxy_headers=False,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-    )
 
 
 def abort(scope: Scope) -> None:

@@ -171,23 +171,18 @@ def _route_or_not_served(deployment: Deployment, logical_id: str, key: str, make
 def _routes(deployment: Deployment, logical_id: str, api: str, properties: Mapping[str, Any]) -> Iterator[Route]:
     yield from _openapi_routes(deployment, logical_id, properties.get("Body") or {})
     if "Target" in properties:
-        yield _quickly_made(deployment, logical_id, properties)
+        key = properties.get("RouteKey", "$default")
+
+        def quickly_made() -> Called:
+            return Integration(_called(properties["Target"]), proxy=True), None
+
+        yield Route(key, *_route_or_not_served(deployment, logical_id, key, quickly_made))
     responses = [answer for _, answer in deployment.of_type("AWS::ApiGatewayV2::IntegrationResponse")]
     answered = {answer["RouteId"] for _, answer in deployment.of_type("AWS::ApiGatewayV2::RouteResponse")}
     is_http = properties.get("ProtocolType") != "WEBSOCKET"
     for route_id, route in deployment.of_type("AWS::ApiGatewayV2::Route"):
         if route["ApiId"] == api:
             yield _route(deployment, route_id, route, responses, is_http=is_http, replies=route_id in answered)
-
-
-def _quickly_made(deployment: Deployment, logical_id: str, properties: Mapping[str, Any]) -> Route:
-    """Source: AWS::ApiGatewayV2::Api Target."""
-    key = properties.get("RouteKey", "$default")
-
-    def made() -> Called:
-        return Integration(_called(properties["Target"]), proxy=True), None
-
-    return Route(key, *_route_or_not_served(deployment, logical_id, key, made))
 
 
 def _route(
@@ -201,7 +196,15 @@ def _route(
 ) -> Route:
     key = properties["RouteKey"]
     target = properties.get("Target", "").removeprefix("integrations/")
-    answers = tuple(_answer(response) for response in responses if response["IntegrationId"] == target)
+    answers = tuple(
+        ResponseTemplates(
+            key=response["IntegrationResponseKey"],
+            template_selection=response.get("TemplateSelectionExpression", ""),
+            templates=response.get("ResponseTemplates", {}),
+        )
+        for response in responses
+        if response["IntegrationId"] == target
+    )
 
     def made() -> Called:
         authorizer = _authorizer_of(deployment, properties, is_http=is_http)
@@ -211,14 +214,6 @@ def _route(
         return _integration(found, answers, is_http=is_http), authorizer
 
     return Route(key, *_route_or_not_served(deployment, logical_id, key, made), replies)
-
-
-def _answer(properties: Mapping[str, Any]) -> ResponseTemplates:
-    return ResponseTemplates(
-        key=properties["IntegrationResponseKey"],
-        template_selection=properties.get("TemplateSelectionExpression", ""),
-        templates=properties.get("ResponseTemplates", {}),
-    )
 
 
 def _integration(

@@ -99,7 +99,9 @@ def _layers(deployment: Deployment, unpacked: Path) -> Iterator[tuple[str, Path]
     for logical_id, properties in deployment.of_type("AWS::Lambda::LayerVersion"):
         try:
             content = _content(deployment, logical_id, properties["Content"], unpacked)
-            yield deployment.ref(logical_id), _layer_path(content)
+            # AWS unpacks a layer to /opt and puts /opt/python on the path; a source folder may lack that level.
+            python = content / "python"
+            yield deployment.ref(logical_id), python if python.is_dir() else content
         except NotServed as reason:
             deployment.omit(logical_id, "AWS::Lambda::LayerVersion", str(reason))
 
@@ -125,12 +127,8 @@ def _content(deployment: Deployment, logical_id: str, code: Mapping[str, Any], u
     path = local_path(code)
     if path is None:
         raise NotServed("its code is in S3 (name a folder beside the template)")
-    return _unpacked(deployment.directory, path, folder)
-
-
-def _unpacked(beside: Path, path: str, folder: Path) -> Path:
     try:
-        content = (beside / path).resolve()
+        content = (deployment.directory / path).resolve()
         if content.is_dir():
             return content
         with zipfile.ZipFile(content) as archive:
@@ -162,21 +160,12 @@ def _not_installed(requirements: Path) -> Iterator[str]:
         return
     for line in lines:
         name = _REQUIREMENT.match(line.strip())
-        if name and ";" not in line and not _is_installed(name.group()):
+        if name is None or ";" in line:
+            continue
+        try:
+            importlib.metadata.distribution(name.group())
+        except importlib.metadata.PackageNotFoundError:
             yield name.group()
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _layer_path(content: Path) -> Path:
-    """AWS unpacks a layer to /opt and puts /opt/python on the path; a source folder may lack that level."""
-    return content / "python" if (content / "python").is_dir() else content
 
 
 def _qualifiers(deployment: Deployment, function: str) -> dict[str, str]:

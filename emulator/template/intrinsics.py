@@ -105,7 +105,9 @@ class Resolver:
             return value
         name = next(iter(value)) if len(value) == 1 else ""
         if name == "Ref" or name.startswith("Fn::"):
-            return self._call(name, value[name])
+            if name not in self._functions:
+                raise TemplateError(f"{name} is no function of CloudFormation's that the local gateway knows")
+            return self._functions[name](value[name])
         resolved = {key: self.resolve(item) for key, item in value.items()}
         return {key: item for key, item in resolved.items() if item is not NO_VALUE}
 
@@ -132,11 +134,6 @@ class Resolver:
                 if not self._test(assertion["Assert"]):
                     sentence = assertion.get("AssertDescription")
                     raise TemplateError(sentence if isinstance(sentence, str) else f"A rule does not hold: {assertion}")
-
-    def _call(self, name: str, argument: Any) -> Any:
-        if name not in self._functions:
-            raise TemplateError(f"{name} is no function of CloudFormation's that the local gateway knows")
-        return self._functions[name](argument)
 
     def _test(self, expression: Any) -> bool:
         if isinstance(expression, dict) and expression.keys() == {"Condition"}:
@@ -172,17 +169,17 @@ class Resolver:
         if not isinstance(text, str) or not isinstance(variables, dict):
             raise TemplateError(f"Fn::Sub takes text, or [text, variables], not {shown(argument)}")
 
-        def value(match: re.Match[str]) -> str:
+        def written(match: re.Match[str]) -> str:
             literal, name = match.groups()
-            return f"${{{name}}}" if literal else self._variable(name.strip(), variables)
+            if literal:
+                return f"${{{name}}}"
+            name = name.strip()
+            if name in variables:
+                return self._text(variables[name])
+            value = self._get_att(name) if "." in name else self._ref(name)
+            return "" if value is NO_VALUE else as_text(value)
 
-        return _VARIABLE.sub(value, text)
-
-    def _variable(self, name: str, variables: Mapping[str, Any]) -> str:
-        if name in variables:
-            return self._text(variables[name])
-        value = self._get_att(name) if "." in name else self._ref(name)
-        return "" if value is NO_VALUE else as_text(value)
+        return _VARIABLE.sub(written, text)
 
     def _join(self, argument: Any) -> str:
         delimiter, items = _list("Fn::Join", argument, 2)

@@ -36,17 +36,14 @@ def _rounds(key: str, loop: Any, resolve: Callable[[Any], Any]) -> dict[str, Any
         case [str(identifier), collection, dict(fragment)]:
             made: dict[str, Any] = {}
             with located(where=key):
-                for item in _items(resolve(collection)):
+                items = resolve(collection)
+                if not isinstance(items, list):
+                    raise TemplateError(f"the collection must be a list, and is {shown(items)}")
+                for item in [as_text(each) for each in items]:
                     made |= unroll(_substituted(fragment, identifier, item), resolve)
             return made
         case _:
             raise TemplateError(f"{key} takes [identifier, collection, {{key: value}}], not {shown(loop)}")
-
-
-def _items(collection: Any) -> list[str]:
-    if not isinstance(collection, list):
-        raise TemplateError(f"the collection must be a list, and is {shown(collection)}")
-    return [as_text(item) for item in collection]
 
 
 def _substituted(value: Any, identifier: str, item: str) -> Any:

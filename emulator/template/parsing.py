@@ -32,7 +32,10 @@ def parse(path: Path, omit: Callable[[Omission], None]) -> Any:
         text = path.read_text(encoding="utf-8-sig")
         return _plain(_json(text) if text.lstrip().startswith("{") else _yaml(text, omit), (), itertools.count())
     except yaml.MarkedYAMLError as error:
-        raise _malformed(error) from error
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        what = f"is no YAML: {error.problem or error.context} (mend this line)"
+        raise TemplateError(what, where=where) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TemplateError(f"is no text that YAML can hold: {error}") from error
     except (ValueError, RecursionError) as error:
@@ -54,12 +57,6 @@ def _yaml(text: str, omit: Callable[[Omission], None]) -> Any:
         return loader.get_single_data()
     finally:
         loader.dispose()
-
-
-def _malformed(error: Any) -> TemplateError:
-    mark = error.problem_mark
-    where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return TemplateError(f"is no YAML: {error.problem or error.context} (mend this line)", where=where)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]

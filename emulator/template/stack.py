@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from emulator.account import REGION
 from emulator.template import omissions
@@ -15,7 +14,6 @@ from emulator.template.deployment import Deployment
 from emulator.template.functions import Function, functions
 from emulator.template.omissions import Omission
 
-A = TypeVar("A", bound=Api)
 Places = Mapping[tuple[str, str], str]
 """The stage under which an API is served here, by its id and its own stage."""
 
@@ -58,7 +56,11 @@ def build(deployment: Deployment, address: str, unpacked: Path) -> Stack:
     rewrite = _rewriter({api.id for api in reached}, places, address)
     served = {function.name: function for each in everywhere for function in functions(each, rewrite, unpacked)}
     strangers: list[Omission] = []
-    placed = [_placed(_known(api, served, strangers), places) for api in reached]
+    placed: list[Api] = []
+    for api in reached:
+        routes = {key: _known(api, route, served, strangers) for key, route in api.routes.items()}
+        stages = {places[api.id, stage]: variables for stage, variables in api.stages.items()}
+        placed.append(replace(api, routes=routes, stages=stages))
     return Stack(
         name=deployment.name,
         functions=served,
@@ -84,10 +86,6 @@ def _places(apis: Iterable[Api]) -> dict[tuple[str, str], str]:
     return places
 
 
-def _placed(api: A, places: Places) -> A:
-    return replace(api, stages={places[api.id, stage]: variables for stage, variables in api.stages.items()})
-
-
 def _moved(apis: Iterable[Api], places: Places) -> Iterator[str]:
     for api in apis:
         for stage in api.stages:
@@ -110,13 +108,8 @@ def _rewriter(known: Iterable[str], places: Places, address: str) -> Callable[[s
     return lambda text: _HOST.sub(local, text)
 
 
-def _known(api: A, functions: Mapping[str, Function], strangers: list[Omission]) -> A:
-    """Serve no route that calls, or asks, a function that is not in these templates."""
-    routes = {key: _known_route(api, route, functions, strangers) for key, route in api.routes.items()}
-    return replace(api, routes=routes)
-
-
-def _known_route(api: Api, route: Route, functions: Mapping[str, Function], strangers: list[Omission]) -> Route:
+def _known(api: Api, route: Route, functions: Mapping[str, Function], strangers: list[Omission]) -> Route:
+    """Return the route; one that serves nothing if it calls, or asks, a function that is not in these templates."""
     asked = (route.integration.function, route.authorizer.function if route.authorizer else "")
     for arn in filter(None, asked):
         if arn.split(":")[6] not in functions:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -184,10 +184,13 @@ def _expect_mapping(value: Any, where: str) -> None:
 
 def _translated(template: dict[str, Any], parameters: Mapping[str, str], omit: Omit) -> dict[str, Any]:
     """Have the translator translate all but applications of the repository, for which it would ask AWS."""
-    resources = template["Resources"]
-    remote = {name: resources.pop(name) for name in list(resources) if _is_in_repository(resources[name])}
-    for name in remote:
-        omit(Omission(name, "AWS::Serverless::Application", "applications of AWS's repository are not fetched"))
+    resources, remote = template["Resources"], []
+    for name, resource in list(resources.items()):
+        location = (resource.get("Properties") or {}).get("Location")
+        if resource["Type"] == "AWS::Serverless::Application" and isinstance(location, dict):
+            remote.append(name)
+            del resources[name]
+            omit(Omission(name, "AWS::Serverless::Application", "applications of AWS's repository are not fetched"))
     if not resources:
         return template
     try:
@@ -210,11 +213,6 @@ def _say_silent_events(resources: Mapping[str, Any], omit: Omit) -> None:
                 omit(Omission(logical_id, "event AlexaSkill", "Alexa does not reach this machine"))
 
 
-def _is_in_repository(resource: Mapping[str, Any]) -> bool:
-    location = (resource.get("Properties") or {}).get("Location")
-    return resource["Type"] == "AWS::Serverless::Application" and isinstance(location, dict)
-
-
 def parameter_values(template: Mapping[str, Any], given: Mapping[str, str], stack: str) -> dict[str, Any]:
     """Return every parameter's value by name, with CloudFormation's pseudo parameters.
 
@@ -226,8 +224,15 @@ def parameter_values(template: Mapping[str, Any], given: Mapping[str, str], stac
     if lacking := [name for name, each in declared.items() if given.get(name, each.get("Default")) is None]:
         options = " ".join(f"--parameter {name}=..." for name in lacking)
         raise TemplateError(f"Parameters without a default: {', '.join(lacking)} (give {options})")
-    return _pseudo_parameters(stack) | {
-        name: _parameter(name, parameter, given) for name, parameter in declared.items()
+    return {
+        "AWS::AccountId": ACCOUNT,
+        "AWS::NotificationARNs": [],
+        "AWS::Partition": "aws",
+        "AWS::Region": REGION,
+        "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/local",
+        "AWS::StackName": stack,
+        "AWS::URLSuffix": "amazonaws.com",
+        **{name: _parameter(name, parameter, given) for name, parameter in declared.items()},
     }
 
 
@@ -280,18 +285,6 @@ def _limit(name: str, declaration: Mapping[str, Any], limit: str, otherwise: flo
         raise TemplateError(f"Parameter {name}: {limit} must be a number") from None
 
 
-def _pseudo_parameters(stack: str) -> dict[str, Any]:
-    return {
-        "AWS::AccountId": ACCOUNT,
-        "AWS::NotificationARNs": [],
-        "AWS::Partition": "aws",
-        "AWS::Region": REGION,
-        "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/local",
-        "AWS::StackName": stack,
-        "AWS::URLSuffix": "amazonaws.com",
-    }
-
-
 def _point_at_local_code(template: dict[str, Any], folder: Path, omit: Omit) -> None:
     """Do what `sam package` does, to an S3 bucket that is this machine: the translator takes code in no other way."""
     default = (template.get("Globals") or {}).get("Function")
@@ -319,15 +312,11 @@ def _package(kind: str, key: str, properties: dict[str, Any], folder: Path, omit
     if kind == "AWS::Serverless::HttpApi" and not _REMOTE.match(path):
         properties["DefinitionBody"] = _included(_beside(folder, properties.pop(key), omit), folder, omit)
     elif kind.startswith("AWS::Lambda::"):
-        properties[key] = dict(_bucket_and_key(path))
+        bucket, _, name = _address(path).partition("://")[2].partition("/")
+        properties[key] = {"S3Bucket": bucket, "S3Key": name}
     else:
         properties[key] = _address(path)
 
 
 def _address(path: str) -> str:
     return path if _REMOTE.match(path) else f"s3://{_LOCAL}/{quote(path, safe='')}"
-
-
-def _bucket_and_key(path: str) -> Iterator[tuple[str, str]]:
-    bucket, _, key = _address(path).partition("://")[2].partition("/")
-    yield from (("S3Bucket", bucket), ("S3Key", key))
