@@ -76,10 +76,24 @@ class Decisions:
 
     def meet(self, connection_id: str, stage: str) -> End | None:
         """Return how a connection shall end. Decided when it is met for the first time."""
-        if connection_id not in self._numbers:
-            self._numbers[connection_id] = len(self._numbers) + 1
-            self._decide_end(connection_id, stage)
-        return self._ends.get(connection_id)
+        if connection_id in self._numbers:
+            return self._ends.get(connection_id)
+        number = self._numbers[connection_id] = len(self._numbers) + 1
+        hits = [
+            (fault, hit)
+            for place, fault in self._of(faults.CloseSocket)
+            if fault.concerns(stage, connection_id, number)
+            for hit in self._count(place, fault, "the sockets", f"connection {number}")
+        ]
+        if not hits:
+            return None
+        fault, hit = hits[0]
+        self._choose(hit)
+        random = self._random(hit.place, "end", hit.occurrence)
+        posts = fault.posts.draw_whole(random) if fault.posts else None
+        seconds = fault.seconds.draw(random) if fault.seconds else None
+        end = self._ends[connection_id] = End(hit.place, fault, posts, seconds)
+        return end
 
     def post(self, connection_id: str, stage: str, text: str) -> Fate:
         end = self.meet(connection_id, stage)
@@ -122,23 +136,6 @@ class Decisions:
             for hit in self._count(place, fault, function, f"call of {operation}")
         ]
         return self._fate(hits, faults.DelayCall)
-
-    def _decide_end(self, connection_id: str, stage: str) -> None:
-        number = self._numbers[connection_id]
-        for place, fault in self._of(faults.CloseSocket):
-            if fault.concerns(stage, connection_id, number):
-                for hit in self._count(place, fault, "the sockets", f"connection {number}"):
-                    if connection_id not in self._ends:
-                        self._ends[connection_id] = self._end(self._choose(hit), fault)
-
-    def _end(self, hit: Hit, fault: faults.CloseSocket) -> End:
-        random = self._random(hit.place, "end", hit.occurrence)
-        return End(
-            hit.place,
-            fault,
-            posts=fault.posts.draw_whole(random) if fault.posts else None,
-            seconds=fault.seconds.draw(random) if fault.seconds else None,
-        )
 
     def _at(self, kind: type[faults.OfFunction], function: str, payload: str) -> list[Hit]:
         what = "invocation" if kind is faults.OfInvocation else "event"

@@ -423,13 +423,10 @@ def _settings(place: str, written: Mapping[str, Any], kind: type[Fault]) -> Iter
             raise PlanError(f"{place}.{name}: {kind.do} has no such field. There are: {', '.join(known)}")
     for name, each in known.items():
         if name in written:
-            yield name, _value(f"{place}.{name}", each.metadata["read"], written[name])
+            try:
+                value = each.metadata["read"](written[name])
+            except (ValueError, TypeError) as error:
+                raise PlanError(f"{place}.{name}: {error}, not {written[name]!r}") from error
+            yield name, value
         elif each.default is MISSING:
             raise PlanError(f"{place}.{name}: is missing")
-
-
-def _value(place: str, read_value: Callable[[Any], Any], written: Any) -> Any:
-    try:
-        return read_value(written)
-    except (ValueError, TypeError) as error:
-        raise PlanError(f"{place}: {error}, not {written!r}") from error
