@@ -246,7 +246,7 @@ class Walk:
         offset = _utf16_length(reply.text) // 2
         await socket.say(action="resume", reply=reply.id, offset=offset)
         rest = await self._text_until_end(socket, await self._hear(socket), since=offset)
-        if rest is None or rest.text != _from(reply.text, offset):
+        if rest is None or rest.text != reply.text.encode("utf-16-le")[2 * offset :].decode("utf-16-le"):
             raise Wrong(f"A resume from offset {offset} does not bring the rest of the reply. {LOGS}")
         self._say(f"resume: the rest from offset {offset} on, over another socket")
 
@@ -391,10 +391,6 @@ def _shown(frame: Frame | None) -> str:
 
 def _utf16_length(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
-
-
-def _from(text: str, offset: int) -> str:
-    return text.encode("utf-16-le")[2 * offset :].decode("utf-16-le")
 
 
 def main(arguments: list[str] | None = None) -> int:

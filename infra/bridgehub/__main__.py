@@ -25,8 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("infra.bridgehub").setLevel(logging.DEBUG if options.verbose else logging.INFO)
     # As Ctrl-C does, so that what runs is ended first: uvicorn raises the signal again when it has stopped serving.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    cli: Cli = BridgeHub(options.bridgehub) if options.bridgehub else Codex(options.codex)
     uvicorn.run(
-        application(_cli(options), options.token_file, options.calls, options.time_limit_s),
+        application(cli, options.token_file, options.calls, options.time_limit_s),
         host=options.host,
         port=options.port,
         http="h11",
@@ -56,10 +57,6 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--verbose", action="store_true", help="show what the command line prints")
     return parser
-
-
-def _cli(options: argparse.Namespace) -> Cli:
-    return BridgeHub(options.bridgehub) if options.bridgehub else Codex(options.codex)
 
 
 def _script(name: str) -> Path:

@@ -51,7 +51,9 @@ class Answers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        self._authenticate(request)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not secrets.compare_digest(token.encode(), self._token.encode()):
+            raise HTTPException(401, "The token is missing or wrong.", {"www-authenticate": "Bearer"})
         command = await self._command(request)
         if self._under_way == self._calls:
             raise HTTPException(429, f"{self._cli.name} is busy.", {"retry-after": str(RETRY_AFTER_S)})
@@ -60,11 +62,6 @@ class Answers:
             await self._stream(command, receive, send)
         finally:
             self._under_way -= 1
-
-    def _authenticate(self, request: Request) -> None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not secrets.compare_digest(token.encode(), self._token.encode()):
-            raise HTTPException(401, "The token is missing or wrong.", {"www-authenticate": "Bearer"})
 
     async def _command(self, request: Request) -> Command:
         try:
