@@ -12,7 +12,7 @@ from starlette.responses import Response
 from emulator import log
 from emulator.faults import plan as faults
 from emulator.faults.call_faults import Calls
-from emulator.faults.decisions import End, Fate, Hit
+from emulator.faults.decisions import Fate
 from emulator.faults.plan import Plan
 from emulator.faults.schedule import FaultsApi, RunningPlan, RunningPlans
 from emulator.faults.services_proxy import ServicesProxy
@@ -151,9 +151,15 @@ class SocketFaults(Sockets):
     def opened(self, connection: Connection) -> None:
         plan = self._plans.running
         end = plan.decisions.meet(connection.id, connection.socket.stage)
-        if end is not None and end.seconds is not None:
-            closing = self._close_in_time(plan, connection, end, end.seconds)
-            self._closing[connection.id] = asyncio.create_task(closing)
+        if end is None or end.seconds is None:
+            return
+        seconds = end.seconds
+
+        async def close_in_time() -> None:
+            if await plan.passed(seconds):
+                self._plans.close(plan, connection, end)
+
+        self._closing[connection.id] = asyncio.create_task(close_in_time())
 
     def tells_end(self, connection: Connection) -> bool:
         if closing := self._closing.pop(connection.id, None):
@@ -162,10 +168,6 @@ class SocketFaults(Sockets):
             log.connection(connection.id, "$disconnect is lost")
             return False
         return True
-
-    async def _close_in_time(self, plan: RunningPlan, connection: Connection, end: End, seconds: float) -> None:
-        if await plan.passed(seconds):
-            self._plans.close(plan, connection, end)
 
 
 class EventFaults:
@@ -206,14 +208,14 @@ class WorkerFaults(Supervisor):
         if hit is not None and isinstance(hit.fault, faults.Shorten):
             plan.decisions.applied(hit.place)
             return await worker.invoke(request_id, arn, payload, min(hit.seconds, function.timeout_s))
-        killing = asyncio.create_task(_kill_in_time(plan, worker, hit))
+
+        async def kill_in_time() -> None:
+            if hit is not None and await plan.passed(hit.seconds):
+                plan.decisions.applied(hit.place)
+                worker.kill()
+
+        killing = asyncio.create_task(kill_in_time())
         try:
             return await super().invoke(worker, request_id, arn, payload)
         finally:
             killing.cancel()
-
-
-async def _kill_in_time(plan: RunningPlan, worker: Environment, hit: Hit | None) -> None:
-    if hit is not None and await plan.passed(hit.seconds):
-        plan.decisions.applied(hit.place)
-        worker.kill()

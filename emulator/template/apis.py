@@ -303,9 +303,9 @@ class _Document:
         if not isinstance(requirements, list) or not all(isinstance(each, dict) for each in requirements):
             raise TemplateError(f"security must be a list of mappings, and is {shown(requirements)}")
         names = [name for requirement in requirements for name in requirement]
-        return self._scheme(names[0]) if names and names != ["NONE"] else None
-
-    def _scheme(self, name: str) -> Authorizer:
+        if not names or names == ["NONE"]:
+            return None
+        name = names[0]
         scheme = _mapping(self._schemes.get(name) or {}, name)
         found = _mapping(scheme.get("x-amazon-apigateway-authorizer") or {}, name)
         if found.get("type") != "request":
