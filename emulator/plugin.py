@@ -83,7 +83,7 @@ def load(template: Path, address: str) -> Plugin:
     sys.path += [str(file.parent / folder) for folder in settings.get("pythonpath", [])]
     try:
         imported = importlib.import_module(module)
-    except Exception as error:
+    except Exception as error:  # it is the repository's own code, which may raise anything
         raise _unusable(file, "plugin", f"{module} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(getattr(imported, "plugin", None)):
         raise _unusable(file, "plugin", f"{module} has no function `plugin`")

@@ -25,6 +25,7 @@ def allowed_by_policy(answer: Any, arn: str) -> dict[str, Any]:
         actions, resources = _several(statement.get("Action", [])), _several(statement.get("Resource", []))
         if _any_match("execute-api:Invoke", actions) and _any_match(arn, resources):
             effects.add(statement.get("Effect"))
+    # One Deny outweighs every Allow. Source: the policy evaluation logic in IAM's user guide.
     if "Deny" in effects or "Allow" not in effects:
         raise Denied
     values = {name: as_string(value) for name, value in (answer.get("context") or {}).items()}

@@ -96,18 +96,20 @@ class Connection:
         """Send what is posted, in order, as fast as the client reads it, until the socket is gone."""
         try:
             while isinstance(item := await self._outgoing.get(), str):
+                # Waits while the socket's buffers are full, so a client that does not read keeps its bytes unread.
                 await websocket.send_text(item)
                 self._unread_bytes -= len(item.encode())
             if item.abrupt:
                 server.abort(websocket.scope)
             else:
                 await websocket.close(item.code, item.reason)
-        except WebSocketDisconnect:
+        except WebSocketDisconnect:  # Whoever reads from it hears that, too, and ends the connection.
             return
 
     async def expire(self) -> None:
         """Close the connection when nothing came or went for too long, or when it is too old."""
         while True:
+            # Anew after each sleep: traffic has moved the end meanwhile.
             ends_s = min(self._active_s + self._limits.idle_s, self._opened_s + self._limits.life_s)
             left_s = ends_s - time.monotonic()
             if left_s <= 0:
@@ -129,7 +131,7 @@ class Connections:
         self._by_id.pop(connection.id, None)
 
     def find(self, connection_id: str, stage: str) -> Connection:
-        """Raise Gone for one that is not open on this stage."""
+        """Return an open connection of this stage. Raise Gone."""
         connection = self._by_id.get(connection_id)
         if connection is None or connection.socket.stage != stage or connection.state is not State.OPEN:
             raise Gone(connection_id)
@@ -180,6 +182,7 @@ class ConnectionsApi:
             log.connection(connection_id, f"{request.method} refused: gone")
             return Response(status_code=410, headers={"x-amzn-ErrorType": "GoneException"})
         except BufferFull:
+            # The same answer as for AWS's rate limit.
             log.connection(connection_id, "post refused: its client does not read")
             return error(429, "LimitExceededException", "Too Many Requests")
 

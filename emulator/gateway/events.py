@@ -76,7 +76,7 @@ def connect(socket: Socket, event_ids: EventIds, headers: Pairs, query: Pairs) -
 
 
 def message(socket: Socket, event_ids: EventIds, route: str, message_id: str, body: str) -> dict[str, Any]:
-    """`headers` are not there: API Gateway sends them with the handshake only."""
+    # Without `headers`: API Gateway sends them with the handshake only.
     context = _socket_context(socket, event_ids, route, "MESSAGE") | {"messageId": message_id}
     return {"requestContext": context, "body": body, "isBase64Encoded": False} | _stage_variables(socket)
 
@@ -84,13 +84,14 @@ def message(socket: Socket, event_ids: EventIds, route: str, message_id: str, bo
 def disconnect(socket: Socket, event_ids: EventIds, code: int, reason: str) -> dict[str, Any]:
     context = _socket_context(socket, event_ids, "$disconnect", "DISCONNECT")
     context |= {"disconnectStatusCode": code, "disconnectReason": reason}
+    # All that is left of the handshake's, with these empty values. Source: recorded events.
     headers = [("Host", socket.domain), ("x-api-key", ""), ("X-Forwarded-For", ""), ("x-restapi", "")]
     event = {**_headers(headers), "requestContext": context, "isBase64Encoded": False}
     return event | _stage_variables(socket)
 
 
 def authorization(socket: Socket, event_ids: EventIds, headers: Pairs, query: Pairs) -> dict[str, Any]:
-    """The event of a WebSocket API's REQUEST authorizer."""
+    """Return the event of a WebSocket API's REQUEST authorizer."""
     return {
         "type": "REQUEST",
         "methodArn": method_arn(socket),
@@ -118,7 +119,7 @@ def forwarded(headers: Pairs, caller: Caller, event_ids: EventIds) -> list[tuple
 
 
 def http(call: Call, event_ids: EventIds, route: str, path_parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Payload format 2.0."""
+    """Return a request as an event in payload format 2.0."""
     event = {
         "version": "2.0",
         "routeKey": route,
@@ -145,11 +146,12 @@ def http(call: Call, event_ids: EventIds, route: str, path_parameters: Mapping[s
         "stageVariables": dict(call.stage_variables),
         **_body(call),
     }
+    # Format 2.0 leaves out what is empty, where 1.0 has null.
     return {name: value for name, value in event.items() if value not in ({}, []) or name == "headers"}
 
 
 def http_authorization(call: Call, event_ids: EventIds, route: str, sources: Sequence[str]) -> dict[str, Any]:
-    """The event of an HTTP API's REQUEST authorizer, payload format 2.0. `sources`: the identity's values."""
+    """Return the event of an HTTP API's REQUEST authorizer in payload format 2.0. `sources`: the identity's values."""
     event = http(call, event_ids, route, {})
     return {
         **{name: value for name, value in event.items() if name not in ("body", "isBase64Encoded")},
@@ -160,7 +162,7 @@ def http_authorization(call: Call, event_ids: EventIds, route: str, sources: Seq
 
 
 def http_first(call: Call, event_ids: EventIds, route: str, path_parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Payload format 1.0.
+    """Return a request as an event in payload format 1.0.
 
     Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
@@ -194,7 +196,7 @@ def http_first(call: Call, event_ids: EventIds, route: str, path_parameters: Map
 
 
 def http_first_authorization(call: Call, event_ids: EventIds, route: str, sources: Sequence[str]) -> dict[str, Any]:
-    """The event of an HTTP API's REQUEST authorizer, payload format 1.0."""
+    """Return the event of an HTTP API's REQUEST authorizer in payload format 1.0."""
     event = http_first(call, event_ids, route, {})
     identity = ",".join(sources)
     return {
@@ -213,12 +215,13 @@ def route_arn(call: Call, route: str) -> str:
 
 
 def request_time(time_ms: int) -> str:
-    """`01/Jul/2026:15:31:13 +0000`"""
+    """Return a time as `01/Jul/2026:15:31:13 +0000`."""
     return datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
 
 
 def _socket_context(socket: Socket, event_ids: EventIds, route: str, event_type: str) -> dict[str, Any]:
     authorizer = dict(socket.authorizer)
+    # Only CONNECT has it, as the one number among texts. Source: recorded events.
     if event_type != "CONNECT":
         authorizer.pop("integrationLatency", None)
     context = {
@@ -245,7 +248,7 @@ def identity(caller: Caller) -> dict[str, str]:
 
 
 def _reached(call: Call) -> dict[str, Any]:
-    """The API, in a context of either payload format."""
+    """Return what a context of either payload format says of the API."""
     return {
         "accountId": ACCOUNT,
         "apiId": call.api,

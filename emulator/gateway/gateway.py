@@ -58,7 +58,7 @@ class Gateway:
         return self.names.address
 
     async def serve(self, listening: socket.socket, on_ready: Callable[[], None]) -> None:
-        """Serve until SIGINT or SIGTERM. Ends every worker before it returns."""
+        """Serve until SIGINT or SIGTERM. End every worker before returning."""
         await self.plugin.prepare(self.stack, self.services)
         sentence, supervisor = self.plugin.sentence, self.interference.workers
         pools = {
@@ -67,7 +67,7 @@ class Gateway:
         }
         invoker = Invoker(pools, self.services, self.limits, self.interference.events)
         storage = StorageDoor(self.services)
-        await storage.look()
+        await storage.look()  # before the first request: the guard asks which origins the buckets name
         doors = self.doors(invoker, storage)
         application = Guard(Starlette(routes=[route for door in doors for route in door.routes]), self.names, doors)
 
@@ -80,6 +80,7 @@ class Gateway:
         serving = server.Server(configuration, self.limits, self.identity.tls, on_ready, end)
         async with _reloading(pools):
             await serving.serve([listening])
+        # Only now: the requests that the server has let finish were still asking both.
         await invoker.stop()
         await storage.stop()
 
@@ -110,6 +111,7 @@ class Gateway:
             Route("/2015-03-31/functions/{name}/invocations", self._as_called(invocations.answer), methods=["POST"]),
         ]
         buckets = [Route(f"{STORAGE}/{{path:any}}", storage.answer, methods=METHODS)]
+        # Last, because the first route that matches answers, and these take every path.
         template = [
             Route("/{path:any}", http_apis.answer, methods=METHODS),
             WebSocketRoute("/{path:any}", websockets.serve),
@@ -165,5 +167,6 @@ async def _watch(pools: Mapping[str, Pool], stop: asyncio.Event) -> None:
 
 
 def _by_stage(apis: Iterable[A]) -> dict[str, A]:
-    """There is one address for all APIs, so only the stage tells them apart, which `stack` sees to."""
+    """Return the APIs by stage."""
+    # All have one address, so only the stage tells them apart; `stack` gives no two the same.
     return {stage: api for api in apis for stage in api.stages}

@@ -76,6 +76,7 @@ class HttpApis:
         event_of = events.http_first if is_first else events.http
         event = event_of(call, ids.new_event_ids(), match.route.key, match.path_parameters)
         payload = json.dumps(event).encode()
+        # Lambda's own limit, for which Base64 counts.
         if len(payload) > self._limits.invoke_payload_bytes:
             return _message(413, "Request Entity Too Large")
         if match.route.authorizer is None:
@@ -118,6 +119,7 @@ class HttpApis:
         except NotServed as reason:
             return _message(501, str(reason))
         except IntegrationFailed as failed:
+            # The one word by which a function says 401; whatever else it raises is its failure.
             unauthorized = failed.error_message == "Unauthorized"
             return _message(401, "Unauthorized") if unauthorized else _message(500, "Internal Server Error")
         except (IntegrationTimedOut, authorizers.Malformed):
@@ -147,12 +149,13 @@ def response_of(answer: Any) -> Response:
         return Response(text, media_type="application/json")
     headers = {str(name).lower(): _header(value) for name, value in (answer.get("headers") or {}).items()}
     headers.setdefault("content-type", "text/plain;charset=UTF-8")
-    headers.pop("content-length", None)
+    headers.pop("content-length", None)  # a wrong one would cut the body; Starlette counts
     content, status = _content(answer), answer["statusCode"]
     if not isinstance(status, int) or not 100 <= status < 600:
         raise IntegrationFailed("statusCode is no HTTP status")
     response = Response(content, status_code=status, headers=headers)
     for name, values in (answer.get("multiValueHeaders") or {}).items():
+        # Where both name a header, these count. Source: API Gateway's guide, "Output format of a Lambda function".
         del response.headers[str(name)]
         for value in values if isinstance(values, list) else [values]:
             response.headers.append(str(name).lower(), _header(value))
@@ -214,8 +217,9 @@ def _content(answer: Mapping[str, Any]) -> bytes:
 
 
 async def _read(request: Request, limit_bytes: int) -> bytes | None:
-    """The body, or None if it is too long. Its rest is dropped: who still sends hears no answer."""
+    """Return the body; None if it is too long."""
     body = bytearray()
+    # The rest is read and dropped: a client that is still sending would not hear the answer.
     async for piece in request.stream():
         body += piece[: limit_bytes + 1 - len(body)]
     return bytes(body) if len(body) <= limit_bytes else None
@@ -249,7 +253,7 @@ def _identity(source: str, call: events.Call) -> str | None:
 
 
 def _context(authorizer: Authorizer, answer: Any, arn: str) -> dict[str, Any]:
-    """Raise Denied, Malformed."""
+    """Return the context that an authorizer's answer gives. Raise Denied, Malformed."""
     if not authorizer.simple_answers:
         return authorizers.allowed_by_policy(answer, arn)
     if not isinstance(answer, dict) or not isinstance(answer.get("isAuthorized"), bool):

@@ -1,4 +1,4 @@
-"""Calls the function behind a route, and says how it went in API Gateway's terms."""
+"""Calls of the function behind a route, and how they went in API Gateway's terms."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ def serve(integration: Integration) -> None:
 
 
 def _runnable(invoker: Invoker, function: str) -> Target:
-    """Raise NotServed, FunctionMissing."""
+    """Return a function that can run here. Raise NotServed, FunctionMissing."""
     target = invoker.find(function)
     if refusal := target.pool.function.refusal:
         raise NotServed(refusal)
@@ -109,6 +109,7 @@ def request_of(integration: Integration, event: Mapping[str, Any], stage_variabl
     if integration.proxy:
         return json.dumps(event).encode()
     body = str(event.get("body", ""))
+    # Templates write the key with a backslash, as `\$default`: without it, it would be a variable.
     template = integration.templates.get(integration.template_selection.replace("\\", "") or "$default")
     if template is None:
         # Source: AWS::ApiGatewayV2::Integration PassthroughBehavior.

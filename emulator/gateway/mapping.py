@@ -30,7 +30,7 @@ def render(template: str, body: str, context: Mapping[str, Any], stage_variables
     }
     try:
         text: str = Template(template).merge(namespace)
-        json.loads(text)
+        json.loads(text)  # Lambda takes nothing else as an event
     except TemplateError as error:
         raise MappingError(str(error)) from error
     except ValueError as error:
@@ -88,7 +88,7 @@ def _escaped(unit: int) -> str:
     character = chr(unit)
     if character in _SHORT_ESCAPES:
         return _SHORT_ESCAPES[character]
-    if character in "\"'\\/":
+    if character in "\"'\\/":  # `\'` is no JSON: a template has to mend it with `replaceAll`
         return "\\" + character
     return character if 0x20 <= unit <= 0x7F else f"\\u{unit:04X}"
 
