@@ -89,6 +89,7 @@ class RuntimeApi:
         return await waiting.answer
 
     async def _next(self, _: Request) -> Response:
+        # Whoever else asks on this port gets no event beside the worker, nor in its place while it waits.
         if self._asks or (self._in_flight is not None and not self._in_flight.answer.done()):
             return _error(403, "InvalidStateTransition", "The environment has an event, or asks for one already.")
         self._asks = True
@@ -116,7 +117,7 @@ class RuntimeApi:
 
     async def _answer(self, request: Request, *, failed: bool) -> Response:
         body = await request.body()
-        waiting = self._in_flight
+        waiting = self._in_flight  # only now: the event may have ended while the body came
         if (
             waiting is None
             or waiting.answer.done()
@@ -134,7 +135,7 @@ class RuntimeApi:
         return _accepted()
 
     async def _restore_next(self, _: Request) -> Response:
-        """A SnapStart snapshot would be taken here; restoring it follows at once."""
+        """Let the runtime go on: a snapshot of SnapStart would be taken here, and is restored at once."""
         return Response()
 
 

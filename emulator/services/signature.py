@@ -30,6 +30,7 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 _CONTENT = "x-amz-content-sha256"
 # What only says of a body what it is: boto3 leaves checksums unsigned at times.
 _OF_BODY = (_CONTENT, "x-amz-checksum-", "x-amz-sdk-checksum-algorithm")
+# A request has to arrive within five minutes, a presigned address within a week. Source: the page above.
 _SKEW = datetime.timedelta(minutes=5)
 _LONGEST = datetime.timedelta(days=7)
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
@@ -62,11 +63,12 @@ class Credentials:
     @classmethod
     def new(cls) -> "Credentials":
         mark = "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(_WORKER_DIGITS))
+        # ASIA begins the keys that have a session token. Source: IAM's user guide, "Unique identifiers".
         return cls(f"ASIA{mark}{0:0{_WORKER_DIGITS}}", secrets.token_urlsafe(30), secrets.token_urlsafe(30))
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> "Credentials":
-        """Read them from an environment."""
+        """Read credentials from an environment."""
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         return cls(*(variables[name] for name in names))
 
@@ -83,7 +85,7 @@ class Credentials:
         return f"{self.access_key[:-_WORKER_DIGITS]}{number:0{_WORKER_DIGITS}}"
 
     def owns(self, access_key: str) -> bool:
-        """Whether it is the run's own key, or a worker's."""
+        """Whether a key is the run's own, or a worker's."""
         return same(access_key[:-_WORKER_DIGITS], self.access_key[:-_WORKER_DIGITS])
 
 
@@ -165,6 +167,7 @@ def verify(received: Received, service: str | None, credentials: Credentials, no
         raise Refused("MissingAuthenticationToken", f"The request is not signed. {_CURE}")
     _check_scope(claim.scope, service, claim.time, claim.token, credentials)
     _check_age(claim, now)
+    # AWS wants it signed: what was signed for another address would be good here otherwise.
     if "host" not in claim.headers:
         raise Refused("SignatureDoesNotMatch", "The header Host has to be signed.")
     if claim.scope.service == "s3" and (unsigned := _unsigned(received, claim)):
@@ -219,12 +222,13 @@ def sign(received: Received, url: str, scope: Scope, credentials: Credentials) -
 
 
 def same(one: str, other: str) -> bool:
-    """Compare in a time that tells nothing of where they differ."""
+    """Compare two texts in a time that tells nothing of where they differ."""
     return hmac.compare_digest(one.encode(), other.encode())
 
 
 def _unsigned(received: Received, claim: _Claim) -> list[str]:
-    """Headers by which a request would do more than was signed: read another object, or change who may read this."""
+    """Return the headers that have to be signed for S3, and are not."""
+    # By these a request would do more than was signed: read another object, or change who may read this.
     names = {name.lower() for name, _ in received.headers}
     return sorted(name for name in names - claim.headers if name.startswith("x-amz-") and not name.startswith(_OF_BODY))
 
@@ -259,7 +263,7 @@ def _of_query(query: Mapping[str, str]) -> _Claim:
 
 def _payload(received: Received) -> str:
     claimed = received.header(_CONTENT)
-    if claimed == UNSIGNED or claimed.startswith(_STREAMING):
+    if claimed == UNSIGNED or claimed.startswith(_STREAMING):  # There is no hash of the body to compare.
         return claimed
     found = hashlib.sha256(received.body).hexdigest()
     if claimed and not same(claimed, found):
