@@ -44,7 +44,7 @@ async def interfering(plan: Plan, stack: Stack, services: Services, limits: Limi
             calls=partial(_called, calls),
             services=proxy.address,
             routes=FaultsApi(plans).routes(),
-            end=lambda: plans.running.end(),
+            end=lambda: plans.running.end(),  # the plan that runs then, which may be another
         )
     finally:
         await proxy.stop()
@@ -67,7 +67,7 @@ class _Held:
 
 
 class PostFaults:
-    """Posts go astray."""
+    """Posts that go astray."""
 
     def __init__(self, plans: RunningPlans) -> None:
         self._plans = plans
@@ -78,7 +78,7 @@ class PostFaults:
         plan = self._plans.running
         fate = plan.decisions.post(connection.id, connection.socket.stage, text)
         await plan.passed(fate.delay_s)
-        if connection.state is not State.OPEN:
+        if connection.state is not State.OPEN:  # It may have been closed in the meantime.
             raise Gone(connection.id)
         try:
             return await self._apply(plan, fate, connection, _Held(text, size))
@@ -106,9 +106,9 @@ class PostFaults:
                 return await self._deliver(connection, post)
 
     async def _deliver(self, connection: Connection, post: _Held) -> Response:
-        """Post, and after it what was held back for it."""
+        """Post a frame, and after it what was held back for it."""
         response = await connections.post(connection, post.text, post.size)
-        for held in list(self._held.get(connection.id, ())):
+        for held in list(self._held.get(connection.id, ())):  # a copy, from which `_release` takes nothing
             await self._release(connection, held)
         return response
 
@@ -124,12 +124,12 @@ class PostFaults:
 
     async def _release(self, connection: Connection, post: _Held) -> None:
         held = self._held.get(connection.id, [])
-        if post not in held:
+        if post not in held:  # The next post and the clock both release it, and the second one comes too late.
             return
         held.remove(post)
         if not held:
             del self._held[connection.id]
-        with contextlib.suppress(Gone, BufferFull):
+        with contextlib.suppress(Gone, BufferFull):  # It was answered long ago, so nobody can be told.
             await connections.post(connection, post.text, post.size)
 
 
@@ -142,7 +142,7 @@ def _refusal(connection: Connection, status: int) -> Response:
 
 
 class SocketFaults(Sockets):
-    """Sockets are closed too early, and nobody hears of their end."""
+    """Sockets that are closed too early, or of whose end nobody hears."""
 
     def __init__(self, plans: RunningPlans) -> None:
         self._plans = plans
@@ -171,7 +171,7 @@ class SocketFaults(Sockets):
 
 
 class EventFaults:
-    """Events come late and twice."""
+    """Events that come late or twice."""
 
     def __init__(self, plans: RunningPlans) -> None:
         self._plans = plans
@@ -190,7 +190,7 @@ class EventFaults:
 
 
 class WorkerFaults(Supervisor):
-    """Workers are stopped at their work, and sign with keys of their own, which tell who calls."""
+    """Workers that are stopped at their work, and sign with keys of their own, which tell who calls."""
 
     def __init__(self, plans: RunningPlans, calls: Calls) -> None:
         self._plans = plans
@@ -207,6 +207,7 @@ class WorkerFaults(Supervisor):
         hit = plan.decisions.invocation(function.name, payload.decode(errors="replace"))
         if hit is not None and isinstance(hit.fault, faults.Shorten):
             plan.decisions.applied(hit.place)
+            # The worker hears of the earlier deadline, as it hears of any, and is killed at it.
             return await worker.invoke(request_id, arn, payload, min(hit.seconds, function.timeout_s))
 
         async def kill_in_time() -> None:

@@ -234,7 +234,7 @@ FAULTS = {
 
 
 def demonstration(body: dict[str, Any]) -> Script:
-    """A scripted answer to a Messages API request. A message that is a word of `FAULTS` shows that fault."""
+    """Return a scripted answer to a Messages API request. A message that is a word of `FAULTS` shows that fault."""
     words, attachments = _words(body["messages"][-1]["content"])
     # What was asked before and got no answer stands in the same turn, above.
     command = words.rpartition("\n")[2]
@@ -257,7 +257,7 @@ def demonstration(body: dict[str, Any]) -> Script:
 
 
 def _words(content: str | list[dict[str, Any]]) -> tuple[str, int]:
-    """The text of a turn, and how many blocks of other kinds it has."""
+    """Return the text of a turn, and how many blocks of other kinds it has."""
     if isinstance(content, str):
         return content.strip(), 0
     texts = [block["text"] for block in content if block["type"] == "text"]
@@ -285,7 +285,7 @@ def _memory(messages: list[dict[str, Any]]) -> str:
 
 
 def _thoughtful(text: str, body: dict[str, Any]) -> Script:
-    """What the request allows of thinking and searching, before the text."""
+    """Return a text, and before it what the request allows of thinking and searching."""
     beside: list[list[Step]] = []
     if "thinking" in body:
         beside.append(thinking_block(THOUGHT, len(THOUGHT), 0))

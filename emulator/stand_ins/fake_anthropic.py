@@ -69,6 +69,7 @@ class ScriptedModel:
         self.requests.append(received)
         script = self._refusal_of(received, body) or self._choose(received.body)
 
+        # Not now: counting tokens fills the cache, and a request that fails before its first event fills none.
         def opening() -> dict[str, Any]:
             usage = self._cache.usage(received.body)
             return {"id": f"msg_{number:024}", "model": received.body["model"], "usage": usage}
@@ -88,7 +89,7 @@ class ScriptedModel:
 
 
 class Performance(Response):
-    """Plays a script until it ends or the client goes away, whichever is first.
+    """A script that is played until it ends or the client goes away, whichever is first.
 
     `opening` gives what a `message_start` leaves out; it is called only if one is sent.
     """
@@ -161,16 +162,14 @@ async def _disconnected(receive: Receive) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the process's signals alone: they belong to the program that this server is a part of.
-
-    And hangs up on its clients when it stops, because a stalled script would keep it open for ever.
-    """
+    """A server that leaves the process's signals alone, and hangs up on its clients when it stops."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield
+        yield  # signals belong to the program that this server is a part of
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A script that stalls would keep its connection open for ever.
         for connection in self.server_state.connections:
             connection.transport.abort()
         await super().shutdown(sockets)
@@ -178,7 +177,7 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve `app` on the running loop at a free port of 127.0.0.1; gives the base URL."""
+    """Serve `app` on the running loop at a free port of 127.0.0.1, whose base URL is the block's value."""
     with _listener() as listener:
         server = _server(app)
         task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -191,7 +190,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
 
 @contextlib.contextmanager
 def serving_in_thread(app: ASGIApp) -> Iterator[str]:
-    """The same from a thread with a loop of its own, for callers whose loop comes and goes."""
+    """Serve `app` as `serving` does, from a thread with a loop of its own: for callers whose loop comes and goes."""
     with _listener() as listener:
         server = _server(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="scripted-model")
@@ -204,7 +203,7 @@ def serving_in_thread(app: ASGIApp) -> Iterator[str]:
 
 
 def _listener() -> socket.socket:
-    """Bound and listening, so that a client may connect before the server has begun to accept."""
+    """Return a socket that listens, so that a client may connect before the server has begun to accept."""
     return socket.create_server(("127.0.0.1", 0))
 
 
