@@ -56,7 +56,7 @@ def input_of(call: str) -> StructureShape:
 
 
 def as_number(value: Any, path: str) -> float:
-    """Raise TemplateError."""
+    """Return the number that a property has. Raise TemplateError that names the path."""
     return float(_scalar(value, "double", path))
 
 
@@ -91,8 +91,9 @@ def _number(value: Any, path: str) -> float:
         number = float(text)
     except ValueError:
         raise _unfit(value, "a number", path) from None
-    if not math.isfinite(number):
+    if not math.isfinite(number):  # `nan` and `1e999` are numbers to Python.
         raise _unfit(value, "a number", path)
+    # Not by way of the float, which would round a long one.
     return int(text.partition(".")[0]) if _INTEGER.fullmatch(text) else number
 
 

@@ -36,7 +36,7 @@ class TemplateError(Exception):
 
 @contextlib.contextmanager
 def located(*, where: str = "", file: str = "") -> Iterator[None]:
-    """Say of a TemplateError where it happened. The innermost place counts."""
+    """Say of a TemplateError where it happened: the innermost place counts."""
     try:
         yield
     except TemplateError as error:
@@ -58,7 +58,7 @@ def _not_imported(name: str) -> str:
 
 
 class Resolver:
-    """Evaluates the values of one template.
+    """An evaluator of one template's values.
 
     `parameters` holds the template's parameters and the pseudo parameters (`AWS::Region`, ...), by name. `imported`
     gives what another stack exports.
@@ -139,6 +139,7 @@ class Resolver:
         if isinstance(expression, dict) and expression.keys() == {"Condition"}:
             return self.condition(expression["Condition"])
         value = self.resolve(expression)
+        # A parameter that says so is text.
         if isinstance(value, bool) or value in ("true", "false"):
             return value in (True, "true")
         raise TemplateError(f"A condition must be true or false, and is {shown(value)}")
@@ -204,7 +205,7 @@ class Resolver:
         return text.split(delimiter)
 
     def _find_in_map(self, argument: Any) -> Any:
-        """The default of a fourth argument comes with AWS::LanguageExtensions."""
+        # The fourth argument, a default, comes with AWS::LanguageExtensions.
         given = _list("Fn::FindInMap", argument, 3, 4)
         name, first, second = map(self._text, given[:3])
         found: Any = self._mappings

@@ -47,8 +47,9 @@ def _rounds(key: str, loop: Any, resolve: Callable[[Any], Any]) -> dict[str, Any
 
 
 def _substituted(value: Any, identifier: str, item: str) -> Any:
-    """A `Fn::Sub` that nothing is left to do for is its text: SAM takes no function for a path."""
+    """Return a fragment of a loop with an item in the place of the identifier."""
     if isinstance(value, str):
+        # `&{}` is for logical ids, which have nothing but letters and digits. Source: the page above.
         plain = _NOT_ALPHANUMERIC.sub("", item)
         return value.replace(f"${{{identifier}}}", item).replace(f"&{{{identifier}}}", plain)
     if isinstance(value, list):
@@ -59,6 +60,7 @@ def _substituted(value: Any, identifier: str, item: str) -> Any:
         return item
     made = {_substituted(key, identifier, item): _substituted(each, identifier, item) for key, each in value.items()}
     match made:
+        # With nothing left to put in it is text: SAM takes no function for a path.
         case {"Fn::Sub": str(text)} if "${" not in text:
             return text
         case _:

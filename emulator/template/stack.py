@@ -76,11 +76,13 @@ def build(deployment: Deployment, address: str, unpacked: Path) -> Stack:
 
 
 def _places(apis: Iterable[Api]) -> dict[tuple[str, str], str]:
-    """All APIs have one address, and only the stage tells them apart: where one is taken, the API's name stands."""
+    """Return the stage under which each API is served here: its own, or the API's name where that is taken."""
+    # All have one address, so only the stage tells them apart.
     places: dict[tuple[str, str], str] = {}
     for api in apis:
         name = re.sub(r"[^\w-]", "-", api.name)
         for stage in api.stages:
+            # More names than there are places so far, so one of them is free.
             wanted = (stage, name, *(f"{name}-{n}" for n in range(2, len(places) + 3)))
             places[api.id, stage] = next(place for place in wanted if place not in places.values())
     return places
@@ -94,7 +96,10 @@ def _moved(apis: Iterable[Api], places: Places) -> Iterator[str]:
 
 
 def _rewriter(known: Iterable[str], places: Places, address: str) -> Callable[[str], str]:
-    """Production code differs from local code by endpoint addresses only, and this is where they change."""
+    """Return the function that puts this machine's address in the place of AWS's.
+
+    Production code differs from local code by endpoint addresses only, and this is where they change.
+    """
 
     def local(match: re.Match[str]) -> str:
         scheme, api, path = match.groups(default="")
