@@ -75,7 +75,7 @@ def invocation(function: str, duration_s: float, error: str, *, cold: bool) -> N
 
 
 def output(function: str, line: str, sentence: Sentence) -> None:
-    """Tell what a function printed: as it is, or what there is to read of it."""
+    """Log what a function printed: as it is, or what there is to read of it."""
     if LOGGER.isEnabledFor(logging.DEBUG):
         LOGGER.debug("%s | %s", function, line)
     elif said := readable(line, sentence):

@@ -44,7 +44,9 @@ def _unsaid(_entry: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Plugin:
-    """`routes`: asked before the template's own APIs.
+    """What a repository adds.
+
+    `routes`: asked before the template's own APIs.
 
     `paths`: what a CDN in front would rewrite, as `{"/api/claude/ws": "/v1?agent=claude"}`. Parameters named there
     replace the viewer's. Applied first of all, to HTTP and WebSocket requests alike.

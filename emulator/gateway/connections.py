@@ -84,7 +84,7 @@ class Connection:
         self.touch()
 
     def close(self, code: int, reason: str, *, abrupt: bool = False) -> None:
-        """Close from the gateway's side, after what was posted before. Nothing if it is closed already.
+        """Close from the gateway's side, after what was posted before. Do nothing if the connection is closed already.
 
         `abrupt`: reset the TCP connection instead, without a close frame.
         """

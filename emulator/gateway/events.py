@@ -27,7 +27,7 @@ class EventIds:
 
 @dataclass(frozen=True)
 class Caller:
-    """`scheme`: what it speaks, `http` or `https`."""
+    """A client. `scheme`: what it speaks, `http` or `https`."""
 
     source_ip: str
     user_agent: str | None

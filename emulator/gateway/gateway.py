@@ -93,7 +93,7 @@ class Gateway:
         return worker_variables.for_function(function, self.identity, endpoints, self.plugin.environment)
 
     def doors(self, invoker: Invoker, storage: StorageDoor) -> Sequence[Door]:
-        """All routes, by who may ask them: a page of elsewhere may not, unless its origin is let in."""
+        """Return all routes, by who may ask them: a page of elsewhere may not, unless its origin is let in."""
         websocket_apis = _by_stage(self.stack.websocket_apis)
         connections = Connections()
         sockets, post = self.interference.sockets, self.interference.posts
@@ -127,7 +127,7 @@ class Gateway:
 
 
 class EdgePaths:
-    """Rewrites a path, and sets parameters of the query whatever the viewer's are, as a function of the CDN would."""
+    """An application behind a CDN whose function rewrites paths, and sets parameters whatever the viewer's are."""
 
     def __init__(self, application: ASGIApp, paths: Mapping[str, str]) -> None:
         self._application = application

@@ -33,7 +33,7 @@ class IntegrationTimedOut(Exception):
 
 @dataclass(frozen=True)
 class Answered:
-    """`latency_ms` is what `integrationLatency` says."""
+    """A function's answer. `latency_ms` is what `integrationLatency` says."""
 
     value: Any
     latency_ms: int

@@ -23,7 +23,10 @@ s3 =
 
 @dataclass(frozen=True)
 class Identity:
-    """`credentials_file` is what AWS_SHARED_CREDENTIALS_FILE may name for the AWS command line and every SDK."""
+    """What a run is known by.
+
+    `credentials_file` is what AWS_SHARED_CREDENTIALS_FILE may name for the AWS command line and every SDK.
+    """
 
     credentials: Credentials
     credentials_file: Path

@@ -97,7 +97,7 @@ class Services:
         return self._own[service]
 
     def _call(self, service: str, operation: str, parameters: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
-        """Call a service, each parameter as its type wants it. Return its answer, and the parameters that it lacks.
+        """Call a service, each parameter as its type wants it. Return its answer, and the parameters it does not know.
 
         Raise TemplateError.
         """

@@ -120,7 +120,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Scope:
-    """`ASIA…/20261127/us-east-1/s3/aws4_request`"""
+    """What a signature is good for, as `ASIA…/20261127/us-east-1/s3/aws4_request`."""
 
     access_key: str
     date: str
@@ -306,7 +306,7 @@ def _signer(scope: Scope, payload: str, credentials: Credentials) -> "_Signer":
 
 
 class _Signer(SigV4Auth):
-    """Signs all headers that a request has, and a `hash` of its body that is known: both are the client's choice."""
+    """A signer of all headers that a request has, and of a known `hash` of its body: both are the client's choice."""
 
     hash: str
 
@@ -321,4 +321,4 @@ class _Signer(SigV4Auth):
 
 
 class _S3Signer(_Signer, S3SigV4Auth):
-    """For S3, whose paths are signed as they are."""
+    """A signer for S3, whose paths are signed as they are."""

@@ -34,7 +34,7 @@ _EXHAUSTED_PAUSE_S = 0.5
 
 
 class _AnyPath(PathConvertor):
-    """With line ends, too, which are in no path that Starlette's own convertor takes."""
+    """A path of any characters: Starlette's own convertor takes none with line ends."""
 
     regex = "(?s:.*)"
 
@@ -53,7 +53,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Listening(uvicorn.Server):
-    """Speaks HTTP and, if it has a certificate, HTTPS on the same port. Who begins and does not go on is let go."""
+    """A server of HTTP and, with a certificate, HTTPS on one port. A client that does not go on is let go."""
 
     def __init__(self, config: uvicorn.Config, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(config)
@@ -289,4 +289,4 @@ class _Unclosable:
         self.write: Callable[[bytes], Any] = transport.write
 
     def close(self) -> None:
-        """Leave it open."""
+        """Leave the transport open."""
