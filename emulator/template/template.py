@@ -16,7 +16,7 @@ from emulator.template.intrinsics import Resolver, TemplateError, as_text, kind_
 from emulator.template.omissions import Omission
 
 _LOCAL = "local"
-_LONGEST = 4096  # bytes of a parameter's value. Source: CloudFormation's quotas
+_LONGEST = 4096  # of a parameter's value. Source: CloudFormation's quotas, which count bytes
 _SAM = "AWS::Serverless-2016-10-31"
 _INCLUDE = "AWS::Include"
 _SECTIONS = ("Parameters", "Mappings", "Conditions", "Rules", "Globals", "Metadata", "Outputs", "Resources")
