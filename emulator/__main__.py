@@ -34,6 +34,7 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Serve until the end is asked for. Return the exit status: 1 for what cannot be served."""
     options = _parser().parse_args(arguments)
     log.configure(verbose=options.verbose)
     try:
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(log.escaped(f"emulator: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before it serves; afterwards Ctrl-C ends it in order
-        return 130
+        return 130  # 128 and the number of SIGINT, as shells report it
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="whose pages may ask the template's APIs",
     )
+    # argparse reads a default that is text with `type`, so a PORT that is no number is named like an option.
     parser.add_argument(
         "--port", type=_port, default=os.environ.get("PORT", "8080"), help="0: any free one (default: PORT, or 8080)"
     )
@@ -83,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def host_name(text: str) -> str:
-    """Return a name as requests are compared with it."""
+    """Return a name as requests are compared with it. Raise ArgumentTypeError."""
     name, port = guard.parts(text, scheme="")
     if not name:
         raise argparse.ArgumentTypeError(f"a name is NAME or NAME:PORT, without a scheme, not {text!r}")
@@ -92,6 +94,7 @@ def host_name(text: str) -> str:
 
 def origin(text: str) -> str:
     """Return an origin as browsers write it: in small letters, without a path, and without the port of its scheme."""
+    # Any origin, and what browsers send for a page that has none, as that of a file.
     if text in ("*", "null"):
         return text
     match = _ORIGIN.fullmatch(text.lower())
@@ -115,7 +118,7 @@ def _pair(setting: str) -> tuple[str, str]:
 
 
 def _plan(value: str) -> Plan:
-    """A file's name, or the plan itself."""
+    """Return a plan that is written out, or that is in the file of this name."""
     try:
         return faults.read(value if value.lstrip().startswith("{") else Path(value).read_text(encoding="utf-8"))
     except (faults.PlanError, OSError) as error:
@@ -126,14 +129,16 @@ def _run(options: argparse.Namespace) -> int:
     # The translator asks boto3 for the Region.
     os.environ["AWS_DEFAULT_REGION"] = REGION
     limits = override(Limits(), options.limit)
+    # The port comes first: the certificate, the plugin and every address in the template name it.
     with (
         listen(options.host, options.port) as listening,
         identity.issued(listening.getsockname()[0]) as issued,
         services.running(issued.credentials) as running,
         tempfile.TemporaryDirectory(prefix="emulator-") as unpacked,
     ):
-        issued.write_credentials(running.endpoint)
-        address = _address(listening)
+        issued.write_credentials(running.endpoint)  # not earlier: the file says where the services are
+        host, port = listening.getsockname()[:2]
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         plugin = plugins.load(options.template, address)
         deployment = Deployment(options.template, _STACK, plugin.parameters(dict(options.parameter)), running)
         deployment.deploy()
@@ -153,7 +158,7 @@ async def _serve(gateway: Gateway, listening: socket.socket, plan: Plan | None) 
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Raise OSError, or ValueError, that says what to do."""
+    """Return a socket that listens. Raise OSError, or ValueError, that says what to do."""
     try:
         listening = server.listen(host, port)
     except OSError as problem:
@@ -173,16 +178,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _free_port(host: str, taken: int) -> int:
-    """Return the next one that is free, or any."""
+    """Return the next port that is free, or any free one; 0 if there is none."""
     for port in (*range(taken + 1, min(taken + 20, 65536)), 0):
         with contextlib.suppress(OSError), server.listen(host, port) as listening:
             return int(listening.getsockname()[1])
     return 0
-
-
-def _address(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _announce(gateway: Gateway) -> None:

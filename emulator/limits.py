@@ -9,7 +9,7 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True)
 class Limits:
-    """Source: the quota pages of API Gateway and Lambda, unless a field says otherwise."""
+    """The limits in force. Source: the quota pages of API Gateway and Lambda, unless a field says otherwise."""
 
     integration_timeout_s: float = 29.0
     idle_s: float = 600.0

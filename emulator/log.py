@@ -24,7 +24,7 @@ def configure(*, verbose: bool) -> None:
     handler.setFormatter(Escaping("%(asctime)s.%(msecs)03d  %(message)s", datefmt="%H:%M:%S"))
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.DEBUG if verbose else logging.INFO)
-    LOGGER.propagate = False
+    LOGGER.propagate = False  # a root handler, as some library sets one, would print each line again
     uvicorn = logging.getLogger("uvicorn.error")
     uvicorn.addFilter(_is_not_meant)
     uvicorn.addHandler(handler)
@@ -40,17 +40,19 @@ def escaped(line: str) -> str:
 
 
 class Escaping(logging.Formatter):
-    """Shows messages as `escaped` does."""
+    """A formatter whose lines are `escaped`."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         return escaped(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
+        # Line by line: the line ends between them are the traceback's own.
         return "\n".join(map(escaped, super().formatException(ei).split("\n")))
 
 
 def _is_not_meant(record: logging.LogRecord) -> bool:
-    """uvicorn takes handshakes that are refused, and answers that a script cuts off, for errors."""
+    """Whether a line of uvicorn's may be shown."""
+    # uvicorn takes handshakes that are refused, and answers that a script cuts off, for errors.
     return not str(record.msg).startswith("ASGI callable returned without completing ")
 
 
@@ -73,7 +75,7 @@ def invocation(function: str, duration_s: float, error: str, *, cold: bool) -> N
 
 
 def output(function: str, line: str, sentence: Sentence) -> None:
-    """Tell what a function printed: as it is, or what there is to read of it."""
+    """Log what a function printed: as it is, or what there is to read of it."""
     if LOGGER.isEnabledFor(logging.DEBUG):
         LOGGER.debug("%s | %s", function, line)
     elif said := readable(line, sentence):

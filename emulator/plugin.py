@@ -44,7 +44,9 @@ def _unsaid(_entry: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Plugin:
-    """`routes`: asked before the template's own APIs.
+    """What a repository adds.
+
+    `routes`: asked before the template's own APIs.
 
     `paths`: what a CDN in front would rewrite, as `{"/api/claude/ws": "/v1?agent=claude"}`. Parameters named there
     replace the viewer's. Applied first of all, to HTTP and WebSocket requests alike.
@@ -83,7 +85,7 @@ def load(template: Path, address: str) -> Plugin:
     sys.path += [str(file.parent / folder) for folder in settings.get("pythonpath", [])]
     try:
         imported = importlib.import_module(module)
-    except Exception as error:
+    except Exception as error:  # it is the repository's own code, which may raise anything
         raise _unusable(file, "plugin", f"{module} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(getattr(imported, "plugin", None)):
         raise _unusable(file, "plugin", f"{module} has no function `plugin`")

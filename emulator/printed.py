@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Sentence = Callable[[Mapping[str, Any]], str | None]
-"""Return a structured line of a log, as the gateway's own line says it; None if it says nothing of its own."""
+"""Returns the gateway's own line for a structured line of a log; None if it has none for it."""
 
 _GRAVE = ("WARNING", "ERROR", "CRITICAL")
 # What every structured line has, beside what it is about. Source: Powertools' logger, and Lambda's JSON log format.
@@ -23,6 +23,7 @@ def readable(line: str, sentence: Sentence) -> str | None:
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
+        # Lambda's text format begins with the level. Source: awslambdaric, bootstrap.py.
         return line if line.startswith(tuple(f"[{level}]" for level in _GRAVE)) else None
     if not isinstance(entry, dict):
         return None

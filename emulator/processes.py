@@ -12,10 +12,11 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent() -> Callable[[], None] | None:
     """Return a `preexec_fn` that has Linux kill the child when this process is gone; None elsewhere.
 
-    Source: prctl(2), PR_SET_PDEATHSIG. The C library is loaded here, before the fork, where loading is safe.
+    Source: prctl(2), PR_SET_PDEATHSIG.
     """
     if sys.platform != "linux":
         return None
+    # The C library is loaded here, before the fork, where loading is safe.
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def preexec() -> None:

@@ -62,7 +62,7 @@ LIMITS = {
 
 
 def plugin(address: str, variables: Mapping[str, str] = os.environ) -> Plugin:
-    """What is added at `address`, the gateway's ``host:port``, for the shell's `variables`."""
+    """Return what is added at `address`, the gateway's ``host:port``, for the shell's `variables`."""
     key = pasted(variables.get("CHATRELAY_DEV_KEY", "")) or new_key()
     real = variables.get("ANTHROPIC_API_KEY")
     base_url = variables.get("ANTHROPIC_BASE_URL") if real else f"http://{address}{SCRIPT}"
@@ -82,9 +82,10 @@ def plugin(address: str, variables: Mapping[str, str] = os.environ) -> Plugin:
     backends = {"claude": "anthropic"}
 
     def parameters(given: Mapping[str, str]) -> Mapping[str, str]:
-        """The BuilderOS app may come, and the playground, beside whoever else is let in."""
+        """Return parameters that let in the BuilderOS app and the playground, beside whoever is `given`."""
         origins = ",".join([*filter(None, [given.get("AllowedOrigins")]), *own_origins])
         prompts = {name: f"/local/{name}" for name, variable in PROMPTS.items() if variables.get(variable)}
+        # The app brings its key as its first frame.
         return {"FirstFrameAuth": "true", **prompts, **given, "AllowedOrigins": origins}
 
     async def prepare(stack: Stack, services: Services) -> None:
@@ -93,6 +94,7 @@ def plugin(address: str, variables: Mapping[str, str] = os.environ) -> Plugin:
         message = stack.functions[stack.resources["MessageFunction"]].environment
         backends["codex"] = message["CODEX_BACKEND"]
         secrets = services.client("secretsmanager")
+        # The script refuses a request without a key, as the service does, and takes any.
         secrets.create_secret(Name=message["CLAUDE_SECRET"], SecretString=real or "demonstration")
         secrets.create_secret(Name=APPLE, SecretString=apple_key())
         secrets.create_secret(Name=GOOGLE, SecretString=google_account(f"{pushes}/token"))
@@ -149,13 +151,15 @@ def _routes(key: str, pushes: PushServices, backends: Mapping[str, str], *, demo
     }
 
     def page(request: Request) -> Response:
-        """At the address that those of files begin with: elsewhere they would be of another origin."""
+        """Return the page, or send a browser that asks `localhost` to its address."""
+        # The addresses of files begin with it: from `localhost` they would be of another origin.
         if request.url.hostname == "localhost":
             return RedirectResponse(request.url.replace(hostname="127.0.0.1"))
         return FileResponse(PLAYGROUND / "index.html", headers=_policy(request))
 
     def configuration(request: Request) -> JSONResponse:
-        """The key goes to this machine's own pages only."""
+        """Return what the page has to know. Only this machine's own pages get the key."""
+        # Not once at the start: which backend Codex has is known when the template is deployed.
         known = {agent: cures(backends.get(agent, "")) for agent in AGENTS}
         given = key if is_of_this_machine(request) else None
         return JSONResponse({**config, "cures": known, "key": given}, headers=FRESH)
@@ -180,7 +184,8 @@ class _Page(StaticFiles):
 
 
 def _policy(request: Request) -> dict[str, str]:
-    """Scripts are the page's own files: others of its origin, under `/s3`, are what users keep there."""
+    """Return the headers that let the page run its own scripts only."""
+    # Other files of its origin, under `/s3`, are what users keep there.
     own = f"{request.url.scheme}://{request.url.netloc}"
     return {"content-security-policy": f"script-src {own}/playground/ {own}/clients/"}
 

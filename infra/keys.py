@@ -11,7 +11,7 @@ from infra import stack
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Does what the command line says; 1 if it could not."""
+    """Do what the command line says. Return the exit status: 1 if it could not be done."""
     options = _parser().parse_args(arguments)
     try:
         deployed = stack.chosen(options)
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
 def _create(keys: Keys, options: argparse.Namespace) -> int:
     key = new_key()
     keys.add(key, options.user, options.label)
-    print(key)
+    print(key)  # this once: only its hash is stored
     return 0
 
 

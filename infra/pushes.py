@@ -9,15 +9,14 @@ from typing import Any
 
 from infra import stack
 
-BATCH = 10
-"""SQS gives no more at once."""
+BATCH = 10  # SQS gives no more at once
+# How long one that was received is for nobody else. What is not deleted meanwhile is there again.
 HIDDEN_S = 300
-"""How long one that was received is for nobody else. What is not deleted meanwhile is there again."""
 
 
 @dataclass(frozen=True)
 class Unsent:
-    """One that Lambda gave up: `event` is what ``notify`` was called with. `receipt` is the queue's."""
+    """A push that Lambda gave up: `event` is what ``notify`` was called with. `receipt` is the queue's."""
 
     given_up_at: str
     event: dict[str, Any]
@@ -38,7 +37,8 @@ class Queue:
         self._url = url
 
     def received(self) -> Iterator[Unsent]:
-        """Everything that is there, each once."""
+        """Yield everything that is there, each once."""
+        # Waiting asks all of SQS's servers; without it some are asked, and a queue of few seems empty.
         while messages := self._client.receive_message(
             QueueUrl=self._url, MaxNumberOfMessages=BATCH, VisibilityTimeout=HIDDEN_S, WaitTimeSeconds=1
         ).get("Messages"):
@@ -53,7 +53,7 @@ class Queue:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Does what the command line says; 1 if it could not."""
+    """Do what the command line says. Return the exit status: 1 if it could not be done."""
     options = _parser().parse_args(arguments)
     try:
         deployed = stack.chosen(options)
@@ -83,7 +83,7 @@ def _list(queue: Queue, _: stack.Stack) -> None:
     for unsent in queue.received():
         print(unsent)
         shown.append(unsent)
-    for unsent in shown:
+    for unsent in shown:  # only now: one that was put back at once would be received again
         queue.put_back(unsent)
     print(f"{len(shown)} unsent.")
 
@@ -93,6 +93,7 @@ def _resend(queue: Queue, deployed: stack.Stack) -> None:
 
     def send(unsent: Unsent) -> None:
         payload = json.dumps(unsent.event).encode()
+        # As the relay itself does: Lambda tries again, and what fails again comes back to this queue.
         functions.invoke(FunctionName=unsent.function, InvocationType="Event", Payload=payload)
 
     print(f"{_each(queue, send)} sent again.")
@@ -103,18 +104,21 @@ def _discard(queue: Queue, _: stack.Stack) -> None:
 
 
 def _each(queue: Queue, do: Callable[[Unsent], None]) -> int:
-    """Deletes each only when it is done: what breaks off can be called again."""
+    """Do something with each push, and delete it. Return how many there were."""
     done = 0
     for unsent in queue.received():
         do(unsent)
-        queue.delete(unsent)
+        queue.delete(unsent)  # not before: what breaks off can be called again
         print(unsent)
         done += 1
     return done
 
 
 def _unsent(message: dict[str, Any]) -> Unsent:
-    """Source: Lambda's guide, "Capturing records of asynchronous invocations"."""
+    """Return what a message of the queue says.
+
+    Source: Lambda's guide, "Capturing records of asynchronous invocations".
+    """
     record = json.loads(message["Body"])
     context = record["requestContext"]
     raised = record.get("responsePayload") or {}

@@ -12,7 +12,7 @@ SHOWN_EVERY = 1000
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Does what the command line says; 1 if it could not."""
+    """Do what the command line says. Return the exit status: 1 if it could not be done."""
     parser = argparse.ArgumentParser(prog="python -m infra.restore", description=__doc__)
     stack.add_options(parser)
     parser.add_argument("table", help="the earlier one, which stays as it is")
@@ -31,7 +31,7 @@ def _copy(deployed: stack.Stack, earlier: str) -> None:
     with dynamodb.Table(deployed.output("TableName")).batch_writer() as batch:
         for page in dynamodb.meta.client.get_paginator("scan").paginate(TableName=earlier):
             for item in page["Items"]:
-                batch.put_item(item)
+                batch.put_item(item)  # replaces what has the same key, so a copy that broke off is begun again
                 copied += 1
                 if copied % SHOWN_EVERY == 0:
                     print(f"{copied} ...", flush=True)

@@ -27,17 +27,15 @@ Frame = dict[str, Any]
 
 KEY = "CHATRELAY_KEY"
 PATIENCE_S = 15.0
-HANDSHAKE_S = 30.0
-"""API Gateway itself gives a function 29 s."""
-MODEL_FACTOR = 4
-"""A model that thinks is silent for longer than a function."""
-HOLD_S = 32.0
-"""API Gateway gives up a function that it waits for after 29 s."""
+HANDSHAKE_S = 30.0  # API Gateway itself gives a function 29 s
+MODEL_FACTOR = 4  # a model that thinks is silent for longer than a function
+HOLD_S = 32.0  # API Gateway gives up a function that it waits for after 29 s
 ENDS = ("complete", "error")
 OK_ONLY = "Answer with the word ok and nothing else. "
 SHORT = "Answer in one sentence of ten to twenty words: what is a relay?"
 LONG = "Count from 1 to 400 in digits, one number a line, and write nothing else."
 HELD = "Count from 1 to 3000 in digits, one number a line, and write nothing else."
+# What a template that makes JSON of a message may break.
 BODIES = {
     "an apostrophe": "it's",
     "a backslash before an apostrophe": "it\\'s \\\\' \\",
@@ -45,7 +43,6 @@ BODIES = {
     "the line separator U+2028": "a\u2028b\u2029c",
     "quotes, a tab and a line end": '"quoted"\t</script>\r\n',
 }
-"""What a template that makes JSON of a message may break."""
 
 WHERE = "Give the output HttpUrl of the stack, or AppUrl where CloudFront is in front."
 LOGS = "The exception is in the stack's log group: aws logs tail <the output LogGroup> --since 10m"
@@ -54,7 +51,7 @@ SILENT = f"A reply has begun and does not end: the model is silent. {LOGS}"
 
 
 class Wrong(Exception):
-    """A sentence for the operator: what does not work, and what to do."""
+    """The deployment does not work. The message tells the operator what does not, and what to do."""
 
 
 @dataclass
@@ -70,7 +67,7 @@ class Socket:
             await self.connection.send(json.dumps(frame, ensure_ascii=False))
 
     async def hear(self, patience_s: float | None = None) -> Frame | None:
-        """The next frame; None if none comes in time."""
+        """Return the next frame; None if none comes in time. Raise ``Wrong`` if the connection is closed."""
         try:
             with _open():
                 async with asyncio.timeout(patience_s or self.patience_s):
@@ -84,7 +81,7 @@ class Socket:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of one. `text` is what a client shows, `first_s` the wait for it."""
+    """What came of a reply. `text` is what a client shows, `first_s` the wait for it."""
 
     id: str
     text: str
@@ -93,7 +90,7 @@ class Reply:
 
 
 class Walk:
-    """The stations, in the order in which they stand on each other. Each raises ``Wrong``."""
+    """The stations, in the order in which they build on each other. Each raises ``Wrong``."""
 
     def __init__(self, url: str, key: str, agent: str, patience_s: float, hold_s: float) -> None:
         self._http = httpx.AsyncClient(base_url=url, timeout=patience_s)
@@ -107,7 +104,7 @@ class Walk:
         self._at = f"/api/conversations/{self._conversation}"
 
     async def all(self) -> bool:
-        """Whether everything could be seen."""
+        """Visit all stations. Return whether everything could be seen."""
         async with self._http:
             await self._health()
             websocket = await self._status()
@@ -126,7 +123,7 @@ class Walk:
                     await self._pong(socket)
                     return was_held
             finally:
-                with suppress(httpx.HTTPError):
+                with suppress(httpx.HTTPError):  # What the walk has found is what counts.
                     await self._http.delete(self._at, headers=self._key)
 
     def _say(self, what: str, mark: str = "ok") -> None:
@@ -143,7 +140,7 @@ class Walk:
         self._say(f"health: version {_object(health)['version']}")
 
     async def _status(self) -> str:
-        """Where the WebSocket API is."""
+        """Return where the WebSocket API is."""
         status = await self._asked("GET", "/api/status", headers=self._key)
         if status.status_code == httpx.codes.UNAUTHORIZED:
             raise Wrong(f"The key in {KEY} is none of this deployment's. Make one: python -m infra.keys create <user>")
@@ -212,7 +209,7 @@ class Walk:
         self._say("ping: answered by API Gateway")
 
     async def _reply(self, socket: Socket) -> Reply:
-        """One reply over the socket. Where none comes, another way says which part does not work."""
+        """Return a reply that came over the socket. Where none comes, another way says which part does not work."""
         began_s = time.monotonic()
         await self._send(socket, "reply", SHORT)
         first = await self._hear(socket)
@@ -223,7 +220,8 @@ class Walk:
         return reply
 
     async def _why_silent(self, socket: Socket, began_s: float) -> str:
-        """Whether ``message`` works when it is a function that calls it, and not API Gateway."""
+        """Return why nobody has answered."""
+        # Over HTTP it is a function that calls `message`, and not API Gateway.
         message = {"id": "http", "content": SHORT, "agent": self._agent}
         posted = await self._asked("POST", f"{self._at}/messages", headers=self._key, json=message)
         answered: set[str] = set()
@@ -246,13 +244,14 @@ class Walk:
         offset = _utf16_length(reply.text) // 2
         await socket.say(action="resume", reply=reply.id, offset=offset)
         rest = await self._text_until_end(socket, await self._hear(socket), since=offset)
-        if rest is None or rest.text != _from(reply.text, offset):
+        if rest is None or rest.text != reply.text.encode("utf-16-le")[2 * offset :].decode("utf-16-le"):
             raise Wrong(f"A resume from offset {offset} does not bring the rest of the reply. {LOGS}")
         self._say(f"resume: the rest from offset {offset} on, over another socket")
 
     async def _cancel(self, socket: Socket) -> None:
         await self._send(socket, "cancel", LONG)
         frame = typing = await self._hear(socket)
+        # Until its first text, so that what is cancelled is a reply that is being written.
         while frame is not None and frame["type"] not in ("message", *ENDS):
             frame = await self._hear_model(socket)
         if typing is None or frame is None or frame["type"] != "message":
@@ -269,7 +268,7 @@ class Walk:
             await self._body(socket, f"body-{number}", what, OK_ONLY + body)
 
     async def _longest(self, socket: Socket, other: Socket) -> None:
-        """A frame as long as frames may be, in and out: another device of the user's is told the message."""
+        """Send a frame as long as frames may be, and see it come out: another device of the user's is told it."""
         await self._greeting(other)
         frame = {"action": "send", "id": "longest", "conversation": self._conversation, "agent": self._agent}
         room_bytes = self._limit_bytes - len(json.dumps({**frame, "content": OK_ONLY}))
@@ -282,7 +281,7 @@ class Walk:
         self._say(f"devices: another one is told it in a frame of {max(other.sizes_bytes)} bytes")
 
     async def _body(self, socket: Socket, message: str, what: str, content: str) -> None:
-        """One message that is kept as it was sent."""
+        """Send a message, and see that it is kept as it was sent."""
         await self._send(socket, message, content)
         first = await self._hear(socket, f"A message with {what}")
         if first is None:
@@ -295,7 +294,7 @@ class Walk:
         self._say(f"body: {what}")
 
     async def _held(self, socket: Socket) -> bool:
-        """A reply that lasts longer than API Gateway waits for a function. False if it ended before."""
+        """See a reply last longer than API Gateway waits for a function. Return False if it ended before."""
         began_s = time.monotonic()
         await self._send(socket, "held", HELD)
         frame = typing = await self._hear(socket)
@@ -316,8 +315,9 @@ class Walk:
         return was_held
 
     async def _hear(self, socket: Socket, what: str = "A message", patience_s: float | None = None) -> Frame | None:
-        """The next frame of what is sent because of a message. API Gateway's own frames have no type."""
+        """Return the next frame of what is sent because of a message; None if none comes in time."""
         frame = await socket.hear(patience_s)
+        # API Gateway's own frames have no type.
         if frame is not None and "type" not in frame:
             raise Wrong(f"{what} is answered by API Gateway itself: {_shown(frame)}. {NEEDS_FUNCTION}")
         return frame
@@ -329,7 +329,7 @@ class Walk:
         await socket.say(action="send", id=message, conversation=self._conversation, content=content, agent=self._agent)
 
     async def _heard(self, socket: Socket, first: Frame) -> Reply:
-        """A reply that comes to its end and proves itself."""
+        """Return a reply that comes to its end and proves itself."""
         reply = await self._text_until_end(socket, first)
         if reply is None:
             raise Wrong(SILENT)
@@ -339,7 +339,7 @@ class Walk:
         return reply
 
     async def _text_until_end(self, socket: Socket, frame: Frame | None, since: int = 0) -> Reply | None:
-        """What comes from offset `since` on until the reply's end; None if it does not end."""
+        """Return what comes from offset `since` on until the reply's end; None if it does not end."""
         began_s = first_s = time.monotonic()
         text = reply = ""
         while frame is not None:
@@ -357,16 +357,16 @@ class Walk:
 
 @contextmanager
 def _open() -> Iterator[None]:
-    """For what needs a connection. Raises ``Wrong`` if it is closed."""
+    """Guard what needs a connection. Raise ``Wrong`` if it is closed."""
     try:
         yield
     except ConnectionClosed as closed:
-        code = closed.rcvd.code if closed.rcvd else 1006
+        code = closed.rcvd.code if closed.rcvd else 1006  # lost without a close frame. Source: RFC 6455, 7.4.1
         raise Wrong(f"The WebSocket was closed with code {code}. {LOGS}") from closed
 
 
 def _require_success(end: Frame | None) -> None:
-    """Raises ``Wrong`` for the end of a reply that failed."""
+    """Raise ``Wrong`` for the end of a reply that failed."""
     if end is None:
         raise Wrong(SILENT)
     if end["type"] == "error":
@@ -377,7 +377,7 @@ def _require_success(end: Frame | None) -> None:
 
 
 def _object(answer: httpx.Response) -> dict[str, Any]:
-    """An answer's JSON object; empty if it is none."""
+    """Return an answer's JSON object; an empty one if it has none."""
     try:
         told = answer.json()
     except ValueError:
@@ -390,15 +390,11 @@ def _shown(frame: Frame | None) -> str:
 
 
 def _utf16_length(text: str) -> int:
-    return len(text.encode("utf-16-le")) // 2
-
-
-def _from(text: str, offset: int) -> str:
-    return text.encode("utf-16-le")[2 * offset :].decode("utf-16-le")
+    return len(text.encode("utf-16-le")) // 2  # offsets count UTF-16's units, as JavaScript and Java do
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 if everything works, else 1."""
+    """Walk through a deployment. Return the exit status: 0 if everything works, else 1."""
     parser = argparse.ArgumentParser(prog="python -m infra.smoke", description=__doc__)
     parser.add_argument("url", help="the stack's output HttpUrl, or AppUrl")
     parser.add_argument("--agent", default="claude", choices=["claude", "codex"], help="(default: %(default)s)")

@@ -11,19 +11,19 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 SAMCONFIG = Path(__file__).resolve().parents[1] / "samconfig.toml"
 NAME = "chat-relay"
+# What an operator can do something about; ``told`` says it.
 PROBLEMS = (BotoCoreError, ClientError, ValueError, LookupError)
-"""What an operator can do something about; ``told`` says it."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """`session` has the account and the region."""
+    """A deployed stack. `session` has the account and the region."""
 
     name: str
     session: boto3.Session
 
     def output(self, name: str) -> str:
-        """One output of the stack. Raises ``LookupError`` if it has none of that name."""
+        """Return an output of the stack. Raise ``LookupError`` if it has none of that name."""
         (stack,) = self.session.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
         for output in stack.get("Outputs", []):
             if output["OutputKey"] == name:
@@ -32,7 +32,7 @@ class Stack:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The same names and the same file as the SAM command line has."""
+    """Add the options that find a stack, with the names and the file that the SAM command line has."""
     parser.add_argument("--config-env", default="default", help="which part of samconfig.toml (default: %(default)s)")
     parser.add_argument("--stack", help=f"the deployed stack (default: samconfig.toml's, or {NAME})")
     parser.add_argument("--region", help="where it is (default: samconfig.toml's, or your own)")
@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen(options: argparse.Namespace, samconfig: Path = SAMCONFIG) -> Stack:
-    """The stack that the options and the file name. Raises ``ValueError`` if the file cannot be read."""
+    """Return the stack that the options and the file name. Raise ``ValueError`` if the file cannot be read."""
     kept = _kept(samconfig, options.config_env)
     session = boto3.Session(
         region_name=options.region or kept.get("region"), profile_name=options.profile or kept.get("profile")
@@ -49,7 +49,7 @@ def chosen(options: argparse.Namespace, samconfig: Path = SAMCONFIG) -> Stack:
 
 
 def told(problem: Exception) -> str:
-    """`problem` with what mends it, where that is known."""
+    """Return a problem in words, with what mends it where that is known."""
     match problem:
         case NoRegionError():
             return "in which region is the stack? Give --region, or set AWS_DEFAULT_REGION."
@@ -59,11 +59,12 @@ def told(problem: Exception) -> str:
 
 
 def _kept(samconfig: Path, environment: str) -> dict[str, Any]:
-    """As `sam deploy` reads and `sam deploy --guided` writes it: what is for all commands, and what is for that one."""
+    """Return the parameters that the file has for `sam deploy`; empty if there is no file. Raise ``ValueError``."""
     try:
         tables = tomllib.loads(samconfig.read_text(encoding="utf-8")).get(environment, {})
     except FileNotFoundError:
         return {}
     except tomllib.TOMLDecodeError as problem:
         raise ValueError(f"{samconfig.name} cannot be read: {problem}") from problem
+    # As `sam deploy` reads the file: what is for that command goes before what is for all.
     return {**tables.get("global", {}).get("parameters", {}), **tables.get("deploy", {}).get("parameters", {})}

@@ -28,7 +28,7 @@ _DYNAMODB = "com.amazonaws.dynamodb.v20120810#"
 
 
 class Calls:
-    """Every call of a worker passes here. One of somebody else is no plan's business."""
+    """The calls of all workers, each of which passes here. One of somebody else is no plan's business."""
 
     def __init__(self, plans: RunningPlans, credentials: Credentials) -> None:
         self._plans = plans
@@ -47,6 +47,7 @@ class Calls:
 
     async def answer(self, request: Request, operation: str, pass_on: PassOn) -> Response:
         """Have `operation` done, or what the plan says instead."""
+        # Not verified here: the services' proxy has done that, and the gateway's own endpoints do it themselves.
         signed = _ACCESS_KEY.search(request.headers.get("Authorization", ""))
         worker = self._workers.get(signed.group(1)) if signed else None
         if worker is None:
@@ -72,7 +73,7 @@ class Calls:
 
 
 async def _stop(worker: Environment, plan: RunningPlan, fate: Fate, pass_on: PassOn) -> Response:
-    """For ever or for a while, before or after the call took effect."""
+    """Stop a worker for ever or for a while, before or after its call takes effect."""
     match fate.fault:
         case faults.KillAtCall(moment="before"):
             worker.kill()
@@ -97,7 +98,10 @@ async def _pause(worker: Environment, plan: RunningPlan, seconds: float) -> None
 
 
 def _throttled(target: str) -> Response:
-    """Source: the errors of DynamoDB's API reference, and those that AWS services have in common."""
+    """Return a service's refusal of a call that is one too many.
+
+    Source: the errors of DynamoDB's API reference, and those that AWS services have in common.
+    """
     if not target.startswith("DynamoDB"):
         return _error(400, {"__type": "ThrottlingException", "message": "Rate exceeded"})
     message = (
@@ -108,7 +112,10 @@ def _throttled(target: str) -> Response:
 
 
 def _conflict(body: bytes) -> Response:
-    """The first item is in another transaction. Source: DynamoDB's TransactWriteItems, TransactionCanceledException."""
+    """Return DynamoDB's refusal of a transaction whose first item is in another one.
+
+    Source: DynamoDB's TransactWriteItems, TransactionCanceledException.
+    """
     others = len(json.loads(body).get("TransactItems", [])) - 1
     conflict = {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
     codes = ", ".join(["TransactionConflict", *["None"] * others])
@@ -123,7 +130,7 @@ def _conflict(body: bytes) -> Response:
 
 
 def _unavailable() -> Response:
-    """For a caller that has given up or is dead."""
+    """Return an answer for a caller that has given up or is dead."""
     return _error(503, {"__type": "ServiceUnavailable", "message": "Service is unavailable"})
 
 

@@ -35,7 +35,7 @@ class End:
 
 @dataclass(frozen=True)
 class Fate:
-    """Wait `delay_s`, then do `fault`, which takes `seconds`. `end`: close the connection after all that."""
+    """What becomes of an occurrence: a wait of `delay_s`, then `fault` for `seconds`, then the connection's `end`."""
 
     delay_s: float = 0.0
     fault: Fault | None = None
@@ -75,11 +75,26 @@ class Decisions:
         self._applied[place] += 1
 
     def meet(self, connection_id: str, stage: str) -> End | None:
-        """Return how a connection shall end. Decided when it is met for the first time."""
-        if connection_id not in self._numbers:
-            self._numbers[connection_id] = len(self._numbers) + 1
-            self._decide_end(connection_id, stage)
-        return self._ends.get(connection_id)
+        """Return how a connection shall end, which is decided when it is met for the first time."""
+        if connection_id in self._numbers:
+            return self._ends.get(connection_id)
+        number = self._numbers[connection_id] = len(self._numbers) + 1
+        # All of them count this connection, though it ends by the first that hits it.
+        hits = [
+            (fault, hit)
+            for place, fault in self._of(faults.CloseSocket)
+            if fault.concerns(stage, connection_id, number)
+            for hit in self._count(place, fault, "the sockets", f"connection {number}")
+        ]
+        if not hits:
+            return None
+        fault, hit = hits[0]
+        self._choose(hit)
+        random = self._random(hit.place, "end", hit.occurrence)
+        posts = fault.posts.draw_whole(random) if fault.posts else None
+        seconds = fault.seconds.draw(random) if fault.seconds else None
+        end = self._ends[connection_id] = End(hit.place, fault, posts, seconds)
+        return end
 
     def post(self, connection_id: str, stage: str, text: str) -> Fate:
         end = self.meet(connection_id, stage)
@@ -95,7 +110,8 @@ class Decisions:
         return self._fate(hits, faults.DelayPost, end if ends else None)
 
     def loses_disconnect(self, connection_id: str, stage: str) -> bool:
-        """Whether nobody shall hear that a client left by itself. One that was never met may be an earlier plan's."""
+        """Whether nobody shall hear that a client left by itself."""
+        # A connection that this plan never met may be an earlier one's, and has no number.
         number = self._numbers.get(connection_id, 0)
         hits = [
             hit
@@ -122,23 +138,6 @@ class Decisions:
             for hit in self._count(place, fault, function, f"call of {operation}")
         ]
         return self._fate(hits, faults.DelayCall)
-
-    def _decide_end(self, connection_id: str, stage: str) -> None:
-        number = self._numbers[connection_id]
-        for place, fault in self._of(faults.CloseSocket):
-            if fault.concerns(stage, connection_id, number):
-                for hit in self._count(place, fault, "the sockets", f"connection {number}"):
-                    if connection_id not in self._ends:
-                        self._ends[connection_id] = self._end(self._choose(hit), fault)
-
-    def _end(self, hit: Hit, fault: faults.CloseSocket) -> End:
-        random = self._random(hit.place, "end", hit.occurrence)
-        return End(
-            hit.place,
-            fault,
-            posts=fault.posts.draw_whole(random) if fault.posts else None,
-            seconds=fault.seconds.draw(random) if fault.seconds else None,
-        )
 
     def _at(self, kind: type[faults.OfFunction], function: str, payload: str) -> list[Hit]:
         what = "invocation" if kind is faults.OfInvocation else "event"
@@ -167,11 +166,12 @@ class Decisions:
         return [Hit(place, fault, seconds, f"{what} {count} of {scope}")]
 
     def _random(self, *occurrence: object) -> Random:
-        """A generator for each occurrence: what one connection does moves no draw of another's."""
+        """Return a generator of an occurrence's own: what one connection does moves no draw of another's."""
+        # A text, which seeds alike in every process: hashes of texts differ. Source: Python's random.seed.
         return Random(f"{self.plan.seed} {occurrence}")  # noqa: S311
 
     def _fate(self, hits: list[Hit], delays: type[Fault] | None = None, end: End | None = None) -> Fate:
-        """All delays, and the first of the other faults."""
+        """Choose all delays, and the first of the other faults."""
         late = [hit for hit in hits if delays is not None and isinstance(hit.fault, delays)]
         others = [hit for hit in hits if hit not in late][:1]
         for hit in (*late, *others):

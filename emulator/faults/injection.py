@@ -12,7 +12,7 @@ from starlette.responses import Response
 from emulator import log
 from emulator.faults import plan as faults
 from emulator.faults.call_faults import Calls
-from emulator.faults.decisions import End, Fate, Hit
+from emulator.faults.decisions import Fate
 from emulator.faults.plan import Plan
 from emulator.faults.schedule import FaultsApi, RunningPlan, RunningPlans
 from emulator.faults.services_proxy import ServicesProxy
@@ -44,7 +44,7 @@ async def interfering(plan: Plan, stack: Stack, services: Services, limits: Limi
             calls=partial(_called, calls),
             services=proxy.address,
             routes=FaultsApi(plans).routes(),
-            end=lambda: plans.running.end(),
+            end=lambda: plans.running.end(),  # the plan that runs then, which may be another
         )
     finally:
         await proxy.stop()
@@ -67,7 +67,7 @@ class _Held:
 
 
 class PostFaults:
-    """Posts go astray."""
+    """Posts that go astray."""
 
     def __init__(self, plans: RunningPlans) -> None:
         self._plans = plans
@@ -78,7 +78,7 @@ class PostFaults:
         plan = self._plans.running
         fate = plan.decisions.post(connection.id, connection.socket.stage, text)
         await plan.passed(fate.delay_s)
-        if connection.state is not State.OPEN:
+        if connection.state is not State.OPEN:  # It may have been closed in the meantime.
             raise Gone(connection.id)
         try:
             return await self._apply(plan, fate, connection, _Held(text, size))
@@ -106,9 +106,9 @@ class PostFaults:
                 return await self._deliver(connection, post)
 
     async def _deliver(self, connection: Connection, post: _Held) -> Response:
-        """Post, and after it what was held back for it."""
+        """Post a frame, and after it what was held back for it."""
         response = await connections.post(connection, post.text, post.size)
-        for held in list(self._held.get(connection.id, ())):
+        for held in list(self._held.get(connection.id, ())):  # a copy, from which `_release` takes nothing
             await self._release(connection, held)
         return response
 
@@ -124,12 +124,12 @@ class PostFaults:
 
     async def _release(self, connection: Connection, post: _Held) -> None:
         held = self._held.get(connection.id, [])
-        if post not in held:
+        if post not in held:  # The next post and the clock both release it, and the second one comes too late.
             return
         held.remove(post)
         if not held:
             del self._held[connection.id]
-        with contextlib.suppress(Gone, BufferFull):
+        with contextlib.suppress(Gone, BufferFull):  # It was answered long ago, so nobody can be told.
             await connections.post(connection, post.text, post.size)
 
 
@@ -142,7 +142,7 @@ def _refusal(connection: Connection, status: int) -> Response:
 
 
 class SocketFaults(Sockets):
-    """Sockets are closed too early, and nobody hears of their end."""
+    """Sockets that are closed too early, or of whose end nobody hears."""
 
     def __init__(self, plans: RunningPlans) -> None:
         self._plans = plans
@@ -151,9 +151,15 @@ class SocketFaults(Sockets):
     def opened(self, connection: Connection) -> None:
         plan = self._plans.running
         end = plan.decisions.meet(connection.id, connection.socket.stage)
-        if end is not None and end.seconds is not None:
-            closing = self._close_in_time(plan, connection, end, end.seconds)
-            self._closing[connection.id] = asyncio.create_task(closing)
+        if end is None or end.seconds is None:
+            return
+        seconds = end.seconds
+
+        async def close_in_time() -> None:
+            if await plan.passed(seconds):
+                self._plans.close(plan, connection, end)
+
+        self._closing[connection.id] = asyncio.create_task(close_in_time())
 
     def tells_end(self, connection: Connection) -> bool:
         if closing := self._closing.pop(connection.id, None):
@@ -163,13 +169,9 @@ class SocketFaults(Sockets):
             return False
         return True
 
-    async def _close_in_time(self, plan: RunningPlan, connection: Connection, end: End, seconds: float) -> None:
-        if await plan.passed(seconds):
-            self._plans.close(plan, connection, end)
-
 
 class EventFaults:
-    """Events come late and twice."""
+    """Events that come late or twice."""
 
     def __init__(self, plans: RunningPlans) -> None:
         self._plans = plans
@@ -188,7 +190,7 @@ class EventFaults:
 
 
 class WorkerFaults(Supervisor):
-    """Workers are stopped at their work, and sign with keys of their own, which tell who calls."""
+    """Workers that are stopped at their work, and sign with keys of their own, which tell who calls."""
 
     def __init__(self, plans: RunningPlans, calls: Calls) -> None:
         self._plans = plans
@@ -205,15 +207,16 @@ class WorkerFaults(Supervisor):
         hit = plan.decisions.invocation(function.name, payload.decode(errors="replace"))
         if hit is not None and isinstance(hit.fault, faults.Shorten):
             plan.decisions.applied(hit.place)
+            # The worker hears of the earlier deadline, as it hears of any, and is killed at it.
             return await worker.invoke(request_id, arn, payload, min(hit.seconds, function.timeout_s))
-        killing = asyncio.create_task(_kill_in_time(plan, worker, hit))
+
+        async def kill_in_time() -> None:
+            if hit is not None and await plan.passed(hit.seconds):
+                plan.decisions.applied(hit.place)
+                worker.kill()
+
+        killing = asyncio.create_task(kill_in_time())
         try:
             return await super().invoke(worker, request_id, arn, payload)
         finally:
             killing.cancel()
-
-
-async def _kill_in_time(plan: RunningPlan, worker: Environment, hit: Hit | None) -> None:
-    if hit is not None and await plan.passed(hit.seconds):
-        plan.decisions.applied(hit.place)
-        worker.kill()

@@ -64,7 +64,7 @@ GATEWAY_OPERATIONS = ("PostToConnection", "DeleteConnection", "GetConnection", "
 
 
 class PlanError(ValueError):
-    """The plan cannot be used. Says which field."""
+    """The plan cannot be used. The message names the field."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class Span:
 
 
 def _number(value: Any) -> float:
+    # To Python, true is the number 1.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise ValueError("wants a number that is not negative")
     return float(value)
@@ -146,14 +147,14 @@ def _one_of(*allowed: Any) -> Callable[[Any], Any]:
 
 
 def _close_code(value: Any) -> int:
-    """Only these may be sent in a close frame. Source: RFC 6455, 7.4, and the IANA registry."""
+    # 1004 to 1006 and 1015 are in no close frame. Source: RFC 6455, 7.4, and the IANA registry.
     if isinstance(value, bool) or not (value in {*range(1000, 1004), *range(1007, 1015)} or value in range(3000, 5000)):
         raise ValueError("wants a code that a close frame may carry, as 1001 or 4000")
     return int(value)
 
 
 def _setting(read: Callable[[Any], Any], default: Any = MISSING) -> Any:
-    """A field of a fault; one without a default has to be given."""
+    """Return a field of a fault; one without a default has to be given."""
     return field(default=default, metadata={"read": read})
 
 
@@ -175,7 +176,7 @@ class Fault:
             raise PlanError("wants at most one of nth, every and probability")
 
     def takes(self, count: int, random: Random) -> bool:
-        """Whether the `count`-th occurrence is hit."""
+        """Whether this fault hits the `count`-th occurrence."""
         if self.nth:
             return count in self.nth
         if self.every is not None:
@@ -284,7 +285,7 @@ class DelayEvent(OfFunction, Timed):
 
 @dataclass(frozen=True, kw_only=True)
 class OfInvocation(OfFunction, Timed):
-    """Seconds count from the beginning of an invocation."""
+    """A fault of an invocation, from whose beginning its seconds count."""
 
 
 class KillAfter(OfInvocation):
@@ -297,7 +298,7 @@ class Shorten(OfInvocation):
 
 @dataclass(frozen=True, kw_only=True)
 class OfCall(OfFunction):
-    """`operation` as it is called in the API: of services the end of X-Amz-Target, so only of those that use it."""
+    """A fault of a call. `operation`: as the API calls it; of services the end of X-Amz-Target, if they have that."""
 
     operation: tuple[str, ...] = _setting(_texts, ())
 
@@ -307,7 +308,7 @@ class OfCall(OfFunction):
 
 @dataclass(frozen=True, kw_only=True)
 class AtCall(OfCall):
-    """`moment`: before or after the call takes effect."""
+    """A fault at a `moment` of a call: before or after it takes effect."""
 
     moment: str = _setting(_one_of("before", "after"))
 
@@ -322,7 +323,7 @@ class PauseAtCall(AtCall, Timed):
 
 
 class OfServiceCall(OfCall):
-    """Of the services behind the functions only: the gateway's own have sections of their own."""
+    """A fault of calls to the services behind the functions: the gateway's own calls have sections of their own."""
 
     def is_about(self, operation: str) -> bool:
         return operation not in GATEWAY_OPERATIONS and super().is_about(operation)
@@ -364,7 +365,7 @@ _SECTIONS: Mapping[str, tuple[type[Fault], ...]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """`faults` by their place in the written plan, as `posts[0]`, in the order of that plan's sections."""
+    """A fault plan: `faults` by their place in what is written, as `posts[0]`, in the order of its sections."""
 
     seed: int = 0
     faults: Mapping[str, Fault] = field(default_factory=dict)
@@ -380,7 +381,7 @@ def read(text: str) -> Plan:
 
 
 def parse(document: Any) -> Plan:
-    """Raise PlanError that names the field."""
+    """Return the plan that a document describes. Raise PlanError that names the field."""
     if not isinstance(document, dict):
         raise PlanError("A fault plan is an object with a seed and sections.")
     unknown = [str(key) for key in document if key not in ("seed", *_SECTIONS)]
@@ -423,13 +424,10 @@ def _settings(place: str, written: Mapping[str, Any], kind: type[Fault]) -> Iter
             raise PlanError(f"{place}.{name}: {kind.do} has no such field. There are: {', '.join(known)}")
     for name, each in known.items():
         if name in written:
-            yield name, _value(f"{place}.{name}", each.metadata["read"], written[name])
+            try:
+                value = each.metadata["read"](written[name])
+            except (ValueError, TypeError) as error:
+                raise PlanError(f"{place}.{name}: {error}, not {written[name]!r}") from error
+            yield name, value
         elif each.default is MISSING:
             raise PlanError(f"{place}.{name}: is missing")
-
-
-def _value(place: str, read_value: Callable[[Any], Any], written: Any) -> Any:
-    try:
-        return read_value(written)
-    except (ValueError, TypeError) as error:
-        raise PlanError(f"{place}: {error}, not {written!r}") from error

@@ -25,7 +25,7 @@ class RunningPlan:
         self._over = asyncio.Event()
 
     async def passed(self, seconds: float) -> bool:
-        """Wait. False, and earlier, if the plan is over before that."""
+        """Wait for so many seconds. Return False, at once, when the plan is over before that."""
         if seconds <= 0:
             return True
         try:
@@ -40,7 +40,7 @@ class RunningPlan:
 
 
 class RunningPlans:
-    """`running` is the plan that decides now. Remembers which connections a plan has closed, and how.
+    """The plan that decides now, `running`, and which connections a plan has closed, and how.
 
     `logical_ids` are the functions', by name.
     """
@@ -52,7 +52,7 @@ class RunningPlans:
 
     def put(self, plan: Plan) -> None:
         """Let `plan` begin; what the one before held up goes on."""
-        self.running.end()
+        self.running.end()  # its delays and silences end at once
         self.running = RunningPlan(plan, self._logical_ids)
         log.fault(f"a plan with {len(plan.faults)} faults, seed {plan.seed}")
 

@@ -17,7 +17,7 @@ from emulator.serving.server import Embedded
 
 
 class ServicesProxy:
-    """What workers ask of the services, unless `calls` has another answer."""
+    """A port that answers workers as the services do, unless `calls` has another answer."""
 
     def __init__(self, services: Services, calls: Calls, limits: Limits) -> None:
         self._calls = calls
@@ -27,7 +27,7 @@ class ServicesProxy:
 
     @property
     def address(self) -> str:
-        """For AWS_ENDPOINT_URL."""
+        """The address for AWS_ENDPOINT_URL."""
         return f"http://{self._server.address}"
 
     async def start(self) -> None:
@@ -45,5 +45,6 @@ class ServicesProxy:
             body = {"__type": refused.code, "message": str(refused)}
             return JSONResponse(body, 403, {"x-amzn-ErrorType": refused.code})
         pass_on = partial(self._forwarder.answer, received, scope)
+        # Only protocols with this header name the operation there. Those without one pass as they are.
         target = received.header("x-amz-target")
         return await self._calls.answer(request, target.rpartition(".")[2], pass_on) if target else await pass_on()

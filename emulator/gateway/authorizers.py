@@ -4,7 +4,7 @@ Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-
 """
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -20,11 +20,15 @@ def allowed_by_policy(answer: Any, arn: str) -> dict[str, Any]:
     """Return `principalId` and the context's values as strings. Raise Denied, Malformed."""
     if not isinstance(answer, dict) or not isinstance(answer.get("policyDocument"), dict):
         raise Malformed("an authorizer answers with a policyDocument")
-    context = answer.get("context") or {}
-    effects = {statement.get("Effect") for statement in _matching(answer["policyDocument"], arn)}
+    effects = set()
+    for statement in _several(answer["policyDocument"].get("Statement", [])):
+        actions, resources = _several(statement.get("Action", [])), _several(statement.get("Resource", []))
+        if _any_match("execute-api:Invoke", actions) and _any_match(arn, resources):
+            effects.add(statement.get("Effect"))
+    # One Deny outweighs every Allow. Source: the policy evaluation logic in IAM's user guide.
     if "Deny" in effects or "Allow" not in effects:
         raise Denied
-    values = {name: as_string(value) for name, value in context.items()}
+    values = {name: as_string(value) for name, value in (answer.get("context") or {}).items()}
     return {"principalId": str(answer.get("principalId", "")), **values}
 
 
@@ -33,13 +37,6 @@ def as_string(value: Any) -> str:
     if isinstance(value, dict | list):
         raise Malformed("an authorizer's context holds strings, numbers and booleans only")
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
-
-
-def _matching(policy: Mapping[str, Any], arn: str) -> Iterable[Mapping[str, Any]]:
-    for statement in _several(policy.get("Statement", [])):
-        actions, resources = _several(statement.get("Action", [])), _several(statement.get("Resource", []))
-        if _any_match("execute-api:Invoke", actions) and _any_match(arn, resources):
-            yield statement
 
 
 def _several(value: Any) -> list[Any]:

@@ -84,7 +84,7 @@ class Connection:
         self.touch()
 
     def close(self, code: int, reason: str, *, abrupt: bool = False) -> None:
-        """Close from the gateway's side, after what was posted before. Nothing if it is closed already.
+        """Close from the gateway's side, after what was posted before. Do nothing if the connection is closed already.
 
         `abrupt`: reset the TCP connection instead, without a close frame.
         """
@@ -96,26 +96,26 @@ class Connection:
         """Send what is posted, in order, as fast as the client reads it, until the socket is gone."""
         try:
             while isinstance(item := await self._outgoing.get(), str):
+                # Waits while the socket's buffers are full, so a client that does not read keeps its bytes unread.
                 await websocket.send_text(item)
                 self._unread_bytes -= len(item.encode())
             if item.abrupt:
                 server.abort(websocket.scope)
             else:
                 await websocket.close(item.code, item.reason)
-        except WebSocketDisconnect:
+        except WebSocketDisconnect:  # Whoever reads from it hears that, too, and ends the connection.
             return
 
     async def expire(self) -> None:
         """Close the connection when nothing came or went for too long, or when it is too old."""
-        left_s = self._left_s()
-        while left_s > 0:
+        while True:
+            # Anew after each sleep: traffic has moved the end meanwhile.
+            ends_s = min(self._active_s + self._limits.idle_s, self._opened_s + self._limits.life_s)
+            left_s = ends_s - time.monotonic()
+            if left_s <= 0:
+                break
             await asyncio.sleep(left_s)
-            left_s = self._left_s()
         self.close(1001, "Going away")
-
-    def _left_s(self) -> float:
-        idle_until = self._active_s + self._limits.idle_s
-        return min(idle_until, self._opened_s + self._limits.life_s) - time.monotonic()
 
 
 class Connections:
@@ -131,7 +131,7 @@ class Connections:
         self._by_id.pop(connection.id, None)
 
     def find(self, connection_id: str, stage: str) -> Connection:
-        """Raise Gone for one that is not open on this stage."""
+        """Return an open connection of this stage. Raise Gone."""
         connection = self._by_id.get(connection_id)
         if connection is None or connection.socket.stage != stage or connection.state is not State.OPEN:
             raise Gone(connection_id)
@@ -182,12 +182,19 @@ class ConnectionsApi:
             log.connection(connection_id, f"{request.method} refused: gone")
             return Response(status_code=410, headers={"x-amzn-ErrorType": "GoneException"})
         except BufferFull:
+            # The same answer as for AWS's rate limit.
             log.connection(connection_id, "post refused: its client does not read")
             return error(429, "LimitExceededException", "Too Many Requests")
 
     async def _answer(self, request: Request, connection: Connection) -> Response:
         if request.method == "GET":
-            return JSONResponse(_description(connection))
+            return JSONResponse(
+                {
+                    "connectedAt": _iso(connection.socket.connected_ms),
+                    "identity": events.identity(connection.socket.caller),
+                    "lastActiveAt": _iso(connection.last_active_ms),
+                }
+            )
         if request.method == "DELETE":
             connection.close(1000, "Connection Closed Normally")
             return Response(status_code=204)
@@ -195,14 +202,6 @@ class ConnectionsApi:
         if len(data) > self._limits.message_bytes:
             return error(413, "PayloadTooLargeException", "Message too long")
         return await self._post(connection, data.decode(errors="replace"), len(data))
-
-
-def _description(connection: Connection) -> dict[str, object]:
-    return {
-        "connectedAt": _iso(connection.socket.connected_ms),
-        "identity": events.identity(connection.socket.caller),
-        "lastActiveAt": _iso(connection.last_active_ms),
-    }
 
 
 def _iso(time_ms: int) -> str:

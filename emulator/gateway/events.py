@@ -27,7 +27,7 @@ class EventIds:
 
 @dataclass(frozen=True)
 class Caller:
-    """`scheme`: what it speaks, `http` or `https`."""
+    """A client. `scheme`: what it speaks, `http` or `https`."""
 
     source_ip: str
     user_agent: str | None
@@ -68,12 +68,15 @@ class Call:
 
 def connect(socket: Socket, event_ids: EventIds, headers: Pairs, query: Pairs) -> dict[str, Any]:
     context = _socket_context(socket, event_ids, "$connect", "CONNECT")
-    event = {**_headers(headers), **_query(query), "requestContext": context, "isBase64Encoded": False}
+    event = _headers(headers)
+    if query:
+        event |= {"queryStringParameters": dict(query), "multiValueQueryStringParameters": _grouped(query)}
+    event |= {"requestContext": context, "isBase64Encoded": False}
     return event | _stage_variables(socket)
 
 
 def message(socket: Socket, event_ids: EventIds, route: str, message_id: str, body: str) -> dict[str, Any]:
-    """`headers` are not there: API Gateway sends them with the handshake only."""
+    # Without `headers`: API Gateway sends them with the handshake only.
     context = _socket_context(socket, event_ids, route, "MESSAGE") | {"messageId": message_id}
     return {"requestContext": context, "body": body, "isBase64Encoded": False} | _stage_variables(socket)
 
@@ -81,13 +84,14 @@ def message(socket: Socket, event_ids: EventIds, route: str, message_id: str, bo
 def disconnect(socket: Socket, event_ids: EventIds, code: int, reason: str) -> dict[str, Any]:
     context = _socket_context(socket, event_ids, "$disconnect", "DISCONNECT")
     context |= {"disconnectStatusCode": code, "disconnectReason": reason}
+    # All that is left of the handshake's, with these empty values. Source: recorded events.
     headers = [("Host", socket.domain), ("x-api-key", ""), ("X-Forwarded-For", ""), ("x-restapi", "")]
     event = {**_headers(headers), "requestContext": context, "isBase64Encoded": False}
     return event | _stage_variables(socket)
 
 
 def authorization(socket: Socket, event_ids: EventIds, headers: Pairs, query: Pairs) -> dict[str, Any]:
-    """The event of a WebSocket API's REQUEST authorizer."""
+    """Return the event of a WebSocket API's REQUEST authorizer."""
     return {
         "type": "REQUEST",
         "methodArn": method_arn(socket),
@@ -115,25 +119,39 @@ def forwarded(headers: Pairs, caller: Caller, event_ids: EventIds) -> list[tuple
 
 
 def http(call: Call, event_ids: EventIds, route: str, path_parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Payload format 2.0."""
+    """Return a request as an event in payload format 2.0."""
     event = {
         "version": "2.0",
         "routeKey": route,
         "rawPath": call.path,
         "rawQueryString": call.query,
-        **_cookies(call.headers),
+        "cookies": [each for name, value in call.headers if name.lower() == "cookie" for each in value.split("; ")],
         "headers": _joined((name.lower(), value) for name, value in call.headers if name.lower() != "cookie"),
         "queryStringParameters": _joined(call.query_items),
-        "requestContext": _http_context(call, event_ids, route),
+        "requestContext": {
+            **_reached(call),
+            "http": {
+                "method": call.method,
+                "path": call.path,
+                "protocol": f"HTTP/{call.http_version}",
+                "sourceIp": call.caller.source_ip,
+                "userAgent": call.caller.user_agent or "",
+            },
+            "requestId": event_ids.extended_id,
+            "routeKey": route,
+            "time": request_time(event_ids.time_ms),
+            "timeEpoch": event_ids.time_ms,
+        },
         "pathParameters": dict(path_parameters),
         "stageVariables": dict(call.stage_variables),
         **_body(call),
     }
-    return {name: value for name, value in event.items() if value != {} or name == "headers"}
+    # Format 2.0 leaves out what is empty, where 1.0 has null.
+    return {name: value for name, value in event.items() if value not in ({}, []) or name == "headers"}
 
 
 def http_authorization(call: Call, event_ids: EventIds, route: str, sources: Sequence[str]) -> dict[str, Any]:
-    """The event of an HTTP API's REQUEST authorizer, payload format 2.0. `sources`: the identity's values."""
+    """Return the event of an HTTP API's REQUEST authorizer in payload format 2.0. `sources`: the identity's values."""
     event = http(call, event_ids, route, {})
     return {
         **{name: value for name, value in event.items() if name not in ("body", "isBase64Encoded")},
@@ -144,7 +162,7 @@ def http_authorization(call: Call, event_ids: EventIds, route: str, sources: Seq
 
 
 def http_first(call: Call, event_ids: EventIds, route: str, path_parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Payload format 1.0.
+    """Return a request as an event in payload format 1.0.
 
     Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
@@ -157,7 +175,19 @@ def http_first(call: Call, event_ids: EventIds, route: str, path_parameters: Map
         **_headers(call.headers),
         "queryStringParameters": dict(call.query_items) or None,
         "multiValueQueryStringParameters": _grouped(call.query_items) or None,
-        "requestContext": _http_first_context(call, event_ids, route),
+        "requestContext": {
+            **_reached(call),
+            "extendedRequestId": event_ids.extended_id,
+            "httpMethod": call.method,
+            "identity": identity(call.caller),
+            "path": call.path,
+            "protocol": f"HTTP/{call.http_version}",
+            "requestId": event_ids.extended_id,
+            "requestTime": request_time(event_ids.time_ms),
+            "requestTimeEpoch": event_ids.time_ms,
+            "resourceId": route,
+            "resourcePath": route.partition(" ")[2] or route,
+        },
         "pathParameters": dict(path_parameters) or None,
         "stageVariables": dict(call.stage_variables) or None,
         "body": body.get("body"),
@@ -166,7 +196,7 @@ def http_first(call: Call, event_ids: EventIds, route: str, path_parameters: Map
 
 
 def http_first_authorization(call: Call, event_ids: EventIds, route: str, sources: Sequence[str]) -> dict[str, Any]:
-    """The event of an HTTP API's REQUEST authorizer, payload format 1.0."""
+    """Return the event of an HTTP API's REQUEST authorizer in payload format 1.0."""
     event = http_first(call, event_ids, route, {})
     identity = ",".join(sources)
     return {
@@ -185,12 +215,13 @@ def route_arn(call: Call, route: str) -> str:
 
 
 def request_time(time_ms: int) -> str:
-    """`01/Jul/2026:15:31:13 +0000`"""
+    """Return a time as `01/Jul/2026:15:31:13 +0000`."""
     return datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
 
 
 def _socket_context(socket: Socket, event_ids: EventIds, route: str, event_type: str) -> dict[str, Any]:
     authorizer = dict(socket.authorizer)
+    # Only CONNECT has it, as the one number among texts. Source: recorded events.
     if event_type != "CONNECT":
         authorizer.pop("integrationLatency", None)
     context = {
@@ -216,41 +247,8 @@ def identity(caller: Caller) -> dict[str, str]:
     return {**agent, "sourceIp": caller.source_ip}
 
 
-def _http_context(call: Call, event_ids: EventIds, route: str) -> dict[str, Any]:
-    return {
-        **_reached(call),
-        "http": {
-            "method": call.method,
-            "path": call.path,
-            "protocol": f"HTTP/{call.http_version}",
-            "sourceIp": call.caller.source_ip,
-            "userAgent": call.caller.user_agent or "",
-        },
-        "requestId": event_ids.extended_id,
-        "routeKey": route,
-        "time": request_time(event_ids.time_ms),
-        "timeEpoch": event_ids.time_ms,
-    }
-
-
-def _http_first_context(call: Call, event_ids: EventIds, route: str) -> dict[str, Any]:
-    return {
-        **_reached(call),
-        "extendedRequestId": event_ids.extended_id,
-        "httpMethod": call.method,
-        "identity": identity(call.caller),
-        "path": call.path,
-        "protocol": f"HTTP/{call.http_version}",
-        "requestId": event_ids.extended_id,
-        "requestTime": request_time(event_ids.time_ms),
-        "requestTimeEpoch": event_ids.time_ms,
-        "resourceId": route,
-        "resourcePath": route.partition(" ")[2] or route,
-    }
-
-
 def _reached(call: Call) -> dict[str, Any]:
-    """The API, in a context of either payload format."""
+    """Return what a context of either payload format says of the API."""
     return {
         "accountId": ACCOUNT,
         "apiId": call.api,
@@ -262,12 +260,6 @@ def _reached(call: Call) -> dict[str, Any]:
 
 def _headers(headers: Pairs) -> dict[str, Any]:
     return {"headers": dict(headers), "multiValueHeaders": _grouped(headers)}
-
-
-def _query(query: Pairs) -> dict[str, Any]:
-    if not query:
-        return {}
-    return {"queryStringParameters": dict(query), "multiValueQueryStringParameters": _grouped(query)}
 
 
 def _stage_variables(socket: Socket) -> dict[str, Any]:
@@ -283,11 +275,6 @@ def _grouped(pairs: Pairs) -> dict[str, list[str]]:
 
 def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name: ",".join(values) for name, values in _grouped(list(pairs)).items()}
-
-
-def _cookies(headers: Pairs) -> dict[str, Any]:
-    values = [value for name, value in headers if name.lower() == "cookie"]
-    return {"cookies": [cookie for value in values for cookie in value.split("; ")]} if values else {}
 
 
 def _body(call: Call) -> dict[str, Any]:

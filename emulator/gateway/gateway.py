@@ -58,7 +58,7 @@ class Gateway:
         return self.names.address
 
     async def serve(self, listening: socket.socket, on_ready: Callable[[], None]) -> None:
-        """Serve until SIGINT or SIGTERM. Ends every worker before it returns."""
+        """Serve until SIGINT or SIGTERM. End every worker before returning."""
         await self.plugin.prepare(self.stack, self.services)
         sentence, supervisor = self.plugin.sentence, self.interference.workers
         pools = {
@@ -67,7 +67,7 @@ class Gateway:
         }
         invoker = Invoker(pools, self.services, self.limits, self.interference.events)
         storage = StorageDoor(self.services)
-        await storage.look()
+        await storage.look()  # before the first request: the guard asks which origins the buckets name
         doors = self.doors(invoker, storage)
         application = Guard(Starlette(routes=[route for door in doors for route in door.routes]), self.names, doors)
 
@@ -80,6 +80,7 @@ class Gateway:
         serving = server.Server(configuration, self.limits, self.identity.tls, on_ready, end)
         async with _reloading(pools):
             await serving.serve([listening])
+        # Only now: the requests that the server has let finish were still asking both.
         await invoker.stop()
         await storage.stop()
 
@@ -92,7 +93,7 @@ class Gateway:
         return worker_variables.for_function(function, self.identity, endpoints, self.plugin.environment)
 
     def doors(self, invoker: Invoker, storage: StorageDoor) -> Sequence[Door]:
-        """All routes, by who may ask them: a page of elsewhere may not, unless its origin is let in."""
+        """Return all routes, by who may ask them: a page of elsewhere may not, unless its origin is let in."""
         websocket_apis = _by_stage(self.stack.websocket_apis)
         connections = Connections()
         sockets, post = self.interference.sockets, self.interference.posts
@@ -110,6 +111,7 @@ class Gateway:
             Route("/2015-03-31/functions/{name}/invocations", self._as_called(invocations.answer), methods=["POST"]),
         ]
         buckets = [Route(f"{STORAGE}/{{path:any}}", storage.answer, methods=METHODS)]
+        # Last, because the first route that matches answers, and these take every path.
         template = [
             Route("/{path:any}", http_apis.answer, methods=METHODS),
             WebSocketRoute("/{path:any}", websockets.serve),
@@ -125,22 +127,19 @@ class Gateway:
 
 
 class EdgePaths:
-    """Rewrites a path, and sets parameters of the query whatever the viewer's are, as a function of the CDN would."""
+    """An application behind a CDN whose function rewrites paths, and sets parameters whatever the viewer's are."""
 
     def __init__(self, application: ASGIApp, paths: Mapping[str, str]) -> None:
         self._application = application
         self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._application(self._rewritten(scope), receive, send)
-
-    def _rewritten(self, scope: Scope) -> Scope:
-        if scope.get("path") not in self._paths:
-            return scope
-        path, _, query = self._paths[scope["path"]].partition("?")
-        queries = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-        queries |= parse_qsl(query)
-        return {**scope, "path": path, "raw_path": path.encode(), "query_string": urlencode(queries).encode()}
+        if scope.get("path") in self._paths:
+            path, _, query = self._paths[scope["path"]].partition("?")
+            queries = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+            queries |= parse_qsl(query)
+            scope = {**scope, "path": path, "raw_path": path.encode(), "query_string": urlencode(queries).encode()}
+        await self._application(scope, receive, send)
 
 
 @contextlib.asynccontextmanager
@@ -162,16 +161,12 @@ async def _watch(pools: Mapping[str, Pool], stop: asyncio.Event) -> None:
     async for changes in watchfiles.awatch(*folders, stop_event=stop, debounce=200, step=50, rust_timeout=500):
         changed = [Path(path) for _, path in changes]
         for pool in pools.values():
-            if _concerns(changed, pool.function.watched()):
+            if any(path.is_relative_to(folder) for folder in pool.function.watched() for path in changed):
                 log.notice(f"{pool.function.name}: its code has changed")
                 await pool.reload()
 
 
-def _concerns(changed: Iterable[Path], folders: Iterable[Path]) -> bool:
-    watched = list(folders)
-    return any(path.is_relative_to(folder) for path in changed for folder in watched)
-
-
 def _by_stage(apis: Iterable[A]) -> dict[str, A]:
-    """There is one address for all APIs, so only the stage tells them apart, which `stack` sees to."""
+    """Return the APIs by stage."""
+    # All have one address, so only the stage tells them apart; `stack` gives no two the same.
     return {stage: api for api in apis for stage in api.stages}

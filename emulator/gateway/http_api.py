@@ -76,6 +76,7 @@ class HttpApis:
         event_of = events.http_first if is_first else events.http
         event = event_of(call, ids.new_event_ids(), match.route.key, match.path_parameters)
         payload = json.dumps(event).encode()
+        # Lambda's own limit, for which Base64 counts.
         if len(payload) > self._limits.invoke_payload_bytes:
             return _message(413, "Request Entity Too Large")
         if match.route.authorizer is None:
@@ -118,6 +119,7 @@ class HttpApis:
         except NotServed as reason:
             return _message(501, str(reason))
         except IntegrationFailed as failed:
+            # The one word by which a function says 401; whatever else it raises is its failure.
             unauthorized = failed.error_message == "Unauthorized"
             return _message(401, "Unauthorized") if unauthorized else _message(500, "Internal Server Error")
         except (IntegrationTimedOut, authorizers.Malformed):
@@ -126,7 +128,8 @@ class HttpApis:
 
 def match_route(routes: Mapping[str, Route], method: str, path: str) -> Match | None:
     """Return the most specific route: no greedy variable, then few variables, then a named method; `$default` last."""
-    for key in sorted((key for key in routes if " " in key), key=_generality):
+    named = [key for key in routes if " " in key]
+    for key in sorted(named, key=lambda key: ("+}" in key, key.count("{"), key.startswith("ANY "))):
         verb, _, template = key.partition(" ")
         pattern, names = _pattern(template)
         found = pattern.fullmatch(path) if verb in (method, "ANY") else None
@@ -146,9 +149,13 @@ def response_of(answer: Any) -> Response:
         return Response(text, media_type="application/json")
     headers = {str(name).lower(): _header(value) for name, value in (answer.get("headers") or {}).items()}
     headers.setdefault("content-type", "text/plain;charset=UTF-8")
-    headers.pop("content-length", None)
-    response = Response(_content(answer), status_code=_status(answer), headers=headers)
+    headers.pop("content-length", None)  # a wrong one would cut the body; Starlette counts
+    content, status = _content(answer), answer["statusCode"]
+    if not isinstance(status, int) or not 100 <= status < 600:
+        raise IntegrationFailed("statusCode is no HTTP status")
+    response = Response(content, status_code=status, headers=headers)
     for name, values in (answer.get("multiValueHeaders") or {}).items():
+        # Where both name a header, these count. Source: API Gateway's guide, "Output format of a Lambda function".
         del response.headers[str(name)]
         for value in values if isinstance(values, list) else [values]:
             response.headers.append(str(name).lower(), _header(value))
@@ -173,10 +180,6 @@ def cors_headers(cors: Cors, request: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if value}
 
 
-def _generality(key: str) -> tuple[bool, int, bool]:
-    return "+}" in key, key.count("{"), key.startswith("ANY ")
-
-
 @functools.cache
 def _pattern(template: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
     """Return the pattern of a path, and the names of its variables, which need not be names to `re`.
@@ -190,13 +193,6 @@ def _pattern(template: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
         parts += [re.escape(template[at : variable.start()]), "((?s:.+))" if greedy else "([^/]+)"]
         at = variable.end()
     return re.compile("".join(parts) + re.escape(template[at:])), tuple(names)
-
-
-def _status(answer: Mapping[str, Any]) -> int:
-    status = answer["statusCode"]
-    if not isinstance(status, int) or not 100 <= status < 600:
-        raise IntegrationFailed("statusCode is no HTTP status")
-    return status
 
 
 def _header(value: Any) -> str:
@@ -221,8 +217,9 @@ def _content(answer: Mapping[str, Any]) -> bytes:
 
 
 async def _read(request: Request, limit_bytes: int) -> bytes | None:
-    """The body, or None if it is too long. Its rest is dropped: who still sends hears no answer."""
+    """Return the body; None if it is too long."""
     body = bytearray()
+    # The rest is read and dropped: a client that is still sending would not hear the answer.
     async for piece in request.stream():
         body += piece[: limit_bytes + 1 - len(body)]
     return bytes(body) if len(body) <= limit_bytes else None
@@ -230,6 +227,8 @@ async def _read(request: Request, limit_bytes: int) -> bytes | None:
 
 def _call(request: Request, api: HttpApi, stage: str, domain: str, body: bytes) -> events.Call:
     query = request.scope["query_string"].decode("latin-1")
+    address = request.client.host if request.client else ""
+    caller = events.Caller(address, request.headers.get("user-agent"), request.scope["scheme"])
     return events.Call(
         api=api.id,
         stage=stage,
@@ -239,17 +238,11 @@ def _call(request: Request, api: HttpApi, stage: str, domain: str, body: bytes) 
         path=request.scope["path"],
         query=query,
         query_items=parse_qsl(query, keep_blank_values=True),
-        headers=_headers(request),
+        headers=events.forwarded(list(request.headers.items()), caller, ids.new_event_ids()),
         body=body,
-        caller=events.Caller(request.client.host if request.client else "", request.headers.get("user-agent")),
+        caller=caller,
         http_version=request.scope["http_version"],
     )
-
-
-def _headers(request: Request) -> list[tuple[str, str]]:
-    event_ids = ids.new_event_ids()
-    caller = events.Caller(request.client.host if request.client else "", None, request.scope["scheme"])
-    return events.forwarded(list(request.headers.items()), caller, event_ids)
 
 
 def _identity(source: str, call: events.Call) -> str | None:
@@ -260,7 +253,7 @@ def _identity(source: str, call: events.Call) -> str | None:
 
 
 def _context(authorizer: Authorizer, answer: Any, arn: str) -> dict[str, Any]:
-    """Raise Denied, Malformed."""
+    """Return the context that an authorizer's answer gives. Raise Denied, Malformed."""
     if not authorizer.simple_answers:
         return authorizers.allowed_by_policy(answer, arn)
     if not isinstance(answer, dict) or not isinstance(answer.get("isAuthorized"), bool):

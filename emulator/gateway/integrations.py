@@ -1,4 +1,4 @@
-"""Calls the function behind a route, and says how it went in API Gateway's terms."""
+"""Calls of the function behind a route, and how they went in API Gateway's terms."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from emulator import log
 from emulator.gateway import mapping
-from emulator.lambda_.environments import Outcome, Throttled
+from emulator.lambda_.environments import Throttled
 from emulator.lambda_.invoke import FunctionMissing, Invoker, Target
 from emulator.template.apis import Integration
 
@@ -33,7 +33,7 @@ class IntegrationTimedOut(Exception):
 
 @dataclass(frozen=True)
 class Answered:
-    """`latency_ms` is what `integrationLatency` says."""
+    """A function's answer. `latency_ms` is what `integrationLatency` says."""
 
     value: Any
     latency_ms: int
@@ -51,7 +51,10 @@ async def call(invoker: Invoker, function: str, payload: bytes, timeout_s: float
     except (Throttled, FunctionMissing) as error:
         log.notice(f"{type(error).__name__}: {error}")
         raise IntegrationFailed(type(error).__name__) from error
-    return Answered(_value(outcome), int((time.monotonic() - began) * 1000))
+    if outcome.error:
+        message = str(outcome.error_document().get("errorMessage", ""))
+        raise IntegrationFailed("function error", message)
+    return Answered(json.loads(outcome.payload or b"null"), int((time.monotonic() - began) * 1000))
 
 
 def send(invoker: Invoker, function: str, payload: bytes) -> None:
@@ -70,18 +73,11 @@ def serve(integration: Integration) -> None:
 
 
 def _runnable(invoker: Invoker, function: str) -> Target:
-    """Raise NotServed, FunctionMissing."""
+    """Return a function that can run here. Raise NotServed, FunctionMissing."""
     target = invoker.find(function)
     if refusal := target.pool.function.refusal:
         raise NotServed(refusal)
     return target
-
-
-def _value(outcome: Outcome) -> Any:
-    if outcome.error:
-        message = str(outcome.error_document().get("errorMessage", ""))
-        raise IntegrationFailed("function error", message)
-    return json.loads(outcome.payload or b"null")
 
 
 def mocked(integration: Integration, event: Mapping[str, Any], stage_variables: Mapping[str, str]) -> str:
@@ -113,6 +109,7 @@ def request_of(integration: Integration, event: Mapping[str, Any], stage_variabl
     if integration.proxy:
         return json.dumps(event).encode()
     body = str(event.get("body", ""))
+    # Templates write the key with a backslash, as `\$default`: without it, it would be a variable.
     template = integration.templates.get(integration.template_selection.replace("\\", "") or "$default")
     if template is None:
         # Source: AWS::ApiGatewayV2::Integration PassthroughBehavior.

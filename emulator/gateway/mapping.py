@@ -30,7 +30,7 @@ def render(template: str, body: str, context: Mapping[str, Any], stage_variables
     }
     try:
         text: str = Template(template).merge(namespace)
-        json.loads(text)
+        json.loads(text)  # Lambda takes nothing else as an event
     except TemplateError as error:
         raise MappingError(str(error)) from error
     except ValueError as error:
@@ -45,7 +45,15 @@ class _Input:
         self.body = body
 
     def path(self, expression: str) -> Any:
-        return _walk(_parsed(self.body), expression)
+        """Follow `$.a.b[0]`; what is not there is None."""
+        value = _parsed(self.body)
+        for name, quoted, index in _STEP.findall(expression.removeprefix("$")):
+            key: Any = int(index) if index else name or quoted
+            try:
+                value = value[key]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
 
     def json(self, expression: str) -> str:
         return json.dumps(self.path(expression), separators=(",", ":"))
@@ -56,7 +64,9 @@ class _Util:
 
     def escapeJavaScript(self, text: Any) -> str:  # noqa: N802
         """Escape as Apache Commons Lang does, single quotes and slashes too."""
-        return "".join(map(_escaped, _utf16(str(text))))
+        # Java's strings are UTF-16, so an emoji is escaped as two units.
+        units = str(text).encode("utf-16-be", "surrogatepass")
+        return "".join(_escaped(int.from_bytes(units[at : at + 2], "big")) for at in range(0, len(units), 2))
 
     def parseJson(self, text: str) -> Any:  # noqa: N802
         return _parsed(text)
@@ -74,17 +84,11 @@ class _Util:
         return base64.b64decode(text).decode()
 
 
-def _utf16(text: str) -> list[int]:
-    """Java's strings are UTF-16, so an emoji is escaped as two units."""
-    units = text.encode("utf-16-be", "surrogatepass")
-    return [int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2)]
-
-
 def _escaped(unit: int) -> str:
     character = chr(unit)
     if character in _SHORT_ESCAPES:
         return _SHORT_ESCAPES[character]
-    if character in "\"'\\/":
+    if character in "\"'\\/":  # `\'` is no JSON: a template has to mend it with `replaceAll`
         return "\\" + character
     return character if 0x20 <= unit <= 0x7F else f"\\u{unit:04X}"
 
@@ -94,14 +98,3 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return {}
-
-
-def _walk(value: Any, expression: str) -> Any:
-    """Follow `$.a.b[0]`; what is not there is None."""
-    for name, quoted, index in _STEP.findall(expression.removeprefix("$")):
-        key: Any = int(index) if index else name or quoted
-        try:
-            value = value[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return value

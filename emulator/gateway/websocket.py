@@ -52,7 +52,7 @@ class Closed:
 
 
 class Sockets:
-    """Hears of every socket, and may close it or keep its end to itself. This one does neither."""
+    """An observer of sockets, which may close one or keep its end to itself. This one does neither."""
 
     def opened(self, connection: Connection) -> None:
         """Take note of a connection that reads and writes from now on."""
@@ -85,11 +85,20 @@ class WebSockets:
     async def serve(self, websocket: WebSocket) -> None:
         stage = websocket.scope["path"].removeprefix("/")
         api = self._apis.get(stage)
-        if api is None:
+        if api is None:  # A path below a stage is none, either.
             await _refuse(websocket, Refused(403), ids.new_id())
             return
         handshake = _handshake(websocket)
-        connection = Connection(_socket(handshake, api, stage, self._domain), self._limits)
+        socket = events.Socket(
+            api=api.id,
+            stage=stage,
+            stage_variables=api.stages[stage],
+            domain=self._domain,
+            connection_id=ids.new_id(),
+            connected_ms=ids.now_ms(),
+            caller=handshake.caller,
+        )
+        connection = Connection(socket, self._limits)
         try:
             connection, subprotocol = await self._handshake(api, connection, handshake)
         except Refused as refusal:
@@ -112,6 +121,7 @@ class WebSockets:
         return connection, await self._connect(route.integration, connection.socket, event)
 
     async def _authorize(self, authorizer: Authorizer, socket: events.Socket, handshake: Handshake) -> dict[str, Any]:
+        # Without what identifies the client, API Gateway does not call the authorizer.
         if not all(_identity(source, handshake) for source in authorizer.identity_sources):
             raise Refused(401)
         event = events.authorization(socket, ids.new_event_ids(), handshake.headers, handshake.query)
@@ -120,9 +130,10 @@ class WebSockets:
             allowed = authorizers.allowed_by_policy(answered.value, events.method_arn(socket))
         except authorizers.Denied as denied:
             raise Refused(403) from denied
-        except NotServed as reason:
+        except NotServed as reason:  # It is an IntegrationFailed, too, and says more.
             raise Refused(501, str(reason)) from reason
         except IntegrationFailed as failed:
+            # By raising this one word a function says 401.
             raise Refused(401 if failed.error_message == "Unauthorized" else 500) from failed
         except (IntegrationTimedOut, authorizers.Malformed) as error:
             log.connection(socket.connection_id, f"authorizer: {error}")
@@ -150,12 +161,14 @@ class WebSockets:
         self, api: WebSocketApi, connection: Connection, websocket: WebSocket, subprotocol: str | None
     ) -> None:
         """Serve an accepted connection to its end, and tell `$disconnect`."""
+        # Before the client hears of it: functions may post from the moment when `$connect` has returned.
         connection.open()
         self._connections.add(connection)
         log.connection(connection.id, f"open on {connection.socket.stage}")
         background = [asyncio.create_task(connection.expire())]
         try:
             await websocket.accept(subprotocol=subprotocol)
+            # Not earlier: no frame may go out before the handshake's answer. Posts wait in the queue.
             background.append(asyncio.create_task(connection.write_to(websocket)))
             self._sockets.opened(connection)
             closed = await self._read(api, connection, websocket)
@@ -165,7 +178,7 @@ class WebSockets:
             self._connections.remove(connection)
             for task in background:
                 task.cancel()
-        if connection.state is State.OPEN:
+        if connection.state is State.OPEN:  # The client has closed it; `close` has moved it otherwise.
             connection.move(State.CLOSED)
         log.connection(connection.id, f"closed {closed.code} {closed.reason}")
         if self._sockets.tells_end(connection):
@@ -178,7 +191,7 @@ class WebSockets:
                 return _closed(incoming)
             connection.touch()
             text = incoming.get("text")
-            if text is None:
+            if text is None:  # API Gateway takes no binary frames.
                 connection.close(1003, "Unsupported Data")
             elif connection.state is State.OPEN:
                 # Not awaited: API Gateway does not wait for one message before it takes the next.
@@ -212,6 +225,7 @@ class WebSockets:
         event = events.disconnect(connection.socket, ids.new_event_ids(), closed.code, closed.reason)
         try:
             await self._integrate(route.integration, connection.socket, event)
+        # AWS promises no more than its best effort, and nobody is left to tell.
         except (IntegrationTimedOut, IntegrationFailed) as error:
             log.connection(connection.id, f"$disconnect: {type(error).__name__}")
 
@@ -240,7 +254,7 @@ class WebSockets:
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
+        self._tasks.add(task)  # the loop itself has only a weak reference. Source: asyncio.create_task
         task.add_done_callback(self._tasks.discard)
 
 
@@ -258,7 +272,7 @@ def _body_value(text: str, path: list[str]) -> str | None:
         value = json.loads(text)
         for name in path:
             value = value[name]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):  # The last for a text of a thousand brackets.
         return None
     return value if isinstance(value, str) else None
 
@@ -274,12 +288,13 @@ def _send(connection: Connection, text: str) -> None:
     size = len(text.encode())
     try:
         connection.post(text, size)
-    except (Gone, BufferFull):
+    except (Gone, BufferFull):  # There is no other way to tell the client.
         return
     log.frame(connection.id, log.OUT, "gateway", size)
 
 
 def _handshake(websocket: WebSocket) -> Handshake:
+    # Latin-1 takes every byte, as headers may have had it. Source: RFC 9110, 5.5.
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in websocket.scope["headers"]]
     agents = [value for name, value in headers if name.lower() == "user-agent"]
     scheme = "https" if websocket.scope["scheme"] == "wss" else "http"
@@ -288,28 +303,17 @@ def _handshake(websocket: WebSocket) -> Handshake:
     return Handshake(events.forwarded(headers, caller, ids.new_event_ids()), query, caller)
 
 
-def _socket(handshake: Handshake, api: WebSocketApi, stage: str, domain: str) -> events.Socket:
-    return events.Socket(
-        api=api.id,
-        stage=stage,
-        stage_variables=api.stages[stage],
-        domain=domain,
-        connection_id=ids.new_id(),
-        connected_ms=ids.now_ms(),
-        caller=handshake.caller,
-    )
-
-
 def _identity(source: str, handshake: Handshake) -> bool:
-    """`route.request.header.Name` or `route.request.querystring.name` is there."""
+    """Whether the client sent what `route.request.header.Name` or `route.request.querystring.name` stands for."""
     kind, _, name = source.removeprefix("route.request.").partition(".")
     pairs = handshake.headers if kind == "header" else handshake.query
     return any(value for key, value in pairs if key.lower() == name.lower())
 
 
 def _closed(incoming: Mapping[str, Any]) -> Closed:
-    """The server says 1005 for a lost connection too, but then without a reason."""
+    """Return how a client closed; with 1006 for one that was lost."""
     reason = incoming.get("reason")
+    # uvicorn says 1005 for a lost connection, too, but then without a reason.
     if reason is None:
         return Closed(1006, "Connection closed abnormally")
     code = incoming.get("code") or 1005

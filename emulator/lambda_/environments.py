@@ -20,7 +20,7 @@ from emulator.processes import die_with_parent
 from emulator.template.functions import Function
 
 T = TypeVar("T")
-_LINE_BYTES = 1024 * 1024
+_LINE_BYTES = 1024 * 1024  # asyncio's own limit for a line is 64 KiB
 
 
 class Throttled(Exception):
@@ -31,7 +31,12 @@ class _Exited(Exception):
     """The worker process ended by itself."""
 
     def __init__(self, return_code: int) -> None:
-        super().__init__(f"exit status {return_code}" if return_code >= 0 else f"signal: {_signal(-return_code)}")
+        if return_code >= 0:
+            super().__init__(f"exit status {return_code}")
+        elif return_code == -signal.SIGKILL:
+            super().__init__("signal: killed")
+        else:
+            super().__init__(f"signal: {signal.strsignal(-return_code) or -return_code}")
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ _MOVES = {
     State.STARTING: {State.IDLE, State.ENDED},
     State.IDLE: {State.BUSY, State.ENDED},
     State.BUSY: {State.IDLE, State.ENDED},
-    State.ENDED: {State.ENDED},
+    State.ENDED: {State.ENDED},  # a cancelled event and the end of the pool may both end it
 }
 
 
@@ -85,13 +90,28 @@ class Environment:
 
     @property
     def usable(self) -> bool:
+        # A worker may also have died since its last event.
         return self.state is State.IDLE and self._process is not None and self._process.returncode is None
 
     async def start(self, request_id: str) -> Outcome | None:
         """Start the process and wait until it asks for an event. Return the failure if it does not get there."""
         await self._runtime.start()
         try:
-            self._process = process = await self._spawn()
+            self._process = process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "awslambdaric",
+                self.function.handler,
+                cwd=self.function.code,
+                env={**self.variables, "AWS_LAMBDA_RUNTIME_API": self._runtime.address},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                limit=_LINE_BYTES,
+                # A group of its own: signals reach whatever it has started, and Ctrl-C does not reach it.
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
         except (OSError, ValueError) as error:  # Its folder has gone, or a variable is none that a process can have.
             return self._failed("Runtime.InvalidEntrypoint", f"RequestId: {request_id} Error: {error}")
         if self.state is State.ENDED:  # It was stopped before it had a process.
@@ -102,6 +122,7 @@ class Environment:
         return await self._attempt(request_id, self._until_ready(process, timeout_s), timeout_s)
 
     async def invoke(self, request_id: str, arn: str, payload: bytes, timeout_s: float) -> Outcome:
+        """Have an event handled. What ends the worker meanwhile is the outcome, and never raised."""
         self._move(State.BUSY)
         deadline_ms = int((time.time() + timeout_s) * 1000)
         # As X-Ray's header has it, and not sampled: nothing is traced here.
@@ -123,24 +144,8 @@ class Environment:
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and all that it has started."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):  # It has ended already.
                 os.killpg(self._process.pid, number)
-
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "awslambdaric",
-            self.function.handler,
-            cwd=self.function.code,
-            env={**self.variables, "AWS_LAMBDA_RUNTIME_API": self._runtime.address},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=_LINE_BYTES,
-            start_new_session=True,
-            preexec_fn=die_with_parent(),
-        )
 
     async def _until_ready(self, process: asyncio.subprocess.Process, timeout_s: float) -> None:
         await _before_exit(process, self._runtime.ready.wait(), timeout_s)
@@ -163,13 +168,13 @@ class Environment:
             reason = f"RequestId: {request_id} Error: Task timed out after {timeout_s:.2f} seconds"
             return self._failed("Sandbox.Timedout", reason)
         except _Exited as exited:
-            if self._runtime.init_error is not None:
+            if self._runtime.init_error is not None:  # The function's own words go before the exit status.
                 return Outcome(self._runtime.init_error, self.version, "Unhandled")
             reason = f"RequestId: {request_id} Error: Runtime exited with error: {exited}"
             return self._failed("Runtime.ExitError", reason)
 
     async def repeat(self, output: asyncio.StreamReader) -> None:
-        """Tell what the process prints, until it closes its end."""
+        """Log what the process prints, until it closes its end."""
         while True:
             try:
                 line = await output.readline()
@@ -189,7 +194,7 @@ class Environment:
 
 
 class Supervisor:
-    """Hears of every worker, and may stop one at its work. This one lets them work."""
+    """An observer of workers, which may stop one at its work. This one lets them work."""
 
     def enter(self, worker: Environment) -> None:
         """Take note of a worker that is about to start, with its `variables`, which may still be changed."""
@@ -235,6 +240,7 @@ class Pool:
         reserved = self.function.reserved_concurrency
         if self._ending or (reserved is not None and self._running >= reserved):
             raise Throttled(self.function.name)
+        # Before there is a slot: reserved concurrency is AWS's limit, and slots are this machine's.
         self._running += 1
         try:
             async with self._slots:
@@ -279,7 +285,7 @@ class Pool:
         return outcome
 
     def _warm(self, version: str) -> Environment | None:
-        """Return the environment used last, so that the others may be missed least."""
+        """Return an idle environment that runs `version`, the one used last; None if there is none."""
         for environment in reversed(self._idle):
             if environment.version == version and environment.usable:
                 self._idle.remove(environment)
@@ -298,6 +304,7 @@ async def _before_exit(process: asyncio.subprocess.Process, work: Coroutine[Any,
     working, ended = asyncio.ensure_future(work), asyncio.ensure_future(process.wait())
     try:
         done, _ = await asyncio.wait({working, ended}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        # First of the two: an answer counts, though the process ended in the same moment.
         if working in done:
             return working.result()
         if ended in done:
@@ -306,7 +313,3 @@ async def _before_exit(process: asyncio.subprocess.Process, work: Coroutine[Any,
     finally:
         working.cancel()
         ended.cancel()
-
-
-def _signal(number: int) -> str:
-    return "killed" if number == signal.SIGKILL else signal.strsignal(number) or str(number)

@@ -24,7 +24,7 @@ from emulator.services.services import Services
 from emulator.services.signature import Credentials, Refused, check
 from emulator.template.functions import EventSettings
 
-_LONGEST_THROTTLE_DELAY_S = 300.0
+_LONGEST_THROTTLE_DELAY_S = 300.0  # between two attempts Lambda waits for five minutes at most
 _NAME = re.compile(r"^(?:arn:aws:lambda:[\w-]+:)?(?:(?:\d{12}:)?function:)?([\w-]+)(?::([\w$-]+))?$")
 
 
@@ -63,7 +63,7 @@ async def at_once(event: Event, deliver: Callable[[Event], Awaitable[None]]) -> 
 
 
 class Invoker:
-    """Finds functions by name or ARN and has their events handled. Queued events go through `passage`."""
+    """The way to functions, by name or ARN. Queued events go through `passage`."""
 
     def __init__(
         self, pools: Mapping[str, Pool], services: Services, limits: Limits, passage: Passage = at_once
@@ -75,7 +75,7 @@ class Invoker:
         self._tasks: set[asyncio.Future[Any]] = set()
 
     def find(self, name: str, qualifier: str | None = None) -> Target:
-        """Take a name, a partial or a full ARN, each with or without a qualifier. Raise FunctionMissing."""
+        """Return what a name, a partial or a full ARN means, with or without a qualifier. Raise FunctionMissing."""
         match = _NAME.match(name)
         pool = self._pools.get(match.group(1)) if match else None
         if match is None or pool is None:
@@ -88,13 +88,14 @@ class Invoker:
         return Target(pool, arn, qualifier or "$LATEST", version)
 
     async def call(self, target: Target, payload: bytes, request_id: str | None = None) -> Outcome:
-        """Have an event handled now. A caller that stops waiting does not stop the function. Raise Throttled."""
+        """Have an event handled now. Raise Throttled."""
         request_id = request_id or str(uuid.uuid4())
         run = target.pool.run(target.version, request_id, target.arn, payload)
+        # A caller that stops waiting, as API Gateway does after 29 s, does not stop the function.
         return await asyncio.shield(self._begin(run))
 
     def send(self, target: Target, payload: bytes) -> str:
-        """Queue an event and give its request id."""
+        """Queue an event. Return its request id."""
         event = Event(target, payload, str(uuid.uuid4()))
         self._begin(self._passage(event, self._deliver))
         return event.request_id
@@ -106,7 +107,7 @@ class Invoker:
 
     def _begin(self, work: Awaitable[Any]) -> asyncio.Future[Any]:
         task = asyncio.ensure_future(work)
-        self._tasks.add(task)
+        self._tasks.add(task)  # the loop itself has only a weak reference
         task.add_done_callback(self._tasks.discard)
         return task
 
@@ -115,6 +116,7 @@ class Invoker:
         outcome = await self._handle_within_age(event, settings)
         while outcome is not None and outcome.error and event.attempts <= settings.retries:
             await asyncio.sleep(self._limits.retry_delay_s * event.attempts)
+            # If it grew too old in the queue, the record tells of the attempt before.
             outcome = await self._handle_within_age(event, settings) or outcome
             if _expired(event, settings):
                 break
@@ -142,11 +144,8 @@ class Invoker:
         aged = outcome is None or (failed and event.attempts <= settings.retries)
         condition = "Success" if not failed else "EventAgeExceeded" if aged else "RetriesExhausted"
         record = json.dumps(destination_record(event, condition, outcome))
-        log.notice(f"{event.target.pool.function.name}: {condition}, record to {destination.split(':')[-1]}")
-        await self._send_to(destination, record)
-
-    async def _send_to(self, destination: str, record: str) -> None:
         service, name = destination.split(":")[2], destination.split(":")[-1]
+        log.notice(f"{event.target.pool.function.name}: {condition}, record to {name}")
         if service == "lambda":
             try:
                 self.send(self.find(destination), record.encode())
@@ -155,13 +154,16 @@ class Invoker:
         elif service == "sqs":
             url = f"{self._services.endpoint}/{ACCOUNT}/{name}"
             client = self._services.client("sqs")
-            await asyncio.to_thread(client.send_message, QueueUrl=url, MessageBody=record)
+            await asyncio.to_thread(client.send_message, QueueUrl=url, MessageBody=record)  # boto3 blocks
         else:
             log.notice(f"not served: a destination in {service}")
 
 
 def destination_record(event: Any, condition: str, outcome: Outcome | None) -> dict[str, Any]:
-    """Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html"""
+    """Return what a destination is told of an event.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+    """
     now = datetime.datetime.now(datetime.UTC)
     record = {
         "version": "1.0",
@@ -204,7 +206,9 @@ class InvokeApi:
         limit = self._limits.event_payload_bytes if kind == "Event" else self._limits.invoke_payload_bytes
         if len(payload) > limit:
             return _error(413, "RequestTooLargeException", f"Request must be smaller than {limit} bytes")
-        if not _is_json(payload):
+        try:
+            json.loads(payload)
+        except (ValueError, RecursionError):
             return _error(400, "InvalidRequestContentException", "Could not parse request body into json")
         if kind == "Event":
             return Response(status_code=202, headers={"x-amzn-RequestId": self._invoker.send(target, payload)})
@@ -225,14 +229,6 @@ class InvokeApi:
 def _error(status: int, kind: str, message: str, more: Mapping[str, str] | None = None) -> Response:
     body = {"Type": "User", "message": message, **(more or {})}
     return JSONResponse(body, status_code=status, headers={"x-amzn-ErrorType": kind})
-
-
-def _is_json(payload: bytes) -> bool:
-    try:
-        json.loads(payload)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _left_s(event: Event, settings: EventSettings) -> float:

@@ -56,7 +56,18 @@ class RuntimeApi:
         self._invocations: asyncio.Queue[_Waiting | None] = asyncio.Queue()
         self._in_flight: _Waiting | None = None
         self._asks = False
-        self._server = Embedded(self._application(), limits)
+        post = ["POST"]
+        application = Starlette(
+            routes=[
+                Route(f"{_PREFIX}/invocation/next", self._next),
+                Route(f"{_PREFIX}/invocation/{{request_id}}/response", self._response, methods=post),
+                Route(f"{_PREFIX}/invocation/{{request_id}}/error", self._failure, methods=post),
+                Route(f"{_PREFIX}/init/error", self._init_error, methods=post),
+                Route(f"{_PREFIX}/restore/next", self._restore_next),
+                Route(f"{_PREFIX}/restore/error", self._init_error, methods=post),
+            ]
+        )
+        self._server = Embedded(application, limits)
 
     @property
     def address(self) -> str:
@@ -77,20 +88,8 @@ class RuntimeApi:
         self._invocations.put_nowait(waiting)
         return await waiting.answer
 
-    def _application(self) -> Starlette:
-        post = ["POST"]
-        return Starlette(
-            routes=[
-                Route(f"{_PREFIX}/invocation/next", self._next),
-                Route(f"{_PREFIX}/invocation/{{request_id}}/response", self._response, methods=post),
-                Route(f"{_PREFIX}/invocation/{{request_id}}/error", self._failure, methods=post),
-                Route(f"{_PREFIX}/init/error", self._init_error, methods=post),
-                Route(f"{_PREFIX}/restore/next", self._restore_next),
-                Route(f"{_PREFIX}/restore/error", self._init_error, methods=post),
-            ]
-        )
-
     async def _next(self, _: Request) -> Response:
+        # Whoever else asks on this port gets no event beside the worker, nor in its place while it waits.
         if self._asks or (self._in_flight is not None and not self._in_flight.answer.done()):
             return _error(403, "InvalidStateTransition", "The environment has an event, or asks for one already.")
         self._asks = True
@@ -118,7 +117,7 @@ class RuntimeApi:
 
     async def _answer(self, request: Request, *, failed: bool) -> Response:
         body = await request.body()
-        waiting = self._in_flight
+        waiting = self._in_flight  # only now: the event may have ended while the body came
         if (
             waiting is None
             or waiting.answer.done()
@@ -136,7 +135,7 @@ class RuntimeApi:
         return _accepted()
 
     async def _restore_next(self, _: Request) -> Response:
-        """A SnapStart snapshot would be taken here; restoring it follows at once."""
+        """Let the runtime go on: a snapshot of SnapStart would be taken here, and is restored at once."""
         return Response()
 
 

@@ -1,4 +1,4 @@
-"""Hands a request on to the services that stand in for AWS's.
+"""The way of a request to the services that stand in for AWS's.
 
 A request is signed for the address that it came to, so it is signed anew for theirs.
 """
@@ -20,7 +20,7 @@ _SIGNED = ("host", "authorization", "x-amz-date", "x-amz-security-token", "x-amz
 
 
 class Forwarder:
-    """Asks `services` what it is asked itself, without the `prefix` of the path."""
+    """A client that asks `services` what it is asked itself, without the `prefix` of the path."""
 
     def __init__(self, services: Services, prefix: str = "") -> None:
         self._endpoint = services.endpoint
@@ -37,6 +37,7 @@ class Forwarder:
     async def answer(self, received: Received, scope: Scope) -> Response:
         """Return the services' answer to what was verified as signed for `scope`."""
         url = self._endpoint + received.path.removeprefix(self._prefix)
+        # Taken out of the text, so that what is left stays encoded as it came.
         pairs = (pair for pair in received.query.split("&") if pair.partition("=")[0] not in QUERY_OF_SIGNATURE)
         asked = replace(received, query="&".join(pairs))
         headers = [(name, value) for name, value in received.headers if _is_handed_on(name, but=_SIGNED)]
@@ -53,6 +54,7 @@ class Forwarder:
         finally:
             await answered.aclose()
         response = Response(content, status_code=answered.status_code)
+        # The length of an answer to HEAD is that of the body which it does not have.
         own = [] if "content-length" in answered.headers else response.raw_headers
         kept = [(name.lower(), value) for name, value in answered.headers.raw if _is_handed_on(name.decode("latin-1"))]
         response.raw_headers = [*own, *kept]

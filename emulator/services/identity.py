@@ -23,7 +23,10 @@ s3 =
 
 @dataclass(frozen=True)
 class Identity:
-    """`credentials_file` is what AWS_SHARED_CREDENTIALS_FILE may name for the AWS command line and every SDK."""
+    """What a run is known by.
+
+    `credentials_file` is what AWS_SHARED_CREDENTIALS_FILE may name for the AWS command line and every SDK.
+    """
 
     credentials: Credentials
     credentials_file: Path
@@ -33,7 +36,7 @@ class Identity:
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """For a worker: it signs as this run, and trusts this run's certificate beside the public ones."""
+        """A worker's variables: it signs as this run, and trusts this run's certificate beside the public ones."""
         bundle = str(self.authorities)
         # botocore's, the one of httpx and of Python itself, and that of requests.
         return self.credentials.variables | {
@@ -61,11 +64,12 @@ def issued(host: str) -> Iterator[Identity]:
         _write(configuration, _CONFIGURATION)
         authority = trustme.CA(organization_name="Emulator")
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # Each name once: `host` may be one of the others.
         authority.issue_cert(*dict.fromkeys((host, "localhost", "127.0.0.1", "::1"))).configure_cert(tls)
         _write(authorities, Path(certifi.where()).read_text(encoding="ascii") + authority.cert_pem.bytes().decode())
         yield Identity(credentials, file, configuration, authorities, tls)
 
 
 def _write(file: Path, text: str) -> None:
-    file.touch(mode=0o600)
+    file.touch(mode=0o600)  # while there is nothing in it to read
     file.write_text(text, encoding="ascii")

@@ -50,13 +50,12 @@ _HEADERS_BYTES = 64 * KIB
 
 
 class _Headers(HeaderReader):
-    """Leaves out names with an underscore: WSGI cannot tell `x_amz_date` from `x-amz-date`, which may be signed.
-
-    cheroot's own reader that does so fails at the first header (11.1.2).
-    """
+    """A reader that leaves out names with an underscore."""
 
     def __call__(self, rfile: Any, hdict: dict[bytes, bytes] | None = None) -> dict[bytes, bytes]:
         headers: dict[bytes, bytes] = super().__call__(rfile, hdict)
+        # WSGI cannot tell `x_amz_date` from `x-amz-date`, which may be signed.
+        # cheroot's own reader that drops such names fails at the first header (11.1.2).
         for name in [name for name in headers if b"_" in name]:
             del headers[name]
         return headers
@@ -71,7 +70,7 @@ class _Connection(HTTPConnection):
 
 
 class Server(wsgi.Server):
-    """Keeps connections, and answers in a few threads. Lets go of whoever sends nothing for a while."""
+    """A server that keeps connections, answers in a few threads, and lets go of whoever sends nothing for a while."""
 
     ConnectionClass = _Connection
     keep_alive_conn_limit = _KEPT_CONNECTIONS
@@ -105,7 +104,7 @@ class Serialized:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         body = get_input_stream(environ).read()
         environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        environ.pop("HTTP_TRANSFER_ENCODING", None)  # the body that moto reads is whole
         path, _, query = environ["REQUEST_URI"].partition("?")
         # cheroot leaves `%2F` as it is; moto expects both as Werkzeug's server gives them.
         environ |= {"PATH_INFO": unquote_to_bytes(path).decode("latin-1"), "RAW_URI": environ["REQUEST_URI"]}
@@ -121,7 +120,7 @@ class Serialized:
     def _refusal(self, environ: dict[str, Any], received: Received) -> Response | None:
         if not self._names.own(environ.get("HTTP_HOST", ""), "http"):
             return _refuse(environ, 421, "MisdirectedRequest", "This is none of the names that it has here.")
-        if environ["PATH_INFO"].startswith("/moto-api"):
+        if environ["PATH_INFO"].startswith("/moto-api"):  # which knows no signature
             return _refuse(environ, 403, "AccessDenied", "There is no interface but that of AWS.")
         now = datetime.datetime.now(datetime.UTC)
         try:
@@ -139,7 +138,8 @@ class Serialized:
 
 
 def _refuse(environ: dict[str, Any], status: int, code: str, message: str) -> Response:
-    """All that a browser sees of it, for none can sign: not even that in a frame. SDKs read it as the service's own."""
+    """Return a refusal that SDKs read as the service's own."""
+    # No browser can sign, so this is all that one sees of the port, and not even this in a frame.
     headers = {"x-amzn-ErrorType": code, "X-Frame-Options": "DENY"}
     is_query = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
     if is_query or "/s3/" in environ.get("HTTP_AUTHORIZATION", ""):
@@ -149,7 +149,7 @@ def _refuse(environ: dict[str, Any], status: int, code: str, message: str) -> Re
 
 
 def keep_partitions_only() -> None:
-    """From now on a transaction copies no more of a table than what it may have to put back."""
+    """Have a transaction copy no more of a table than what it may have to put back."""
     write_together = DynamoDBBackend.transact_write_items
 
     def transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
@@ -165,6 +165,7 @@ def keep_partitions_only() -> None:
             snapshot.items = defaultdict(dict, {**table.items, **changing})
             return snapshot
 
+        # For a moment, for every table: the lock around all of DynamoDB lets nobody else copy one meanwhile.
         Table.__deepcopy__ = kept  # type: ignore[attr-defined]
         try:
             write_together(backend, transact_items)
@@ -175,7 +176,7 @@ def keep_partitions_only() -> None:
 
 
 def query_one_partition() -> None:
-    """From now on a query of a table, not of an index, sees no more of it than one partition."""
+    """Have a query of a table, not of an index, see no more of it than one partition."""
     query = Table.query
     arguments = inspect.signature(query)
 

@@ -12,6 +12,7 @@ from werkzeug.formparser import parse_form_data
 
 from emulator.services.signature import Credentials, Received, Refused, verify_policy
 
+# Every other field needs a condition. Source: the page above, "Conditions".
 _NEED_NO_CONDITION = ("file", "policy", "x-amz-signature")
 _IGNORED = "x-ignore-"
 # moto reads these as they are written here, and S3 however they are written.
@@ -34,18 +35,14 @@ def check(policy: Mapping[str, Any], fields: Mapping[str, str], file_bytes: int)
 
     Names of fields are in small letters.
     """
-    named = {
-        _held(condition, fields, file_bytes) for each in policy.get("conditions", []) for condition in _plain(each)
-    }
+    named = set()
+    for each in policy.get("conditions", []):
+        # `{name: value}` is short for `["eq", "$name", value]`. Source: the page above, "Condition matching".
+        conditions = [["eq", f"${name}", value] for name, value in each.items()] if isinstance(each, dict) else [each]
+        named |= {_held(condition, fields, file_bytes) for condition in conditions}
     for name in fields:
         if name not in named and name not in _NEED_NO_CONDITION and not name.startswith(_IGNORED):
             raise Refused("AccessDenied", f"The policy has no condition for the field {name}.")
-
-
-def _plain(condition: Any) -> list[list[Any]]:
-    if isinstance(condition, dict):
-        return [["eq", f"${name}", value] for name, value in condition.items()]
-    return [condition]
 
 
 def _held(condition: list[Any], fields: Mapping[str, str], file_bytes: int) -> str:

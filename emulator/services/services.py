@@ -58,7 +58,7 @@ class Services:
         return self._session.client(service, endpoint_url=endpoint, config=config)  # type: ignore[call-overload]
 
     def resource(self, service: str) -> Any:
-        """The same as a boto3 resource."""
+        """Return a boto3 resource, with the same view as `client`."""
         return self._session.resource(service, endpoint_url=self.endpoint or None)  # type: ignore[call-overload]
 
     def holds(self, kind: str) -> bool:
@@ -90,13 +90,14 @@ class Services:
             return None
 
     def _client(self, service: str) -> Any:
-        """Making a client takes longer than what it is made for."""
+        """Return the client of a service, the same one each time."""
+        # Making one takes longer than what it is made for.
         if service not in self._own:
             self._own[service] = self.client(service)
         return self._own[service]
 
     def _call(self, service: str, operation: str, parameters: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
-        """Call a service, each parameter as its type wants it. Return its answer, and the parameters that it lacks.
+        """Call a service, each parameter as its type wants it. Return its answer, and the parameters it does not know.
 
         Raise TemplateError.
         """
@@ -111,22 +112,24 @@ class Services:
     def _table(self, name: str, properties: Mapping[str, Any]) -> Deployed:
         table = {"TableName": name, **properties}
         ttl = table.pop("TimeToLiveSpecification", None)
+        # The API wants StreamEnabled, which CloudFormation does not have.
         if isinstance(stream := table.get("StreamSpecification"), dict):
             table["StreamSpecification"] = {"StreamEnabled": True, **stream}
         made, ignored = self._call("dynamodb", "CreateTable", table)
         description = made["TableDescription"]
-        if ttl is not None:
+        if ttl is not None:  # DynamoDB sets it by a call of its own
             whose = {"TableName": description["TableName"], "TimeToLiveSpecification": ttl}
             self._call("dynamodb", "UpdateTimeToLive", whose)
         attributes = {"Arn": description["TableArn"], "StreamArn": description.get("LatestStreamArn", "")}
         return Deployed(description["TableName"], attributes, ignored)
 
     def _global_table(self, name: str, properties: Mapping[str, Any]) -> Deployed:
-        """A table of this one Region. Its capacity is said for each Region, and counts for nothing here."""
+        """Create a global table in this one Region."""
+        # Its capacity is said for each Region, and counts for nothing here.
         return self._table(name, {**properties, "BillingMode": "PAY_PER_REQUEST"})
 
     def _bucket(self, name: str, properties: Mapping[str, Any]) -> Deployed:
-        bucket = as_json_text(properties.get("BucketName", name.lower()))
+        bucket = as_json_text(properties.get("BucketName", name.lower()))  # S3 takes no capitals
         self._call("s3", "CreateBucket", {"Bucket": bucket})
         rules = _part(_part(properties, "CorsConfiguration", {}), "CorsRules", [])
         if rules:
@@ -146,8 +149,9 @@ class Services:
     def _queue(self, name: str, properties: Mapping[str, Any]) -> Deployed:
         attributes = {key: _queue_attribute(key, value) for key, value in properties.items() if key != "QueueName"}
         fifo = attributes.get("FifoQueue", "").lower() == "true"
-        if not fifo:
+        if not fifo:  # SQS refuses the attribute then. Source: https://github.com/aws/aws-sdk-php/issues/1331
             attributes.pop("FifoQueue", None)
+        # The name of a FIFO queue has to end so. Source: CreateQueue, QueueName.
         queue = as_json_text(properties.get("QueueName", f"{name}.fifo" if fifo else name))
         made, _ = self._call("sqs", "CreateQueue", {"QueueName": queue, "Attributes": attributes})
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
@@ -175,7 +179,7 @@ class Services:
         return Deployed(arn, {"Id": arn})
 
     def _generated(self, settings: Mapping[str, Any]) -> str:
-        """Source: AWS::SecretsManager::Secret GenerateSecretString."""
+        """Return a secret made as a template asks. Source: AWS::SecretsManager::Secret GenerateSecretString."""
         own = ("SecretStringTemplate", "GenerateStringKey")
         rules = {key: value for key, value in settings.items() if key not in own}
         password = str(self._call("secretsmanager", "GetRandomPassword", rules)[0]["RandomPassword"])
@@ -197,14 +201,16 @@ def running(credentials: Credentials) -> Iterator[Services]:
             [sys.executable, "-m", "emulator.services.moto_server", str(listens_at), str(port)],
             cwd=_REPOSITORY,
             # Not as arguments, which every user of this machine can read.
+            # And without moto's own CORS, which would let every page read its answers.
             env={**os.environ, **credentials.variables, "MOTO_DISABLE_GLOBAL_CORS": "true"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            start_new_session=True,  # Ctrl-C is for the gateway, which ends it last
             pass_fds=[listens_at],
             preexec_fn=die_with_parent(),
         )
+    # Only the child listens from here on: if it ends, its port closes, and nobody waits for an answer.
     try:
         services = Services(f"http://127.0.0.1:{port}", credentials)
         wait_until_up(services)
@@ -215,7 +221,8 @@ def running(credentials: Credentials) -> Iterator[Services]:
 
 
 def wait_until_up(services: Services) -> None:
-    """It listens already, and answers once it has started; if it does not, its end closes the port."""
+    """Wait until moto's server answers. Raise OSError if it ends before."""
+    # One attempt is enough: it listens already, and answers once it has started.
     config = Config(connect_timeout=_START_S, read_timeout=_START_S, retries={"total_max_attempts": 1})
     try:
         services.client("sts", config).get_caller_identity()
@@ -224,7 +231,10 @@ def wait_until_up(services: Services) -> None:
 
 
 def _queue_attribute(name: str, value: Any) -> str:
-    """SQS takes text only, and each attribute's must read as what it is. Raise TemplateError."""
+    """Return a queue's attribute as SQS takes it: as text that reads as a number, a flag or JSON.
+
+    Raise TemplateError.
+    """
     if name == "RedrivePolicy":
         return as_json_text(value)
     if name in ("ContentBasedDeduplication", "FifoQueue"):

@@ -30,6 +30,7 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 _CONTENT = "x-amz-content-sha256"
 # What only says of a body what it is: boto3 leaves checksums unsigned at times.
 _OF_BODY = (_CONTENT, "x-amz-checksum-", "x-amz-sdk-checksum-algorithm")
+# A request has to arrive within five minutes, a presigned address within a week. Source: the page above.
 _SKEW = datetime.timedelta(minutes=5)
 _LONGEST = datetime.timedelta(days=7)
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
@@ -62,11 +63,12 @@ class Credentials:
     @classmethod
     def new(cls) -> "Credentials":
         mark = "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(_WORKER_DIGITS))
+        # ASIA begins the keys that have a session token. Source: IAM's user guide, "Unique identifiers".
         return cls(f"ASIA{mark}{0:0{_WORKER_DIGITS}}", secrets.token_urlsafe(30), secrets.token_urlsafe(30))
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> "Credentials":
-        """Read them from an environment."""
+        """Read credentials from an environment."""
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         return cls(*(variables[name] for name in names))
 
@@ -83,7 +85,7 @@ class Credentials:
         return f"{self.access_key[:-_WORKER_DIGITS]}{number:0{_WORKER_DIGITS}}"
 
     def owns(self, access_key: str) -> bool:
-        """Whether it is the run's own key, or a worker's."""
+        """Whether a key is the run's own, or a worker's."""
         return same(access_key[:-_WORKER_DIGITS], self.access_key[:-_WORKER_DIGITS])
 
 
@@ -118,7 +120,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Scope:
-    """`ASIA…/20261127/us-east-1/s3/aws4_request`"""
+    """What a signature is good for, as `ASIA…/20261127/us-east-1/s3/aws4_request`."""
 
     access_key: str
     date: str
@@ -165,6 +167,7 @@ def verify(received: Received, service: str | None, credentials: Credentials, no
         raise Refused("MissingAuthenticationToken", f"The request is not signed. {_CURE}")
     _check_scope(claim.scope, service, claim.time, claim.token, credentials)
     _check_age(claim, now)
+    # AWS wants it signed: what was signed for another address would be good here otherwise.
     if "host" not in claim.headers:
         raise Refused("SignatureDoesNotMatch", "The header Host has to be signed.")
     if claim.scope.service == "s3" and (unsigned := _unsigned(received, claim)):
@@ -196,11 +199,7 @@ def verify_policy(form: Mapping[str, str], credentials: Credentials, now: dateti
     request.context["timestamp"] = time
     if not same(_signer(scope, UNSIGNED, credentials).signature(encoded, request), signature):
         raise Refused("SignatureDoesNotMatch", "The form was signed with another key, or changed afterwards.")
-    return _policy(encoded, now)
-
-
-def _policy(encoded: str, now: datetime.datetime) -> Mapping[str, Any]:
-    """Read what is known to be this run's own: nobody else has it parse anything."""
+    # Only now, when the policy is known to be this run's own: nobody else has it parse anything.
     try:
         policy = json.loads(base64.b64decode(encoded, validate=True))
         expired = datetime.datetime.fromisoformat(policy["expiration"]) < now
@@ -223,12 +222,13 @@ def sign(received: Received, url: str, scope: Scope, credentials: Credentials) -
 
 
 def same(one: str, other: str) -> bool:
-    """Compare in a time that tells nothing of where they differ."""
+    """Compare two texts in a time that tells nothing of where they differ."""
     return hmac.compare_digest(one.encode(), other.encode())
 
 
 def _unsigned(received: Received, claim: _Claim) -> list[str]:
-    """Headers by which a request would do more than was signed: read another object, or change who may read this."""
+    """Return the headers that have to be signed for S3, and are not."""
+    # By these a request would do more than was signed: read another object, or change who may read this.
     names = {name.lower() for name, _ in received.headers}
     return sorted(name for name in names - claim.headers if name.startswith("x-amz-") and not name.startswith(_OF_BODY))
 
@@ -263,7 +263,7 @@ def _of_query(query: Mapping[str, str]) -> _Claim:
 
 def _payload(received: Received) -> str:
     claimed = received.header(_CONTENT)
-    if claimed == UNSIGNED or claimed.startswith(_STREAMING):
+    if claimed == UNSIGNED or claimed.startswith(_STREAMING):  # There is no hash of the body to compare.
         return claimed
     found = hashlib.sha256(received.body).hexdigest()
     if claimed and not same(claimed, found):
@@ -306,7 +306,7 @@ def _signer(scope: Scope, payload: str, credentials: Credentials) -> "_Signer":
 
 
 class _Signer(SigV4Auth):
-    """Signs all headers that a request has, and a `hash` of its body that is known: both are the client's choice."""
+    """A signer of all headers that a request has, and of a known `hash` of its body: both are the client's choice."""
 
     hash: str
 
@@ -321,4 +321,4 @@ class _Signer(SigV4Auth):
 
 
 class _S3Signer(_Signer, S3SigV4Auth):
-    """For S3, whose paths are signed as they are."""
+    """A signer for S3, whose paths are signed as they are."""

@@ -26,7 +26,7 @@ class StorageDoor:
     """S3 at the gateway's own address: what functions sign for a client is of use on the client's machine, too.
 
     It leads to the buckets that there are, for what this run has signed for S3: in the headers, in the address, or in
-    a form. What users keep there is shown, and never run: it would be of the playground's own origin.
+    a form.
     """
 
     def __init__(self, services: Services) -> None:
@@ -54,10 +54,11 @@ class StorageDoor:
     async def answer(self, request: Request) -> Response:
         received = await Received.of(request)
         match = _BUCKET.fullmatch(received.path)
+        # By this header moto would take the request for another service's.
         if match is None or received.header("x-amz-target"):
             return _error(403, "AccessDenied", "There is nothing but buckets here.")
         bucket = match.group(1)
-        if bucket not in self._origins:
+        if bucket not in self._origins:  # It may be newer than the last look.
             await self.look()
         if bucket not in self._origins:
             return _error(404, "NoSuchBucket", "The template declares no such bucket.")
@@ -66,11 +67,12 @@ class StorageDoor:
         except Refused as refused:
             return _error(403, refused.code, str(refused))
         response = await self._forwarder.answer(received, scope)
+        # What users keep there is shown, and never run: it would be of the playground's own origin.
         response.headers.update({"content-security-policy": "sandbox", "x-content-type-options": "nosniff"})
         return response
 
     def _verified(self, received: Received, bucket: str) -> Scope:
-        """Raise Refused."""
+        """Return the scope that a request is good for. Raise Refused."""
         now = datetime.datetime.now(datetime.UTC)
         own = Scope(self._credentials.access_key, f"{now:%Y%m%d}", REGION, "s3")
         if received.method == "OPTIONS":  # Browsers sign no preflight.

@@ -71,7 +71,7 @@ class Door:
 
 
 class _Refused(Exception):
-    """The request is not let in. Says why, and what would let it in."""
+    """The request is not let in. The message says why, and what would let it in."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -108,21 +108,22 @@ class Guard:
     def _check(self, scope: Scope, headers: Headers) -> None:
         if not scope["path"].startswith("/"):
             raise _Refused(400, "What is asked for has to be a path.")
+        # Of two, the application might read the other one. Source: RFC 9112, 3.2.
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._names.own(hosts[0], scope["scheme"]):
             name = parts(hosts[0] if hosts else "", scope["scheme"])[0] or "NAME"
             raise _Refused(421, f"This is {self._names.address}. For another name of it: --allow-host {name}")
-        if self._browsers:
-            self._check_page(self._door(scope), headers)
-        elif any(name == "origin" or name.startswith("sec-fetch-") for name in headers):
-            raise _Refused(403, "Only functions may ask this, no browser.")
-
-    def _check_page(self, door: Door, headers: Headers) -> None:
-        origins = headers.getlist("origin")
+        if not self._browsers:
+            if any(name == "origin" or name.startswith("sec-fetch-") for name in headers):
+                raise _Refused(403, "Only functions may ask this, no browser.")
+            return
+        door, origins = self._door(scope), headers.getlist("origin")
         for origin in origins:
             own = self._names.on_this_machine(origin) if door.deployed else self._names.own_origin(origin)
             if not own and not door.lets_in(origin):
-                raise _Refused(403, f"A page of {origin} may not ask this. {_cure(door, origin)}")
+                by_name = f"Name it in the template's CORS, or with --allow-origin {origin}"
+                cure = by_name if door.deployed else "Only this gateway's own pages may."
+                raise _Refused(403, f"A page of {origin} may not ask this. {cure}")
         site = headers.get("sec-fetch-site", "none")
         if origins or door.deployed or site in ("same-origin", "none"):
             return
@@ -131,7 +132,10 @@ class Guard:
             raise _Refused(403, "A page of elsewhere may not ask this. Open the address itself.")
 
     def _door(self, scope: Scope) -> Door:
-        """The door of the route that the application takes: the first that matches, at least but for the method."""
+        """Return the door of the route that the application takes: the first that matches, at least but for the method.
+
+        A door without routes if none does.
+        """
         others: list[Door] = []
         for door in self._doors:
             for route in door.routes:
@@ -145,6 +149,7 @@ class Guard:
 
 def named(origins: Sequence[str]) -> Origins:
     """Let in the origins that are named; `*` is any, and stands for any text in a name, as in the rules of a bucket."""
+    # A bracket is no pattern here, but how an IPv6 address is written.
     return lambda origin: any(fnmatch.fnmatchcase(origin, pattern.replace("[", "[[]")) for pattern in origins)
 
 
@@ -158,18 +163,12 @@ def parts(host: str, scheme: str) -> tuple[str, int | None]:
 
 
 def _origin(referer: str) -> str:
-    """Return the origin of a page; none if its address is not one."""
+    """Return the origin of a page; empty if its address is not one."""
     try:
         page = urlsplit(referer)
     except ValueError:
         return ""
     return f"{page.scheme}://{page.netloc}"
-
-
-def _cure(door: Door, origin: str) -> str:
-    if door.deployed:
-        return f"Name it in the template's CORS, or with --allow-origin {origin}"
-    return "Only this gateway's own pages may."
 
 
 def _unframed(send: Send) -> Send:

@@ -6,8 +6,9 @@ from starlette.requests import Request
 
 
 def is_of_this_machine(request: Request) -> bool:
-    """Whether it came from here, and to an address of here (a rebound name is none)."""
+    """Whether a request came from this machine, and to an address of it."""
     client = request.client.host if request.client else None
+    # Both: a name that was rebound to this machine is asked from here, too.
     return is_loopback(client) and is_loopback(request.url.hostname)
 
 

@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import h11
@@ -33,7 +34,7 @@ _EXHAUSTED_PAUSE_S = 0.5
 
 
 class _AnyPath(PathConvertor):
-    """With line ends, too, which are in no path that Starlette's own convertor takes."""
+    """A path of any characters: Starlette's own convertor takes none with line ends."""
 
     regex = "(?s:.*)"
 
@@ -42,19 +43,17 @@ register_url_convertor("any", _AnyPath())
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket whose connections send at once.
-
-    asyncio leaves Nagle's algorithm on for sockets made by `socket.create_server`; with uvicorn's two writes an
-    answer that costs every request 40 ms. Connections inherit the option.
-    """
+    """Return a listening socket whose connections send at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family)
+    # asyncio leaves Nagle's algorithm on for sockets made by `socket.create_server`: with uvicorn's two writes an
+    # answer that costs every request 40 ms. Connections inherit the option.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 class Listening(uvicorn.Server):
-    """Speaks HTTP and, if it has a certificate, HTTPS on the same port. Who begins and does not go on is let go."""
+    """A server of HTTP and, with a certificate, HTTPS on one port. A client that does not go on is let go."""
 
     def __init__(self, config: uvicorn.Config, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(config)
@@ -83,7 +82,7 @@ class Listening(uvicorn.Server):
         while True:
             try:
                 connected, _ = await loop.sock_accept(listening)
-            except OSError as error:
+            except OSError as error:  # ECONNABORTED: the client left the queue before it was served.
                 if error.errno not in (*_EXHAUSTED, errno.ECONNABORTED):
                     raise
                 await asyncio.sleep(_EXHAUSTED_PAUSE_S)
@@ -93,26 +92,25 @@ class Listening(uvicorn.Server):
             task.add_done_callback(self._meeting.discard)
 
     async def _meet(self, connected: socket.socket) -> None:
-        """Find out whether it wants TLS, and hand the connection over."""
+        """Find out whether a client wants TLS, and hand its connection over."""
         loop, limit_s = asyncio.get_running_loop(), self._limits.headers_s
+        protocol = partial(_Http, self.config, self.server_state, limit_s)
         try:
             async with asyncio.timeout(limit_s):
                 tls = {}
                 if await _first_byte(connected) == _TLS_HANDSHAKE and self._tls is not None:
                     tls = {"ssl_handshake_timeout": limit_s, "ssl_shutdown_timeout": _SHUTDOWN_S}
-                await loop.connect_accepted_socket(self._protocol, connected, ssl=self._tls if tls else None, **tls)
+                await loop.connect_accepted_socket(protocol, connected, ssl=self._tls if tls else None, **tls)
         except OSError:  # It has gone, speaks no TLS that we know, or was silent for too long.
             connected.close()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # The server ends, and nobody else knows of this socket yet.
             connected.close()
             raise
 
-    def _protocol(self) -> "_Http":
-        return _Http(self.config, self.server_state, self._limits.headers_s)
-
 
 async def _first_byte(connected: socket.socket) -> bytes:
-    """Wait for it, and leave it there."""
+    """Return the first byte of a connection, which stays there to be read."""
+    # `sock_recv` would take it away: asyncio has no way to peek.
     loop, readable = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(connected, readable.set)
     try:
@@ -150,6 +148,7 @@ class Server(Listening):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        # In the loop's own way: uvicorn's would raise each signal again when it has stopped serving.
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop)
@@ -164,8 +163,18 @@ class Embedded:
 
     def __init__(self, application: ASGIApp, limits: Limits) -> None:
         self._socket = listen("127.0.0.1", 0)
-        guarded = Guard(application, Names(self.address), (), browsers=False)
-        self._server = Listening(_embedded(guarded), limits)
+        configuration = uvicorn.Config(
+            Guard(application, Names(self.address), (), browsers=False),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level=logging.ERROR,
+            proxy_headers=False,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+        )
+        self._server = Listening(configuration, limits)
 
     @property
     def address(self) -> str:
@@ -174,6 +183,7 @@ class Embedded:
         return f"{host}:{port}"
 
     async def start(self) -> None:
+        # What `serve` does, but for taking the process's signals, which are the gateway's.
         self._server.config.load()
         await self._server.startup(sockets=[self._socket])
 
@@ -183,20 +193,6 @@ class Embedded:
         self._socket.close()
         for connection in list(self._server.server_state.connections):
             connection.shutdown()
-
-
-def _embedded(application: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        application,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level=logging.ERROR,
-        proxy_headers=False,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-    )
 
 
 def abort(scope: Scope) -> None:
@@ -215,6 +211,7 @@ def config(application: ASGIApp, limits: Limits) -> uvicorn.Config:
         lifespan="off",
         log_config=None,
         log_level="error",
+        # uvicorn would believe what a client on this machine says of how it came.
         proxy_headers=False,
         access_log=False,
         server_header=False,
@@ -236,6 +233,7 @@ class _Http(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        # h11 leaves IDLE when the headers are whole, and comes back to it for the next request.
         if self.conn.their_state is not h11.IDLE:
             self._expect_nothing()
         elif self._expecting is None:
@@ -271,16 +269,14 @@ class _WebSocket(WebSocketsSansIOProtocol):
         self.transport.abort()
 
     def handle_parser_exception(self) -> None:
-        """Close as uvicorn does, but read on for a moment.
-
-        A socket that is closed while its client still sends is reset, and the client never sees the 1009.
-        """
+        """Close as uvicorn does, but read on for a moment."""
         if self.close_sent:
             return
+        # A socket that is closed while its client still sends is reset, and the client never sees the 1009.
         transport, self.transport = self.transport, _Unclosable(self.transport)  # type: ignore[assignment]
         super().handle_parser_exception()
         self.transport = transport
-        if self.read_paused:
+        if self.read_paused:  # for an application that was slow to take messages; none will be taken now
             self.read_paused = False
             transport.resume_reading()
         self.close_timer = self.loop.call_later(_LINGER_S, transport.close)
@@ -293,4 +289,4 @@ class _Unclosable:
         self.write: Callable[[bytes], Any] = transport.write
 
     def close(self) -> None:
-        """Leave it open."""
+        """Leave the transport open."""

@@ -234,27 +234,30 @@ FAULTS = {
 
 
 def demonstration(body: dict[str, Any]) -> Script:
-    """A scripted answer to a Messages API request. A message that is a word of `FAULTS` shows that fault."""
+    """Return a scripted answer to a Messages API request. A message that is a word of `FAULTS` shows that fault."""
     words, attachments = _words(body["messages"][-1]["content"])
     # What was asked before and got no answer stands in the same turn, above.
     command = words.rpartition("\n")[2]
     if command in FAULTS:
         return FAULTS[command]
     chance = random.Random(json.dumps(body["messages"], sort_keys=True))  # noqa: S311 - must repeat itself
+    asked = words.lower()
+    wished = next((piece for signs, piece in WISHES if any(sign in asked for sign in signs)), None)
     paragraphs = (
         chance.choice(OPENINGS),
         _quoted(words),
         _count_of_attachments(attachments),
-        _wished(words) or chance.choice(PIECES),
+        wished or chance.choice(PIECES),
         _memory(body["messages"]),
     )
     text = "\n\n".join(filter(None, paragraphs))
     script = _thoughtful(text, body) if RIDDLE in paragraphs else answer(text, delta_chars=len(text))
-    return _handwritten(script, chance)
+    first = Pause(FIRST_S + chance.uniform(-0.1, 0.1))
+    return Script((first, *chain.from_iterable(_uneven(step, chance) for step in script.steps)))
 
 
 def _words(content: str | list[dict[str, Any]]) -> tuple[str, int]:
-    """The text of a turn, and how many blocks of other kinds it has."""
+    """Return the text of a turn, and how many blocks of other kinds it has."""
     if isinstance(content, str):
         return content.strip(), 0
     texts = [block["text"] for block in content if block["type"] == "text"]
@@ -272,11 +275,6 @@ def _count_of_attachments(attachments: int) -> str:
     return f"With it came {attachments} attachment{'s' * (attachments > 1)}, which I cannot look at."
 
 
-def _wished(words: str) -> str | None:
-    asked = words.lower()
-    return next((piece for signs, piece in WISHES if any(sign in asked for sign in signs)), None)
-
-
 def _memory(messages: list[dict[str, Any]]) -> str:
     asked = [_words(message["content"])[0] for message in messages if message["role"] == "user"]
     if len(asked) == 1:
@@ -287,7 +285,7 @@ def _memory(messages: list[dict[str, Any]]) -> str:
 
 
 def _thoughtful(text: str, body: dict[str, Any]) -> Script:
-    """What the request allows of thinking and searching, before the text."""
+    """Return a text, and before it what the request allows of thinking and searching."""
     beside: list[list[Step]] = []
     if "thinking" in body:
         beside.append(thinking_block(THOUGHT, len(THOUGHT), 0))
@@ -300,15 +298,8 @@ def _thoughtful(text: str, body: dict[str, Any]) -> Script:
     return blocks(*chain.from_iterable(beside))
 
 
-def _handwritten(script: Script, chance: random.Random) -> Script:
-    """Pieces of uneven size in uneven time, as a model writes."""
-    steps: list[Step] = [Pause(FIRST_S + chance.uniform(-0.1, 0.1))]
-    for step in script.steps:
-        steps += _uneven(step, chance)
-    return Script(tuple(steps))
-
-
 def _uneven(step: Step, chance: random.Random) -> Iterator[Step]:
+    """Write a step in pieces of uneven size and in uneven time, as a model does."""
     delta = step.event.get("delta", {}) if isinstance(step, Send) else {}
     field = WRITTEN.get(delta.get("type", ""))
     if field is None or not isinstance(step, Send):

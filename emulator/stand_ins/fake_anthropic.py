@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope
 from starlette.types import Send as SendMessage
 
 from emulator.stand_ins.request_validation import PromptCache, fault_in
-from emulator.stand_ins.script import Cut, Pause, Refuse, Script, Send, Step, refuse
+from emulator.stand_ins.script import Cut, Pause, Refuse, Script, Send, refuse
 
 Choose = Callable[[dict[str, Any]], Script]
 
@@ -68,23 +68,28 @@ class ScriptedModel:
         received = Received(body if isinstance(body, dict) else {}, dict(request.headers))
         self.requests.append(received)
         script = self._refusal_of(received, body) or self._choose(received.body)
-        return Performance(script, received, self._opening(received.body, number), f"req_{number:024}")
+
+        # Not now: counting tokens fills the cache, and a request that fails before its first event fills none.
+        def opening() -> dict[str, Any]:
+            usage = self._cache.usage(received.body)
+            return {"id": f"msg_{number:024}", "model": received.body["model"], "usage": usage}
+
+        return Performance(script, received, opening, f"req_{number:024}")
 
     def _refusal_of(self, received: Received, body: object) -> Script | None:
-        if not _key(received.headers):
+        headers = received.headers
+        # The SDK (measured: 2.12) sends a key as a bearer token; other clients send it as `x-api-key`.
+        if not (headers.get("x-api-key", "") or headers.get("authorization", "").removeprefix("Bearer").strip()):
             return refuse(401, message="authentication with an API key is required")
-        if "anthropic-version" not in received.headers:
+        if "anthropic-version" not in headers:
             return refuse(400, message="anthropic-version: header is required")
         if fault := fault_in(body):
             return refuse(400, message=fault)
         return None
 
-    def _opening(self, body: dict[str, Any], number: int) -> Callable[[], dict[str, Any]]:
-        return lambda: {"id": f"msg_{number:024}", "model": body["model"], "usage": self._cache.usage(body)}
-
 
 class Performance(Response):
-    """Plays a script until it ends or the client goes away, whichever is first.
+    """A script that is played until it ends or the client goes away, whichever is first.
 
     `opening` gives what a `message_start` leaves out; it is called only if one is sent.
     """
@@ -115,23 +120,28 @@ class Performance(Response):
 
     async def _play(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
         for step in self._script.steps:
-            if isinstance(step, Refuse):
-                await self._refuse(step)(scope, receive, send)
-                return
-            await self._perform(step, send)
-            if isinstance(step, Cut):
-                # A server closes the connection of an application that returns before its body is complete.
-                return
+            match step:
+                case Refuse(status, kind, message, headers):
+                    error = {"type": kind, "message": message}
+                    body = {"type": "error", "error": error, "request_id": self._request_id}
+                    refusal = JSONResponse(body, status, {"request-id": self._request_id, **headers})
+                    await refusal(scope, receive, send)
+                    return
+                case Pause(seconds):
+                    await asyncio.sleep(seconds)
+                case Cut():
+                    await self._begin(send)
+                    # A server closes the connection of an application that returns before its body is complete.
+                    return
+                case Send(written):
+                    await self._begin(send)
+                    event = dict(written)
+                    if event["type"] == "message_start":
+                        event["message"] = self._opening() | event["message"]
+                    line = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
+                    await send({"type": "http.response.body", "body": line.encode(), "more_body": True})
         await self._begin(send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _perform(self, step: Step, send: SendMessage) -> None:
-        if isinstance(step, Pause):
-            await asyncio.sleep(step.seconds)
-            return
-        await self._begin(send)
-        if isinstance(step, Send):
-            await send({"type": "http.response.body", "body": self._encode(step), "more_body": True})
 
     async def _begin(self, send: SendMessage) -> None:
         if self._streaming:
@@ -145,22 +155,6 @@ class Performance(Response):
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
 
-    def _encode(self, step: Send) -> bytes:
-        event = dict(step.event)
-        if event["type"] == "message_start":
-            event["message"] = self._opening() | event["message"]
-        return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
-
-    def _refuse(self, step: Refuse) -> JSONResponse:
-        error = {"type": step.type, "message": step.message}
-        body = {"type": "error", "error": error, "request_id": self._request_id}
-        return JSONResponse(body, step.status, {"request-id": self._request_id, **step.headers})
-
-
-def _key(headers: dict[str, str]) -> str:
-    """The SDK (measured: 2.12) sends a key as a bearer token; other clients send it as `x-api-key`."""
-    return headers.get("x-api-key", "") or headers.get("authorization", "").removeprefix("Bearer").strip()
-
 
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
@@ -168,16 +162,14 @@ async def _disconnected(receive: Receive) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the process's signals alone: they belong to the program that this server is a part of.
-
-    And hangs up on its clients when it stops, because a stalled script would keep it open for ever.
-    """
+    """A server that leaves the process's signals alone, and hangs up on its clients when it stops."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield
+        yield  # signals belong to the program that this server is a part of
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A script that stalls would keep its connection open for ever.
         for connection in self.server_state.connections:
             connection.transport.abort()
         await super().shutdown(sockets)
@@ -185,7 +177,7 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve `app` on the running loop at a free port of 127.0.0.1; gives the base URL."""
+    """Serve `app` on the running loop at a free port of 127.0.0.1, whose base URL is the block's value."""
     with _listener() as listener:
         server = _server(app)
         task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -198,7 +190,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
 
 @contextlib.contextmanager
 def serving_in_thread(app: ASGIApp) -> Iterator[str]:
-    """The same from a thread with a loop of its own, for callers whose loop comes and goes."""
+    """Serve `app` as `serving` does, from a thread with a loop of its own: for callers whose loop comes and goes."""
     with _listener() as listener:
         server = _server(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="scripted-model")
@@ -211,7 +203,7 @@ def serving_in_thread(app: ASGIApp) -> Iterator[str]:
 
 
 def _listener() -> socket.socket:
-    """Bound and listening, so that a client may connect before the server has begun to accept."""
+    """Return a socket that listens, so that a client may connect before the server has begun to accept."""
     return socket.create_server(("127.0.0.1", 0))
 
 

@@ -22,7 +22,7 @@ from emulator.serving.loopback import is_of_this_machine
 
 
 class PushServices:
-    """An ASGI application."""
+    """The push services as an ASGI application."""
 
     def __init__(self) -> None:
         self.pushes: list[dict[str, Any]] = []
@@ -42,7 +42,7 @@ class PushServices:
         await self._app(scope, receive, send)
 
     async def end(self) -> None:
-        """Ends the streams of events, which would never end by themselves."""
+        """End the streams of events, which would never end by themselves."""
         async with self._news:
             self._ended = True
             self._news.notify_all()
@@ -51,6 +51,7 @@ class PushServices:
         return JSONResponse(self.pushes) if is_of_this_machine(request) else Response(status_code=403)
 
     async def _tell(self, request: Request) -> Response:
+        # A browser that connects again says which event was its last. Source: HTML, "Server-sent events".
         sent, token = request.headers.get("last-event-id", f"{len(self.pushes)}"), request.query_params.get("token")
         if token is None or not (sent.isascii() and sent.isdecimal()):
             return Response(status_code=400)
@@ -58,7 +59,8 @@ class PushServices:
         return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
     async def _events(self, token: str, sent: int) -> AsyncIterator[str]:
-        """The pushes to `token` but for the first `sent` of all. An event's id is how many there were with it."""
+        """Yield the pushes to `token` but for the first `sent` of all. An event's id is how many there were with it."""
+        # An id without data is no event, and is remembered: whoever is cut off before the first push misses none.
         yield f"id: {sent}\n\n"
         while not self._ended:
             for push in self.pushes[sent:]:
@@ -101,12 +103,12 @@ async def _json(request: Request) -> Any:
 
 
 def apple_key() -> str:
-    """A key as Apple gives one out."""
+    """Return a key as Apple gives one out."""
     return _pem(ec.generate_private_key(ec.SECP256R1()))
 
 
 def google_account(token_url: str) -> str:
-    """A service account as Google gives one out."""
+    """Return a service account as Google gives one out."""
     key = _pem(rsa.generate_private_key(65537, 2048))
     who = {"project_id": "local", "client_email": "local", "private_key_id": "local"}
     return json.dumps({**who, "private_key": key, "token_uri": token_url})

@@ -13,7 +13,7 @@ from typing import Any
 from emulator.stand_ins.script import output_tokens
 
 WITHDRAWN = ("temperature", "top_p", "top_k")
-CACHE_MARKS = 4
+CACHE_MARKS = 4  # Source: build-with-claude/prompt-caching
 FIELDS = {
     "text": {"type", "text", "citations", "cache_control"},
     "image": {"type", "source", "cache_control"},
@@ -48,7 +48,7 @@ NESTED: dict[str, dict[str, type | UnionType]] = {
 
 
 def fault_in(body: object) -> str | None:
-    """The first thing that the service would refuse, in its own words where they are known; None if valid."""
+    """Return the first thing that the service would refuse, in its own words where they are known; None if valid."""
     if not isinstance(body, dict):
         return "The request body is not valid JSON: expected an object"
     checks: tuple[Callable[[dict[str, Any]], str | None], ...] = (
@@ -122,7 +122,7 @@ def _block_fault(body: dict[str, Any]) -> str | None:
 
 
 def _nested_faults(block: dict[str, Any]) -> Iterator[str]:
-    """The fields within a block that a request does not know, or not of this type."""
+    """Yield the fields within a block that a request does not know, or not of this type."""
     if "caller" in block and not isinstance(block["caller"], dict):
         yield "caller"
     for holder in ("citations", "content"):
@@ -139,7 +139,7 @@ def _nested_faults(block: dict[str, Any]) -> Iterator[str]:
 
 
 def _search_fault(body: dict[str, Any]) -> str | None:
-    """Pairs go by id, in their order; only the last turn, if it is the assistant's, may wait for a result."""
+    # Pairs go by id, in their order; only the last turn, if it is the assistant's, may wait for a result.
     waiting: dict[str, str] = {}
     known: set[str] = set()
     for place, _, block in _placed(body):
@@ -157,7 +157,7 @@ def _search_fault(body: dict[str, Any]) -> str | None:
 
 
 def _thinking_fault(body: dict[str, Any]) -> str | None:
-    """As strictly as the models since 2026-08-31: thoughts of an earlier turn are bound to all that was before."""
+    # As strictly as the models since 2026-08-31: thoughts of an earlier turn are bound to all that was before.
     *earlier, last = body["messages"]
     for place, message in enumerate(earlier):
         for at, block in enumerate(_blocks(message["content"])):
@@ -178,14 +178,14 @@ def _cache_fault(body: dict[str, Any]) -> str | None:
 
 
 def _placed(body: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Every block of the messages, with its place as the service names it, and whose it is."""
+    """Yield every block of the messages, with its place as the service names it, and whose it is."""
     for number, message in enumerate(body["messages"]):
         for at, block in enumerate(_blocks(message["content"])):
             yield f"messages.{number}.content.{at}", message["role"], block
 
 
 class PromptCache:
-    """Counts a prompt's tokens as the service's prompt cache does: by prefixes that end at a `cache_control`.
+    """A count of a prompt's tokens like the service's prompt cache's: by prefixes that end at a `cache_control`.
 
     Simpler than the real one: no minimum length, no expiry, four characters a token.
     """
@@ -194,7 +194,7 @@ class PromptCache:
         self._prefixes: set[tuple[str, ...]] = set()
 
     def usage(self, body: dict[str, Any]) -> dict[str, int]:
-        """`input_tokens` counts only what was neither read from the cache nor written to it."""
+        """Return a prompt's usage. `input_tokens` counts what was neither read from the cache nor written to it."""
         marked = list(_prompt(body))
         prompt = tuple(text for text, _ in marked)
         marks = [length for length, (_, mark) in enumerate(marked, start=1) if mark]
@@ -212,17 +212,18 @@ class PromptCache:
 
 
 def _prompt(body: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Every block of the prompt in the cache's order, with whether it is marked."""
+    """Yield every block of the prompt in the cache's order, with whether it is marked."""
     rows = [("tools", body.get("tools", [])), ("system", body.get("system", []))]
     rows += [(message["role"], message["content"]) for message in body["messages"]]
     for place, content in rows:
         for block in _blocks(content):
+            # A mark is no part of the prefix: it moves on with the next turn, and the text stays cached.
             bare = {key: value for key, value in block.items() if key != "cache_control"}
             yield place + json.dumps(bare, sort_keys=True, ensure_ascii=False), "cache_control" in block
 
 
 def _blocks(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A plain string is the short form of one text block."""
+    """Return the blocks of a content, for which a plain string is the short form of one text block."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 

@@ -31,17 +31,17 @@ class Send:
 
 @dataclass(frozen=True)
 class Pause:
-    """`math.inf` is a mute stall: nothing more comes, and the connection stays open."""
+    """A silence. `math.inf` is a mute stall: nothing more comes, and the connection stays open."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Close the TCP connection in the middle of the body.
+    """A close of the TCP connection in the middle of the body.
 
-    It is closed, not reset: a reset may also destroy bytes that were sent before it, and then the reader's
-    partial text would differ from run to run.
+    Closed, not reset: a reset may also destroy bytes that were sent before it, and then the reader's partial text would
+    differ from run to run.
     """
 
 
@@ -75,7 +75,7 @@ def answer(
     pause_s: float = 0.0,
     stop_reason: str = "end_turn",
 ) -> Script:
-    """A whole reply: `first_s` before the first event, `pause_s` before each delta of `delta_chars`."""
+    """Return a whole reply: `first_s` before the first event, `pause_s` before each delta of `delta_chars`."""
     said = partial(text, thinking=thinking, delta_chars=delta_chars, first_s=first_s, pause_s=pause_s)
     return said + closing(output_tokens(thinking + text), index=1 if thinking else 0, stop_reason=stop_reason)
 
@@ -88,7 +88,7 @@ def partial(
     first_s: float = 0.0,
     pause_s: float = 0.0,
 ) -> Script:
-    """A reply up to and with `text`. Alone, its body ends cleanly and without `message_stop`."""
+    """Return a reply up to and with `text`. Alone, its body ends cleanly and without `message_stop`."""
     steps: list[Step] = [Pause(first_s)] if first_s else []
     steps.append(message_start())
     if thinking:
@@ -101,12 +101,12 @@ def partial(
 
 
 def cut_after(text: str, *, delta_chars: int = 8, pause_s: float = 0.0) -> Script:
-    """`text`, then the connection is closed under the reader."""
+    """Return `text`, after which the connection is closed under the reader."""
     return partial(text, delta_chars=delta_chars, pause_s=pause_s) + Script((Cut(),))
 
 
 def stall_after(text: str, *, delta_chars: int = 8, pause_s: float = 0.0) -> Script:
-    """`text`, then silence on an open connection until the client goes away."""
+    """Return `text`, then silence on an open connection until the client goes away."""
     return partial(text, delta_chars=delta_chars, pause_s=pause_s) + Script((Pause(math.inf),))
 
 
@@ -118,7 +118,7 @@ def fail_after(
     delta_chars: int = 8,
     pause_s: float = 0.0,
 ) -> Script:
-    """`text`, then an `error` event in the stream, whose HTTP status was 200 long ago."""
+    """Return `text`, then an `error` event in the stream, whose HTTP status was 200 long ago."""
     failure = Send({"type": "error", "error": {"type": type, "message": message}})
     return partial(text, delta_chars=delta_chars, pause_s=pause_s) + Script((failure,))
 
@@ -131,20 +131,20 @@ def refuse(
     headers: Mapping[str, str] | None = None,
     after_s: float = 0.0,
 ) -> Script:
-    """No stream at all. `type` is Anthropic's usual one for `status` unless given."""
+    """Return an HTTP error in place of a stream. `type` is Anthropic's usual one for `status` unless given."""
     wait: tuple[Step, ...] = (Pause(after_s),) if after_s else ()
     return Script((*wait, Refuse(status, type or ERROR_TYPES[status], message, headers or {})))
 
 
 def blocks(*steps: Step, stop_reason: str = "end_turn") -> Script:
-    """A whole reply out of its blocks, each as `thinking_block`, `text_block`, `search_block` and so on write it."""
+    """Return a whole reply out of its blocks, each as `thinking_block`, `text_block` and so on write it."""
     opened = [step for step in steps if isinstance(step, Send) and step.event["type"] == "content_block_start"]
     ending = closing(len(steps), index=len(opened) - 1, stop_reason=stop_reason).steps[1:]
     return Script((message_start(), *steps, *ending))
 
 
 def closing(tokens: int, *, index: int = 0, stop_reason: str = "end_turn") -> Script:
-    """The end of a reply whose last open block is `index`."""
+    """Return the end of a reply whose last open block is `index`."""
     return Script(
         (
             block_stop(index),
@@ -175,7 +175,7 @@ def block_delta(index: int, delta: Mapping[str, Any]) -> Send:
 
 
 def text_block(index: int, text: str, *citations: Mapping[str, Any]) -> list[Step]:
-    """A text and what it cites, which comes before it."""
+    """Return a text, and before it what it cites."""
     return [
         block_start(index, {"type": "text", "text": ""} | ({"citations": []} if citations else {})),
         *(block_delta(index, {"type": "citations_delta", "citation": citation}) for citation in citations),
@@ -185,7 +185,7 @@ def text_block(index: int, text: str, *citations: Mapping[str, Any]) -> list[Ste
 
 
 def search_block(index: int, use: str, query: str) -> list[Step]:
-    """The model searches the web, at the service: `use` is the id of it."""
+    """Return a search of the web at the service; `use` is its id."""
     tool = {"type": "server_tool_use", "id": use, "name": "web_search", "input": {}}
     written = json.dumps({"query": query})
     deltas = ({"type": "input_json_delta", "partial_json": piece} for piece in pieces(written, 8))
@@ -193,7 +193,7 @@ def search_block(index: int, use: str, query: str) -> list[Step]:
 
 
 def found_block(index: int, use: str, content: Any) -> list[Step]:
-    """What the search `use` has found: a list of pages, or an error's object."""
+    """Return what the search `use` has found: a list of pages, or an error's object."""
     found = {"type": "web_search_tool_result", "tool_use_id": use, "content": content}
     return [block_start(index, found), block_stop(index)]
 
@@ -206,6 +206,7 @@ def thinking_block(thinking: str, delta_chars: int, pause_s: float) -> list[Step
     steps: list[Step] = [block_start(0, {"type": "thinking", "thinking": "", "signature": ""})]
     for piece in pieces(thinking, delta_chars):
         steps += paced(block_delta(0, {"type": "thinking_delta", "thinking": piece}), pause_s)
+    # Base64 of `scripted`: the fake service asks that there is a signature, and reads none.
     steps.append(block_delta(0, {"type": "signature_delta", "signature": "c2NyaXB0ZWQ="}))
     steps.append(block_stop(0))
     return steps
@@ -220,5 +221,6 @@ def pieces(text: str, chars: int) -> Iterator[str]:
 
 
 def output_tokens(text: str) -> int:
-    """About four characters a token, and never none: the real service counts the empty reply as one too."""
+    """Return how many tokens a text has: about one for four characters."""
+    # Never none: the real service counts the empty reply as one, too.
     return max(1, round(len(text) / 4))

@@ -20,7 +20,7 @@ _ANY = "x-amazon-apigateway-any-method"
 
 @dataclass(frozen=True)
 class Authorizer:
-    """`function`: an ARN. `identity_sources`: what must be there, or it is 401 without a call.
+    """A Lambda authorizer. `function`: an ARN. `identity_sources`: what must be there, or it is 401 without a call.
 
     `payload`: the version of an HTTP API's payload format.
     """
@@ -42,7 +42,7 @@ class ResponseTemplates:
 
 @dataclass(frozen=True)
 class Integration:
-    """`function`: an ARN, or empty for a MOCK, which API Gateway answers by itself with one of `answers`.
+    """What a route calls. `function`: an ARN, or empty for a MOCK, which API Gateway answers with one of `answers`.
 
     `templates`: mapping templates by key, for an integration that is no proxy. `payload`: as an authorizer's.
     `not_served`: why nothing can be called here; empty if it can.
@@ -62,7 +62,7 @@ class Integration:
 
 @dataclass(frozen=True)
 class Route:
-    """`key`: `$connect`, `send`, `GET /items/{id}`, ... `replies`: it has a RouteResponse."""
+    """A route. `key`: `$connect`, `send`, `GET /items/{id}`, ... `replies`: it has a RouteResponse."""
 
     key: str
     integration: Integration
@@ -84,7 +84,7 @@ class Cors:
 
 @dataclass(frozen=True)
 class Api:
-    """`name`: the logical id, with those of the stacks that it is in. `stages`: stage variables by stage name."""
+    """An API. `name`: the logical id, with those of the stacks it is in. `stages`: stage variables by stage name."""
 
     id: str
     name: str
@@ -107,7 +107,7 @@ Called = tuple[Integration, Authorizer | None]
 
 
 def apis(deployment: Deployment) -> Iterator[Api]:
-    """Return the APIs of one stack. A route that cannot be served says so itself, and in the stack's omissions."""
+    """Yield the APIs of one stack. A route that cannot be served says so itself, and in the stack's omissions."""
     for logical_id, properties in deployment.of_type("AWS::ApiGatewayV2::Api"):
         with located(where=logical_id, file=deployment.path.name):
             yield _api(deployment, logical_id, properties)
@@ -133,7 +133,7 @@ def _api(deployment: Deployment, logical_id: str, properties: Mapping[str, Any])
 
 
 def _urls(deployment: Deployment) -> Iterator[Api]:
-    """A function's URL is an HTTP API with one route."""
+    """Yield an HTTP API with one route for each function's URL."""
     for logical_id, properties in deployment.of_type("AWS::Lambda::Url"):
         made = functools.partial(_behind_url, deployment.ref(logical_id), properties)
         route = Route("$default", *_or_not_served(deployment, logical_id, "AWS::Lambda::Url", made))
@@ -170,24 +170,19 @@ def _route_or_not_served(deployment: Deployment, logical_id: str, key: str, make
 
 def _routes(deployment: Deployment, logical_id: str, api: str, properties: Mapping[str, Any]) -> Iterator[Route]:
     yield from _openapi_routes(deployment, logical_id, properties.get("Body") or {})
-    if "Target" in properties:
-        yield _quickly_made(deployment, logical_id, properties)
+    if "Target" in properties:  # quick create. Source: AWS::ApiGatewayV2::Api Target
+        key = properties.get("RouteKey", "$default")
+
+        def quickly_made() -> Called:
+            return Integration(_called(properties["Target"]), proxy=True), None
+
+        yield Route(key, *_route_or_not_served(deployment, logical_id, key, quickly_made))
     responses = [answer for _, answer in deployment.of_type("AWS::ApiGatewayV2::IntegrationResponse")]
     answered = {answer["RouteId"] for _, answer in deployment.of_type("AWS::ApiGatewayV2::RouteResponse")}
     is_http = properties.get("ProtocolType") != "WEBSOCKET"
     for route_id, route in deployment.of_type("AWS::ApiGatewayV2::Route"):
         if route["ApiId"] == api:
             yield _route(deployment, route_id, route, responses, is_http=is_http, replies=route_id in answered)
-
-
-def _quickly_made(deployment: Deployment, logical_id: str, properties: Mapping[str, Any]) -> Route:
-    """Source: AWS::ApiGatewayV2::Api Target."""
-    key = properties.get("RouteKey", "$default")
-
-    def made() -> Called:
-        return Integration(_called(properties["Target"]), proxy=True), None
-
-    return Route(key, *_route_or_not_served(deployment, logical_id, key, made))
 
 
 def _route(
@@ -201,7 +196,15 @@ def _route(
 ) -> Route:
     key = properties["RouteKey"]
     target = properties.get("Target", "").removeprefix("integrations/")
-    answers = tuple(_answer(response) for response in responses if response["IntegrationId"] == target)
+    answers = tuple(
+        ResponseTemplates(
+            key=response["IntegrationResponseKey"],
+            template_selection=response.get("TemplateSelectionExpression", ""),
+            templates=response.get("ResponseTemplates", {}),
+        )
+        for response in responses
+        if response["IntegrationId"] == target
+    )
 
     def made() -> Called:
         authorizer = _authorizer_of(deployment, properties, is_http=is_http)
@@ -213,18 +216,11 @@ def _route(
     return Route(key, *_route_or_not_served(deployment, logical_id, key, made), replies)
 
 
-def _answer(properties: Mapping[str, Any]) -> ResponseTemplates:
-    return ResponseTemplates(
-        key=properties["IntegrationResponseKey"],
-        template_selection=properties.get("TemplateSelectionExpression", ""),
-        templates=properties.get("ResponseTemplates", {}),
-    )
-
-
 def _integration(
     properties: Mapping[str, Any], answers: tuple[ResponseTemplates, ...], *, is_http: bool
 ) -> Integration:
     kind = properties["IntegrationType"]
+    # AWS and MOCK are for WebSocket APIs only. Source: AWS::ApiGatewayV2::Integration IntegrationType.
     if kind not in (("AWS_PROXY",) if is_http else ("AWS", "AWS_PROXY", "MOCK")):
         raise NotServed(f"an integration of type {kind} is not served (AWS_PROXY to a function is)")
     if "IntegrationSubtype" in properties:
@@ -245,7 +241,8 @@ def _integration(
 
 
 def _authorizer_of(deployment: Deployment, route: Mapping[str, Any], *, is_http: bool) -> Authorizer | None:
-    """Raise NotServed for a check that is not made here: what AWS protects is not open on a laptop either."""
+    """Return the authorizer of a route; None if it is open. Raise NotServed for a check that is not made here."""
+    # What AWS protects is not open on a laptop either: a test against an open route proves nothing.
     kind = route.get("AuthorizationType", "NONE")
     if kind == "NONE":
         return None
@@ -286,7 +283,8 @@ class _Document:
         self._security = body.get("security", [])
 
     def called(self, operation: Mapping[str, Any]) -> Called:
-        """Raise NotServed, TemplateError."""
+        """Return what an operation calls, and what it asks first. Raise NotServed, TemplateError."""
+        # The authorizer first: that nobody is let in is said before what would be called.
         authorizer = self._authorizer(operation)
         return self._integration(operation), authorizer
 
@@ -303,14 +301,14 @@ class _Document:
         return _integration(Fitted(known, shape).properties, (), is_http=True)
 
     def _authorizer(self, operation: Mapping[str, Any]) -> Authorizer | None:
-        """`NONE` is SAM's name for no authorizer."""
+        """Return the authorizer that an operation asks first; None if it is open."""
         requirements = operation.get("security", self._security)
         if not isinstance(requirements, list) or not all(isinstance(each, dict) for each in requirements):
             raise TemplateError(f"security must be a list of mappings, and is {shown(requirements)}")
         names = [name for requirement in requirements for name in requirement]
-        return self._scheme(names[0]) if names and names != ["NONE"] else None
-
-    def _scheme(self, name: str) -> Authorizer:
+        if not names or names == ["NONE"]:  # SAM's name for no authorizer
+            return None
+        name = names[0]
         scheme = _mapping(self._schemes.get(name) or {}, name)
         found = _mapping(scheme.get("x-amazon-apigateway-authorizer") or {}, name)
         if found.get("type") != "request":
@@ -329,7 +327,7 @@ def _openapi_routes(deployment: Deployment, logical_id: str, body: Any) -> Itera
     document = _Document(body)
     for path, operations in document.paths.items():
         for method, operation in _mapping(operations, path).items():
-            if method.upper() not in _METHODS and method != _ANY:
+            if method.upper() not in _METHODS and method != _ANY:  # as `parameters` and `summary`, which call nothing
                 continue
             key = path if path == "$default" else f"{'ANY' if method == _ANY else method.upper()} {path}"
             made = functools.partial(document.called, _mapping(operation or {}, key))
@@ -347,9 +345,10 @@ def _upper(name: str) -> str:
 
 
 def _cors(properties: Mapping[str, Any]) -> Cors | None:
-    """OpenAPI and CloudFormation spell the same fields with different first letters."""
+    """Return the CORS rules of an HTTP API, written in its properties or in its document."""
     written = (properties.get("Body") or {}).get("x-amazon-apigateway-cors")
     if written:
+        # OpenAPI and CloudFormation spell the same fields with different first letters.
         shape = input_of("apigatewayv2.CreateApi").members["CorsConfiguration"]
         fields = {_upper(key): value for key, value in _mapping(written, "x-amazon-apigateway-cors").items()}
         written = Fitted(fields, shape).properties

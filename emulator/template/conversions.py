@@ -30,7 +30,13 @@ class Fitted:
         """Return the value as `shape` wants it. Raise TemplateError that names the path."""
         match shape:
             case StructureShape():
-                return self._structure(_expect(value, dict, path), shape, path)
+                items = _expect(value, dict, path).items()
+                self.ignored += [_below(path, name) for name, _ in items if name not in shape.members]
+                return {
+                    name: self._fit(item, shape.members[name], _below(path, name))
+                    for name, item in items
+                    if name in shape.members
+                }
             case ListShape():
                 return [self._fit(item, shape.member, path) for item in _expect(value, list, path)]
             case MapShape():
@@ -38,14 +44,6 @@ class Fitted:
                 return {key: self._fit(item, shape.value, _below(path, key)) for key, item in items}
             case _:
                 return _scalar(value, shape.type_name, path)
-
-    def _structure(self, value: dict[str, Any], shape: StructureShape, path: str) -> dict[str, Any]:
-        self.ignored += [_below(path, name) for name in value if name not in shape.members]
-        return {
-            name: self._fit(item, shape.members[name], _below(path, name))
-            for name, item in value.items()
-            if name in shape.members
-        }
 
 
 @functools.cache
@@ -58,7 +56,7 @@ def input_of(call: str) -> StructureShape:
 
 
 def as_number(value: Any, path: str) -> float:
-    """Raise TemplateError."""
+    """Return the number that a property has. Raise TemplateError that names the path."""
     return float(_scalar(value, "double", path))
 
 
@@ -78,17 +76,13 @@ def _scalar(value: Any, wanted: str, path: str) -> Any:
             value, "a number" if wanted in _NUMBERS else "true or false" if wanted == "boolean" else "text", path
         )
     if wanted == "boolean":
-        return _boolean(value, path)
+        text = as_text(value).lower()
+        if text not in ("true", "false"):
+            raise _unfit(value, "true or false", path)
+        return text == "true"
     if wanted in _NUMBERS:
         return _number(value, path)
     return as_text(value)
-
-
-def _boolean(value: Any, path: str) -> bool:
-    text = as_text(value).lower()
-    if text not in ("true", "false"):
-        raise _unfit(value, "true or false", path)
-    return text == "true"
 
 
 def _number(value: Any, path: str) -> float:
@@ -97,8 +91,9 @@ def _number(value: Any, path: str) -> float:
         number = float(text)
     except ValueError:
         raise _unfit(value, "a number", path) from None
-    if not math.isfinite(number):
+    if not math.isfinite(number):  # `nan` and `1e999` are numbers to Python.
         raise _unfit(value, "a number", path)
+    # Not by way of the float, which would round a long one.
     return int(text.partition(".")[0]) if _INTEGER.fullmatch(text) else number
 
 

@@ -18,7 +18,7 @@ class DataServices(Protocol):
     """Tables, buckets, queues, topics, parameters and secrets."""
 
     def holds(self, kind: str) -> bool:
-        """Tell whether resources of CloudFormation type `kind` are created here."""
+        """Whether resources of CloudFormation type `kind` are created here."""
 
     def create(self, kind: str, name: str, properties: Mapping[str, Any]) -> Deployed:
         """Create a resource; `name` is for one that the template does not name.

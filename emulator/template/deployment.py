@@ -71,7 +71,7 @@ class Deployment:
                 self.omit(logical_id, resource["Type"], reason)
 
     def _of_systems_manager(self, given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        """Return the values of parameters that are named by the template's parameters."""
+        """Yield the values of Systems Manager's parameters that the template's parameters name, by the latter."""
         for name, parameter in (self.template.get("Parameters") or {}).items():
             if str(parameter.get("Type", "")).startswith("AWS::SSM::Parameter::Value<"):
                 named = given.get(name, parameter.get("Default", ""))
@@ -86,11 +86,11 @@ class Deployment:
         for logical_id, resource in self.resources.items():
             if resource["Type"] == NESTED or self._services.holds(resource["Type"]):
                 self._resource(logical_id)
-        for child in list(self.children.values()):
+        for child in list(self.children.values()):  # a copy: what refers to a nested stack adds it
             child.deploy()
 
     def of_type(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Return the logical id and the resolved properties of every resource of a type."""
+        """Yield the logical id and the resolved properties of every resource of a type."""
         for logical_id, resource in self.resources.items():
             if resource["Type"] == kind:
                 yield logical_id, self._properties(logical_id)
@@ -111,6 +111,7 @@ class Deployment:
         resource = self._resource(logical_id)
         if name not in resource.attributes and logical_id in self.children:
             raise TemplateError(f"{logical_id}: the nested template has no {name}")
+        # A made-up text where nothing here has the attribute: the rest of the template is served all the same.
         return resource.attributes.get(name, f"local-{logical_id}-{name}".lower())
 
     def _imported(self, name: str) -> str:
@@ -127,7 +128,7 @@ class Deployment:
         return exported[0] if exported else name
 
     def exported(self, name: str) -> Iterator[str]:
-        """Return the value of the output that is exported by a name."""
+        """Yield the value of the output that is exported by a name."""
         for output in (self.template.get("Outputs") or {}).values():
             export = output.get("Export")
             if isinstance(export, dict) and self.text(export.get("Name")) == name:
@@ -171,7 +172,7 @@ class Deployment:
             if self.resources[logical_id].get("Properties"):
                 self.omit(logical_id, NESTED, "its template is no file beside this one")
             return Deployed(f"{self.name}-{logical_id}")
-        if path.resolve() in self._lineage():
+        if path.resolve() in self._lineage():  # which would have no end
             raise TemplateError("the nested template is one that this one is nested in")
         if not isinstance(given, dict):
             raise TemplateError(f"Parameters must be a mapping, and is {kind_of(given)}")
@@ -187,6 +188,7 @@ class Deployment:
 
     def _beside(self, location: Any) -> Path | None:
         """Return the file that a nested stack's address names; None if it is elsewhere."""
+        # What is no path at all is elsewhere, too: it may be too long for a name, or have a null in it.
         with contextlib.suppress(OSError, ValueError):
             path = self.directory / as_json_text(location)
             return path if path.is_file() else None
@@ -220,7 +222,7 @@ class Deployment:
             if reason := resource_types.property_reason(kind, name):
                 self.omit(logical_id, f"{kind} {name}", reason)
         obeyed = {name: value for name, value in properties.items() if name in SERVED[kind].obeyed}
-        if not SERVED[kind].call:
+        if not SERVED[kind].call:  # The service that holds it checks the types when it is created.
             return obeyed
         shape = input_of(SERVED[kind].call)
         known = {name: value for name, value in obeyed.items() if name in shape.members}
@@ -258,7 +260,7 @@ class Deployment:
 
 
 def api_id(stack: str, logical_id: str) -> str:
-    """Ten characters as AWS gives, but the same ones every time."""
+    """Return an API's id: ten characters as AWS gives, but the same ones in every run."""
     return hashlib.sha256(f"{stack}/{logical_id}".encode()).hexdigest()[:10]
 
 
@@ -268,6 +270,7 @@ def _function(deployment: Deployment, logical_id: str) -> Deployed:
 
 
 def _version(deployment: Deployment, logical_id: str) -> Deployed:
+    # Nothing outlives the run, so whatever is published is the first.
     function = _function_arn(deployment.property(logical_id, "FunctionName") or "")
     return Deployed(f"{function}:1", {"Version": "1", "FunctionArn": f"{function}:1"})
 

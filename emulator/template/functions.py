@@ -31,7 +31,7 @@ class EventSettings:
 
 @dataclass(frozen=True)
 class Function:
-    """`not_served`: why it cannot run here; empty if it can."""
+    """A function that a template declares. `not_served`: why it cannot run here; empty if it can."""
 
     name: str
     arn: str
@@ -52,7 +52,7 @@ class Function:
 
     @property
     def refusal(self) -> str:
-        """What is said to whoever calls it; empty if it can run."""
+        """What a caller is told; empty if the function can run."""
         return f"Not served: {self.name}: {self.not_served}" if self.not_served else ""
 
     def watched(self) -> Iterator[Path]:
@@ -62,7 +62,7 @@ class Function:
 
 
 def functions(deployment: Deployment, rewrite: Callable[[str], str], unpacked: Path) -> Iterator[Function]:
-    """Return the functions of one stack. Code that is no folder yet is written below `unpacked`."""
+    """Yield the functions of one stack. Code that is no folder yet is written below `unpacked`."""
     layers = dict(_layers(deployment, unpacked))
     for logical_id, properties in deployment.of_type("AWS::Lambda::Function"):
         code, not_served = deployment.directory, ""
@@ -84,6 +84,7 @@ def functions(deployment: Deployment, rewrite: Callable[[str], str], unpacked: P
             code=code,
             layers=tuple(layers[layer] for layer in properties.get("Layers", []) if layer in layers),
             environment={key: rewrite(value) for key, value in variables.items()},
+            # Lambda's own defaults. Source: AWS::Lambda::Function Timeout, MemorySize.
             timeout_s=float(properties.get("Timeout", 3)),
             memory_mb=int(properties.get("MemorySize", 128)),
             reserved_concurrency=None if reserved is None else int(as_number(reserved, "ReservedConcurrentExecutions")),
@@ -99,7 +100,9 @@ def _layers(deployment: Deployment, unpacked: Path) -> Iterator[tuple[str, Path]
     for logical_id, properties in deployment.of_type("AWS::Lambda::LayerVersion"):
         try:
             content = _content(deployment, logical_id, properties["Content"], unpacked)
-            yield deployment.ref(logical_id), _layer_path(content)
+            # AWS unpacks a layer to /opt and puts /opt/python on the path; a source folder may lack that level.
+            python = content / "python"
+            yield deployment.ref(logical_id), python if python.is_dir() else content
         except NotServed as reason:
             deployment.omit(logical_id, "AWS::Lambda::LayerVersion", str(reason))
 
@@ -125,16 +128,12 @@ def _content(deployment: Deployment, logical_id: str, code: Mapping[str, Any], u
     path = local_path(code)
     if path is None:
         raise NotServed("its code is in S3 (name a folder beside the template)")
-    return _unpacked(deployment.directory, path, folder)
-
-
-def _unpacked(beside: Path, path: str, folder: Path) -> Path:
     try:
-        content = (beside / path).resolve()
+        content = (deployment.directory / path).resolve()
         if content.is_dir():
             return content
         with zipfile.ZipFile(content) as archive:
-            archive.extractall(folder)
+            archive.extractall(folder)  # which leaves `..` out of names. Source: Python's zipfile
     except _UNREADABLE as error:
         raise NotServed(f"{path} is neither a folder nor a .zip file beside the template") from error
     return folder
@@ -143,7 +142,8 @@ def _unpacked(beside: Path, path: str, folder: Path) -> Path:
 def _say_what_lacks(
     deployment: Deployment, logical_id: str, properties: Mapping[str, Any], code: Path, layers: Mapping[str, Path]
 ) -> None:
-    """The function runs without them: often enough it needs none of them on this machine."""
+    """Omit what a function names and does not have: layers of other templates, and packages."""
+    # The function runs without them: often enough it needs none of them on this machine.
     for layer in properties.get("Layers", []):
         if layer not in layers:
             reason = "only layers of this template are here (install into .venv what it holds)"
@@ -155,28 +155,20 @@ def _say_what_lacks(
 
 
 def _not_installed(requirements: Path) -> Iterator[str]:
-    """Requirements under a condition are left out: most are for another system or an older Python."""
+    """Yield the names of requirements that are not installed."""
     try:
         lines = requirements.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return
     for line in lines:
         name = _REQUIREMENT.match(line.strip())
-        if name and ";" not in line and not _is_installed(name.group()):
+        # Those under a condition are left out: most are for another system or an older Python.
+        if name is None or ";" in line:
+            continue
+        try:
+            importlib.metadata.distribution(name.group())
+        except importlib.metadata.PackageNotFoundError:
             yield name.group()
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _layer_path(content: Path) -> Path:
-    """AWS unpacks a layer to /opt and puts /opt/python on the path; a source folder may lack that level."""
-    return content / "python" if (content / "python").is_dir() else content
 
 
 def _qualifiers(deployment: Deployment, function: str) -> dict[str, str]:

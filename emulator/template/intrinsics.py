@@ -36,7 +36,7 @@ class TemplateError(Exception):
 
 @contextlib.contextmanager
 def located(*, where: str = "", file: str = "") -> Iterator[None]:
-    """Say of a TemplateError where it happened. The innermost place counts."""
+    """Say of a TemplateError where it happened: the innermost place counts."""
     try:
         yield
     except TemplateError as error:
@@ -58,7 +58,7 @@ def _not_imported(name: str) -> str:
 
 
 class Resolver:
-    """Evaluates the values of one template.
+    """An evaluator of one template's values.
 
     `parameters` holds the template's parameters and the pseudo parameters (`AWS::Region`, ...), by name. `imported`
     gives what another stack exports.
@@ -105,7 +105,9 @@ class Resolver:
             return value
         name = next(iter(value)) if len(value) == 1 else ""
         if name == "Ref" or name.startswith("Fn::"):
-            return self._call(name, value[name])
+            if name not in self._functions:
+                raise TemplateError(f"{name} is no function of CloudFormation's that the local gateway knows")
+            return self._functions[name](value[name])
         resolved = {key: self.resolve(item) for key, item in value.items()}
         return {key: item for key, item in resolved.items() if item is not NO_VALUE}
 
@@ -133,15 +135,11 @@ class Resolver:
                     sentence = assertion.get("AssertDescription")
                     raise TemplateError(sentence if isinstance(sentence, str) else f"A rule does not hold: {assertion}")
 
-    def _call(self, name: str, argument: Any) -> Any:
-        if name not in self._functions:
-            raise TemplateError(f"{name} is no function of CloudFormation's that the local gateway knows")
-        return self._functions[name](argument)
-
     def _test(self, expression: Any) -> bool:
         if isinstance(expression, dict) and expression.keys() == {"Condition"}:
             return self.condition(expression["Condition"])
         value = self.resolve(expression)
+        # A parameter that says so is text.
         if isinstance(value, bool) or value in ("true", "false"):
             return value in (True, "true")
         raise TemplateError(f"A condition must be true or false, and is {shown(value)}")
@@ -172,17 +170,17 @@ class Resolver:
         if not isinstance(text, str) or not isinstance(variables, dict):
             raise TemplateError(f"Fn::Sub takes text, or [text, variables], not {shown(argument)}")
 
-        def value(match: re.Match[str]) -> str:
+        def written(match: re.Match[str]) -> str:
             literal, name = match.groups()
-            return f"${{{name}}}" if literal else self._variable(name.strip(), variables)
+            if literal:
+                return f"${{{name}}}"
+            name = name.strip()
+            if name in variables:
+                return self._text(variables[name])
+            value = self._get_att(name) if "." in name else self._ref(name)
+            return "" if value is NO_VALUE else as_text(value)
 
-        return _VARIABLE.sub(value, text)
-
-    def _variable(self, name: str, variables: Mapping[str, Any]) -> str:
-        if name in variables:
-            return self._text(variables[name])
-        value = self._get_att(name) if "." in name else self._ref(name)
-        return "" if value is NO_VALUE else as_text(value)
+        return _VARIABLE.sub(written, text)
 
     def _join(self, argument: Any) -> str:
         delimiter, items = _list("Fn::Join", argument, 2)
@@ -207,7 +205,7 @@ class Resolver:
         return text.split(delimiter)
 
     def _find_in_map(self, argument: Any) -> Any:
-        """The default of a fourth argument comes with AWS::LanguageExtensions."""
+        # The fourth argument, a default, comes with AWS::LanguageExtensions.
         given = _list("Fn::FindInMap", argument, 3, 4)
         name, first, second = map(self._text, given[:3])
         found: Any = self._mappings

@@ -36,22 +36,20 @@ def _rounds(key: str, loop: Any, resolve: Callable[[Any], Any]) -> dict[str, Any
         case [str(identifier), collection, dict(fragment)]:
             made: dict[str, Any] = {}
             with located(where=key):
-                for item in _items(resolve(collection)):
+                items = resolve(collection)
+                if not isinstance(items, list):
+                    raise TemplateError(f"the collection must be a list, and is {shown(items)}")
+                for item in [as_text(each) for each in items]:
                     made |= unroll(_substituted(fragment, identifier, item), resolve)
             return made
         case _:
             raise TemplateError(f"{key} takes [identifier, collection, {{key: value}}], not {shown(loop)}")
 
 
-def _items(collection: Any) -> list[str]:
-    if not isinstance(collection, list):
-        raise TemplateError(f"the collection must be a list, and is {shown(collection)}")
-    return [as_text(item) for item in collection]
-
-
 def _substituted(value: Any, identifier: str, item: str) -> Any:
-    """A `Fn::Sub` that nothing is left to do for is its text: SAM takes no function for a path."""
+    """Return a fragment of a loop with an item in the place of the identifier."""
     if isinstance(value, str):
+        # `&{}` is for logical ids, which have nothing but letters and digits. Source: the page above.
         plain = _NOT_ALPHANUMERIC.sub("", item)
         return value.replace(f"${{{identifier}}}", item).replace(f"&{{{identifier}}}", plain)
     if isinstance(value, list):
@@ -62,6 +60,7 @@ def _substituted(value: Any, identifier: str, item: str) -> Any:
         return item
     made = {_substituted(key, identifier, item): _substituted(each, identifier, item) for key, each in value.items()}
     match made:
+        # With nothing left to put in it is text: SAM takes no function for a path.
         case {"Fn::Sub": str(text)} if "${" not in text:
             return text
         case _:

@@ -12,7 +12,7 @@ class NotServed(Exception):
 
 @dataclass(frozen=True)
 class Omission:
-    """`where`: a resource's logical id or a section. `what`: its type, property or route."""
+    """What is not served. `where`: a resource's logical id or a section. `what`: its type, property or route."""
 
     where: str
     what: str
@@ -20,8 +20,8 @@ class Omission:
 
 
 def lines(omissions: Iterable[Omission]) -> Iterator[str]:
-    """Return a line for each reason and kind of thing: a large template has many of a kind."""
-    groups: dict[tuple[str, str], dict[str, None]] = {}
+    """Yield a line for each reason and kind of thing: a large template has many of a kind."""
+    groups: dict[tuple[str, str], dict[str, None]] = {}  # mappings in place of sets, which keep no order
     for omission in omissions:
         groups.setdefault((omission.what, omission.reason), {})[omission.where] = None
     for (what, reason), places in groups.items():

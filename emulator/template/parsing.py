@@ -29,10 +29,13 @@ _AS_TEXT = (f"{_TAG}timestamp", f"{_TAG}value")
 def parse(path: Path, omit: Callable[[Omission], None]) -> Any:
     """Return the file's value: mappings with text for keys, lists and scalars. Raise TemplateError, OSError."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
         return _plain(_json(text) if text.lstrip().startswith("{") else _yaml(text, omit), (), itertools.count())
     except yaml.MarkedYAMLError as error:
-        raise _malformed(error) from error
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        what = f"is no YAML: {error.problem or error.context} (mend this line)"
+        raise TemplateError(what, where=where) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TemplateError(f"is no text that YAML can hold: {error}") from error
     except (ValueError, RecursionError) as error:
@@ -40,10 +43,11 @@ def parse(path: Path, omit: Callable[[Omission], None]) -> Any:
 
 
 def _json(text: str) -> Any:
-    """YAML takes nearly all JSON, but no tabs before a line; and a mapping of YAML may begin with a brace, too."""
+    """Return the value of a text that begins with a brace."""
+    # As JSON first: YAML takes nearly all of it, but no tabs before a line.
     try:
         return json.loads(text)
-    except ValueError:
+    except ValueError:  # A mapping of YAML may begin with a brace, too.
         return _yaml(text, lambda _: None)
 
 
@@ -56,14 +60,8 @@ def _yaml(text: str, omit: Callable[[Omission], None]) -> Any:
         loader.dispose()
 
 
-def _malformed(error: Any) -> TemplateError:
-    mark = error.problem_mark
-    where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return TemplateError(f"is no YAML: {error.problem or error.context} (mend this line)", where=where)
-
-
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Dates are text, `!Name` is a function of CloudFormation's, keys are text."""
+    """A loader for which dates and keys are text, and `!Name` is a function of CloudFormation's."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [(tag, pattern) for tag, pattern in resolvers if tag not in _AS_TEXT]
@@ -75,7 +73,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         node = super().compose_mapping_node(anchor)
         written: set[str] = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":  # one mapping may merge several
                 if key.value in written:
                     reason = "it is written twice in one mapping, and the last is read, as by the SAM command line"
                     self.omit(Omission(key.value, f"line {key.start_mark.line + 1}", reason))
@@ -84,6 +82,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 
     def flatten_mapping(self, node: Any) -> None:
         super().flatten_mapping(node)
+        # Merges of merges multiply here, long before `_plain` counts what they stand for.
         if len(node.value) > _MOST:
             raise _too_many()
 

@@ -235,6 +235,7 @@ def classify(kind: str) -> tuple[Class, str]:
     """Return the class of a type, and the reason if it is not served or needs nothing."""
     if kind in SERVED:
         return Class.SERVED, ""
+    # Its own name goes before a pattern: AWS::EC2::* needs nothing, and AWS::EC2::Instance is not served.
     if (reason := _found(NOT_SERVED, kind, exact=True)) is not None:
         return Class.NOT_SERVED, reason
     if (reason := _found(NEEDS_NOTHING, kind)) is not None:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from emulator.account import REGION
 from emulator.template import omissions
@@ -15,7 +14,6 @@ from emulator.template.deployment import Deployment
 from emulator.template.functions import Function, functions
 from emulator.template.omissions import Omission
 
-A = TypeVar("A", bound=Api)
 Places = Mapping[tuple[str, str], str]
 """The stage under which an API is served here, by its id and its own stage."""
 
@@ -58,7 +56,11 @@ def build(deployment: Deployment, address: str, unpacked: Path) -> Stack:
     rewrite = _rewriter({api.id for api in reached}, places, address)
     served = {function.name: function for each in everywhere for function in functions(each, rewrite, unpacked)}
     strangers: list[Omission] = []
-    placed = [_placed(_known(api, served, strangers), places) for api in reached]
+    placed: list[Api] = []
+    for api in reached:
+        routes = {key: _known(api, route, served, strangers) for key, route in api.routes.items()}
+        stages = {places[api.id, stage]: variables for stage, variables in api.stages.items()}
+        placed.append(replace(api, routes=routes, stages=stages))
     return Stack(
         name=deployment.name,
         functions=served,
@@ -74,18 +76,16 @@ def build(deployment: Deployment, address: str, unpacked: Path) -> Stack:
 
 
 def _places(apis: Iterable[Api]) -> dict[tuple[str, str], str]:
-    """All APIs have one address, and only the stage tells them apart: where one is taken, the API's name stands."""
+    """Return the stage under which each API is served here: its own, or the API's name where that is taken."""
+    # All have one address, so only the stage tells them apart.
     places: dict[tuple[str, str], str] = {}
     for api in apis:
         name = re.sub(r"[^\w-]", "-", api.name)
         for stage in api.stages:
+            # More names than there are places so far, so one of them is free.
             wanted = (stage, name, *(f"{name}-{n}" for n in range(2, len(places) + 3)))
             places[api.id, stage] = next(place for place in wanted if place not in places.values())
     return places
-
-
-def _placed(api: A, places: Places) -> A:
-    return replace(api, stages={places[api.id, stage]: variables for stage, variables in api.stages.items()})
 
 
 def _moved(apis: Iterable[Api], places: Places) -> Iterator[str]:
@@ -96,7 +96,10 @@ def _moved(apis: Iterable[Api], places: Places) -> Iterator[str]:
 
 
 def _rewriter(known: Iterable[str], places: Places, address: str) -> Callable[[str], str]:
-    """Production code differs from local code by endpoint addresses only, and this is where they change."""
+    """Return the function that puts this machine's address in the place of AWS's.
+
+    Production code differs from local code by endpoint addresses only, and this is where they change.
+    """
 
     def local(match: re.Match[str]) -> str:
         scheme, api, path = match.groups(default="")
@@ -110,13 +113,8 @@ def _rewriter(known: Iterable[str], places: Places, address: str) -> Callable[[s
     return lambda text: _HOST.sub(local, text)
 
 
-def _known(api: A, functions: Mapping[str, Function], strangers: list[Omission]) -> A:
-    """Serve no route that calls, or asks, a function that is not in these templates."""
-    routes = {key: _known_route(api, route, functions, strangers) for key, route in api.routes.items()}
-    return replace(api, routes=routes)
-
-
-def _known_route(api: Api, route: Route, functions: Mapping[str, Function], strangers: list[Omission]) -> Route:
+def _known(api: Api, route: Route, functions: Mapping[str, Function], strangers: list[Omission]) -> Route:
+    """Return the route; one that serves nothing if it calls, or asks, a function that is not in these templates."""
     asked = (route.integration.function, route.authorizer.function if route.authorizer else "")
     for arn in filter(None, asked):
         if arn.split(":")[6] not in functions:

@@ -1,8 +1,8 @@
-"""Reads a template: unrolls its loops, and has AWS's own translator turn SAM into CloudFormation."""
+"""A template as CloudFormation: its loops unrolled, and its SAM translated by AWS's own translator."""
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -16,7 +16,7 @@ from emulator.template.intrinsics import Resolver, TemplateError, as_text, kind_
 from emulator.template.omissions import Omission
 
 _LOCAL = "local"
-_LONGEST = 4096
+_LONGEST = 4096  # of a parameter's value. Source: CloudFormation's quotas, which count bytes
 _SAM = "AWS::Serverless-2016-10-31"
 _INCLUDE = "AWS::Include"
 _SECTIONS = ("Parameters", "Mappings", "Conditions", "Rules", "Globals", "Metadata", "Outputs", "Resources")
@@ -35,6 +35,7 @@ _PATHS = {
     "AWS::Lambda::Function": "Code",
     "AWS::Lambda::LayerVersion": "Content",
 }
+# What the translator raises for a template that it does not expect, beside its own exceptions.
 _BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 Omit = Callable[[Omission], None]
 # The translator warns of its own affairs.
@@ -42,7 +43,7 @@ logging.getLogger("samtranslator").addHandler(logging.NullHandler())
 
 
 class _NoManagedPolicies:
-    """The translator's policy loader. No permission is checked here, so names of policies stay as they are."""
+    """The translator's policy loader, without policies: no permission is checked here, so their names stay."""
 
     def load(self) -> dict[str, str]:
         return {}
@@ -76,7 +77,7 @@ def read(path: Path, parameters: Mapping[str, str], omit: Omit = lambda _: None)
         if _SAM in transforms:
             _say_silent_events(template["Resources"], omit)
             template = _translated(template, parameters, omit)
-            _check_resources(template)
+            _check_resources(template)  # again: the translator has made new ones
         return template
 
 
@@ -90,6 +91,7 @@ def _sections(template: Any) -> dict[str, Any]:
         raise TemplateError("is empty (a template has at least Resources)")
     if not isinstance(template, dict):
         raise TemplateError(f"is no template, but {kind_of(template)} (a template is a mapping with Resources)")
+    # A section with nothing below it is null to YAML, and empty to CloudFormation.
     given = {name: value for name, value in template.items() if value is not None or name not in _SECTIONS}
     if "Resources" not in given:
         raise TemplateError("has no Resources (CloudFormation wants one at least)")
@@ -184,11 +186,14 @@ def _expect_mapping(value: Any, where: str) -> None:
 
 def _translated(template: dict[str, Any], parameters: Mapping[str, str], omit: Omit) -> dict[str, Any]:
     """Have the translator translate all but applications of the repository, for which it would ask AWS."""
-    resources = template["Resources"]
-    remote = {name: resources.pop(name) for name in list(resources) if _is_in_repository(resources[name])}
-    for name in remote:
-        omit(Omission(name, "AWS::Serverless::Application", "applications of AWS's repository are not fetched"))
-    if not resources:
+    resources, remote = template["Resources"], []
+    for name, resource in list(resources.items()):
+        location = (resource.get("Properties") or {}).get("Location")
+        if resource["Type"] == "AWS::Serverless::Application" and isinstance(location, dict):
+            remote.append(name)
+            del resources[name]
+            omit(Omission(name, "AWS::Serverless::Application", "applications of AWS's repository are not fetched"))
+    if not resources:  # The translator refuses a template without any.
         return template
     try:
         translated: dict[str, Any] = transform(template, dict(parameters), _NoManagedPolicies())
@@ -202,17 +207,13 @@ def _translated(template: dict[str, Any], parameters: Mapping[str, str], omit: O
 
 
 def _say_silent_events(resources: Mapping[str, Any], omit: Omit) -> None:
-    """Any other event source becomes a resource or a property, which is said where it is found."""
+    """Omit the events of which the translator leaves nothing to see."""
+    # Any other source becomes a resource or a property, which is said where it is found.
     for logical_id, resource in resources.items():
         events = resource["Properties"].get("Events")
         for event in events.values() if isinstance(events, dict) else ():
             if isinstance(event, dict) and event.get("Type") == "AlexaSkill":
                 omit(Omission(logical_id, "event AlexaSkill", "Alexa does not reach this machine"))
-
-
-def _is_in_repository(resource: Mapping[str, Any]) -> bool:
-    location = (resource.get("Properties") or {}).get("Location")
-    return resource["Type"] == "AWS::Serverless::Application" and isinstance(location, dict)
 
 
 def parameter_values(template: Mapping[str, Any], given: Mapping[str, str], stack: str) -> dict[str, Any]:
@@ -226,8 +227,15 @@ def parameter_values(template: Mapping[str, Any], given: Mapping[str, str], stac
     if lacking := [name for name, each in declared.items() if given.get(name, each.get("Default")) is None]:
         options = " ".join(f"--parameter {name}=..." for name in lacking)
         raise TemplateError(f"Parameters without a default: {', '.join(lacking)} (give {options})")
-    return _pseudo_parameters(stack) | {
-        name: _parameter(name, parameter, given) for name, parameter in declared.items()
+    return {
+        "AWS::AccountId": ACCOUNT,
+        "AWS::NotificationARNs": [],
+        "AWS::Partition": "aws",
+        "AWS::Region": REGION,
+        "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/local",
+        "AWS::StackName": stack,
+        "AWS::URLSuffix": "amazonaws.com",
+        **{name: _parameter(name, parameter, given) for name, parameter in declared.items()},
     }
 
 
@@ -254,10 +262,10 @@ def _satisfies(name: str, declaration: Mapping[str, Any], value: str) -> bool:
 
 
 def _matches(pattern: Any, value: str) -> bool:
-    """Java's regular expressions know more than Python's: one that is none here is not checked."""
+    """Whether a value as a whole fits a parameter's pattern, if there is one."""
     try:
         return not isinstance(pattern, str) or bool(re.fullmatch(pattern, value))
-    except (re.error, RecursionError, OverflowError):
+    except (re.error, RecursionError, OverflowError):  # Java's expressions know more than Python's.
         return True
 
 
@@ -280,18 +288,6 @@ def _limit(name: str, declaration: Mapping[str, Any], limit: str, otherwise: flo
         raise TemplateError(f"Parameter {name}: {limit} must be a number") from None
 
 
-def _pseudo_parameters(stack: str) -> dict[str, Any]:
-    return {
-        "AWS::AccountId": ACCOUNT,
-        "AWS::NotificationARNs": [],
-        "AWS::Partition": "aws",
-        "AWS::Region": REGION,
-        "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/local",
-        "AWS::StackName": stack,
-        "AWS::URLSuffix": "amazonaws.com",
-    }
-
-
 def _point_at_local_code(template: dict[str, Any], folder: Path, omit: Omit) -> None:
     """Do what `sam package` does, to an S3 bucket that is this machine: the translator takes code in no other way."""
     default = (template.get("Globals") or {}).get("Function")
@@ -306,28 +302,25 @@ def _point_at_local_code(template: dict[str, Any], folder: Path, omit: Omit) -> 
 
 
 def _default_code(function: dict[str, Any], common: Mapping[str, Any]) -> None:
-    """SAM's default is the template's own folder; an image that `sam build` would name has no name here."""
+    """Give a function the code that SAM takes by default: the template's own folder."""
     if "Image" in (function.get("PackageType"), common.get("PackageType")):
         if "ImageUri" not in common:
-            function.setdefault("ImageUri", _LOCAL)
+            function.setdefault("ImageUri", _LOCAL)  # `sam build` would name it, which is not run here
     elif not {"CodeUri", "InlineCode", "ImageUri"} & function.keys() and "CodeUri" not in common:
         function["CodeUri"] = "."
 
 
 def _package(kind: str, key: str, properties: dict[str, Any], folder: Path, omit: Omit) -> None:
     path = properties[key]
+    # Written into the template, from which the routes are read.
     if kind == "AWS::Serverless::HttpApi" and not _REMOTE.match(path):
         properties["DefinitionBody"] = _included(_beside(folder, properties.pop(key), omit), folder, omit)
     elif kind.startswith("AWS::Lambda::"):
-        properties[key] = dict(_bucket_and_key(path))
+        bucket, _, name = _address(path).partition("://")[2].partition("/")
+        properties[key] = {"S3Bucket": bucket, "S3Key": name}
     else:
         properties[key] = _address(path)
 
 
 def _address(path: str) -> str:
     return path if _REMOTE.match(path) else f"s3://{_LOCAL}/{quote(path, safe='')}"
-
-
-def _bucket_and_key(path: str) -> Iterator[tuple[str, str]]:
-    bucket, _, key = _address(path).partition("://")[2].partition("/")
-    yield from (("S3Bucket", bucket), ("S3Key", key))

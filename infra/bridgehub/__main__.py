@@ -15,18 +15,19 @@ from infra.bridgehub.clis import BridgeHub, Cli, Codex
 REPOSITORY = Path(__file__).resolve().parents[2]
 CALLS = 2
 TIME_LIMIT_S = 120
-LAST_MOMENT_S = 1
-"""What calls that are under way have left when the sidecar is told to end."""
+LAST_MOMENT_S = 1  # what calls that are under way have left when the sidecar is told to end
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Answer the relay until the end is asked for. Return the exit status."""
     options = parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("infra.bridgehub").setLevel(logging.DEBUG if options.verbose else logging.INFO)
     # As Ctrl-C does, so that what runs is ended first: uvicorn raises the signal again when it has stopped serving.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    cli: Cli = BridgeHub(options.bridgehub) if options.bridgehub else Codex(options.codex)
     uvicorn.run(
-        application(_cli(options), options.token_file, options.calls, options.time_limit_s),
+        application(cli, options.token_file, options.calls, options.time_limit_s),
         host=options.host,
         port=options.port,
         http="h11",
@@ -58,14 +59,10 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _cli(options: argparse.Namespace) -> Cli:
-    return BridgeHub(options.bridgehub) if options.bridgehub else Codex(options.codex)
-
-
 def _script(name: str) -> Path:
     if not Path(name).is_file():
         raise argparse.ArgumentTypeError(f"there is no file {name}")
-    _program("node")
+    _program("node")  # which runs the script: its lack is named at the start, not by the first call
     return Path(name)
 
 

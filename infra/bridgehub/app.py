@@ -17,15 +17,15 @@ from infra.bridgehub.clis import Cli, Command, Failed, TooLong, last_words, pars
 from infra.bridgehub.running import Running, running
 
 REQUEST_BYTES = 1024 * 1024
+# Whoever waits hears at least this often that somebody is still there; tunnels close silent connections, too.
 PING_S = 10.0
-"""Whoever waits hears at least this often that somebody is still there; tunnels close silent connections, too."""
 RETRY_AFTER_S = 5
 
 logger = logging.getLogger("infra.bridgehub")
 
 
 def application(cli: Cli, token: str, calls: int, time_limit_s: float, ping_s: float = PING_S) -> Starlette:
-    """What is served: at most `calls` at once, each for `time_limit_s` at most, for whoever knows the `token`."""
+    """Return what is served, at most `calls` at once, each for `time_limit_s` at most, to whoever knows the `token`."""
     answers = Answers(cli, token, calls, time_limit_s, ping_s)
     return Starlette(
         routes=[
@@ -51,20 +51,17 @@ class Answers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        self._authenticate(request)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not secrets.compare_digest(token.encode(), self._token.encode()):
+            raise HTTPException(401, "The token is missing or wrong.", {"www-authenticate": "Bearer"})
         command = await self._command(request)
         if self._under_way == self._calls:
             raise HTTPException(429, f"{self._cli.name} is busy.", {"retry-after": str(RETRY_AFTER_S)})
-        self._under_way += 1
+        self._under_way += 1  # nothing was awaited since it was looked at
         try:
             await self._stream(command, receive, send)
         finally:
             self._under_way -= 1
-
-    def _authenticate(self, request: Request) -> None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not secrets.compare_digest(token.encode(), self._token.encode()):
-            raise HTTPException(401, "The token is missing or wrong.", {"www-authenticate": "Bearer"})
 
     async def _command(self, request: Request) -> Command:
         try:
@@ -80,7 +77,7 @@ class Answers:
         async with asyncio.TaskGroup() as tasks:
             answering = tasks.create_task(self._answer(command, send))
             watching = [tasks.create_task(_ping(send, self._ping_s)), tasks.create_task(_leave(receive, answering))]
-            await asyncio.wait({answering})
+            await asyncio.wait({answering})  # unlike `await answering`, raises nothing when `_leave` has cancelled it
             for task in watching:
                 task.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -93,7 +90,7 @@ class Answers:
             await _say(send, {"type": "error", "message": str(problem)})
 
     async def _run(self, command: Command, send: Send) -> dict[str, int]:
-        """Sends the texts as the command line writes them, and gives what it used. Raises ``Failed``."""
+        """Send the texts as the command line writes them. Return the tokens that it used. Raise ``Failed``."""
         name = self._cli.name
         try:
             # The time limit is the answer's: leaving has its own.
@@ -112,6 +109,7 @@ class Answers:
             logger.debug("%r", line)
             if text := reader.read(line):
                 await _say(send, {"type": "text", "text": text})
+            # What the process does after a complete answer is its own affair.
             if self._cli.answers_once and reader.used is not None:
                 return reader.used
         code = await call.process.wait()
@@ -134,7 +132,7 @@ async def _ping(send: Send, every_s: float) -> None:
 
 
 async def _leave(receive: Receive, answering: "asyncio.Task[None]") -> None:
-    """Nobody is there to read the answer any more."""
+    """End the answer when nobody is there to read it any more."""
     while (await receive())["type"] != "http.disconnect":
         pass
     answering.cancel()

@@ -11,15 +11,13 @@ PREFIX = b"JARVIS_PAYLOAD="
 PARAGRAPH = "\n\n"
 """Between two messages of one answer."""
 
-ARGUMENT_BYTES = 128 * 1024 - 1
-"""Linux takes no longer argument. Source: execve(2), MAX_ARG_STRLEN."""
+ARGUMENT_BYTES = 128 * 1024 - 1  # Linux takes no longer argument. Source: execve(2), MAX_ARG_STRLEN
 NO_JSON = (ValueError, RecursionError)
 
-WORDS = 300
-"""Characters of a command line's last words: enough for a sentence, no page of a log."""
+WORDS = 300  # characters of a command line's last words: enough for a sentence, no page of a log
 COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+# Begins a line that follows the reason: of a stack, or Node's and Rust's last ones.
 ASIDE = re.compile(r"\s|Node\.js v|note: run with")
-"""Begins a line that follows the reason: of a stack, or Node's and Rust's last ones."""
 
 
 class Failed(Exception):
@@ -41,7 +39,7 @@ class Asked:
 
 
 def parse(body: bytes) -> Asked:
-    """What is asked. Raises ``ValueError`` for anything but such a request in UTF-8."""
+    """Return what is asked. Raise ``ValueError`` for anything but such a request in UTF-8."""
     raw = body.decode()
     match json.loads(raw):
         case {
@@ -70,7 +68,7 @@ class Command:
 
 
 class Reader(Protocol):
-    """Finds the answer in the lines of one call's standard output."""
+    """A reader of one call's standard output, which finds the answer in its lines."""
 
     @property
     def used(self) -> dict[str, int] | None:
@@ -79,11 +77,11 @@ class Reader(Protocol):
 
     @property
     def trouble(self) -> str:
-        """What it said last of a trouble that may not be the end; empty if nothing."""
+        """What the command line said last of a trouble that may not be the end; empty if nothing."""
         ...
 
     def read(self, line: bytes) -> str:
-        """The next text, if `line` has any: everything else is log. Raises ``Failed``."""
+        """Return the next text, if `line` has any: everything else is log. Raise ``Failed``."""
         ...
 
 
@@ -99,7 +97,7 @@ class Cli(Protocol):
         ...
 
     def command(self, asked: Asked) -> Command:
-        """What is run to answer. Raises ``TooLong``."""
+        """Return what is run to answer. Raise ``TooLong``."""
         ...
 
     def reader(self) -> Reader: ...
@@ -123,7 +121,7 @@ class BridgeHub:
 
 
 class PayloadReader:
-    """Reads what BridgeHub prints: the payload is on a line of its own, whole, among lines of log."""
+    """A reader of what BridgeHub prints: the payload is on a line of its own, whole, among lines of log."""
 
     def __init__(self) -> None:
         self.used: dict[str, int] | None = None
@@ -157,12 +155,10 @@ class Codex:
     answers_once: ClassVar[bool] = True
 
     def command(self, asked: Asked) -> Command:
-        """The prompt goes in by standard input: an argument has a limit.
-
-        Codex asks before it works outside of a repository. The directory is the operator's choice, and nobody is there
-        to answer.
-        """
+        # The prompt goes in by standard input, because an argument has a limit.
         prompt = PARAGRAPH.join([*(f"{title}:\n{content}" for title, content in asked.context), asked.message])
+        # Codex would ask before it works outside of a repository. The directory is the operator's choice, and nobody is
+        # there to answer.
         return Command(
             [self.program, "exec", "--json", "--skip-git-repo-check", "--cd", asked.directory, "-"], prompt.encode()
         )
@@ -172,10 +168,9 @@ class Codex:
 
 
 class EventReader:
-    """Reads the events of ``codex exec --json``, one a line. Source: exec_events.rs in github.com/openai/codex.
+    """A reader of the events of ``codex exec --json``, one a line. Source: exec_events.rs in github.com/openai/codex.
 
-    A message comes whole when it is complete, or before that as its beginning. An ``error`` may be a connection that is
-    tried again: only ``turn.completed`` and ``turn.failed`` are the end.
+    A message comes whole when it is complete, or before that as its beginning.
     """
 
     def __init__(self) -> None:
@@ -189,6 +184,7 @@ class EventReader:
                 return self._beyond(item, text)
             case {"type": "turn.completed", **more}:
                 self.used = _usage(more.get("usage"))
+            # It may be a connection that is tried again: only the turn's own events are the end.
             case {"type": "error", "message": str(reason)}:
                 self.trouble = reason
             case {"type": "turn.failed", **more}:
@@ -196,7 +192,7 @@ class EventReader:
         return ""
 
     def _beyond(self, item: str, text: str) -> str:
-        """What of the message `item` was not read before."""
+        """Return what of the message `item` was not read before."""
         known = self._texts.get(item, "")
         new = text[len(known) :]
         if new and not known and any(self._texts.values()):
@@ -213,23 +209,24 @@ def _message(failed: Mapping[Any, Any]) -> str:
 
 
 def last_words(stderr: bytes) -> str:
-    """The reason that the end of a process's standard error gives, on one line; empty if there is none."""
+    """Return the reason that the end of a process's standard error gives, on one line; empty if there is none."""
     lines = COLOUR.sub("", stderr.decode(errors="replace")).splitlines()
     reason = next((line for line in reversed(lines) if line and not ASIDE.match(line)), "")
     return "".join(character if character.isprintable() else " " for character in reason).strip()[:WORDS]
 
 
 def _usage(told: object) -> dict[str, int]:
-    """In the relay's terms: what was read from the cache is no part of ``input_tokens``."""
+    """Return what a turn used, in the relay's terms; empty if it does not say so."""
     counts = told if isinstance(told, dict) else {}
     read, known, written = (counts.get(name) for name in ("input_tokens", "cached_input_tokens", "output_tokens"))
     if not (type(read) is type(known) is type(written) is int and 0 <= known <= read and written >= 0):
         return {}
+    # Codex counts what was read from the cache among `input_tokens`, and the relay beside them.
     return {"input_tokens": read - known, "output_tokens": written, "cache_read_input_tokens": known}
 
 
 def _parsed(text: bytes) -> Any:
-    """None for what is no JSON."""
+    """Return the value of a JSON text; None for what is no JSON."""
     try:
         return json.loads(text)
     except NO_JSON:

@@ -11,20 +11,17 @@ from contextlib import asynccontextmanager, suppress
 
 from infra.bridgehub.clis import Command, last_words
 
+# No answer is longer than this; many are longer than the 64 KB that a stream reader takes by itself.
 LINE_BYTES = 16 * 1024 * 1024
-"""No answer is longer than this; many are longer than the 64 KB that a stream reader takes by itself."""
-STDERR_BYTES = 8 * 1024
-"""So much of the end of its standard error is kept."""
-LOOK_S = 1.0
-"""After so long a silence, whether the process is still there."""
-GRACE_S = 2.0
-"""How long a process has to leave by itself, and then again, once it is told to end."""
+STDERR_BYTES = 8 * 1024  # so much of the end of its standard error is kept
+LOOK_S = 1.0  # after so long a silence, whether the process is still there
+GRACE_S = 2.0  # how long a process has to leave by itself, and then again, once it is told to end
 
 logger = logging.getLogger("infra.bridgehub")
 
 
 class Running:
-    """A process that runs, and what it writes."""
+    """A process that is running, and what it writes."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -32,15 +29,16 @@ class Running:
         self._heard = asyncio.create_task(self._hear())
 
     async def lines(self) -> AsyncIterator[bytes]:
-        """The lines that it writes until its end. What it has started may hold the pipe open for longer.
+        """Yield the lines that the process writes until its end.
 
-        Raises ``ValueError`` for a line that is longer than ``LINE_BYTES``.
+        Raise ``ValueError`` for a line that is longer than ``LINE_BYTES``.
         """
         while True:
             try:
                 async with asyncio.timeout(LOOK_S):
                     line = await self.process.stdout.readline()  # type: ignore[union-attr]  # it is a pipe
             except TimeoutError:
+                # What it has started may hold the pipe open for longer than it lives.
                 if self.process.returncode is not None:
                     return
                 continue
@@ -49,22 +47,22 @@ class Running:
             yield line
 
     async def last_words(self) -> str:
-        """What it said last on its standard error, once it has ended; empty if nothing."""
+        """Return what the process said last on its standard error, once it has ended; empty if nothing."""
         await asyncio.wait({self._heard}, timeout=LOOK_S)
         return last_words(self._stderr)
 
     async def leave(self) -> None:
-        """Lets it leave by itself, for a while."""
+        """Let the process leave by itself, for a while."""
         with suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 await self.process.wait()
 
     async def end(self) -> None:
-        """Ends it and all that it has started; without grace when the task is cancelled again meanwhile."""
+        """End the process and all that it has started."""
         try:
             self._signal(signal.SIGTERM)
             await self.leave()
-        finally:
+        finally:  # without grace when the task is cancelled again meanwhile
             self._signal(signal.SIGKILL)
             self._heard.cancel()
 
@@ -74,17 +72,16 @@ class Running:
             self._stderr = (self._stderr + heard)[-STDERR_BYTES:]
 
     def _signal(self, number: signal.Signals) -> None:
-        with suppress(
-            ProcessLookupError, PermissionError
-        ):  # macOS forbids it when all of the group that is left is dead
+        # macOS forbids it when all of the group that is left is dead.
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
 
 @asynccontextmanager
 async def running(command: Command) -> AsyncIterator[Running]:
-    """The command, in a process group of its own that ends with the block. Raises ``OSError`` if it cannot start.
+    """Run a command in a process group of its own that ends with the block. Raise ``OSError`` if it cannot start.
 
-    After a block that ends in order, it has a while to leave by itself.
+    After a block that ends in order, the process has a while to leave by itself.
     """
     with tempfile.TemporaryFile() as stdin:
         stdin.write(command.stdin)
