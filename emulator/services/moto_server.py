@@ -7,7 +7,7 @@ A transaction of moto's that is cancelled puts back the whole table as it was wh
 others have written meanwhile. DynamoDB's transactions are serializable. Where DynamoDB would cancel one for a conflict
 with another, this one waits; a fault plan has the conflicts.
 
-So that nobody waits long, a transaction keeps what was in the partitions that it touches, and a query looks into its
+So that nobody waits long, a transaction keeps what the items that it touches were, and a query looks into its
 partition. moto would copy the whole table for each write of a transaction, and sort the whole table for each query.
 """
 
@@ -148,22 +148,20 @@ def _refuse(environ: dict[str, Any], status: int, code: str, message: str) -> Re
     return Response(json.dumps({"__type": code, "message": message}), status, headers, content_type="application/json")
 
 
-def keep_partitions_only() -> None:
-    """Have a transaction copy no more of a table than what it may have to put back."""
+def keep_touched_items_only() -> None:
+    """Have a transaction copy no more of a table than the items that it may have to put back, and once."""
     write_together = DynamoDBBackend.transact_write_items
 
     def transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-        touched = set()
-        for write in transact_items:
-            (operation,) = write.values()
-            key = backend.get_table(operation["TableName"]).hash_key_attr
-            touched.add(DynamoType(operation.get("Item", operation.get("Key"))[key]))
+        operations = [operation for write in transact_items for operation in write.values()]
+        snapshots: dict[str, Table] = {}
 
         def kept(table: Table, _: dict[int, Any]) -> Table:
-            changing = {key: copy.deepcopy(table.items[key]) for key in touched & table.items.keys()}
-            snapshot = copy.copy(table)
-            snapshot.items = defaultdict(dict, {**table.items, **changing})
-            return snapshot
+            # moto copies a table once for each write, all before the first one is done.
+            if table.name not in snapshots:
+                keys = [each.get("Item", each.get("Key")) for each in operations if each["TableName"] == table.name]
+                snapshots[table.name] = _snapshot(table, keys)
+            return snapshots[table.name]
 
         # For a moment, for every table: the lock around all of DynamoDB lets nobody else copy one meanwhile.
         Table.__deepcopy__ = kept  # type: ignore[attr-defined]
@@ -173,6 +171,21 @@ def keep_partitions_only() -> None:
             del Table.__deepcopy__  # type: ignore[attr-defined]
 
     DynamoDBBackend.transact_write_items = transact_write_items  # type: ignore[assignment, method-assign]
+
+
+def _snapshot(table: Table, keys: Iterable[dict[str, Any]]) -> Table:
+    """Return a table that keeps its items at these keys as they are now. It shares all others with `table`."""
+    snapshot = copy.copy(table)
+    snapshot.items = defaultdict(dict, table.items)
+    for key in keys:
+        items: dict[Any, Any] = snapshot.items
+        place = DynamoType(key[table.hash_key_attr])
+        if table.range_key_attr is not None:
+            snapshot.items[place] = items = dict(items[place])
+            place = DynamoType(key[table.range_key_attr])
+        if place in items:
+            items[place] = copy.deepcopy(items[place])
+    return snapshot
 
 
 def query_one_partition() -> None:
@@ -193,7 +206,7 @@ def query_one_partition() -> None:
 
 PATCHED_MOTO = "5.2.5"
 """The version of moto that the patches were last held against. None of them has a public way: moto has no setting."""
-PATCHES = (keep_partitions_only, query_one_partition)
+PATCHES = (keep_touched_items_only, query_one_partition)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 
 from emulator.services import services
-from emulator.services.moto_server import PATCHED_MOTO, PATCHES, keep_partitions_only, query_one_partition
+from emulator.services.moto_server import PATCHED_MOTO, PATCHES, keep_touched_items_only, query_one_partition
 from emulator.services.services import Services
 from tests.builders.deployments import CREDENTIALS
 
@@ -52,11 +52,11 @@ def test_every_patch_was_held_against_the_moto_that_is_installed() -> None:
     assert installed == PATCHED_MOTO, f"read moto {installed}: are {names} still needed, and right? Then PATCHED_MOTO"
 
 
-def test_keep_partitions_only_copies_what_a_transaction_touches(
+def test_keep_touched_items_only_copies_what_a_transaction_touches(
     table: tuple[DynamoDBBackend, Table], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend, _ = table
-    keep_partitions_only()
+    keep_touched_items_only()
     copied: list[str] = []
 
     def record(item: Item, _: dict[int, Any]) -> Item:
@@ -68,9 +68,9 @@ def test_keep_partitions_only_copies_what_a_transaction_touches(
     assert set(copied) == {"one"}
 
 
-def test_keep_partitions_only_undoes_a_cancelled_transaction(table: tuple[DynamoDBBackend, Table]) -> None:
+def test_keep_touched_items_only_undoes_a_cancelled_transaction(table: tuple[DynamoDBBackend, Table]) -> None:
     backend, _ = table
-    keep_partitions_only()
+    keep_touched_items_only()
     writes = [
         {"Put": {"TableName": "t", "Item": {**ITEMS[0], "new": {"S": "x"}}}},
         {"Put": {"TableName": "t", "Item": ITEMS[3], "ConditionExpression": "attribute_not_exists(pk)"}},
