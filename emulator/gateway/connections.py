@@ -6,7 +6,6 @@ Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-
 import asyncio
 import datetime
 import enum
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -53,7 +52,7 @@ class Connection:
         self.state = State.CONNECTING
         self.last_active_ms = socket.connected_ms
         self._limits = limits
-        self._opened_s = self._active_s = time.monotonic()
+        self._opened_s = self._active_s = _now_s()
         self._outgoing: asyncio.Queue[str | _Close] = asyncio.Queue()
         self._unread_bytes = 0
 
@@ -68,10 +67,10 @@ class Connection:
 
     def open(self) -> None:
         self.move(State.OPEN)
-        self._opened_s = self._active_s = time.monotonic()
+        self._opened_s = self._active_s = _now_s()
 
     def touch(self) -> None:
-        self._active_s, self.last_active_ms = time.monotonic(), ids.now_ms()
+        self._active_s, self.last_active_ms = _now_s(), ids.now_ms()
 
     def post(self, text: str, size: int) -> None:
         """Queue a frame of `size` bytes. Raise Gone, BufferFull."""
@@ -111,11 +110,16 @@ class Connection:
         while True:
             # Anew after each sleep: traffic has moved the end meanwhile.
             ends_s = min(self._active_s + self._limits.idle_s, self._opened_s + self._limits.life_s)
-            left_s = ends_s - time.monotonic()
+            left_s = ends_s - _now_s()
             if left_s <= 0:
                 break
             await asyncio.sleep(left_s)
         self.close(1001, "Going away")
+
+
+def _now_s() -> float:
+    """Return the time by the loop's clock, the one that sleeps go by."""
+    return asyncio.get_running_loop().time()
 
 
 class Connections:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.builders.patience import PATIENCE_S
 from tests.builders.serving import Serving, shake_hands
 
 _ERROR = re.compile(r'^\{"message": "([^"]+)", "connectionId":"([\w-]{15}=)", "requestId":"([0-9a-f-]{36})"\}$')
@@ -203,15 +202,3 @@ async def test_idle_connection_closes_with_1001_going_away(impatient_gateway: Se
         await client.wait_closed()
         assert (client.close_code, client.close_reason) == (1001, "Going away")
         assert time.monotonic() - began >= 1.9
-
-
-async def test_traffic_keeps_a_connection_but_not_beyond_its_life(impatient_gateway: Serving) -> None:
-    async with connect(impatient_gateway.websocket("plain")) as client:
-        began = time.monotonic()
-        while client.close_code is None:
-            await client.send("x")
-            await asyncio.sleep(0.8)
-            if time.monotonic() - began > PATIENCE_S:
-                break
-        assert time.monotonic() - began >= 7
-        assert client.close_code == 1001
