@@ -1,5 +1,4 @@
 PYTHON ?= python3
-SAM_VERSION = 1.170.0
 PORT ?= 8080
 SEED ?= 1
 REPEAT ?= 1
@@ -9,6 +8,8 @@ DYNAMODB_LOCAL = tests/dynamodb_local
 JAVASCRIPT = tests/javascript
 SCRIPTS = playground clients tests/playground tests/clients
 LOCKS = layers/dependencies/requirements.txt emulator/requirements.txt
+# A lock names all that it needs: nothing is left to resolve.
+INSTALL = -m pip install --quiet --no-compile --no-deps --disable-pip-version-check
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
@@ -84,7 +85,7 @@ tables: .venv/test  ## Write the tables of docs/emulator.md anew
 	$(BIN)/python -m tests.emulator.template.corpus
 
 lock: .venv/test  ## Resolve every requirements.in anew
-	for at in layers/dependencies emulator infra/bridgehub tests; do \
+	for at in layers/dependencies emulator infra/bridgehub tests tests/sam; do \
 		(cd $$at && $(CURDIR)/$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 			--no-header --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt) || exit 1; \
 	done
@@ -103,14 +104,14 @@ clean:  ## Remove what was built
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv; \
 		echo "The environment in .venv could not be used and has been removed. Run the same again."; exit 1; }
 	@echo "Installing what the relay and the local gateway need (once; about a minute) ..."
-	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check $(LOCKS:%=--requirement %)
+	@$(BIN)/python $(INSTALL) $(LOCKS:%=--requirement %)
 	@$(BIN)/python -c 'import pathlib, sysconfig; \
 		pathlib.Path(sysconfig.get_path("purelib"), "chatrelay.pth").write_text(str(pathlib.Path("layers/relay").resolve()))'
 	@touch $@
 
 .venv/test: tests/requirements.txt .venv/run | $(DYNAMODB_LOCAL)/node_modules
 	@echo "Installing what the tests need (once) ..."
-	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement tests/requirements.txt
+	@$(BIN)/python $(INSTALL) --requirement tests/requirements.txt
 	@touch $@
 
 # The store's tests show what they skip for want of it; CI skips nothing.
@@ -122,8 +123,8 @@ $(DYNAMODB_LOCAL)/node_modules: $(DYNAMODB_LOCAL)/package-lock.json
 	fi
 
 # The SAM command line has pins of its own that would fight ours.
-.venv-sam/done: Makefile
+.venv-sam/done: tests/sam/requirements.txt
 	@echo "Installing the SAM command line (once) ..."
 	@$(PYTHON) -m venv .venv-sam
-	@.venv-sam/bin/python -m pip install --quiet --no-compile --disable-pip-version-check aws-sam-cli==$(SAM_VERSION)
+	@.venv-sam/bin/python $(INSTALL) --requirement $<
 	@touch $@

@@ -9,18 +9,34 @@ pytest_plugins = ["tests.builders.deployments", "tests.builders.browser", "tests
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
-DYNAMODB_LOCAL = "chatrelay/store/"
-"""The tests that use it."""
+STAGES = {
+    "tests/system/": "the deployment",
+    "tests/events/": "the deployment",
+    "tests/playground/": "the deployment in a browser",
+    "tests/emulator/": "the emulator with functions of its own",
+    "tests/scenarios/": "the deployment with faults",
+    "tests/layers/chatrelay/store/": "DynamoDB Local",
+}
+"""What tests share that takes seconds of a processor to start. Those with the most to do come first."""
 
 
-class ByService(LoadFileScheduling):  # type: ignore[misc]
-    """The tests of a file are one worker's, and those of all files that share a service that takes long to start."""
+def _stage(nodeid: str) -> str | None:
+    return next((stage for folder, stage in STAGES.items() if nodeid.startswith(folder)), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker is left alone with it at the end."""
+    order = [*dict.fromkeys(STAGES.values()), None]
+    items.sort(key=lambda item: order.index(_stage(item.nodeid)))
+
+
+class ByStage(LoadFileScheduling):  # type: ignore[misc]
+    """The tests of a stage are one worker's, so that no other one sets it up, too. So are those of any other file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = str(super()._split_scope(nodeid))
-        return DYNAMODB_LOCAL if DYNAMODB_LOCAL in file else file
+        return _stage(nodeid) or str(super()._split_scope(nodeid))
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByService:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByStage:
     """How tests are shared among workers."""
-    return ByService(config, log)
+    return ByStage(config, log)
