@@ -26,7 +26,7 @@ from chatrelay.domain.attachments import (
     TEXT_LIMIT_BYTES,
 )
 from chatrelay.domain.text import pasted
-from chatrelay.store.keys import Keys
+from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.table import Table
 from chatrelay.wire.identity import new_key
 from chatrelay.wire.limits import AGENTS
@@ -90,7 +90,7 @@ def plugin(address: str, variables: Mapping[str, str] = os.environ) -> Plugin:
 
     async def prepare(stack: Stack, services: Services) -> None:
         table = stack.outputs["TableName"]
-        Keys(Table(services.resource("dynamodb").meta.client, table)).add(key, DEVELOPER, "make run")
+        ApiKeys(Table(services.resource("dynamodb").meta.client, table)).add(key, DEVELOPER, "make run")
         message = stack.functions[stack.resources["MessageFunction"]].environment
         backends["codex"] = message["CODEX_BACKEND"]
         secrets = services.client("secretsmanager")

@@ -4,7 +4,7 @@ import argparse
 import sys
 from datetime import UTC, datetime
 
-from chatrelay.store.keys import Keys
+from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.table import Table
 from chatrelay.wire.identity import new_key
 from infra import stack
@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         deployed = stack.chosen(options)
         table = Table(deployed.session.resource("dynamodb").meta.client, options.table or deployed.output("TableName"))
-        return int(options.do(Keys(table), options))
+        return int(options.do(ApiKeys(table), options))
     except stack.PROBLEMS as problem:
         print(f"infra.keys: {stack.told(problem)}", file=sys.stderr)
         return 1
@@ -38,21 +38,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _create(keys: Keys, options: argparse.Namespace) -> int:
+def _create(keys: ApiKeys, options: argparse.Namespace) -> int:
     key = new_key()
     keys.add(key, options.user, options.label)
     print(key)  # this once: only its hash is stored
     return 0
 
 
-def _list(keys: Keys, _: argparse.Namespace) -> int:
+def _list(keys: ApiKeys, _: argparse.Namespace) -> int:
     for key in keys.all():
         made = datetime.fromtimestamp(key.created_at_ms / 1000, UTC).date()
         print(f"{key.id}  {made}  {key.user}  {key.label}".rstrip())
     return 0
 
 
-def _revoke(keys: Keys, options: argparse.Namespace) -> int:
+def _revoke(keys: ApiKeys, options: argparse.Namespace) -> int:
     if not keys.revoke(options.id):
         raise LookupError(f"there is no key {options.id}")
     return 0

@@ -63,7 +63,7 @@ def health() -> dict[str, Any]:
 def status() -> dict[str, Any]:
     """Return where the WebSocket is, for the app's settings screen. Raise ``Unauthorized`` for a wrong key only."""
     key = credential(lower_case(app.current_event.headers))
-    if key is not None and wiring.store.keys.user_of(key) is None:
+    if key is not None and wiring.store.api_keys.user_of(key) is None:
         raise Unauthorized("Invalid API key")
     told = {"version": chatrelay.__version__, "health": "ok", "websocket": wiring.websocket_url, "timestamp": _now()}
     return {"status": "running", **told}
@@ -179,7 +179,7 @@ def unavailable(problem: Unavailable) -> Response[dict[str, str]]:
 def _user() -> str:
     # Not in an authorizer: the app shows the body of a 401, and an HTTP API's authorizer cannot give one.
     key = credential(lower_case(app.current_event.headers))
-    user = None if key is None else wiring.store.keys.user_of(key)
+    user = None if key is None else wiring.store.api_keys.user_of(key)
     if user is None:
         raise Unauthorized("Invalid API key")
     return user

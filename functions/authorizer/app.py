@@ -28,7 +28,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         logger.warning("origin not allowed", origin=headers["origin"])
         return _policy("Deny", event["methodArn"], PENDING, {})
     key = credential(headers)
-    user = None if key is None else wiring.store.keys.user_of(key)
+    user = None if key is None else wiring.store.api_keys.user_of(key)
     is_pending = key is None and wiring.handshake.first_frame_auth  # wrong credentials are never pending
     if user is None and not is_pending:
         raise Unauthorized("Unauthorized")  # API Gateway answers 401 to exactly this text

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chatrelay.store.keys import Keys
+from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.table import Table
 from tests.builders.doubles import Sockets
 from tests.builders.layer import CONTEXT, REPOSITORY
@@ -24,7 +24,7 @@ def function(
     table: Table, sockets: Sockets, load_function: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> ModuleType:
     """To which the key in the samples is alice's."""
-    Keys(table).add(event("register")["headers"]["x-api-key"], "alice")
+    ApiKeys(table).add(event("register")["headers"]["x-api-key"], "alice")
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", sockets.url)
     return load_function(
         "api",

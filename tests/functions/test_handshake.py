@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chatrelay.store.keys import Keys
+from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.table import Table
 from tests.builders.doubles import Sockets
 from tests.builders.layer import CONTEXT, REPOSITORY
@@ -27,7 +27,7 @@ def event(name: str, *offers: str) -> dict[str, Any]:
 
 @pytest.fixture
 def authorizer(table: Table, load_function: Callable[..., ModuleType]) -> ModuleType:
-    Keys(table).add(KEY, "alice")
+    ApiKeys(table).add(KEY, "alice")
     return load_function("authorizer", FIRST_FRAME_AUTH="true", ALLOWED_ORIGINS="")
 
 

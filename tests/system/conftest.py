@@ -4,7 +4,7 @@ import httpx
 import psutil
 import pytest
 
-from chatrelay.store.keys import Keys
+from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.table import Table
 from emulator.services.services import Services
 from emulator.services.signature import Credentials
@@ -51,5 +51,5 @@ def table(worker: dict[str, str]) -> Table:
 @pytest.fixture(scope="module")
 def stranger(table: Table) -> str:
     """Another user's key."""
-    Keys(table).add("crk_the-stranger", "stranger")
+    ApiKeys(table).add("crk_the-stranger", "stranger")
     return "crk_the-stranger"

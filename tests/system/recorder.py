@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from chatrelay.store.keys import Keys
+from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.table import Table
 from tests.builders.deployments import Relay
 from tests.builders.patience import PATIENCE_S
@@ -106,7 +106,7 @@ class Recorder:
             limits=httpx.Limits(keepalive_expiry=1),  # the server may close a connection that was idle for longer
         )
         for key in (self.key, self.strangers_key):
-            Keys(table).add(key, self._users[key])
+            ApiKeys(table).add(key, self._users[key])
 
     async def __aenter__(self) -> Self:
         return self

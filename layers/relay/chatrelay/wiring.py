@@ -15,10 +15,10 @@ from chatrelay.aws.management_api import CONCURRENT_POSTS, ManagementApi
 from chatrelay.domain.devices import Platform, PushEnvironment
 from chatrelay.push.service import Service
 from chatrelay.relay.acceptance import Acceptance
+from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.dispatch import Dispatcher
 from chatrelay.relay.failures import Failures
 from chatrelay.relay.recovery import Recovery
-from chatrelay.relay.registry import AgentRegistry
 from chatrelay.relay.replay import Replay
 from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry

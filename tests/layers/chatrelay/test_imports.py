@@ -15,7 +15,7 @@ PURE = [
     "chatrelay.agents.accumulator",
     "chatrelay.agents.mending",
     "chatrelay.agents.refusals",
-    "chatrelay.agents.requests",
+    *(module for module in MODULES if module.startswith("chatrelay.agents.requests")),
     "chatrelay.agents.retry_after",
     "chatrelay.agents.text_stream",
     "chatrelay.agents.usage",

@@ -16,9 +16,10 @@ from anthropic import AsyncAnthropic, AsyncAnthropicBedrock, AsyncStream
 from botocore.eventstream import ParserError
 from botocore.exceptions import BotoCoreError
 
-from chatrelay.agents import KeptText, refusals, requests
+from chatrelay.agents import KeptText, refusals
 from chatrelay.agents.accumulator import USAGE, Accumulator
 from chatrelay.agents.refusals import ANTHROPIC, Refusal
+from chatrelay.agents.requests.claude import continued, to_anthropic, to_bedrock
 from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.domain.attachments import FileRoom
 from chatrelay.domain.errors import Reason, Refused, Said, TooLong, Unaccepted, Upstream
@@ -133,7 +134,7 @@ class Claude:
 
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending]:  # noqa: ARG002
         """Implement ``Agent``: one answer, even if the model pauses its turn and is asked to continue."""
-        prepare = requests.to_bedrock if self._is_bedrock else requests.to_anthropic
+        prepare = to_bedrock if self._is_bedrock else to_anthropic
         request = prepare(turns, await self._prompt() if self._prompt else "", self._settings)
         texts, thoughts = SurrogateJoiner(), SurrogateJoiner()
         parts: list[Accumulator] = []  # of a turn that the service pauses, a message each
@@ -141,7 +142,7 @@ class Claude:
             part = Accumulator(texts, thoughts)
             try:
                 with _translate_errors(tokens=sum(turn.tokens for turn in turns)):
-                    stream = await self._open(requests.continued(request, _blocks(parts)))
+                    stream = await self._open(continued(request, _blocks(parts)))
             except (TooLong, Unaccepted):
                 if not parts:
                     raise

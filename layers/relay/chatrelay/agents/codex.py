@@ -13,7 +13,8 @@ import httpx
 
 from chatrelay.agents import KeptText, bearer, refusals
 from chatrelay.agents.refusals import Refusal
-from chatrelay.agents.requests import Message, as_plain_messages, as_text
+from chatrelay.agents.requests import Message
+from chatrelay.agents.requests.plain_text import as_plain_messages, as_text
 from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.agents.text_stream import ROOM, End, answered
 from chatrelay.agents.usage import counted

@@ -14,7 +14,7 @@ from httpx_sse import EventSource, SSEError
 
 from chatrelay.agents import KeptText, bearer, refusals
 from chatrelay.agents.refusals import OPENAI, Refusal
-from chatrelay.agents.requests import to_openai
+from chatrelay.agents.requests.openai import to_openai
 from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.agents.text_stream import ROOM, End, answered
 from chatrelay.agents.usage import counted

@@ -154,7 +154,7 @@ def affordable(attachments: Iterable[Attachment], room: FileRoom) -> list[Attach
     left, pictures, found = room.size, room.pictures, []
     for attachment in attachments:
         left -= attachment.size
-        # Bedrock counts PDFs as pictures, Anthropic does not: see `agents.requests`.
+        # Bedrock counts PDFs as pictures, Anthropic does not: see `agents.requests.claude`.
         pictures -= attachment.mime_type in IMAGES or (room.pdfs_count and attachment.mime_type == PDF)
         if left < 0 or pictures < 0:
             break

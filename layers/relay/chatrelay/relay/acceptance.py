@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from chatrelay.domain.errors import Duplicate
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.recovery import Recovery
-from chatrelay.relay.registry import AgentRegistry
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.store import Store
 from chatrelay.wire.inbound import Send

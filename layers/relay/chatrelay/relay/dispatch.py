@@ -172,7 +172,7 @@ class Dispatcher:
         """Authenticate a pending connection by its key, which is the whole frame. Close it for anything else."""
         key = pasted(frame.body)
         is_json = key.startswith("{")
-        user = self._store.keys.user_of(key) if not is_json and len(key) <= KEY_LIMIT else None
+        user = self._store.api_keys.user_of(key) if not is_json and len(key) <= KEY_LIMIT else None
         if user is not None:
             self._store.connections.authenticate(connection, user)
             self._api.deliver(connection.id, AUTHENTICATED.encode())

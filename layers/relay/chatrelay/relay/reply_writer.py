@@ -20,9 +20,9 @@ from chatrelay.domain.keys import ReplyLocation
 from chatrelay.domain.outcome import ReplyOutcome
 from chatrelay.domain.reply import Aside, Ending, Reply, Status
 from chatrelay.domain.turns import Amended, Turn
+from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.heartbeat import Heartbeat
 from chatrelay.relay.invocation import Invocation
-from chatrelay.relay.registry import AgentRegistry
 from chatrelay.relay.telemetry import Telemetry
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.leases import EXPIRES_S, HEARTBEAT_S, Signals

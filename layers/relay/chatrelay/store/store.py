@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 
+from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.archive import Archive
 from chatrelay.store.connections import Connections
 from chatrelay.store.conversations import Conversations
 from chatrelay.store.devices import Devices
-from chatrelay.store.keys import Keys
 from chatrelay.store.leases import Leases
 from chatrelay.store.pushes import Pushes
 from chatrelay.store.replies import Replies
@@ -59,8 +59,8 @@ class Store:
         return Replies(self._impatient_table, self._clock)
 
     @cached_property
-    def keys(self) -> Keys:
-        return Keys(self._table, self._clock)
+    def api_keys(self) -> ApiKeys:
+        return ApiKeys(self._table, self._clock)
 
     @cached_property
     def devices(self) -> Devices:

@@ -20,7 +20,7 @@ from chatrelay.agents import Agent
 from chatrelay.agents.claude import Claude
 from chatrelay.agents.codex import Codex
 from chatrelay.agents.openai import OpenAI
-from chatrelay.agents.requests import to_anthropic
+from chatrelay.agents.requests.claude import to_anthropic
 from chatrelay.domain.errors import ReplyError
 from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Turn

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatrelay.agents.requests import Request, as_plain_messages, as_text, continued, messages, to_anthropic, to_bedrock
+from chatrelay.agents.requests import Request
+from chatrelay.agents.requests.claude import continued, messages, to_anthropic, to_bedrock
+from chatrelay.agents.requests.plain_text import as_plain_messages, as_text
 from chatrelay.domain.attachments import Attachment, Loaded
 from chatrelay.domain.turns import Turn, plain
 from chatrelay.settings import Claude

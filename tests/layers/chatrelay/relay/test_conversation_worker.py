@@ -26,11 +26,11 @@ from chatrelay.domain.outcome import ReplyOutcome
 from chatrelay.domain.reply import Status
 from chatrelay.domain.turns import Room, Turn
 from chatrelay.relay.acceptance import Acceptance
+from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.conversation_worker import ConversationWorker
 from chatrelay.relay.dispatch import Dispatcher, Message
 from chatrelay.relay.invocation import Invocation
 from chatrelay.relay.recovery import Recovery
-from chatrelay.relay.registry import AgentRegistry
 from chatrelay.relay.reply_writer import LONGEST, Grace, ReplyWriter
 from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry

@@ -11,13 +11,13 @@ from chatrelay.aws.management_api import ManagementApi
 from chatrelay.domain.errors import Interrupted, Unavailable
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.relay.acceptance import Acceptance
+from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.dispatch import Dispatcher, Frame, Message
 from chatrelay.relay.recovery import Recovery
-from chatrelay.relay.registry import AgentRegistry
 from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry
+from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.connections import Connection, Connections
-from chatrelay.store.keys import Keys
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from chatrelay.wire.inbound import Send
 from tests.builders.doubles import Sockets
@@ -32,7 +32,7 @@ class Desk:
 
     store: Store
     sockets: Sockets
-    keys: Keys
+    keys: ApiKeys
     dispatcher: Dispatcher
     acceptance: Acceptance
 
@@ -73,7 +73,7 @@ def desk(
     workers: WorkerInvoker,
     telemetry: Telemetry,
 ) -> Desk:
-    keys = Keys(store.table)
+    keys = ApiKeys(store.table)
     agents = AgentRegistry({"claude": unused})
     acceptance = Acceptance(store, recovery, agents, unused)
     return Desk(store, sockets, keys, Dispatcher(store, api, resume, workers, telemetry), acceptance)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chatrelay.agents.requests import messages
+from chatrelay.agents.requests.claude import messages
 from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.errors import Conflict, Duplicate, Superseded, Upstream
 from chatrelay.domain.keys import ConversationKey, ReplyLocation

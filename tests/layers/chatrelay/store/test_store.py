@@ -15,7 +15,7 @@ def test_a_table_is_opened_once_and_by_the_first_part_that_needs_it(table: Table
     store = Store(lambda: opening("table"), lambda: opening("impatient table"))
     assert opened == []
 
-    assert store.keys.user_of("nobody's") is None
+    assert store.api_keys.user_of("nobody's") is None
     assert opened == ["table"]
 
     assert store.leases.get(ConversationKey("alice", "talk")).writer is None
@@ -28,7 +28,7 @@ def test_a_table_is_opened_once_and_by_the_first_part_that_needs_it(table: Table
 def test_the_parts_over_one_table_see_what_the_others_write(table: Table) -> None:
     store = Store.over(table, lambda: 1_700_000_000.25)
 
-    store.keys.add("secret", "alice")
+    store.api_keys.add("secret", "alice")
 
-    [key] = store.keys.all()
+    [key] = store.api_keys.all()
     assert (key.user, key.created_at_ms) == ("alice", 1_700_000_000_250)

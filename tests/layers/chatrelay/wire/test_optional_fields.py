@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from chatrelay.domain.errors import InvalidMessage
+from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.connections import Connections
-from chatrelay.store.keys import Keys
 from chatrelay.store.table import Table
 from chatrelay.wire import inbound, registration
 from chatrelay.wire.dialect import Dialect
@@ -162,7 +162,7 @@ def test_a_page_is_asked_for_with_a_cursor_or_without(
     table: Table, load_function: Callable[..., ModuleType], query: dict[str, str] | None, status: int
 ) -> None:
     event = sample("conversations")
-    Keys(table).add(event["headers"]["x-api-key"], "alice")
+    ApiKeys(table).add(event["headers"]["x-api-key"], "alice")
     api = load_function("api", CODEX_BACKEND="none")
 
     answer = api.handler({**event, "queryStringParameters": query}, CONTEXT)

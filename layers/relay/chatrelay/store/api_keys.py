@@ -25,7 +25,7 @@ class Key:
     created_at_ms: int
 
 
-class Keys:
+class ApiKeys:
     """The API keys of all users."""
 
     def __init__(self, table: Table, clock: Callable[[], float] = time.time) -> None:

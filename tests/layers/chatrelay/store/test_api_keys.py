@@ -2,18 +2,18 @@ import time
 
 import pytest
 
+from chatrelay.store.api_keys import PAGE, ApiKeys
 from chatrelay.store.connections import Connection, Connections
-from chatrelay.store.keys import PAGE, Keys
 from chatrelay.store.table import Table
 from chatrelay.wire.dialects import VERSION_1
 
 
 @pytest.fixture
-def keys(table: Table) -> Keys:
-    return Keys(table)
+def keys(table: Table) -> ApiKeys:
+    return ApiKeys(table)
 
 
-def test_a_key_is_its_users(keys: Keys) -> None:
+def test_a_key_is_its_users(keys: ApiKeys) -> None:
     keys.add("crk_alice", "alice")
     keys.add("crk_bob", "bob")
 
@@ -21,13 +21,13 @@ def test_a_key_is_its_users(keys: Keys) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "crk_alic", "crk_alice ", "CRK_ALICE", "\ud83d", "x" * 100_000])
-def test_what_is_not_quite_a_key_is_nobodys(keys: Keys, key: str) -> None:
+def test_what_is_not_quite_a_key_is_nobodys(keys: ApiKeys, key: str) -> None:
     keys.add("crk_alice", "alice")
 
     assert keys.user_of(key) is None
 
 
-def test_a_keys_hash_is_no_key(keys: Keys, table: Table) -> None:
+def test_a_keys_hash_is_no_key(keys: ApiKeys, table: Table) -> None:
     keys.add("crk_alice", "alice")
     (item,) = table.client.scan(TableName=table.name)["Items"]
     digest = str(item["pk"]).removeprefix("KEY#")
@@ -35,7 +35,7 @@ def test_a_keys_hash_is_no_key(keys: Keys, table: Table) -> None:
     assert keys.user_of(digest) is None
 
 
-def test_only_hashes_are_kept(keys: Keys, table: Table) -> None:
+def test_only_hashes_are_kept(keys: ApiKeys, table: Table) -> None:
     keys.add("crk_alice-is-secret", "alice", "phone")
 
     kept = repr(table.client.scan(TableName=table.name)["Items"])
@@ -43,21 +43,21 @@ def test_only_hashes_are_kept(keys: Keys, table: Table) -> None:
     assert "aacd937d2d7321c24538aaa0dc0a6fe40eee2af218014d7b6f2e5e0c02f8cac2" in kept
 
 
-def test_a_user_may_have_several_keys(keys: Keys) -> None:
+def test_a_user_may_have_several_keys(keys: ApiKeys) -> None:
     keys.add("crk_1", "alice", "phone")
     keys.add("crk_2", "alice", "tablet")
 
     assert sorted((key.user, key.label) for key in keys.all()) == [("alice", "phone"), ("alice", "tablet")]
 
 
-def test_the_list_says_when_a_key_was_made(keys: Keys) -> None:
+def test_the_list_says_when_a_key_was_made(keys: ApiKeys) -> None:
     before_ms = int(time.time() * 1000)
     keys.add("crk_1", "alice")
 
     assert [before_ms <= key.created_at_ms <= time.time() * 1000 for key in keys.all()] == [True]
 
 
-def test_the_list_is_whole_and_the_latest_comes_first(keys: Keys) -> None:
+def test_the_list_is_whole_and_the_latest_comes_first(keys: ApiKeys) -> None:
     many = PAGE + 20
     for number in range(many):
         keys.add(f"crk_{number}", "alice", str(number))
@@ -68,14 +68,14 @@ def test_the_list_is_whole_and_the_latest_comes_first(keys: Keys) -> None:
     assert [key.created_at_ms for key in made] == sorted((key.created_at_ms for key in made), reverse=True)
 
 
-def test_the_list_has_keys_only(keys: Keys, table: Table) -> None:
+def test_the_list_has_keys_only(keys: ApiKeys, table: Table) -> None:
     Connections(table).open(Connection("a=", "claude", VERSION_1, 1, "alice"))
     table.put({"pk": "CONVERSATION#KEYS#a", "sk": "CONVERSATION", "owner_id": "KEYS", "updated_at": 1})
 
     assert list(keys.all()) == []
 
 
-def test_a_revoked_key_is_nobodys_and_the_others_stay(keys: Keys) -> None:
+def test_a_revoked_key_is_nobodys_and_the_others_stay(keys: ApiKeys) -> None:
     keys.add("crk_1", "alice", "phone")
     keys.add("crk_2", "alice", "tablet")
     phone = next(key.id for key in keys.all() if key.label == "phone")
@@ -85,7 +85,7 @@ def test_a_revoked_key_is_nobodys_and_the_others_stay(keys: Keys) -> None:
 
 
 @pytest.mark.parametrize("key_id", ["", "0", "#", "crk_1"])
-def test_revoking_what_is_no_keys_name_revokes_nothing(keys: Keys, key_id: str) -> None:
+def test_revoking_what_is_no_keys_name_revokes_nothing(keys: ApiKeys, key_id: str) -> None:
     keys.add("crk_1", "alice")
 
     assert keys.revoke(key_id) == 0
@@ -93,14 +93,14 @@ def test_revoking_what_is_no_keys_name_revokes_nothing(keys: Keys, key_id: str) 
 
 
 @pytest.mark.parametrize("user", ["alice", "a", "A.b_c@d-e", "x" * 64])
-def test_a_users_name_may_be_an_address(keys: Keys, user: str) -> None:
+def test_a_users_name_may_be_an_address(keys: ApiKeys, user: str) -> None:
     keys.add("crk_1", user)
 
     assert keys.user_of("crk_1") == user
 
 
 @pytest.mark.parametrize("user", ["", "a#b", "a b", "x" * 65, "alice\n", "é", "漢", "a/b"])
-def test_a_users_name_that_could_not_be_part_of_a_key_is_refused(keys: Keys, user: str) -> None:
+def test_a_users_name_that_could_not_be_part_of_a_key_is_refused(keys: ApiKeys, user: str) -> None:
     with pytest.raises(ValueError, match="user: must be 1 to 64 of the characters"):
         keys.add("crk_1", user)
 

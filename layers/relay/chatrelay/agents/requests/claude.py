@@ -1,7 +1,6 @@
-"""A conversation as a request to a model's service: one place, for the first message and all later ones. Pure.
+"""A conversation, with its pictures and PDFs, as a request to Claude, at Anthropic or on Bedrock. Pure.
 
-What a service refuses once, it would refuse for ever, because every later request repeats it. So requests keep the
-services' rules, whatever is stored. Anthropic's rules, with the models they are about where that is not all:
+Anthropic's rules, with the models they are about where that is not all:
 
 * The first message is the user's, and the last: since 4.6 no model continues an answer that has begun, except a turn
   that the model has paused itself. [errors#prefill-not-supported]
@@ -19,31 +18,22 @@ services' rules, whatever is stored. Anthropic's rules, with the models they are
 * At most 20 pictures, or each has to be small, and 32 MB in all; at Bedrock PDFs count as pictures, and 20 MB. [vision]
   See ``Room``.
 
-OpenAI's rules: texts have at most 10,485,760 characters and are not null; instructions are left out rather than empty;
-roles may come in any order. [openai-openapi, EasyInputMessage; public reports] ``max_output_tokens`` is at least 16,
-which the template ensures.
-
 Anthropic's pages are under https://platform.claude.com/docs/en/, all read as of 2026-11-27.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from chatrelay.domain import attachments
+from chatrelay.agents.requests import Message, Request
+from chatrelay.agents.requests.plain_text import as_text
 from chatrelay.domain.attachments import Block, block
 from chatrelay.domain.turns import Turn
-from chatrelay.settings import Claude, OpenAI
-
-Request = dict[str, Any]
-Message = dict[str, Any]
+from chatrelay.settings import Claude
 
 CACHED = {"type": "ephemeral"}
 BEDROCK_VERSION = {"anthropic_version": "bedrock-2023-05-31"}
 CITATION = ("type", "url", "title", "cited_text", "encrypted_index")
 WEB_SEARCH = {"type": "web_search_20250305", "name": "web_search"}
-
-
-# --- Anthropic --------------------------------------------------------------------------------------------------------
 
 
 def to_anthropic(turns: Sequence[Turn], system: str, settings: Claude) -> Request:
@@ -202,35 +192,3 @@ def _with(block: Block, *names: str) -> Block:
 
 def _is_blank(block: Block) -> bool:
     return block["type"] == "text" and not (block.get("text") or "").strip()
-
-
-# --- models that read nothing but text --------------------------------------------------------------------------------
-
-
-def to_openai(turns: Sequence[Turn], instructions: str, settings: OpenAI) -> Request:
-    """Return a request to answer the last of `turns`. `instructions` are the system prompt, or blank."""
-    request = {
-        "model": settings.model,
-        "input": as_plain_messages(turns),
-        "max_output_tokens": settings.max_tokens,
-        "stream": True,
-        "store": False,
-    }
-    return {**request, "instructions": instructions} if instructions.strip() else request
-
-
-def as_plain_messages(turns: Sequence[Turn]) -> list[Message]:
-    """Return `turns` as ``[{"role", "content"}]``, as text only."""
-    found: list[Message] = []
-    for turn in turns:
-        found.append({"role": "user", "content": as_text(turn)})
-        answered = "".join(each["text"] for each in turn.blocks if each["type"] == "text" and each.get("text"))
-        if answered.strip():
-            found.append({"role": "assistant", "content": answered})
-    return found
-
-
-def as_text(turn: Turn) -> str:
-    """Return the user's message and its files, as text only."""
-    files = [attachments.as_text(file) for file in turn.files]
-    return "\n\n".join([*files, turn.content] if turn.content.strip() or not files else files)
