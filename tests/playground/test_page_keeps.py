@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, FilePayload, Page, Route, WebSocketRoute, expect
 
 from emulator.stand_ins.script import answer, refuse
-from tests.builders.browser import PNG, call, in_a_browser, say
+from tests.builders.browser import PNG, call, in_a_browser, load, say, unfinished
 from tests.builders.deployments import Relay
 from tests.builders.patience import PATIENCE_S
 
@@ -140,7 +140,7 @@ async def test_a_message_to_codex_which_is_not_set_up_goes_back_to_where_it_was_
 
 async def test_without_a_network_nothing_is_lost_and_stop_is_said_later(relay: Relay, page: Page) -> None:
     composer, stop, said = page.get_by_test_id("composer"), page.get_by_test_id("stop"), page.locator(".user:visible")
-    relay.plays("For ever", answer("And so on, and so on. " * 1000, delta_chars=5, pause_s=0.02))
+    relay.plays("For ever", unfinished("And so on, and so on."))
     await say(page, "For ever")
     await expect(page.get_by_test_id("reply-text")).to_contain_text("And so on")
     await composer.fill("Meanwhile")
@@ -165,7 +165,8 @@ async def test_without_a_network_nothing_is_lost_and_stop_is_said_later(relay: R
     assert [block["type"] for block in request.body["messages"][-1]["content"]] == ["image", "text"]
 
 
-async def test_what_was_said_while_away_comes_in_by_itself_once_and_in_order(relay: Relay, page: Page) -> None:
+async def test_what_was_said_while_away_comes_in_by_itself_once_and_in_order(relay: Relay, blank: Page) -> None:
+    page = blank
     sockets: list[WebSocketRoute] = []
     refusing: list[bool] = []
 
@@ -177,8 +178,7 @@ async def test_what_was_said_while_away_comes_in_by_itself_once_and_in_order(rel
             route.connect_to_server()
 
     await page.route_web_socket("**/v1*", through)
-    await page.reload()
-    await be(page, "online")
+    await load(page, relay)
     await say(page, "First")
     await expect(page.get_by_test_id("reply-text")).to_have_text("Yes.")
     conversation = await page.evaluate("sessionStorage.getItem('conversation.claude')")
@@ -235,7 +235,7 @@ async def test_a_relay_that_was_started_again_gets_what_the_old_one_owed(
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = str(free.getsockname()[1])
     old = start_relay("--port", port, CHATRELAY_DEV_KEY="")
-    old.plays("Tell me all", answer("A very long story. " * 1000, delta_chars=5, pause_s=0.05))
+    old.plays("Tell me all", unfinished("A very long story."))
     page = await browser.new_page()
     await page.goto(f"http://{old.address}/")
     await be(page, "online")
