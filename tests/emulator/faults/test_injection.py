@@ -2,12 +2,12 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import socket
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -26,12 +26,34 @@ _TABLE = "local-things"
 _AGES_S = 3600
 
 
+@pytest.fixture(scope="module")
+def stage() -> Iterator[contextlib.ExitStack]:
+    """What runs for all tests here, until it is closed."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def faulty_gateway(stage: contextlib.ExitStack, tmp_path_factory: pytest.TempPathFactory) -> Serving:
+    """A gateway whose first plan is from a file."""
+    folder = tmp_path_factory.mktemp("faulty")
+    (folder / "plan.yaml").write_text("seed: 9\nposts:\n  - {do: drop, nth: 2}\n")
+    return stage.enter_context(serving(folder / "served", "--faults", str(folder / "plan.yaml")))
+
+
+@pytest.fixture(scope="module")
+def first_report(faulty_gateway: Serving) -> Any:
+    """What the gateway told of that plan, before it was given another one."""
+    return report(faulty_gateway)
+
+
 @pytest.fixture
-def faulty(faulty_gateway: Serving) -> Iterator[Serving]:
+def faulty(faulty_gateway: Serving, first_report: Any) -> Iterator[Serving]:  # noqa: ARG001 - asked for in time
     """A gateway without faults, before and after."""
     clear(faulty_gateway)
     yield faulty_gateway
-    clear(faulty_gateway)
+    if faulty_gateway.process.poll() is None:  # the last test ends it
+        clear(faulty_gateway)
 
 
 def ask(gateway: Serving, method: str, **more: Any) -> httpx.Response:
@@ -631,24 +653,8 @@ def test_plan_may_be_yaml_but_nothing_that_a_page_may_send(faulty: Serving) -> N
     assert report(faulty)["seed"] == 6
 
 
-def test_gateway_without_the_option_has_neither_the_path_nor_keys_for_each_worker(gateway: Serving) -> None:
-    assert ask(gateway, "GET").json() == {"message": "Not Found"}
-    assert ask(gateway, "DELETE").status_code == 404
-    assert gateway.describe()["environment"]["AWS_ACCESS_KEY_ID"] == gateway.credentials.access_key
-
-
-def test_plan_comes_from_a_file_and_ends_with_the_gateway_whatever_it_holds(tmp_path: Path) -> None:
-    plan = tmp_path / "plan.yaml"
-    plan.write_text("seed: 9\ncalls:\n  - {do: silence, seconds: 3600}\n")
-    with (
-        concurrent.futures.ThreadPoolExecutor() as threads,
-        serving(tmp_path / "served", "--faults", str(plan)) as served,
-    ):
-        assert report(served)["seed"] == 9
-        threads.submit(answers_to, served, storing("held"))
-        eventually(lambda: counts(served) == [(1, 1)])
-    assert served.process.returncode == 0
-    assert not [line for line in served.log if "Traceback" in line or "Cancel" in line]
+def test_first_plan_comes_from_a_file(first_report: Any) -> None:
+    assert first_report == {"seed": 9, "faults": [{"place": "posts[0]", "do": "drop", "chosen": 0, "applied": 0}]}
 
 
 def test_mistake_in_the_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -663,3 +669,17 @@ def test_help_shows_the_grammar(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     assert "- {do: reorder" in capsys.readouterr().out
+
+
+# --- the end: the last test, for the others have the same gateway ---
+
+
+def test_gateway_ends_in_order_whatever_its_plan_holds(stage: contextlib.ExitStack, faulty: Serving) -> None:
+    put(faulty, calls=[{"do": "silence", "seconds": _AGES_S}])
+    before = len(faulty.log)
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        threads.submit(answers_to, faulty, storing("held"))
+        eventually(lambda: counts(faulty) == [(1, 1)])
+        stage.close()
+    assert faulty.process.returncode == 0
+    assert not [line for line in faulty.log[before:] if "Traceback" in line or "Cancel" in line]
