@@ -5,16 +5,15 @@ import base64
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from typing import Any
 
-import boto3
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from emulator.stand_ins.script import Pause, Script, Send, partial
-from tests.builders import credentials, plain_http
+from tests.builders import plain_http
 from tests.builders.deployments import Relay
 
 PNG = base64.b64decode(
@@ -73,36 +72,18 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture(scope="session")
-def warm_relay(relay: Relay) -> Relay:
-    """The deployment, with a worker that can answer: pages that connect meanwhile would have further ones started."""
-    given = credentials.read(relay.log)
-    client = boto3.client(
-        "lambda",
-        endpoint_url=f"http://{relay.address}",
-        region_name="us-east-1",
-        aws_access_key_id=given.access_key,
-        aws_secret_access_key=given.secret_key,
-        aws_session_token=given.token,
-    )
-    with closing(client):
-        client.invoke(FunctionName="local-message", Payload=b'{"warm": true}')
-    return relay
-
-
 @pytest_asyncio.fixture(loop_scope="session")
-async def blank(warm_relay: Relay, browser: Browser) -> AsyncIterator[Page]:
+async def blank(relay: Relay, browser: Browser) -> AsyncIterator[Page]:
     """A window without the page yet. A script error in it, or a request to anywhere else, fails the test."""
-    async with _window(warm_relay, browser) as (page, problems):
+    async with _window(relay, browser) as (page, problems):
         yield page
     assert problems == []
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(warm_relay: Relay, blank: Page) -> Page:
+async def page(relay: Relay, blank: Page) -> Page:
     """The page, connected, in a window of its own."""
-    await load(blank, warm_relay)
-    return blank
+    return await load(blank, relay)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -114,21 +95,24 @@ async def chat(used_page: tuple[Page, list[str]]) -> AsyncIterator[Page]:
     page, problems = used_page
     await page.get_by_test_id("new-chat").click()
     yield page
-    assert problems == []
+    found = problems.copy()
+    problems.clear()
+    assert found == []
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def used_page(warm_relay: Relay, browser: Browser) -> AsyncIterator[tuple[Page, list[str]]]:
+async def used_page(relay: Relay, browser: Browser) -> AsyncIterator[tuple[Page, list[str]]]:
     """What `chat` shares, and the problems that it had."""
-    async with _window(warm_relay, browser) as (page, problems):
-        await load(page, warm_relay)
+    async with _window(relay, browser) as (page, problems):
+        await load(page, relay)
         yield page, problems
 
 
-async def load(page: Page, relay: Relay) -> None:
-    """Load the page, and wait until it is connected."""
-    await page.goto(f"http://{relay.address}/")
-    await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
+async def load(window: Page, relay: Relay) -> Page:
+    """Load the page into a window, and wait until it is connected."""
+    await window.goto(f"http://{relay.address}/")
+    await expect(window.get_by_test_id("connection")).to_have_attribute("data-state", "online")
+    return window
 
 
 @asynccontextmanager
