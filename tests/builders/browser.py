@@ -5,13 +5,15 @@ import base64
 import os
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
+from emulator.stand_ins.script import Pause, Script, Send, partial
+from tests.builders import plain_http
 from tests.builders.deployments import Relay
 
 PNG = base64.b64decode(
@@ -27,6 +29,15 @@ in_a_browser = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no Chromium on this machine; CI has one"),
 ]
+
+
+def unfinished(text: str) -> Script:
+    """A reply that has `text` and goes on, in five minutes of signs of life, until somebody stops it.
+
+    A page draws nothing meanwhile, and a page that draws without end takes a core.
+    """
+    alive = (Pause(0.5), Send({"type": "ping"}))
+    return partial(text) + Script(alive * 600)
 
 
 async def say(page: Page, text: str) -> None:
@@ -48,7 +59,7 @@ async def hold_back(page: Page, pattern: str) -> asyncio.Event:
 
 def call(relay: Relay, method: str, path: str, body: dict[str, Any] | None = None) -> None:
     headers = {"X-API-Key": relay.key}
-    answer = httpx.request(method, f"http://{relay.address}{path}", json=body, headers=headers, timeout=30)
+    answer = plain_http.request(method, f"http://{relay.address}{path}", json=body, headers=headers)
     assert answer.is_success, answer.text
 
 
@@ -62,18 +73,58 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(relay: Relay, browser: Browser) -> AsyncIterator[Page]:
-    """The page, connected. A script error on it, or a request to anywhere else, fails the test."""
+async def blank(relay: Relay, browser: Browser) -> AsyncIterator[Page]:
+    """A window without the page yet. A script error in it, or a request to anywhere else, fails the test."""
+    async with _window(relay, browser) as (page, problems):
+        yield page
+    assert problems == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(relay: Relay, blank: Page) -> Page:
+    """The page, connected, in a window of its own."""
+    return await load(blank, relay)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def chat(used_page: tuple[Page, list[str]]) -> AsyncIterator[Page]:
+    """A new chat on a page that other tests have used, for what needs no page of its own.
+
+    Such tests stand last in their file: the page is there from the first one on, and follows all that happens.
+    """
+    page, problems = used_page
+    await page.get_by_test_id("new-chat").click()
+    yield page
+    found = problems.copy()
+    problems.clear()
+    assert found == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def used_page(relay: Relay, browser: Browser) -> AsyncIterator[tuple[Page, list[str]]]:
+    """What `chat` shares, and the problems that it had."""
+    async with _window(relay, browser) as (page, problems):
+        await load(page, relay)
+        yield page, problems
+
+
+async def load(window: Page, relay: Relay) -> Page:
+    """Load the page into a window, and wait until it is connected."""
+    await window.goto(f"http://{relay.address}/")
+    await expect(window.get_by_test_id("connection")).to_have_attribute("data-state", "online")
+    return window
+
+
+@asynccontextmanager
+async def _window(relay: Relay, browser: Browser) -> AsyncIterator[tuple[Page, list[str]]]:
+    """A window that knows nothing of the others, and its problems as they come."""
     window = await browser.new_context(viewport={"width": 1280, "height": 860})
     page = await window.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda request: problems.append(request.url) if _leads_away(request.url, relay) else None)
-    await page.goto(f"http://{relay.address}/")
-    await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
-    yield page
+    yield page, problems
     await window.close()
-    assert problems == []
 
 
 def _leads_away(url: str, relay: Relay) -> bool:

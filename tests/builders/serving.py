@@ -44,6 +44,7 @@ class Serving:
     printed: list[str]
     log: list[str]
     _clients: list[Any] = field(default_factory=list)
+    _records: dict[Path, Record] = field(default_factory=dict)
 
     def websocket(self, path: str) -> str:
         return f"ws://{self.address}/{path}"
@@ -71,7 +72,11 @@ class Serving:
 
     def records(self) -> list[Record]:
         """Give what functions wrote down, oldest first."""
-        return [json.loads(path.read_text()) for path in sorted(self.records_folder.glob("[0-9]*.json"))]
+        paths = sorted(self.records_folder.glob("[0-9]*.json"))
+        for path in paths:
+            if path not in self._records:  # each is written once
+                self._records[path] = json.loads(path.read_text())
+        return [self._records[path] for path in paths]
 
     def recorded(
         self, wanted: Callable[[Record], bool], *, count: int = 1, timeout_s: float = PATIENCE_S

@@ -1,6 +1,5 @@
 """Nothing that was typed into the page is lost, and its errors name the cure. In a real browser."""
 
-import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import closing
@@ -9,7 +8,7 @@ import pytest
 from playwright.async_api import Browser, FilePayload, Page, Route, WebSocketRoute, expect
 
 from emulator.stand_ins.script import answer, refuse
-from tests.builders.browser import PNG, call, in_a_browser, say
+from tests.builders.browser import PNG, call, hold_back, in_a_browser, load, say, unfinished
 from tests.builders.deployments import Relay
 from tests.builders.patience import PATIENCE_S
 
@@ -23,7 +22,9 @@ async def be(page: Page, state: str) -> None:
     await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", state)
 
 
-async def test_a_draft_and_its_files_are_there_after_a_reload_and_in_every_tab(relay: Relay, page: Page) -> None:
+async def test_a_draft_its_files_and_what_is_typed_early_are_there_after_a_reload_and_in_every_tab(
+    relay: Relay, page: Page
+) -> None:
     composer, tray, said = page.get_by_test_id("composer"), page.get_by_test_id("attachment"), page.locator(".user")
     await page.get_by_test_id("picker").set_input_files(PICTURE)
     await expect(tray).to_have_attribute("data-state", "uploaded")
@@ -32,14 +33,17 @@ async def test_a_draft_and_its_files_are_there_after_a_reload_and_in_every_tab(r
     await expect(composer).to_have_value("")
     await expect(tray).to_have_count(0)
     await page.get_by_test_id("agent-claude").click()
+    ready = await hold_back(page, "**/config.json")
     await page.reload()
-    await expect(composer).to_have_value("Half a thought")
+    await composer.fill("Typed early")
+    ready.set()
+    await be(page, "online")
+    await expect(composer).to_have_value("Half a thought\n\nTyped early")
     await expect(tray).to_have_attribute("data-state", "uploaded")
 
     other = await page.context.new_page()
-    await other.goto(f"http://{relay.address}/")
-    await expect(other.get_by_test_id("composer")).to_have_value("Half a thought")
-    await be(other, "online")
+    await load(other, relay)
+    await expect(other.get_by_test_id("composer")).to_have_value("Half a thought\n\nTyped early")
     await other.get_by_test_id("composer").fill("A whole thought")
     await expect(composer).to_have_value("A whole thought")
     await be(page, "online")
@@ -71,25 +75,6 @@ async def test_a_draft_and_its_files_are_there_after_a_reload_and_in_every_tab(r
     await expect(composer).to_have_value("")
     assert await page.evaluate("localStorage.length") == 0
     assert len(relay.requests_for("A whole thought")) == 1
-
-
-async def test_what_is_typed_before_the_page_is_ready_is_kept(page: Page) -> None:
-    composer, held = page.get_by_test_id("composer"), asyncio.Event()
-
-    async def hold(route: Route) -> None:
-        await held.wait()
-        await route.continue_()
-
-    await composer.fill("A draft")
-    await page.route("**/config.json", hold)
-    await page.reload()
-    await composer.fill("Typed early")
-    held.set()
-    await be(page, "online")
-    await expect(composer).to_have_value("A draft\n\nTyped early")
-    await page.reload()
-    await be(page, "online")
-    await expect(composer).to_have_value("A draft\n\nTyped early")
 
 
 @pytest.mark.nightly
@@ -140,7 +125,7 @@ async def test_a_message_to_codex_which_is_not_set_up_goes_back_to_where_it_was_
 
 async def test_without_a_network_nothing_is_lost_and_stop_is_said_later(relay: Relay, page: Page) -> None:
     composer, stop, said = page.get_by_test_id("composer"), page.get_by_test_id("stop"), page.locator(".user:visible")
-    relay.plays("For ever", answer("And so on, and so on. " * 1000, delta_chars=5, pause_s=0.02))
+    relay.plays("For ever", unfinished("And so on, and so on."))
     await say(page, "For ever")
     await expect(page.get_by_test_id("reply-text")).to_contain_text("And so on")
     await composer.fill("Meanwhile")
@@ -165,7 +150,7 @@ async def test_without_a_network_nothing_is_lost_and_stop_is_said_later(relay: R
     assert [block["type"] for block in request.body["messages"][-1]["content"]] == ["image", "text"]
 
 
-async def test_what_was_said_while_away_comes_in_by_itself_once_and_in_order(relay: Relay, page: Page) -> None:
+async def test_what_was_said_while_away_comes_in_by_itself_once_and_in_order(relay: Relay, blank: Page) -> None:
     sockets: list[WebSocketRoute] = []
     refusing: list[bool] = []
 
@@ -176,9 +161,8 @@ async def test_what_was_said_while_away_comes_in_by_itself_once_and_in_order(rel
         else:
             route.connect_to_server()
 
-    await page.route_web_socket("**/v1*", through)
-    await page.reload()
-    await be(page, "online")
+    await blank.route_web_socket("**/v1*", through)
+    page = await load(blank, relay)
     await say(page, "First")
     await expect(page.get_by_test_id("reply-text")).to_have_text("Yes.")
     conversation = await page.evaluate("sessionStorage.getItem('conversation.claude')")
@@ -193,6 +177,8 @@ async def test_what_was_said_while_away_comes_in_by_itself_once_and_in_order(rel
     await expect(page.locator(".user:visible")).to_have_text(["First", "Second", "Third", "Fourth"])
     await expect(page.get_by_test_id("reply-text")).to_have_text(["Yes."] * 4)
     await expect(page.get_by_test_id("conversation").filter(has_text="Elsewhere")).to_have_count(1)
+    await be(page, "online")
+    assert len(relay.requests_for("Fourth")) == 1
 
 
 @pytest.mark.nightly
@@ -235,7 +221,7 @@ async def test_a_relay_that_was_started_again_gets_what_the_old_one_owed(
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = str(free.getsockname()[1])
     old = start_relay("--port", port, CHATRELAY_DEV_KEY="")
-    old.plays("Tell me all", answer("A very long story. " * 1000, delta_chars=5, pause_s=0.05))
+    old.plays("Tell me all", unfinished("A very long story."))
     page = await browser.new_page()
     await page.goto(f"http://{old.address}/")
     await be(page, "online")

@@ -19,7 +19,7 @@ from emulator.stand_ins.script import (
     text_block,
     thinking_block,
 )
-from tests.builders.browser import PDF, PNG, call, hold_back, in_a_browser, say
+from tests.builders.browser import PDF, PNG, call, hold_back, in_a_browser, load, say, unfinished
 from tests.builders.deployments import Relay
 from tests.builders.phone import Phone
 
@@ -40,7 +40,7 @@ WATCH_GROWTH = """
 async def test_a_message_is_typed_and_its_reply_streams_in_pieces(relay: Relay, page: Page, tmp_path: Path) -> None:
     # A blank at the very end is drawn before the caret only.
     text = ("Words that come **one by one**, as they are written. " * 8).rstrip()
-    relay.plays("Please stream", answer(text, first_s=3, delta_chars=5, pause_s=0.02))
+    relay.plays("Please stream", answer(text, first_s=3, delta_chars=8, pause_s=0.02))
     await page.evaluate(WATCH_GROWTH)
     await say(page, "Please stream")
     await expect(page.get_by_test_id("typing")).to_contain_text("Claude is typing")
@@ -54,72 +54,17 @@ async def test_a_message_is_typed_and_its_reply_streams_in_pieces(relay: Relay, 
     assert len(await page.screenshot(path=tmp_path / "playground.png")) > 20_000
 
 
-async def test_what_the_model_writes_cannot_become_code(relay: Relay, page: Page) -> None:
-    evil = "<img src=x onerror=alert(1)><script>alert(2)</script>[a](javascript:alert(3)) <b onclick=alert(4)>b</b> end"
-    relay.plays("Attack me", answer(evil))
-    dialogs: list[str] = []
-    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
-    await say(page, "Attack me")
-    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
-    reply = page.get_by_test_id("reply-text").last
-    assert await reply.locator("img, script, [onclick], a[href^=javascript]").count() == 0
-    await expect(reply).to_contain_text("end")
-    assert dialogs == []
-
-
-async def test_a_broken_reply_keeps_its_text_and_can_be_asked_for_again(relay: Relay, page: Page) -> None:
-    tries = iter([cut_after("Half of the truth"), answer("The whole truth.")])
-    relay.plays("Break once", lambda _: next(tries))
-    await say(page, "Break once")
-    error = page.get_by_test_id("error")
-    await expect(error).to_have_attribute("data-code", "upstream")
-    await expect(page.get_by_test_id("reply-text").last).to_contain_text("Half of the truth")
-    await page.get_by_test_id("retry").click()
-    await expect(page.get_by_test_id("reply-text").last).to_contain_text("The whole truth.")
-    await expect(error).to_have_count(0)
-    relay.plays("Who pays?", refuse(401))
-    await say(page, "Who pays?")
-    await expect(error).to_contain_text("Check ANTHROPIC_API_KEY and start `make run` again.")
-    await expect(page.get_by_test_id("retry")).to_have_count(0)
-
-
-async def test_a_lost_socket_is_opened_again_and_what_was_typed_meanwhile_is_sent(relay: Relay, page: Page) -> None:
-    opened: list[WebSocketRoute] = []
-    refusing: list[bool] = []
-
-    async def through(route: WebSocketRoute) -> None:
-        if refusing:
-            await route.close(code=1001)
-            return
-        opened.append(route)
-        route.connect_to_server()
-
-    await page.route_web_socket("**/v1*", through)
-    await page.reload()
-    state = page.get_by_test_id("connection")
-    await expect(state).to_have_attribute("data-state", "online")
-    refusing.append(True)
-    await opened[-1].close(code=1001)
-    await expect(state).to_have_attribute("data-state", "reconnecting")
-    await say(page, "Written in a tunnel")
-    refusing.clear()
-    await expect(page.get_by_test_id("reply-text").last).to_contain_text("Yes.")
-    await expect(state).to_have_attribute("data-state", "online")
-    assert len(relay.requests_for("Written in a tunnel")) == 1
-
-
-async def test_a_reply_survives_a_lost_socket(relay: Relay, page: Page) -> None:
+async def test_a_reply_survives_a_lost_socket(relay: Relay, blank: Page) -> None:
     text = "A long way home, through many tunnels. " * 20
-    relay.plays("Tell me on the train", answer(text, delta_chars=5, pause_s=0.03))
+    relay.plays("Tell me on the train", answer(text, delta_chars=100, pause_s=0.5))
     sockets: list[WebSocketRoute] = []
 
     async def through(route: WebSocketRoute) -> None:
         sockets.append(route)
         route.connect_to_server()
 
-    await page.route_web_socket("**/v1*", through)
-    await page.reload()
-    await expect(page.get_by_test_id("connection")).to_have_attribute("data-state", "online")
+    await blank.route_web_socket("**/v1*", through)
+    page = await load(blank, relay)
     await say(page, "Tell me on the train")
     await expect(page.get_by_test_id("reply-text").last).to_contain_text("A long way")
     await sockets[-1].close(code=1001)
@@ -129,23 +74,8 @@ async def test_a_reply_survives_a_lost_socket(relay: Relay, page: Page) -> None:
     assert len(relay.requests_for("Tell me on the train")) == 1
 
 
-async def test_a_reply_can_be_stopped(relay: Relay, page: Page) -> None:
-    relay.plays("Go on for ever", answer("And so on, and so on. " * 500, delta_chars=5, pause_s=0.02))
-    stop, send = page.get_by_test_id("stop"), page.get_by_test_id("send")
-    await expect(send).to_be_visible()
-    await say(page, "Go on for ever")
-    await expect(page.get_by_test_id("reply-text").last).to_contain_text("And so on")
-    await expect(send).to_be_hidden()
-    await stop.click()
-    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
-    await expect(stop).to_be_hidden()
-    [upstream] = relay.requests_for("Go on for ever")
-    assert not upstream.finished
-
-
 async def test_conversations_are_listed_opened_with_what_runs_and_deleted(relay: Relay, page: Page) -> None:
-    endless = "A story with no end. " * 3000
-    relay.plays("Tell me a story", answer(endless, delta_chars=5, pause_s=0.02))
+    relay.plays("Tell me a story", unfinished("A story with no end. A story with no end."))
     call(relay, "POST", "/api/conversations/elsewhere/messages", {"id": "m0", "content": "Deleted elsewhere"})
     async with Phone.connected(relay.websocket, relay.key) as phone:
         await phone.say({"action": "hello", "conversation": "paged"})
@@ -210,15 +140,14 @@ async def test_conversations_are_listed_opened_with_what_runs_and_deleted(relay:
     await expect(rows.nth(0)).to_contain_text("Question 0")
 
 
-async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, page: Page) -> None:
+async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, page: Page, tmp_path: Path) -> None:
     tray, files, picker = page.get_by_test_id("attachment"), page.get_by_test_id("file"), page.get_by_test_id("picker")
-    picture = FilePayload(name="sunset.png", mimeType="image/png", buffer=PNG)
-    atlas = FilePayload(name="atlas.pdf", mimeType="application/pdf", buffer=PDF + bytes(4_500_000))
     bar = tray.first.get_by_role("progressbar", include_hidden=True)
     uploads = await hold_back(page, "**/api/files/upload")
-    void = FilePayload(name="void.txt", mimeType="text/plain", buffer=b"")
-    archive = FilePayload(name="archive.zip", mimeType="application/zip", buffer=b"PK\x03\x04\xff")
-    await picker.set_input_files([picture, atlas, void, archive])
+    chosen = {"sunset.png": PNG, "atlas.pdf": PDF + bytes(4_500_000), "void.txt": b"", "archive.zip": b"PK\x03\x04\xff"}
+    for name, content in chosen.items():
+        (tmp_path / name).write_bytes(content)
+    await picker.set_input_files([tmp_path / name for name in chosen])
     await expect(tray.first).to_have_attribute("data-state", "uploading")
     await expect(bar).to_be_visible()
     await expect(bar).to_have_js_property("value", 0)
@@ -262,7 +191,7 @@ async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, page: Page
 
 
 async def test_a_reply_that_the_page_does_not_show_is_pushed_to_it(relay: Relay, page: Page) -> None:
-    relay.plays("Never mind me", answer("You were away when I said this. " * 12, delta_chars=4, pause_s=0.02))
+    relay.plays("Never mind me", answer("You were away when I said this. " * 12, delta_chars=96, pause_s=1.0))
     bell, push = page.get_by_test_id("bell"), page.get_by_test_id("push").filter(has_text="You were away")
     await bell.click()
     await expect(bell).to_have_attribute("aria-pressed", "true")
@@ -281,43 +210,86 @@ async def test_a_reply_that_the_page_does_not_show_is_pushed_to_it(relay: Relay,
     await expect(bell).to_have_attribute("aria-pressed", "false")
 
 
-async def test_what_the_model_does_beside_its_text_is_there_to_be_unfolded(relay: Relay, page: Page) -> None:
+async def test_what_the_model_writes_cannot_become_code(relay: Relay, chat: Page) -> None:
+    evil = "<img src=x onerror=alert(1)><script>alert(2)</script>[a](javascript:alert(3)) <b onclick=alert(4)>b</b> end"
+    relay.plays("Attack me", answer(evil))
+    dialogs: list[str] = []
+    chat.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    await say(chat, "Attack me")
+    await expect(chat.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    reply = chat.get_by_test_id("reply-text").last
+    assert await reply.locator("img, script, [onclick], a[href^=javascript]").count() == 0
+    await expect(reply).to_contain_text("end")
+    assert dialogs == []
+
+
+async def test_a_broken_reply_keeps_its_text_and_can_be_asked_for_again(relay: Relay, chat: Page) -> None:
+    tries = iter([cut_after("Half of the truth"), answer("The whole truth.")])
+    relay.plays("Break once", lambda _: next(tries))
+    await say(chat, "Break once")
+    error = chat.get_by_test_id("error")
+    await expect(error).to_have_attribute("data-code", "upstream")
+    await expect(chat.get_by_test_id("reply-text").last).to_contain_text("Half of the truth")
+    await chat.get_by_test_id("retry").click()
+    await expect(chat.get_by_test_id("reply-text").last).to_contain_text("The whole truth.")
+    await expect(error).to_have_count(0)
+    relay.plays("Who pays?", refuse(401))
+    await say(chat, "Who pays?")
+    await expect(error).to_contain_text("Check ANTHROPIC_API_KEY and start `make run` again.")
+    await expect(chat.get_by_test_id("retry")).to_have_count(0)
+
+
+async def test_a_reply_can_be_stopped(relay: Relay, chat: Page) -> None:
+    relay.plays("Go on for ever", unfinished("And so on, and so on."))
+    stop, send = chat.get_by_test_id("stop"), chat.get_by_test_id("send")
+    await expect(send).to_be_visible()
+    await say(chat, "Go on for ever")
+    await expect(chat.get_by_test_id("reply-text").last).to_contain_text("And so on")
+    await expect(send).to_be_hidden()
+    await stop.click()
+    await expect(chat.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    await expect(stop).to_be_hidden()
+    [upstream] = relay.requests_for("Go on for ever")
+    assert not upstream.finished
+
+
+async def test_what_the_model_does_beside_its_text_is_there_to_be_unfolded(relay: Relay, chat: Page) -> None:
     thought = "Let me see. " * 20
     # Long enough to be seen on a busy machine, and never so silent that the relay gives up.
     searching: list[Step] = [Pause(1.0), Send({"type": "ping"})] * 5
-    beside = [*thinking_block(thought, 6, 0.1), *search_block(1, "srvtoolu_1", "riddles"), *searching]
+    beside = [*thinking_block(thought, 60, 1.0), *search_block(1, "srvtoolu_1", "riddles"), *searching]
     found = {"type": "web_search_result", "title": "Riddles", "url": "https://riddles.example/"}
     relay.plays("Think", blocks(*beside, *found_block(2, "srvtoolu_1", [found]), *text_block(3, "Got it.")))
-    asides = page.get_by_test_id("aside")
-    await say(page, "Think")
+    asides = chat.get_by_test_id("aside")
+    await say(chat, "Think")
     await expect(asides.first.locator(".what")).to_have_text("Thinking")
     await expect(asides.first.locator(".tail")).to_contain_text("Let me see.")
     await expect(asides.nth(1)).to_have_attribute("data-live", "")
-    await expect(page.get_by_test_id("reply-text").last).to_have_text("Got it.")
+    await expect(chat.get_by_test_id("reply-text").last).to_have_text("Got it.")
     await expect(asides.locator(".what")).to_have_text(
         [re.compile("^Thought for"), "Searching the web: riddles", "Found: 1"]
     )
     await asides.first.locator("summary").click()
     await expect(asides.first.locator("p")).to_have_text(thought)
-    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    await expect(chat.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
 
 
-async def test_a_list_that_is_drawn_anew_loses_no_click(page: Page) -> None:
+async def test_a_list_that_is_drawn_anew_loses_no_click(chat: Page) -> None:
     for words in ("First", "Second"):
-        await page.get_by_test_id("new-chat").click()
-        await say(page, words)
-        await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
-    rows = page.get_by_test_id("conversation")
+        await chat.get_by_test_id("new-chat").click()
+        await say(chat, words)
+        await expect(chat.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    rows = chat.get_by_test_id("conversation")
     await expect(rows.locator(".title").nth(0)).to_have_text("Second")
-    drawn = await hold_back(page, "**/api/conversations")
+    drawn = await hold_back(chat, "**/api/conversations")
 
-    async with page.expect_response("**/api/conversations"):
-        async with page.expect_request("**/api/conversations"):
-            await say(page, "Third")
+    async with chat.expect_response("**/api/conversations"):
+        async with chat.expect_request("**/api/conversations"):
+            await say(chat, "Third")
         await rows.nth(1).get_by_test_id("delete").hover()
-        await page.mouse.down()
+        await chat.mouse.down()
         drawn.set()
-    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")  # what came is drawn by then
-    await page.mouse.up()
+    await chat.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")  # what came is drawn by then
+    await chat.mouse.up()
 
     await expect(rows.nth(1)).to_contain_text("Delete it for good?")

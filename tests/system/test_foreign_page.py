@@ -26,13 +26,14 @@ from emulator.services.storage_door import StorageDoor
 from emulator.serving.guard import Names
 from emulator.stand_ins.fake_anthropic import serving_in_thread
 from emulator.template.stack import Stack
+from tests.builders import credentials
 from tests.builders.browser import CHROMIUM, FLAGS, in_a_browser
 from tests.builders.deployments import CREDENTIALS, Relay
 from tests.system.conftest import environment, services_of
 
 pytestmark = in_a_browser
 
-HOSTS = "127.0.0.1", "127.0.0.2"
+HOST = "127.0.0.2"
 POLICY = json.dumps({"principalId": "alice", "context": {"user": "alice"}})
 OWN = {
     "/": ["GET /"],
@@ -83,7 +84,7 @@ PORTS = [
     f"POST /2018-06-01/runtime/init/error {POLICY}",
     "WS /",
 ]
-"""At every port that a process of the gateway listens at."""
+"""At every port that a process of the gateway listens at, but for further workers'."""
 TRY = """
 async ([method, url, body]) => {
   const got = [];
@@ -135,14 +136,10 @@ async ([method, url, body]) => {
 """
 
 
-@pytest.fixture(scope="module", params=["plain", "faulty"])
-def visited(request: pytest.FixtureRequest, start_relay: Callable[..., Relay]) -> Relay:
-    """The gateway as most tests run it, and one with a fault plan, at another address of this machine."""
-    if request.param == "plain":
-        plain: Relay = request.getfixturevalue("relay")
-        return plain
-    options = ["--faults", "{}", "--host", HOSTS[1], "--verbose", "--limit", "max_environments=1"]
-    return start_relay(*options)
+@pytest.fixture(scope="module")
+def visited(start_relay: Callable[..., Relay]) -> Relay:
+    """A gateway with a fault plan, which has all that one without has and more; at another address of this machine."""
+    return start_relay("--faults", "{}", "--host", HOST, "--verbose", "--limit", "max_environments=1")
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +158,7 @@ def elsewhere() -> Iterator[str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """One for which a name of elsewhere leads here, as a rebound one would."""
-    flags = [*FLAGS, f"--host-resolver-rules={','.join(f'MAP {host}.example {host}' for host in HOSTS)}"]
+    flags = [*FLAGS, f"--host-resolver-rules=MAP {HOST}.example {HOST},MAP elsewhere.example 127.0.0.1"]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield browser
@@ -184,6 +181,12 @@ def listening(process: psutil.Process) -> set[int]:
     return {each.laddr.port for each in found if each.status == psutil.CONN_LISTEN}
 
 
+def runtimes_of(process: psutil.Process) -> list[int]:
+    """The ports where its workers ask for their events: each has one, and all are alike."""
+    workers = (child.environ() for child in process.children(recursive=True))
+    return [int(each["AWS_LAMBDA_RUNTIME_API"].rpartition(":")[2]) for each in workers if "FILES_BUCKET" in each]
+
+
 async def got(page: Page, tries: list[str], address: str, bucket: str) -> dict[str, list[str]]:
     """What came of each try that something came of."""
     wanted = {}
@@ -193,6 +196,11 @@ async def got(page: Page, tries: list[str], address: str, bucket: str) -> dict[s
         wanted[line] = page.evaluate(TRY, [method, url, body[0] if body else None])
     answers = await asyncio.gather(*wanted.values())
     return {line: answer for line, answer in zip(wanted, answers, strict=True) if answer}
+
+
+def one_of_each(*tables: dict[str, list[str]]) -> list[str]:
+    """One try at each route: enough for a page that is refused before it is known what it does there."""
+    return [lines[0] for table in tables for lines in table.values()]
 
 
 def rows(*tables: dict[str, list[str]]) -> list[str]:
@@ -205,16 +213,18 @@ async def test_a_foreign_page_gets_nothing_and_changes_nothing(
 ) -> None:
     bucket, (host, port) = worker["FILES_BUCKET"], visited.address.split(":")
     services_of(worker).client("s3").put_object(Bucket=bucket, Key="kept", Body=b"kept")
-    ports = listening(psutil.Process(visited.process.pid))
-    assert int(port) in ports
-    assert len(ports) >= 3, "the gateway's, moto's, and those of workers"
+    gateway = psutil.Process(visited.process.pid)
+    ports, runtimes = listening(gateway), runtimes_of(gateway)
+    assert {int(port), *runtimes} <= ports
+    inner = ports - {int(port)} - set(runtimes[1:])
+    assert len(inner) >= 3, "moto's, the fault plan's in front of it, and that of a worker"
     before, log, page = kept(worker, table), len(visited.log), await browser.new_page()
 
-    await page.goto(f"http://{HOSTS[0]}.example:{elsewhere}/")
+    await page.goto(f"http://elsewhere.example:{elsewhere}/")
     assert await got(page, rows(OWN, TEMPLATE), visited.address, bucket) == {}
-    for each in ports - {int(port)}:
+    for each in inner:
         assert await got(page, PORTS, f"127.0.0.1:{each}", bucket) == {}
-    assert await got(page, PORTS, f"{HOSTS[0]}.example:{min(ports - {int(port)})}", bucket) == {}
+    assert await got(page, PORTS, f"elsewhere.example:{min(inner)}", bucket) == {}
     framed = {frame.url for frame in page.frames[1:]}
     assert framed == {"chrome-error://chromewebdata/"}, "nothing is shown in a frame"
 
@@ -224,9 +234,8 @@ async def test_a_foreign_page_gets_nothing_and_changes_nothing(
     rebound = await page.goto(f"http://{host}.example:{port}/")
     assert rebound is not None
     assert rebound.status == 421
-    assert {line[0] for line in (await got(page, rows(OWN, TEMPLATE), f"{host}.example:{port}", bucket)).values()} <= {
-        f"read 421 {f'This is {visited.address}. For another name'[:40]}"
-    }
+    answers = await got(page, one_of_each(OWN, TEMPLATE), f"{host}.example:{port}", bucket)
+    assert {line[0] for line in answers.values()} <= {f"read 421 {f'This is {visited.address}. For another name'[:40]}"}
     await page.close()
 
     assert kept(worker, table) == before
@@ -252,7 +261,11 @@ async def test_an_address_that_was_typed_is_followed(relay: Relay, browser: Brow
     await page.close()
 
 
-async def test_every_route_has_a_row() -> None:
+async def test_a_gateway_without_a_fault_plan_has_one_access_key_for_all_workers(relay: Relay) -> None:
+    assert environment(relay)["AWS_ACCESS_KEY_ID"] == credentials.read(relay.log).access_key
+
+
+async def test_every_route_has_a_row_and_that_of_plans_is_there_with_a_plan_only() -> None:
     names, nothing = Names("127.0.0.1:1"), Services("http://127.0.0.1:1", CREDENTIALS)
     stack = Stack("local", {}, (), (), {}, {}, ())
     with identity.issued("127.0.0.1") as issued:
@@ -264,7 +277,7 @@ async def test_every_route_has_a_row() -> None:
             doors = gateway.doors(Invoker({}, nothing, gateway.limits), StorageDoor(nothing))
             own = [_path(route) for door in doors if not door.deployed for route in door.routes]
             template = [_path(route) for door in doors if door.deployed for route in door.routes]
-            assert set(own) | {"/_faults"} == set(OWN)
+            assert set(own) == (set(OWN) if gateway is faulty else set(OWN) - {"/_faults"})
             assert set(template) == set(TEMPLATE)
 
 
