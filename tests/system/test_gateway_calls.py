@@ -1,11 +1,17 @@
-"""What whoever runs the gateway reads of it, without `--verbose`."""
+"""As it is deployed by default: API Gateway itself calls the function that answers; and what its terminal shows.
+
+Without `--verbose`, that is what whoever runs the gateway reads.
+"""
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from emulator.stand_ins.script import answer, refuse
 from tests.builders.deployments import Relay
 from tests.builders.phone import Phone
 from tests.infra.bridgehub.sidecars import eventually
+from tests.system.test_chat import streams
 
 
 @pytest.fixture
@@ -23,8 +29,19 @@ async def told_of(relay: Relay, prompt: str, conversation: str) -> list[str]:
     return [line for line in relay.log[began:] if not line.endswith(("  cold", "open on v1")) and "closed" not in line]
 
 
+async def test_a_reply_streams_in_pieces_and_proves_itself(relay: Relay, conversation: str) -> None:
+    await streams(relay, conversation)
+
+
+async def test_no_key_at_all_gets_401_where_the_first_frame_may_not_bring_it(relay: Relay) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(relay.websocket):
+            pass
+    assert refused.value.response.status_code == 401
+
+
 async def test_a_reply_is_one_line(relay: Relay, conversation: str) -> None:
-    relay.plays("Go on for long", answer("A word. " * 200, delta_chars=8, pause_s=0.005))
+    relay.plays("Go on for long", answer("A word. " * 200, delta_chars=80))
     (line,) = await told_of(relay, "Go on for long", conversation)
     assert "reply complete: 1,600 characters in " in line
 
