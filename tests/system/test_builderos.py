@@ -12,13 +12,9 @@ from emulator.stand_ins.script import answer, fail_after
 from tests.builders.builderos import RENDER_S, App
 from tests.builders.deployments import Relay
 from tests.builders.patience import PATIENCE_S
-from tests.infra.bridgehub.sidecars import needs_node
-from tests.system.test_push import pushes_to
 
 AGENTS = ("claude", "codex")
 FAST = "Grüße 👩‍👩‍👧‍👦, 你好! " * 20
-STORY = "Es war einmal ein Relais, das nichts verlor. " * 5
-PNG = b"\x89PNG\r\n\x1a\na picture"
 
 
 def app(relay: Relay, **options: str | bool) -> App:
@@ -59,48 +55,6 @@ def test_the_copy_refuses_a_frame_as_the_app_does(wrong: dict[str, object]) -> N
     assert copy.decode(json.dumps(right)) == right
     assert copy.decode(json.dumps({**right, **wrong})) is None
     assert copy.errors == ["Error: Invalid message format"]
-
-
-@needs_node
-async def test_a_day_with_the_app(relay_with_codex: Relay, conversation: str) -> None:
-    """Every HTTP call that it makes, both chats, a picture, and a push for every reply."""
-    relay, token = relay_with_codex, "f0" * 32
-    relay.plays("Tell me a story", answer(STORY, delta_chars=5, pause_s=0.001))
-    claude, codex = (app(relay, agent=agent, session=f"{conversation} {agent}") for agent in AGENTS)
-    assert (await claude.health())["status"] == "ok"
-    assert (await claude.status())["status"] == "running"
-    assert (await claude.register(token))["success"] is True
-    async with claude, codex:
-        assert await claude.reply_to("Tell me a story") == STORY
-        picture = await claude.upload("photo.png", "image/png", PNG)
-        assert (await claude.download(picture["url"]), picture["size"]) == (PNG, len(PNG))
-        assert await claude.reply_to("What is this?", [picture]) == "Yes."
-        assert await claude.reply_to("Are you sure?") == "Yes."
-        assert await codex.reply_to("say Good 早上") == "Good 早上"
-        told = json.loads(await codex.reply_to("request"))["payload"]
-        for chat in (claude, codex):
-            closed = await chat.close_session()
-            assert (closed["ok"], closed["session_id"]) == (True, chat.session)
-    assert (claude.errors, codex.errors) == ([], [])
-
-    asked = relay.requests_for("Are you sure?")[-1].body["messages"]
-    kinds = [(turn["role"], [block["type"] for block in turn["content"]]) for turn in asked]
-    assistant = ("assistant", ["text"])
-    assert kinds == [("user", ["text"]), assistant, ("user", ["image", "text"]), assistant, ("user", ["text"])]
-    assert told["message"] == "request"
-    assert json.loads(told["context"][0]["content"]) == [
-        {"role": "user", "content": "say Good 早上"},
-        {"role": "assistant", "content": "Good 早上"},
-    ]
-    previews = [("Claude", f"{STORY[:100]}..."), ("Claude", "Yes."), ("Claude", "Yes."), ("Codex", "Good 早上")]
-    previews.append(("Codex", codex.saved[-1][:100] + "..."))
-    pushes = await pushes_to(relay, token, len(previews))
-    assert sorted((push["sender"], push["preview"]) for push in pushes) == sorted(previews)
-    for push in pushes:
-        ours = {name: push[name] for name in ("conversation", "reply")}
-        alert = {"title": f"New message from {push['sender']}", "body": push["preview"]}
-        theirs = {"type": "new_message", "sender": push["sender"], "preview": push["preview"]}
-        assert push == {"aps": {"alert": alert, "sound": "default", "badge": 1}, **theirs, **ours}
 
 
 async def test_every_character_of_a_fast_reply_is_shown_and_its_thinking_is_not_in_the_way(
