@@ -124,7 +124,7 @@ class Recorder:
         connected = {"connects": path} | ({"as": self._whose(key)} if headers is None else {"headers": headers})
         url = f"ws://{self.relay.address}{path}"
         async with (
-            connect(url, additional_headers=bearer if headers is None else headers) as socket,
+            connect(url, additional_headers=bearer if headers is None else headers, open_timeout=PATIENCE_S) as socket,
             self._kept(RecordedPhone(socket), name, connected) as phone,
         ):
             yield phone
@@ -151,7 +151,7 @@ class Recorder:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.entries.append({"handshake": path, "headers": named})
         with pytest.raises(InvalidStatus) as refused:
-            async with connect(f"ws://{self.relay.address}{path}", additional_headers=named):
+            async with connect(f"ws://{self.relay.address}{path}", additional_headers=named, open_timeout=PATIENCE_S):
                 pass
         self.entries.append({"answer": refused.value.response.status_code})
 

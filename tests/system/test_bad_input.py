@@ -16,7 +16,7 @@ from tests.builders.phone import Phone
 from tests.infra.bridgehub.sidecars import eventually
 
 SEND = {"action": "send", "id": "m1", "conversation": "c", "content": "hello"}
-BURST = 30
+BURST = 100
 
 
 @pytest.mark.parametrize("frame", [json.dumps(SEND), "crk_wrong"])
