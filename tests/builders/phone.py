@@ -32,7 +32,9 @@ class Phone:
     @asynccontextmanager
     async def connected(cls, url: str, key: str | None = None, **options: Any) -> AsyncIterator[Self]:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        async with connect(url, additional_headers=headers, max_size=None, **options) as socket:
+        async with connect(
+            url, additional_headers=headers, max_size=None, open_timeout=PATIENCE_S, **options
+        ) as socket:
             yield cls(socket)
 
     @classmethod
@@ -41,7 +43,7 @@ class Phone:
         """As a page connects: no headers of its own, the key as a subprotocol."""
         bearer = base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
         offers = [Subprotocol("chatrelay.v1"), Subprotocol(f"bearer.{bearer}")]
-        async with connect(url, origin=origin, subprotocols=offers) as socket:  # type: ignore[arg-type]
+        async with connect(url, origin=origin, subprotocols=offers, open_timeout=PATIENCE_S) as socket:  # type: ignore[arg-type]
             yield cls(socket)
 
     async def say(self, frame: Frame | str | bytes) -> None:

@@ -50,14 +50,22 @@ async def a_worker_is_killed_at_any_call(stage: Stage) -> None:
 
 
 async def a_worker_is_killed_at_any_event_of_the_model(stage: Stage) -> None:
-    """The model falls silent after one of its events, and the worker that waits for the next one dies."""
+    """The model falls silent after one of its events, and the worker that waits for the next one dies.
+
+    That is at the second heartbeat after it has asked: all events before have been heard by then.
+    """
     stage.replies_may_break = True
+    kill = {"do": "kill_at_call", **WORKER, **BEAT, "nth": 2, "moment": "before"}
     for nth in stage.sample(range(30), full=8, least=1):
-        await stage.faults(workers=[{"do": "kill_at_call", **WORKER, **BEAT, "nth": 1, "moment": "before"}])
+        await stage.faults()
         talk = _one_reply(stage)
         (message,) = talk.messages
         talk.relay.plays(message.prompt, once(_stalling(message.script, nth), message.script))
-        await stage.play(talk)
+        playing = asyncio.create_task(stage.play(talk))
+        while not talk.requests() and not playing.done():  # noqa: ASYNC110 -- no event tells of it
+            await asyncio.sleep(0.05)
+        await stage.faults(workers=[kill])
+        await playing
 
 
 async def a_worker_dies_when_its_reader_has_left(stage: Stage) -> None:

@@ -28,6 +28,8 @@ GATEWAY = (
 )
 """As it is deployed by default: API Gateway itself calls the function that answers."""
 WORDS = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t, line\nfeed und ein Wort. '
+ODD = r'"it\'s" \ </script>' + " \t\r\n 👩‍👩‍👧‍👦 \u2028."
+"""What a template that makes JSON of a message may break."""
 
 
 @dataclass
@@ -185,7 +187,7 @@ class Stage:
         chars = self.random.randint(5, 30)
         text = (f"{message_id}: " + WORDS * (deltas * chars // len(WORDS) + 1))[: deltas * chars]
         script = _script(text, chars, pause_s, last_pause_s)
-        message = Message(message_id, f"{message_id} of {conversation}", text, script)
+        message = Message(message_id, f"{message_id} of {conversation}: {ODD}", text, script)
         self._relay.plays(message.prompt, script)
         return message
 

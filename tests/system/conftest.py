@@ -11,14 +11,6 @@ from emulator.services.signature import Credentials
 from tests.builders.deployments import Relay
 
 
-@pytest.fixture(params=["function", "gateway"])
-def each_way(request: pytest.FixtureRequest) -> Relay:
-    """A deployment with each value of ``MessageInvocation``; its model has been asked nothing yet."""
-    chosen: Relay = request.getfixturevalue("gateway_relay" if request.param == "gateway" else "relay")
-    chosen.model.requests.clear()
-    return chosen
-
-
 @pytest.fixture(scope="module")
 def worker(relay: Relay) -> dict[str, str]:
     """The environment of a function that runs."""

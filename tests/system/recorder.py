@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
-from urllib.parse import quote
 
 import httpx
 import pytest
@@ -125,7 +124,7 @@ class Recorder:
         connected = {"connects": path} | ({"as": self._whose(key)} if headers is None else {"headers": headers})
         url = f"ws://{self.relay.address}{path}"
         async with (
-            connect(url, additional_headers=bearer if headers is None else headers) as socket,
+            connect(url, additional_headers=bearer if headers is None else headers, open_timeout=PATIENCE_S) as socket,
             self._kept(RecordedPhone(socket), name, connected) as phone,
         ):
             yield phone
@@ -152,7 +151,7 @@ class Recorder:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.entries.append({"handshake": path, "headers": named})
         with pytest.raises(InvalidStatus) as refused:
-            async with connect(f"ws://{self.relay.address}{path}", additional_headers=named):
+            async with connect(f"ws://{self.relay.address}{path}", additional_headers=named, open_timeout=PATIENCE_S):
                 pass
         self.entries.append({"answer": refused.value.response.status_code})
 
@@ -172,12 +171,10 @@ class Recorder:
 
     async def idle(self, conversation: str) -> None:
         """Wait until no reply is being written: what comes next depends on that, and is not to depend on the time."""
-        path = f"/api/conversations/{quote(conversation, safe='')}/messages"
-        is_active = True
+        lease = f"CONVERSATION#{self.user}#{conversation}", "LEASE"
         async with asyncio.timeout(PATIENCE_S):
-            while is_active:
+            while (self.table.get(*lease) or {}).get("reply") is not None:  # noqa: ASYNC110 -- no event tells of it
                 await asyncio.sleep(0.1)
-                is_active = (await self._http.get(path, headers=self._credentials(None))).json()["active"] is not None
 
     async def heartbeat(self, reply: str) -> None:
         """Wait until the writer of `reply` has done with all that it was asked so far: it lets in who asks later."""

@@ -11,6 +11,11 @@ from typing import Any
 from urllib.parse import quote
 
 from chatrelay.store.archive import PAGE
+from chatrelay.store.conversations import Conversations
+from chatrelay.store.leases import Leases
+from chatrelay.store.replies import Replies
+from chatrelay.store.table import Table
+from chatrelay.wire.inbound import Send as Message
 from emulator.stand_ins.script import (
     Pause,
     Script,
@@ -36,7 +41,6 @@ from tests.builders.patience import PATIENCE_S
 from tests.builders.phone import Frame
 from tests.system.conftest import services_of
 from tests.system.recorder import RecordedPhone, Recorder
-from tests.system.test_conversations import kept
 
 MIXED = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t, line\nfeed, \' and </script>. '
 NOTHING = "0" * 32
@@ -69,6 +73,12 @@ def held(text: str, rest: str = "") -> tuple[Script, threading.Event]:
     more = Script((block_delta(0, {"type": "text_delta", "text": rest}),))
     steps.ending = more + closing(output_tokens(text + rest))
     return Script(steps), steps.released
+
+
+def kept(table: Table, conversation: str, content: str = "hello", user: str = "developer") -> None:
+    """Keep a message that nobody has answered yet."""
+    conversations = Conversations(table, Leases(table), Replies(table))
+    conversations.accept(user, Message("m1", conversation, content, "claude"), 0)
 
 
 def send(content: str, message: str = "m1", conversation: str = "talk", **fields: object) -> Frame:

@@ -1,10 +1,12 @@
-"""Files all the way: uploaded, quoted in a message, read by the model, and nobody else's."""
+"""Files all the way: uploaded, quoted in a message, read by the model, and nobody else's.
+
+Which files and calls are refused, and what other devices hear of a file, the recorded session has (``scenes.files``).
+"""
 
 import base64
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import pytest
@@ -93,15 +95,6 @@ def test_an_upload_is_had_again_at_its_url(http: httpx.Client) -> None:
     assert file.headers["content-disposition"].endswith("''..%2F..%2FGr%C3%BC%C3%9Fe%20%E6%97%A9%E4%B8%8A.png")
 
 
-def test_a_url_names_the_address_that_was_asked(http: httpx.Client) -> None:
-    """Behind CloudFront that is CloudFront's, of which API Gateway knows only what infra/edge.yaml tells it."""
-    posted = {"files": {"file": ("a.png", PNG, "image/png")}, "headers": {"x-forwarded-host": "app.example"}}
-
-    url = http.post("/api/files/upload", **posted).raise_for_status().json()["url"]  # type: ignore[arg-type]
-
-    assert url.partition("://")[2].startswith("app.example/api/files/")
-
-
 def test_the_way_to_the_storage_leads_nowhere_else(relay: Relay) -> None:
     target = f"/s3%2F@{relay.address}/playground/config.json?X-Amz-Signature=1"
     answer = httpx.get(f"http://{relay.address}{target}")
@@ -121,41 +114,13 @@ async def test_the_model_sees_pictures_documents_and_texts(relay: Relay, http: h
         {"type": "text", "text": "notes.md:\n\nGrüße 早上"},
         {"type": "text", "text": "look at these"},
     ]
+    await ask(relay, conversation, "", text)
+    assert told(relay, "notes.md:\n\nGrüße 早上") == [{"type": "text", "text": "notes.md:\n\nGrüße 早上"}], (
+        "needs no words"
+    )
     await ask(relay, conversation, "and again")
     first = relay.requests_for("look at these")[-1].body["messages"]
     assert relay.requests_for("and again")[-1].body["messages"][:1] == first
-
-
-async def test_a_picture_needs_no_words(relay: Relay, http: httpx.Client, conversation: str) -> None:
-    url = upload(http, "wordless.txt", b"read me")["url"]
-    frames = await ask(relay, conversation, "", url)
-    assert frames[-1]["type"] == "complete"
-    assert [block["text"] for block in told(relay, "wordless.txt:\n\nread me")] == ["wordless.txt:\n\nread me"]
-
-
-async def test_other_devices_hear_of_the_files(relay: Relay, http: httpx.Client, conversation: str) -> None:
-    uploaded = upload(http, "photo.png", PNG)
-    async with Phone.connected(relay.websocket, relay.key) as other:
-        await other.say({"action": "hello", "conversation": conversation})
-        await other.hear_until(lambda frame: frame["type"] == "ready")
-        await ask(relay, conversation, "shared", uploaded["url"])
-        said = (await other.hear_until(lambda frame: frame["type"] == "user"))[-1]
-    _, kept = get(http, f"/api/conversations/{quote(conversation)}/messages", relay.key)
-    assert kept["turns"][0]["attachments"] == said["attachments"]
-    (attachment,) = said["attachments"]
-    assert uploaded["url"].endswith(attachment.pop("url"))
-    assert attachment == {"filename": "photo.png", "mime_type": "image/png", "size": len(PNG)}
-
-
-async def test_a_message_by_http_has_files_too(relay: Relay, http: httpx.Client, conversation: str) -> None:
-    url = upload(http, "photo.png", PNG)["url"]
-    async with Phone.connected(relay.websocket, relay.key) as phone:
-        await phone.say({"action": "hello", "conversation": conversation})
-        await phone.hear_until(lambda frame: frame["type"] == "ready")
-        posted = {"id": "m1", "content": "posted with a picture", "attachments": [{"url": url}]}
-        assert post(http, f"/api/conversations/{conversation}/messages", posted)[0] == 202
-        await phone.hear_until(lambda frame: frame["type"] == "complete")
-    assert [block["type"] for block in told(relay, "posted with a picture")] == ["image", "text"]
 
 
 async def test_another_users_file_is_no_file(
@@ -187,13 +152,6 @@ def test_a_name_is_a_name_and_leads_nowhere(http: httpx.Client, worker: dict[str
     assert [key for key in keys if not re.fullmatch(r"\w+/[0-9a-f]{32}/[\w%~-]+", key)] == []
 
 
-def test_a_name_that_is_too_long_is_told(http: httpx.Client) -> None:
-    told = (400, {"error": "filename: must have at most 255 bytes of UTF-8, has 256", "code": "invalid_message"})
-    answer = http.post("/api/files/upload", files={"file": ("x" * 256, PNG)})
-    assert (answer.status_code, answer.json()) == told
-    assert post(http, "/api/files", {"filename": "x" * 256, "mime_type": "image/png", "size": 5}) == told
-
-
 def test_an_address_that_is_no_files_leads_nowhere(http: httpx.Client) -> None:
     file = upload(http, "photo.png", PNG)["url"][-32:]
     tricks = ["..%2f..%2fx", "%2e%2e", "..%5cx", "%00", "%252e%252e%252f", "%F0%9F%98%80", "%20", "x" * 2000]
@@ -201,26 +159,14 @@ def test_an_address_that_is_no_files_leads_nowhere(http: httpx.Client) -> None:
         assert http.get(f"/api/files/{name}").status_code in (403, 404), name
 
 
-@pytest.mark.parametrize("url", ["http://{model}/v1/messages", "file:///etc/passwd", "/api/files/../health", 7])
-async def test_a_url_of_others_is_refused_and_not_fetched(relay: Relay, conversation: str, url: Any) -> None:
+async def test_a_url_of_others_is_refused_and_not_fetched(relay: Relay, conversation: str) -> None:
     before = len(relay.model.requests)
     async with Phone.connected(relay.websocket, relay.key) as phone:
-        end = (await phone.ask("fetch", id="m1", conversation=conversation, attachments=[{"url": url}]))[-1]
-    assert end["code"] == "invalid_message"
-    assert end["content"] == "attachments: must each have the url that its upload to this relay gave"
+        for url in (f"{relay.model_url}/v1/messages", "file:///etc/passwd", "/api/files/../health", 7):
+            end = (await phone.ask("fetch", id="m1", conversation=conversation, attachments=[{"url": url}]))[-1]
+            assert end["code"] == "invalid_message", url
+            assert end["content"] == "attachments: must each have the url that its upload to this relay gave", url
     assert len(relay.model.requests) == before
-
-
-async def test_a_file_that_no_model_reads_is_refused_before_the_message(
-    relay: Relay, http: httpx.Client, conversation: str
-) -> None:
-    url = upload(http, "archive.zip", b"PK\x03\x04\xff", "image/png")["url"]
-    async with Phone.connected(relay.websocket, relay.key) as phone:
-        frames = await phone.ask("unzip", id="m1", conversation=conversation, attachments=[{"url": url}])
-        assert [frame["type"] for frame in frames] == ["error"]
-        assert frames[0]["code"] == "invalid_message"
-        assert frames[0]["content"].startswith("attachments: archive.zip: only JPEG")
-        assert (await phone.ask("never mind", id="m1", conversation=conversation))[-1]["type"] == "complete"
 
 
 async def test_a_conversation_survives_its_files(
@@ -233,32 +179,3 @@ async def test_a_conversation_survives_its_files(
     first = relay.requests_for("still there?")[-1].body["messages"][0]["content"]
     gone = "[photo.png was attached here and is no longer available.]"
     assert [block["text"] for block in first] == [gone, "keep this"]
-
-
-async def test_a_form_that_was_never_used_is_no_file(relay: Relay, http: httpx.Client, conversation: str) -> None:
-    asked_for = {"filename": "a.png", "mime_type": "image/png", "size": 5}
-    url = post(http, "/api/files", asked_for)[1]["url"]
-    assert (await ask(relay, conversation, "use it", url))[-1]["code"] == "forbidden"
-
-
-@pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/api/files/upload"), ("POST", "/api/files"), ("GET", f"/api/files/{'0' * 32}")]
-)
-@pytest.mark.parametrize("headers", [{}, {"X-API-Key": "crk_wrong"}], ids=["no key", "wrong key"])
-def test_files_need_a_key(relay: Relay, method: str, path: str, headers: dict[str, str]) -> None:
-    answer = httpx.request(method, f"http://{relay.address}{path}", headers=headers)
-    assert (answer.status_code, answer.json()) == (401, {"error": "Invalid API key", "code": "unauthorized"})
-
-
-@pytest.mark.parametrize("size", [4_500_001, 6_000_000, 60_000_000])
-def test_an_upload_too_large_is_refused_and_harms_nothing(http: httpx.Client, size: int) -> None:
-    film = multipart("film.mov", *[bytes(100_000)] * (size // 100_000), bytes(size % 100_000))
-    assert http.post("/api/files/upload", content=film, headers=MULTIPART).status_code == 413
-    assert upload(http, "small.png", PNG)["size"] == len(PNG)
-
-
-def test_a_bad_upload_is_told_by_field(http: httpx.Client) -> None:
-    answer = http.post("/api/files/upload", data={"type": "image"}, files={"other": b"x"})
-    assert (answer.status_code, answer.json()["error"]) == (400, "file: is missing")
-    answer = http.post("/api/files", json={"filename": "a.png", "mime_type": "image/png", "size": 10**9})
-    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")

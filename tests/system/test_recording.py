@@ -25,9 +25,7 @@ from chatrelay.store.table import Table
 from chatrelay.wire.builderos import AUTHENTICATED, INVALID_API_KEY
 from chatrelay.wire.outbound import Outbound
 from tests.builders.deployments import REPOSITORY, Relay
-from tests.infra.bridgehub.sidecars import gone, needs_node, stayers
 from tests.system import scenes
-from tests.system.conftest import environment, table_of
 from tests.system.normal_form import Entry, difference, normal, rendered
 from tests.system.recorder import Recorder
 
@@ -77,15 +75,6 @@ async def session(relay: Relay, worker: dict[str, str], table: Table) -> Seen:
 @pytest.mark.asyncio(loop_scope="module")
 async def test_clients_see_what_was_recorded(session: Seen, scene: str) -> None:
     compare(scene, session[scene])
-
-
-@needs_node
-async def test_clients_of_codex_see_what_was_recorded(relay_with_codex: Relay, codex_folder: Path) -> None:
-    worker = environment(relay_with_codex)
-    async with Recorder(relay_with_codex, worker, table_of(worker), "codex") as it:
-        seen = await played(it, scenes.codex)
-    await gone(await stayers(codex_folder))
-    compare("codex", seen)
 
 
 async def played(it: Recorder, scene: scenes.Scene) -> str:
