@@ -1,12 +1,13 @@
 import importlib.util
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import cache
 from io import StringIO
 from itertools import count
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING
 
-import boto3
 import pytest
 from aws_lambda_powertools import Logger
 from botocore.config import Config
@@ -26,6 +27,11 @@ from emulator.stand_ins.fake_anthropic import serving_in_thread
 from emulator.template import template
 from tests.builders.deployments import CREDENTIALS
 from tests.builders.doubles import Address, Sockets
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.client import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3.client import S3Client
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NUMBERS = count(1)
@@ -50,9 +56,14 @@ def new_table() -> Callable[[Services], Table]:
     """Makes tables as infra/storage.yaml describes them."""
     properties = template.read(REPOSITORY / "infra" / "storage.yaml", {})["Resources"]["Table"]["Properties"]
 
+    @cache  # making a client takes as long as several calls of it
+    def client(services: Services) -> "DynamoDBClient":
+        made: DynamoDBClient = services.resource("dynamodb").meta.client
+        return made
+
     def make(services: Services) -> Table:
         name = services.create("AWS::DynamoDB::Table", f"table-{next(NUMBERS)}", properties).ref
-        return Table(services.resource("dynamodb").meta.client, name)
+        return Table(client(services), name)
 
     return make
 
@@ -98,11 +109,16 @@ def store(table: Table) -> Store:
     return Store(table)
 
 
+@pytest.fixture(scope="session")
+def s3(aws: Services) -> "S3Client":
+    client: S3Client = aws.client("s3", Config(signature_version="s3v4"))
+    return client
+
+
 @pytest.fixture
-def files(aws: Services) -> Files:
+def files(aws: Services, s3: "S3Client") -> Files:
     """An empty bucket's."""
-    bucket = aws.create("AWS::S3::Bucket", f"files-{next(NUMBERS)}", {}).ref
-    return Files(aws.client("s3", Config(signature_version="s3v4")), bucket)
+    return Files(s3, aws.create("AWS::S3::Bucket", f"files-{next(NUMBERS)}", {}).ref)
 
 
 @pytest.fixture
@@ -124,14 +140,20 @@ def pauses() -> list[float]:
     return []
 
 
-@pytest.fixture
-def workers(sockets: Sockets) -> WorkerInvoker:
-    return WorkerInvoker(boto3.client("lambda", endpoint_url=sockets.url), "message")
+@pytest.fixture(scope="session")
+def functions(management: Address) -> "LambdaClient":
+    client: LambdaClient = Services(management.url, CREDENTIALS).client("lambda")
+    return client
 
 
 @pytest.fixture
-def push_invoker(sockets: Sockets) -> PushInvoker:
-    return PushInvoker(boto3.client("lambda", endpoint_url=sockets.url), "notify")
+def workers(sockets: Sockets, functions: "LambdaClient") -> WorkerInvoker:  # noqa: ARG001 - they are what answers
+    return WorkerInvoker(functions, "message")
+
+
+@pytest.fixture
+def push_invoker(sockets: Sockets, functions: "LambdaClient") -> PushInvoker:  # noqa: ARG001 - they are what answers
+    return PushInvoker(functions, "notify")
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emulator.plugin import PluginError, load
+from emulator.plugin import Plugin, PluginError, load
 from tests.builders.patience import PATIENCE_S
-from tests.builders.serving import REPOSITORY
+from tests.builders.serving import REPOSITORY, Serving
 
 TEMPLATE = """
 Parameters:
@@ -81,15 +81,18 @@ def test_what_a_strangers_folder_names_is_added(tmp_path: Path) -> None:
         assert httpx.get(f"{address}/stranger", timeout=PATIENCE_S).text == "heard!"
 
 
-def test_a_folder_that_names_none_is_served_without(tmp_path: Path) -> None:
-    with served(stranger(tmp_path, '[project]\nname = "stranger"\n')) as lines:
-        address = lines[-1].removeprefix("Ready: ").rstrip("/")
-        assert httpx.get(f"{address}/stranger", timeout=PATIENCE_S).status_code == 404
-    assert not [line for line in lines if line.startswith(("Stranger", "Development API key", "Playground"))]
+def test_a_folder_that_names_none_has_none(tmp_path: Path) -> None:
+    assert load(stranger(tmp_path, '[project]\nname = "stranger"\n'), "127.0.0.1:1") == Plugin()
+
+
+def test_what_has_none_is_served_without(gateway: Serving) -> None:
+    """The templates of conformance have no such file beside them."""
+    assert httpx.get(gateway.http("stranger")).status_code == 404
+    assert not [line for line in gateway.printed if line.startswith(("Stranger", "Development API key", "Playground"))]
 
 
 def test_a_folder_without_the_file_has_none(tmp_path: Path) -> None:
-    assert load(tmp_path / "template.yaml", "127.0.0.1:1").routes == ()
+    assert load(tmp_path / "template.yaml", "127.0.0.1:1") == Plugin()
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from emulator.services.services import Services
 from infra.restore import main
 from tests.infra.conftest import Ran, Run
 
-MANY = 300
-LONG = "漢" * 2_000
-"""So many of them are two pages of a scan, which has a megabyte."""
+MANY = 40
+LONG = "漢" * 10_000
+"""So many of them are two pages of a scan, which has a megabyte, and two batches of a write, which has 25."""
 
 
 @pytest.fixture

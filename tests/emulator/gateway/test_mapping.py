@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from emulator.gateway.mapping import MappingError, render
@@ -12,6 +12,8 @@ _BODY = r"""{"body": "$util.escapeJavaScript($input.body).replaceAll("\\'","'")"
 _NASTY = st.text(alphabet=st.one_of(st.characters(codec="utf-8"), st.sampled_from("\\'\"/$#{}!\n\t\x00\x1f\x7f😀")))
 
 
+@settings(max_examples=25)
+@example("\\'\"/$#{}!\n\t\x00\x1f\x7f😀 #set($x = 1) ${y} $input.body \u2028")
 @given(_NASTY)
 def test_any_body_survives_escaping(body: str) -> None:
     assert json.loads(render(_BODY, body, {}, {})) == {"body": body}

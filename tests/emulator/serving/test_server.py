@@ -4,7 +4,6 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -12,9 +11,9 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.builders.credentials import file_of
-from tests.builders.serving import Serving, serving
+from tests.builders.serving import Serving
+from tests.emulator.conftest import HEADERS_S
 
-HEADERS_S = 1.5
 HALVES = {
     "nothing": b"",
     "half a line": b"GET /act HT",
@@ -25,16 +24,9 @@ HALVES = {
 
 
 @pytest.fixture(scope="module")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """A gateway that waits for headers for a short time only."""
-    with serving(tmp_path_factory.mktemp("hasty"), "--limit", f"headers_s={HEADERS_S}") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def trusting(hasty: Serving) -> ssl.SSLContext:
+def trusting(gateway: Serving) -> ssl.SSLContext:
     """What a function trusts."""
-    environment = hasty.describe()["environment"]
+    environment = gateway.describe()["environment"]
     bundles = {environment[name] for name in ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
     assert len(bundles) == 1
     assert Path(next(iter(bundles))).stat().st_mode & 0o077 == 0
@@ -46,12 +38,12 @@ def connected(gateway: Serving) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=60)
 
 
-def test_who_does_not_go_on_is_let_go_of_and_nobody_else(hasty: Serving) -> None:
+def test_who_does_not_go_on_is_let_go_of_and_nobody_else(impatient_gateway: Serving) -> None:
     began = time.monotonic()
-    waiting = {what: connected(hasty) for what in HALVES}
+    waiting = {what: connected(impatient_gateway) for what in HALVES}
     for what, half in HALVES.items():
         waiting[what].sendall(half)
-    with httpx.Client(base_url=hasty.http("")) as client:
+    with httpx.Client(base_url=impatient_gateway.http("")) as client:
         assert client.get('items/7?do={"sleep":2}').status_code == 200, "a function may take longer than headers"
         for what, each in waiting.items():
             with each:
@@ -60,9 +52,9 @@ def test_who_does_not_go_on_is_let_go_of_and_nobody_else(hasty: Serving) -> None
         assert client.get("items/7").status_code == 200
 
 
-def test_who_sends_a_second_request_by_halves_is_let_go_of_too(hasty: Serving) -> None:
-    with connected(hasty) as client:
-        whole = f"GET /none HTTP/1.1\r\nHost: {hasty.address}\r\n\r\n".encode()
+def test_who_sends_a_second_request_by_halves_is_let_go_of_too(impatient_gateway: Serving) -> None:
+    with connected(impatient_gateway) as client:
+        whole = f"GET /none HTTP/1.1\r\nHost: {impatient_gateway.address}\r\n\r\n".encode()
         client.sendall(whole)
         with client.makefile("rb") as answer:
             assert answer.readline().startswith(b"HTTP/1.1 404 ")
@@ -73,16 +65,16 @@ def test_who_sends_a_second_request_by_halves_is_let_go_of_too(hasty: Serving) -
         assert client.recv(100) == b""
 
 
-def test_the_same_port_speaks_tls(hasty: Serving, trusting: ssl.SSLContext) -> None:
-    with httpx.Client(base_url=f"https://{hasty.address}", verify=trusting) as client:
+def test_the_same_port_speaks_tls(gateway: Serving, trusting: ssl.SSLContext) -> None:
+    with httpx.Client(base_url=f"https://{gateway.address}", verify=trusting) as client:
         event = client.get('/items/7?do={"describe":true}').json()["event"]
         assert client.get("/items/7", headers={"Host": "evil.example"}).status_code == 421
     assert event["headers"]["x-forwarded-proto"] == "https"
-    assert event["requestContext"]["domainName"] == hasty.address
+    assert event["requestContext"]["domainName"] == gateway.address
 
 
-async def test_a_function_posts_to_the_domain_that_its_event_names(hasty: Serving, trusting: ssl.SSLContext) -> None:
-    for url, tls in ((hasty.websocket("plain"), None), (f"wss://{hasty.address}/plain", trusting)):
+async def test_a_function_posts_to_the_domain_that_its_event_names(gateway: Serving, trusting: ssl.SSLContext) -> None:
+    for url, tls in ((gateway.websocket("plain"), None), (f"wss://{gateway.address}/plain", trusting)):
         async with connect(url, ssl=tls) as client:
             await client.send(json.dumps({"action": "act", "do": {"post": "grüße"}}))
             assert await client.recv() == "grüße"
@@ -95,14 +87,14 @@ async def test_a_function_posts_to_the_domain_that_its_event_names(hasty: Servin
         {"Forwarded": "proto=javascript", "X-Amzn-Trace-Id": "Root=forged"},
     ],
 )
-def test_a_client_does_not_say_how_it_came(hasty: Serving, headers: dict[str, str]) -> None:
-    event = httpx.get(hasty.http('items/7?do={"describe":true}'), headers=headers).json()["event"]
+def test_a_client_does_not_say_how_it_came(gateway: Serving, headers: dict[str, str]) -> None:
+    event = httpx.get(gateway.http('items/7?do={"describe":true}'), headers=headers).json()["event"]
     told = event["headers"]
     assert [told[f"x-forwarded-{name}"] for name in ("for", "port", "proto")] == ["127.0.0.1", "443", "http"]
     assert "forwarded" not in told
     assert "forged" not in told["x-amzn-trace-id"]
 
 
-def test_the_credentials_are_their_users_own(hasty: Serving) -> None:
-    file = file_of(hasty.printed)
+def test_the_credentials_are_their_users_own(gateway: Serving) -> None:
+    file = file_of(gateway.printed)
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from emulator.account import REGION
 from emulator.services.services import Services, wait_until_up
 from emulator.services.signature import Credentials
 from emulator.serving.server import listen
 from emulator.template import parsing
 from emulator.template.conversions import as_number
+from emulator.template.deployment import Deployment
 from emulator.template.intrinsics import TemplateError
+from tests.builders.serving import CONFORMANCE
 from tests.emulator.template import corpus
 
 STRICT = """
@@ -34,20 +37,27 @@ def serve(template: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     ("value", "sentence"),
     [("1.5", "Parameter Tokens must be a whole number. It is '1.5'."), ("7", "Seven is too many.")],
 )
-def test_a_value_that_the_template_does_not_take_is_refused_before_anything_starts(
+def test_a_value_that_the_template_does_not_take_is_refused_before_anything_is_created(
     tmp_path: Path, value: str, sentence: str
 ) -> None:
     template = tmp_path / "template.yaml"
     template.write_text(STRICT)
-    refused = serve(template, "--parameter", f"Tokens={value}")
-    assert (refused.returncode, refused.stderr) == (1, f"emulator: template.yaml: {sentence}\n")
+    with pytest.raises(TemplateError) as refused:
+        Deployment(template, "local", {"Tokens": value}, Services("", Credentials.new()))
+    assert str(refused.value) == f"template.yaml: {sentence}"
+
+
+def test_a_parameter_without_a_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)  # the translator asks boto3 for it
+    with pytest.raises(TemplateError, match="Records"):
+        Deployment(CONFORMANCE / "template.yaml", "local", {}, Services("", Credentials.new()))
 
 
 def test_what_a_template_says_is_one_line_and_no_command_of_the_terminal(tmp_path: Path) -> None:
     template = tmp_path / "template.yaml"
     template.write_text('Resources: {"A\\nReady: http://evil/\\e[31m": {Type: AWS::X::Y}}')
     refused = serve(template)
-    assert refused.returncode == 1
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
     assert refused.stderr.startswith(r"emulator: template.yaml: Resources.A Ready: http://evil/\x1b[31m: is no")
 
 

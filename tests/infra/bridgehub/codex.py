@@ -44,16 +44,6 @@ match prompt.split()[-1]:
         message("Gro", kind="item.updated")
         message("Growing", kind="item.completed")
         complete()
-    case "work":
-        say("item.completed", item={"id": "item_0", "type": "reasoning", "text": "**Hm**"})
-        say(
-            "item.started", item={"id": "item_1", "type": "command_execution", "command": "ls", "status": "in_progress"}
-        )
-        say("error", message="Reconnecting... 1/5 (stream disconnected before completion)")
-        say("item.completed", item={"id": "item_2", "type": "error", "message": "no such tool"})
-        sys.stdout.write("a line that is no event\n")
-        message("Done.", 3)
-        complete()
     case "fail":
         message("So far")
         say("turn.failed", error={"message": "You have hit your usage limit."})

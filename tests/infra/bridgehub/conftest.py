@@ -21,6 +21,12 @@ def bridgehub(start_sidecar: Callable[..., Sidecar]) -> Sidecar:
 
 
 @pytest.fixture(scope="session")
+def single(start_sidecar: Callable[..., Sidecar]) -> Sidecar:
+    """One that takes a single call at once, and is idle between tests."""
+    return start_sidecar(*BRIDGEHUB, "--calls", "1")
+
+
+@pytest.fixture(scope="session")
 def codex_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What stands in for the executable ``codex``."""
     program = tmp_path_factory.mktemp("codex") / "codex"

@@ -121,3 +121,10 @@ def _lives(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+async def idle(sidecar: Sidecar) -> None:
+    """Returns when no call is under way."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (await sidecar.health())["calls"] > 0:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)

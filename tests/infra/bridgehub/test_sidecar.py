@@ -14,6 +14,7 @@ from openapi_schema_validator import OAS32Validator
 from openapi_spec_validator import validate
 
 from emulator.stand_ins.fake_anthropic import serving
+from infra.bridgehub.__main__ import parser
 from infra.bridgehub.app import application
 from infra.bridgehub.clis import ARGUMENT_BYTES, BridgeHub
 from tests.builders.patience import PATIENCE_S
@@ -25,6 +26,7 @@ from tests.infra.bridgehub.sidecars import (
     Sidecar,
     eventually,
     gone,
+    idle,
     needs_node,
     request,
     stayers,
@@ -56,6 +58,7 @@ def failure(message: str) -> dict[str, Any]:
 
 
 END = {"type": "end", "usage": {}}
+SAID = "Good 早上 🌅 \"quotes\", $HOME `id` 'and' \\ no shell\nand a second line"
 
 
 def test_the_specification_is_one() -> None:
@@ -67,11 +70,7 @@ def test_the_specification_is_one() -> None:
 @pytest.mark.parametrize(
     ("message", "output"),
     [
-        ("say Good 早上 🌅 morning\nand a second line", "Good 早上 🌅 morning\nand a second line"),
-        ("say \"quotes\", $HOME `id` 'and' \\ no shell", "\"quotes\", $HOME `id` 'and' \\ no shell"),
-        ("summary", "In short: yes"),
-        ("bare", "In short: yes"),
-        ("mention", "So."),
+        (f"say {SAID}", SAID),
         ("noisy", "Heard?"),
         ("stdin", "[]"),
         ("half", "so \ud83d"),
@@ -91,11 +90,6 @@ async def test_an_answer_may_be_long(bridgehub: Sidecar) -> None:
 
 
 @needs_node
-async def test_a_second_payload_is_a_second_paragraph(bridgehub: Sidecar) -> None:
-    assert events(await bridgehub.ask("twice")) == [text("One."), text("\n\nTwo."), END]
-
-
-@needs_node
 async def test_a_request_is_handed_on_to_the_letter(bridgehub: Sidecar, tmp_path: Path) -> None:
     (answered, _) = events(await bridgehub.ask("request", tmp_path, session="another"))
 
@@ -107,25 +101,13 @@ async def test_a_request_is_handed_on_to_the_letter(bridgehub: Sidecar, tmp_path
     ("message", "told"),
     [
         ("refuse", [failure("BridgeHub could not answer: codex_unavailable")]),
-        ("refuseMutely", [failure("BridgeHub gave something that is no answer.")]),
-        ("garbage", [failure("BridgeHub gave something that is no answer.")]),
-        ("latin", [failure("BridgeHub gave something that is no answer.")]),
-        ("deep", [failure("BridgeHub gave something that is no answer.")]),
-        ("strange", [failure("BridgeHub gave something that is no answer.")]),
-        ("empty", [failure("BridgeHub gave something that is no answer.")]),
         ("silent", [failure("BridgeHub ended without an answer.")]),
-        ("exit", [failure("BridgeHub ended with exit code 3.")]),
         ("answerAndExit", [text("So far"), failure("BridgeHub ended with exit code 3.")]),
         ("die", [failure("BridgeHub gave something that is no answer.")]),
         ("endless", [failure("BridgeHub wrote a line that does not end.")]),
-        ("noSuchScene", [failure("BridgeHub ended with exit code 1: TypeError: scenes[scene] is not a function")]),
         ("throw", [failure("BridgeHub ended with exit code 1: Error: no session")]),
         ("mutter", [failure("BridgeHub ended without an answer: nothing to say")]),
         ("complain " + "x" * 9000, [failure("BridgeHub ended with exit code 1: " + "x" * 300)]),
-        (
-            "complain Not\a \x1b[1;31mlogged\x1b[0m in\r\n",
-            [failure("BridgeHub ended with exit code 1: Not  logged in")],
-        ),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
@@ -148,25 +130,28 @@ async def test_an_answer_is_whole_when_something_that_it_started_lives_on(bridge
 
 
 @needs_node
-@pytest.mark.parametrize("message", ["answerAndStay", "stayDeaf"])
 async def test_a_call_that_takes_too_long_is_ended_with_all_that_it_started(
-    start_sidecar: Callable[..., Sidecar], tmp_path: Path, message: str
+    start_sidecar: Callable[..., Sidecar], tmp_path: Path
 ) -> None:
+    """The seconds are by the clock: within them, Node starts on a busy machine."""
     sidecar = start_sidecar(*BRIDGEHUB, "--time-limit-s", "4")
+    directories = {message: tmp_path / message for message in ("answerAndStay", "stayDeaf")}
+    for directory in directories.values():
+        directory.mkdir()
 
-    told = events(await sidecar.ask(message, tmp_path))
+    answers = await asyncio.gather(*(sidecar.ask(message, directory) for message, directory in directories.items()))
 
-    assert told[-1] == failure("BridgeHub took longer than 4 seconds.")
-    assert told[:-1] == ([text("So far")] if message == "answerAndStay" else [])
-    await gone(await stayers(tmp_path))
+    late = failure("BridgeHub took longer than 4 seconds.")
+    assert [events(answer) for answer in answers] == [[text("So far"), late], [late]]
+    for directory in directories.values():
+        await gone(await stayers(directory))
 
 
 @needs_node
-@pytest.mark.parametrize("message", ["stay", "stayDeaf"])
 async def test_a_call_whose_caller_goes_away_is_ended_with_all_that_it_started(
-    bridgehub: Sidecar, tmp_path: Path, message: str
+    bridgehub: Sidecar, tmp_path: Path
 ) -> None:
-    asking = asyncio.create_task(bridgehub.ask(message, tmp_path))
+    asking = asyncio.create_task(bridgehub.ask("stayDeaf", tmp_path))
     pids = await stayers(tmp_path)
 
     asking.cancel()
@@ -189,28 +174,22 @@ async def test_a_caller_who_does_not_read_keeps_no_call_alive(bridgehub: Sidecar
 
     writer.transport.abort()
 
-    await _is_idle(bridgehub)
+    await idle(bridgehub)
 
 
 @needs_node
-async def test_only_so_many_calls_are_under_way(start_sidecar: Callable[..., Sidecar], tmp_path: Path) -> None:
-    sidecar = start_sidecar(*BRIDGEHUB, "--calls", "1")
+async def test_only_so_many_calls_are_under_way(single: Sidecar, tmp_path: Path) -> None:
+    sidecar = single
     asking = asyncio.create_task(sidecar.ask("stay", tmp_path))
     await stayers(tmp_path)
     assert await sidecar.health() == {"status": "ok", "calls": 1, "limit": 1}
 
     refused = await sidecar.ask("say hello")
     asking.cancel()
-    await _is_idle(sidecar)
+    await idle(sidecar)
 
     assert (refused.status_code, refused.text, refused.headers["retry-after"]) == (429, "BridgeHub is busy.", "5")
     assert events(await sidecar.ask("say hello")) == [text("hello"), END]
-
-
-async def _is_idle(sidecar: Sidecar) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while (await sidecar.health())["calls"] > 0:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 @needs_node
@@ -308,15 +287,13 @@ async def test_codex_is_told_everything_by_its_standard_input(codex: Sidecar, tm
     ("message", "texts", "last"),
     [
         ("grow", ["Gro", "wing"], "end"),
-        ("work", ["Done."], "end"),
         ("fail", ["So far"], "Codex could not answer: You have hit your usage limit."),
         ("failWithout", [], "Codex could not answer: The connection was reset."),
         ("die", [], "Codex ended with exit code 1: The connection was reset."),
         ("stop", ["So far"], "Codex ended without an answer."),
         ("complain", [], "Codex ended with exit code 1: Not logged in. Run `codex login`."),
-        ("noSuchScene", [], "Codex ended without an answer."),
     ],
-    ids=["grow", "work", "fail", "fail without a reason", "die", "stop", "complain", "nothing"],
+    ids=["grow", "fail", "fail without a reason", "die", "stop", "complain"],
 )
 async def test_codexs_messages_are_the_answer(codex: Sidecar, message: str, texts: list[str], last: str) -> None:
     *said, ended = events(await codex.ask(message))
@@ -349,13 +326,14 @@ async def test_codex_may_stay_after_its_turn(codex: Sidecar, tmp_path: Path) -> 
     ],
     ids=["nothing", "no token file", "no token", "no command line", "no script", "no program", "no calls", "no number"],
 )
-def test_a_mistake_in_the_command_is_named(options: list[str], problem: str) -> None:
-    ran = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "infra.bridgehub", *options], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
+def test_a_mistake_in_the_command_is_named(
+    capsys: pytest.CaptureFixture[str], options: list[str], problem: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(options)
 
-    assert ran.returncode == 2
-    assert problem in ran.stderr
+    assert ended.value.code == 2
+    assert problem in capsys.readouterr().err
 
 
 def test_it_needs_nothing_but_its_own_requirements() -> None:

@@ -1,4 +1,4 @@
-"""Recordings of each service, mutated ten thousand times: an answer, or an error of our own tree, and nothing else.
+"""Recordings of each service, mutated thousands of times: an answer, or an error of our own tree, and nothing else.
 
 The real SDK and the real readers, over transports that play the recordings.
 """
@@ -33,7 +33,7 @@ from infra.bridgehub.clis import EventReader, Failed, PayloadReader, Reader
 from tests.builders.doubles import Secret
 from tests.layers.chatrelay.agents.mutations import Event, as_line, as_odd_aws, as_sse, chunked, mutated
 
-RECORDINGS = int(os.environ.get("RECORDINGS", "10000"))
+RECORDINGS = int(os.environ.get("RECORDINGS", "2500"))
 """Of each agent: `make nightly` plays more."""
 ASKED = [Turn("1", "Does it rain?")]
 SETTINGS = ClaudeSettings(False, "", "m", "", True, 3, 10, "", 60, 1000)

@@ -304,7 +304,7 @@ async def test_the_model_is_told_the_conversation(relay: Answering, model: Model
 
 
 async def test_a_conversation_never_grows_over_its_budget(relay: Answering, model: Model) -> None:
-    model.script = answer("word " * 400)
+    model.script = answer("word " * 400, delta_chars=500)
     for number in range(6):
         await relay.answer(said(f"q{number}", f"m{number}", received_ms=number), "worker-1", LONG)
 
