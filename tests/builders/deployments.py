@@ -140,14 +140,6 @@ def conversation(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def gateway_relay(start_relay: Callable[..., Relay]) -> Relay:
-    """In which API Gateway itself calls the function that answers: no socket is open without a key."""
-    chosen = ("FirstFrameAuth=false", "MessageInvocation=gateway", f"ClaudeReadTimeout={SILENCE_S}")
-    options = [word for each in chosen for word in ("--parameter", each)]
-    return start_relay(*options, "--limit", "max_environments=3")
-
-
-@pytest.fixture(scope="session")
 def codex_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where Codex works."""
     return tmp_path_factory.mktemp("codex")
