@@ -37,7 +37,7 @@ busy: .venv/test  ## Run every test three times while two other programs hold tw
 scenarios: .venv/test  ## Let everything go wrong that may, and count what is lost (SEED, REPEAT)
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat $(REPEAT)
 
-nightly: .venv/test layers  ## Run what takes long: layers that start, faulty deployments, the store over moto, ten times the fuzz, all scenarios
+nightly: .venv/test layers  ## Run what takes long: layers that start, faulty deployments, the store over moto, forty times the fuzz, all scenarios
 	$(BIN)/python -m pytest -n 2 -m nightly
 	MUTATIONS=4000 $(BIN)/python -m pytest --timeout 3600 tests/emulator/template/test_corpus.py
 	RECORDINGS=100000 $(BIN)/python -m pytest -n 2 --timeout 1800 tests/layers/chatrelay/agents/test_fuzz.py

@@ -186,13 +186,15 @@ class Recorder:
         """Keep the pushes to a phone once there are `count`, in the order of the replies: they may overtake."""
         replies = [entry["hears"]["reply"] for entry in self.entries if "reply" in entry.get("hears", {})]
         async with asyncio.timeout(PATIENCE_S):
-            while len(found := await self._pushed(token)) < count:  # noqa: ASYNC110 -- no event tells of it
+            while len(found := await self._pushed(token, replies)) < count:  # noqa: ASYNC110 -- no event tells of it
                 await asyncio.sleep(0.1)
-        for payload in sorted(found, key=lambda push: _place(push, replies)):
+        for payload in sorted(found, key=lambda push: replies.index(_reply(push))):
             self.entries.append({"pushed to": token, "payload": payload})
 
-    async def _pushed(self, token: str) -> list[dict[str, Any]]:
-        return [push["payload"] for push in (await self._http.get("/pushes/")).json() if push["token"] == token]
+    async def _pushed(self, token: str, replies: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what was pushed to a phone of these replies: other tests may have a phone of the same token."""
+        pushed = (await self._http.get("/pushes/")).json()
+        return [each["payload"] for each in pushed if each["token"] == token and _reply(each["payload"]) in replies]
 
     def _credentials(self, key: str | None) -> dict[str, str]:
         return {} if key == "" else {"X-API-Key": self.key if key is None else key}
@@ -214,9 +216,9 @@ def _shown(sent: Any) -> Any:
     return sent
 
 
-def _place(push: dict[str, Any], replies: Sequence[str]) -> int:
-    """Return where the push's reply first comes among `replies`."""
-    return replies.index(push["reply"] if "reply" in push else push["data"]["reply"])
+def _reply(push: dict[str, Any]) -> str:
+    """Return the reply that a push is about, at Apple's or at Google's."""
+    return str(push["reply"] if "reply" in push else push["data"]["reply"])
 
 
 def _body(answer: httpx.Response) -> Any:

@@ -2,7 +2,7 @@ from chatrelay.domain.keys import ConversationKey
 from chatrelay.store.store import Store
 from chatrelay.store.table import Table
 
-PARTS = ("archive", "connections", "conversations", "devices", "keys", "leases", "pushes", "replies")
+PARTS = ("api_keys", "archive", "connections", "conversations", "devices", "leases", "pushes", "replies")
 
 
 def test_a_table_is_opened_once_and_by_the_first_part_that_needs_it(table: Table) -> None:
