@@ -160,7 +160,8 @@ export class Exchanges {
 
   #take(turns, arranged) {
     const present = this.#here;
-    const followed = new Set(present.filter(({ reply }) => reply));
+    // What is here has failed, and there is being written: asked for again elsewhere, or told of before it failed.
+    const followed = new Set(present.filter(({ reply, status }) => reply && status !== "failed"));
     const told = turns.map((turn) => this.#known(turn) ?? this.#recalled(turn));
     const fresh = told.filter((exchange) => !followed.has(exchange));
     this.all = new Map(arranged(told, present).map((exchange) => [exchange.id, exchange]));

@@ -537,6 +537,20 @@ test("a reply that broke off here and was asked for again elsewhere is taken as 
   assert.deepEqual([exchange.status, exchange.reply.text, exchange.error], ["complete", "Whole.", null]);
 });
 
+test("a reply that broke off while the turns were on their way is resumed, and breaks off here as well", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  const broken = { type: "error", code: "upstream", retryable: true, content: "Broken." };
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply(broken));
+  client.catchUp([{ ...turn(exchange.id, "streaming"), reply: { id: "r1", status: "streaming", text: "Ha" } }]);
+  assert.deepEqual(socket().messages.at(-1), { action: "resume", conversation: "c1", reply: "r1", offset: 2 });
+  socket().says(ofReply({ type: "resumed", id: exchange.id, offset: 2 }));
+  socket().says(ofReply({ type: "message", offset: 2, content: "lf" }));
+  socket().says(ofReply(broken));
+  assert.deepEqual([exchange.status, exchange.reply.text, exchange.error.code], ["failed", "Half", "upstream"]);
+});
+
 test("a server that has begun anew gets once more what it owed, with its files, and what waited behind it", async () => {
   const prepared = [];
   client.isAnew = async () => true;
