@@ -5,6 +5,8 @@ What the relay says to it, right and wrong, the recorded session has (``scenes.b
 
 import asyncio
 import json
+import re
+from itertools import pairwise
 
 import pytest
 
@@ -14,11 +16,23 @@ from tests.builders.deployments import Relay
 from tests.builders.patience import PATIENCE_S
 
 AGENTS = ("claude", "codex")
-FAST = "Grüße 👩‍👩‍👧‍👦, 你好! " * 20
+FAST = "Grüße 👩‍👩‍👧‍👦, 你好! " * 100
+
+
+POST = re.compile(r"(\d\d):(\d\d):(\d\d\.\d\d\d)  (\S+) +← post ")
 
 
 def app(relay: Relay, **options: str | bool) -> App:
-    return App(f"http://{relay.address}", relay.key, **options)  # type: ignore[arg-type]
+    """A copy that shows what it gets at once: how far apart that was sent, one test measures."""
+    return App(f"http://{relay.address}", relay.key, render_s=0, **options)  # type: ignore[arg-type]
+
+
+def gaps_s(log: list[str]) -> list[float]:
+    """The seconds between the posts to the one connection to which there were any, by the gateway's clock."""
+    found = [posted.groups() for line in log if (posted := POST.match(line))]
+    assert len({connection for *_, connection in found}) == 1
+    posted_s = [int(hours) * 3600 + int(minutes) * 60 + float(seconds) for hours, minutes, seconds, _ in found]
+    return [(late - early) % 86_400 for early, late in pairwise(posted_s)]
 
 
 def frame(kind: str, content: str) -> str:
@@ -57,15 +71,21 @@ def test_the_copy_refuses_a_frame_as_the_app_does(wrong: dict[str, object]) -> N
     assert copy.errors == ["Error: Invalid message format"]
 
 
-async def test_every_character_of_a_fast_reply_is_shown_and_its_thinking_is_not_in_the_way(
+async def test_every_character_of_a_fast_reply_can_be_shown_and_its_thinking_is_not_in_the_way(
     relay: Relay, conversation: str
 ) -> None:
     relay.plays("fast", answer(FAST, thinking="Hm. " * 20, delta_chars=3, pause_s=0.001))
     async with app(relay, session=conversation) as phone:
+        await phone.ready.wait()
+        begun = len(relay.log)
         assert await phone.reply_to("fast") == FAST
+        told = relay.log[begun:]
         assert await phone.reply_to("again") == "Yes."
     assert phone.errors == []
     assert phone.unknown == ["typing", "typing"]
+    rendered = gaps_s(told)[1:]  # `typing` is nothing to render
+    assert len(rendered) > 3
+    assert min(rendered) > RENDER_S
 
 
 async def test_the_handshake_ends_ready_for_newer_and_older_apps_of_both_agents(relay: Relay) -> None:
