@@ -241,10 +241,11 @@ class Walk:
         )
 
     async def _resume(self, socket: Socket, reply: Reply) -> None:
-        offset = _utf16_length(reply.text) // 2
+        half = len(reply.text) // 2
+        offset = _utf16_length(reply.text[:half])
         await socket.say(action="resume", reply=reply.id, offset=offset)
         rest = await self._text_until_end(socket, await self._hear(socket), since=offset)
-        if rest is None or rest.text != reply.text.encode("utf-16-le")[2 * offset :].decode("utf-16-le"):
+        if rest is None or rest.text != reply.text[half:]:
             raise Wrong(f"A resume from offset {offset} does not bring the rest of the reply. {LOGS}")
         self._say(f"resume: the rest from offset {offset} on, over another socket")
 

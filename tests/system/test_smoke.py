@@ -15,7 +15,8 @@ from emulator.stand_ins.script import Script, answer, refuse, stall_after
 from infra import smoke
 from tests.builders.deployments import REPOSITORY, Relay
 
-REPLY = answer("A relay hands on what it is given, so that it goes further than one could carry it. 🏃", pause_s=0.05)
+# Its middle is in the middle of a surrogate pair.
+REPLY = answer("A relay hands on what it is given, so that 🏃 goes much further than it could by itself.", pause_s=0.05)
 ENDLESS = answer("1\n2\n3\n" * 400, pause_s=0.05)
 HOLD_S = 1.0
 MESSAGE, USER, CANCELLED = ('"type":"message"', '"type":"user"', '"stop_reason":"cancelled"')
