@@ -27,8 +27,7 @@ def faulty_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving
 @pytest.fixture(scope="session")
 def impatient_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """A gateway that waits little for headers and for traffic, and whose clients may leave little unread."""
-    connections = ("idle_s=2", "life_s=8", "client_buffer_bytes=65536")
-    limits = (*connections, f"headers_s={HEADERS_S}", "max_environments=2")
+    limits = ("idle_s=2", "client_buffer_bytes=65536", f"headers_s={HEADERS_S}", "max_environments=2")
     options = [option for limit in limits for option in ("--limit", limit)]
     with serving(tmp_path_factory.mktemp("impatient"), *options) as started:
         yield started

@@ -16,7 +16,6 @@ from tests.builders.phone import Phone
 from tests.infra.bridgehub.sidecars import eventually
 
 SEND = {"action": "send", "id": "m1", "conversation": "c", "content": "hello"}
-BURST = 100
 
 
 @pytest.mark.parametrize("frame", [json.dumps(SEND), "crk_wrong"])
@@ -25,7 +24,7 @@ async def test_a_burst_of_frames_before_authentication_is_one_answer_and_a_close
     before = runs(relay, "local-message")
     async with Phone.connected(relay.websocket) as phone:
         with suppress(ConnectionClosed):
-            for _ in range(BURST):
+            for _ in range(100):
                 await phone.say(frame)
         heard = [text async for text in phone.socket]
     assert phone.socket.close_code == 1000
