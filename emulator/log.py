@@ -74,6 +74,11 @@ def invocation(function: str, duration_s: float, error: str, *, cold: bool) -> N
     LOGGER.log(level, "λ        %s  %.0f ms  %s  %s", function, duration_s * 1000, error or "ok", warmth)
 
 
+def call(function: str, operation: str, began_s: float, ended_s: float) -> None:
+    """Log a function's call of an AWS service, with times of the monotonic clock: which calls wait for which."""
+    LOGGER.debug("call     %s  %s  %.6f  %.6f", function, operation, began_s, ended_s)
+
+
 def output(function: str, line: str, sentence: Sentence) -> None:
     """Log what a function printed: as it is, or what there is to read of it."""
     if LOGGER.isEnabledFor(logging.DEBUG):

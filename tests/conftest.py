@@ -1,3 +1,6 @@
+import gc
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer  # type: ignore[import-untyped]
@@ -8,6 +11,15 @@ pytest_plugins = ["tests.builders.deployments", "tests.builders.browser", "tests
 # What a test shows must not depend on how busy the machine is.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+
+@pytest.fixture
+def undisturbed() -> Iterator[None]:
+    """No garbage is collected: where a recursion has no room left, every finalizer would fail, and with it the test."""
+    gc.disable()
+    yield
+    gc.enable()
+
 
 STAGES = {
     "tests/system/": "the deployment",

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import signal
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from emulator import log
 from emulator.faults import plan as faults
 from emulator.faults.decisions import Fate
 from emulator.faults.schedule import RunningPlan, RunningPlans
@@ -52,6 +54,13 @@ class Calls:
         worker = self._workers.get(signed.group(1)) if signed else None
         if worker is None:
             return await pass_on()
+        began_s = time.monotonic()
+        try:
+            return await self._answer(worker, request, operation, pass_on)
+        finally:
+            log.call(worker.function.name, operation, began_s, time.monotonic())
+
+    async def _answer(self, worker: Environment, request: Request, operation: str, pass_on: PassOn) -> Response:
         plan = self._plans.running
         body = await request.body()
         fate = plan.decisions.call(worker.function.name, operation, body.decode(errors="replace"))

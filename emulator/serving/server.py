@@ -114,10 +114,14 @@ async def _first_byte(connected: socket.socket) -> bytes:
     loop, readable = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(connected, readable.set)
     try:
-        await readable.wait()
+        while True:
+            await readable.wait()
+            # A socket may be reported as readable and then have nothing. Source: select(2), BUGS.
+            with contextlib.suppress(BlockingIOError):
+                return connected.recv(1, socket.MSG_PEEK)
+            readable.clear()
     finally:
         loop.remove_reader(connected)
-    return connected.recv(1, socket.MSG_PEEK)
 
 
 class Server(Listening):

@@ -118,7 +118,8 @@ async def load(window: Page, relay: Relay) -> Page:
 @asynccontextmanager
 async def _window(relay: Relay, browser: Browser) -> AsyncIterator[tuple[Page, list[str]]]:
     """A window that knows nothing of the others, and its problems as they come."""
-    window = await browser.new_context(viewport={"width": 1280, "height": 860})
+    # Without motion: what breathes while a reply is written would draw sixty pictures a second.
+    window = await browser.new_context(viewport={"width": 1280, "height": 860}, reduced_motion="reduce")
     page = await window.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))

@@ -18,6 +18,9 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.builders.deployments import Relay
+
+AGENTS = ("claude", "codex")
 CONNECT_S = 5.0
 AUTHENTICATION_S = 5.0
 READY_S = {"claude": 15.0, "codex": 5.0}
@@ -258,3 +261,8 @@ def _decode_usage(usage: Any) -> None:
     for name in ("input_tokens", "cached_input_tokens", "output_tokens"):
         if type(usage.get(name)) not in (int, NoneType):
             raise AppError(f"{name} is no integer")
+
+
+def app(relay: Relay, **options: str | bool) -> App:
+    """A copy that shows what it gets at once: how far apart that was sent, one test measures."""
+    return App(f"http://{relay.address}", relay.key, render_s=0, **options)  # type: ignore[arg-type]

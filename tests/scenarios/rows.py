@@ -36,8 +36,9 @@ class Rows:
         items = self._conversation(conversation)
         leaks = [f"{item['sk']} is left" for item in items if item["sk"].startswith("QUEUE#")]
         leaks += [f"{item['sk']} still shows it" for item in items if item["sk"].startswith("VIEWER#")]
-        leaks += ["a lease is held" for item in items if item["sk"] == "LEASE" and item.get("reply") is not None]
-        return leaks + ["a lease has waiters" for item in items if item["sk"] == "LEASE" and item.get("queued")]
+        leases = [item for item in items if item["sk"] == "CONVERSATION#LEASE"]
+        leaks += ["a lease is held" for lease in leases if lease.get("reply") is not None]
+        return leaks + ["a lease has waiters" for lease in leases if lease.get("queued")]
 
     def _conversation(self, conversation: str) -> list[Item]:
         of = Key("pk").eq(f"CONVERSATION#{DEVELOPER}#{conversation}")

@@ -1,7 +1,5 @@
 """A scenario for each kind of fault, once. `make nightly` plays them all, thrice."""
 
-from collections.abc import Callable
-
 import httpx
 import pytest
 from websockets.asyncio.client import connect
@@ -12,7 +10,6 @@ from tests.builders.patience import PATIENCE_S
 from tests.builders.phone import Phone
 from tests.scenarios import deaths, plays, queues
 from tests.scenarios.plays import Scenario, name_of, run
-from tests.scenarios.stage import GATEWAY
 
 SHORT = (
     deaths.a_worker_is_killed_at_any_event_of_the_model,
@@ -23,12 +20,6 @@ SHORT = (
     plays.resume_against_completion,
     queues.a_queue_outlives_its_workers,
 )
-
-
-@pytest.fixture(scope="module")
-def faulty(start_relay: Callable[..., Relay]) -> Relay:
-    """A deployment whose faults are changed at run time."""
-    return start_relay(*GATEWAY)
 
 
 @pytest.mark.timeout(400)

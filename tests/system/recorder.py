@@ -171,7 +171,7 @@ class Recorder:
 
     async def idle(self, conversation: str) -> None:
         """Wait until no reply is being written: what comes next depends on that, and is not to depend on the time."""
-        lease = f"CONVERSATION#{self.user}#{conversation}", "LEASE"
+        lease = f"CONVERSATION#{self.user}#{conversation}", "CONVERSATION#LEASE"
         async with asyncio.timeout(PATIENCE_S):
             while (self.table.get(*lease) or {}).get("reply") is not None:  # noqa: ASYNC110 -- no event tells of it
                 await asyncio.sleep(0.1)

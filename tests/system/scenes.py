@@ -722,7 +722,7 @@ async def app_questions(app: RecordedPhone) -> None:
 
 async def failures(it: Recorder) -> None:
     """What is told when the relay itself, its storage or its worker fails."""
-    it.table.put({"pk": f"CONVERSATION#{it.user}#broken", "sk": "LEASE", "fence": "no number"})
+    it.table.put({"pk": f"CONVERSATION#{it.user}#broken", "sk": "CONVERSATION#LEASE", "fence": "no number"})
     async with it.phone("phone") as phone:
         await greet(phone, conversation="broken")
         await it.call("GET", "/api/conversations/broken/messages")

@@ -11,20 +11,14 @@ from itertools import pairwise
 import pytest
 
 from emulator.stand_ins.script import answer, fail_after
-from tests.builders.builderos import RENDER_S, App
+from tests.builders.builderos import AGENTS, RENDER_S, App, app
 from tests.builders.deployments import Relay
 from tests.builders.patience import PATIENCE_S
 
-AGENTS = ("claude", "codex")
 FAST = "Grüße 👩‍👩‍👧‍👦, 你好! " * 100
 
 
 POST = re.compile(r"(\d\d):(\d\d):(\d\d\.\d\d\d)  (\S+) +← post ")
-
-
-def app(relay: Relay, **options: str | bool) -> App:
-    """A copy that shows what it gets at once: how far apart that was sent, one test measures."""
-    return App(f"http://{relay.address}", relay.key, render_s=0, **options)  # type: ignore[arg-type]
 
 
 def gaps_s(log: list[str]) -> list[float]:

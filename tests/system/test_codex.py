@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from emulator.stand_ins.script import answer, refuse
+from tests.builders.builderos import AGENTS, app
 from tests.builders.deployments import Relay
 from tests.builders.phone import Phone, assembled, proves
 from tests.infra.bridgehub.sidecars import eventually, gone, needs_node, stayers
 from tests.system import scenes
+from tests.system.comparison import compare, played
 from tests.system.conftest import environment, table_of
+from tests.system.pushes import pushes_to
 from tests.system.recorder import Recorder
-from tests.system.test_builderos import AGENTS, app
-from tests.system.test_push import pushes_to
-from tests.system.test_recording import compare, played
 
 pytestmark = needs_node
 LONG = "漢字 😀 text. " * 13_000

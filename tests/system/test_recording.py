@@ -6,7 +6,6 @@
 import ast
 import asyncio
 import json
-import os
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -26,12 +25,12 @@ from chatrelay.wire.builderos import AUTHENTICATED, INVALID_API_KEY
 from chatrelay.wire.outbound import Outbound
 from tests.builders.deployments import REPOSITORY, Relay
 from tests.system import scenes
-from tests.system.normal_form import Entry, difference, normal, rendered
+from tests.system.comparison import RECORDINGS, compare, played
+from tests.system.normal_form import Entry
 from tests.system.recorder import Recorder
 
 RESOURCES = yaml_parse((REPOSITORY / "template.yaml").read_text(encoding="utf-8"))["Resources"]
 UNRECORDED = {Reason.TIME: "a reply may take a quarter of an hour"}
-RECORDINGS = Path(__file__).parent / "recordings"
 SESSION = (
     (
         (scenes.endings,),
@@ -75,23 +74,6 @@ async def session(relay: Relay, worker: dict[str, str], table: Table) -> Seen:
 @pytest.mark.asyncio(loop_scope="module")
 async def test_clients_see_what_was_recorded(session: Seen, scene: str) -> None:
     compare(scene, session[scene])
-
-
-async def played(it: Recorder, scene: scenes.Scene) -> str:
-    """What clients see of a scene."""
-    await scene(it)
-    return rendered(normal(it.entries, it.relay.address))
-
-
-def compare(scene: str, seen: str | BaseException) -> None:
-    """Fail with the lines that differ."""
-    if isinstance(seen, BaseException):
-        raise seen
-    file = RECORDINGS / f"{scene}.json"
-    if os.environ.get("RECORD"):
-        file.write_text(seen)
-    if differs := difference(file.read_text(), seen):
-        pytest.fail(f"clients see something else than {file.name} has:\n{differs}", pytrace=False)
 
 
 def test_every_type_of_frame_is_recorded() -> None:

@@ -263,6 +263,7 @@ POLICY = {
 FIELDS = {"bucket": "b", "key": "uploads/a.png", "content-type": "image/png", "policy": "", "x-amz-signature": ""}
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize(
     ("fields", "size", "fits"),
     [

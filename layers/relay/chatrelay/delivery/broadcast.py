@@ -61,6 +61,10 @@ class Broadcast:
             outbox.end(self._last)
         self._outboxes[connection_id] = await self._running.enter_async_context(outbox)
 
+    def has(self, connection_id: str) -> bool:
+        """Return whether the connection reads along, or has done so."""
+        return connection_id in self._outboxes
+
     def wake(self) -> None:
         """Tell the outboxes that the reply has more text, or has ended."""
         for outbox in self._outboxes.values():

@@ -56,7 +56,7 @@ class Amended:
     They leave out the turns before the key `first`, and have the turns up to the key `plain_through` as text only.
     """
 
-    first: str
+    first: str = ""
     plain_through: str = ""
 
 

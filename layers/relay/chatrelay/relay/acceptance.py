@@ -7,6 +7,7 @@ from chatrelay.domain.errors import Duplicate
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.recovery import Recovery
+from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.store import Store
 from chatrelay.wire.inbound import Send
@@ -31,9 +32,11 @@ class Acceptance:
         self._files = files
 
     def accept(
-        self, user: str, send: Send, received_ms: int, *, sender: str | None = None, worker: str | None = None
+        self, user: str, send: Send, received_ms: int, *, sender: Connection | None = None, worker: str | None = None
     ) -> Accepted:
-        """Store a message and the reply owed for it. `worker` writes the reply, if it is the conversation's turn.
+        """Store a message and the reply owed for it, which `sender` reads along.
+
+        `worker` writes the reply, if it is the conversation's turn.
 
         Raise ``NoSuchAgent``, ``Duplicate``, and what ``Files.checked`` does.
         """
@@ -41,7 +44,12 @@ class Acceptance:
         # Before the message is stored: a file that no model reads would make every later request fail.
         if send.attachments:
             send = self._files().checked(user, send)
-        return self._store.conversations.accept(user, send, received_ms, sender=sender, worker=worker)
+        accept = self._store.conversations.accept
+        if sender is None:
+            return accept(user, send, received_ms, worker=worker)
+        # With the message: whoever writes its reply finds its sender among the viewers.
+        subscription = self._store.connections.subscription(sender, send.conversation)
+        return accept(user, send, received_ms, sender=sender.id, subscription=subscription, worker=worker)
 
     def enqueue(self, user: str, send: Send, received_ms: int) -> str:
         """Store a message that came by HTTP, and call a worker for it. Return the id of its reply.

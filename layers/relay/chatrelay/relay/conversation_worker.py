@@ -15,6 +15,7 @@ from chatrelay.relay.invocation import Invocation
 from chatrelay.relay.recovery import Recovery
 from chatrelay.relay.reply_writer import ReplyWriter
 from chatrelay.relay.telemetry import Telemetry
+from chatrelay.store.connections import Viewer
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.store import Store
 from chatrelay.wire import outbound
@@ -71,15 +72,15 @@ class ConversationWorker:
 
         Raise as ``Acceptance.accept`` does, and ``Superseded`` when a reply turns out to be another worker's.
         """
-        sender = message.connection.id
+        sender = message.connection
         accept = partial(self._acceptance.accept, sender=sender, worker=invocation.worker)
         accepted = await asyncio.to_thread(accept, message.user, message.send, message.received_ms)
         if accepted.waits:
             typing = outbound.typing(accepted.stream, accepted.send.id)
             with suppress(PostError):  # a client that has not heard it sends the message again
-                await asyncio.to_thread(self._api.deliver_frame, sender, typing)
-        else:
-            await self._write(accepted, invocation)
+                await asyncio.to_thread(self._api.deliver_frame, sender.id, typing)
+        elif not await self._write(accepted, invocation, Viewer(sender.id, sender.dialect)):
+            return
         await self.continue_queue(accepted.key, invocation)
 
     async def continue_queue(self, key: ConversationKey, invocation: Invocation, *, is_fresh: bool = False) -> None:
@@ -90,7 +91,8 @@ class ConversationWorker:
         # If it declined what it was called for, workers with little time would call each other for ever.
         while (accepted := await asyncio.to_thread(self._take_next, key, invocation, is_fresh=is_fresh)) is not None:
             is_fresh = False
-            await self._write(accepted, invocation)
+            if not await self._write(accepted, invocation):
+                return
 
     def _take_next(self, key: ConversationKey, invocation: Invocation, *, is_fresh: bool) -> Accepted | None:
         """Return the next queued message, leased to this worker.
@@ -104,5 +106,8 @@ class ConversationWorker:
         self._recovery.ensure_progress(key)
         return None
 
-    async def _write(self, accepted: Accepted, invocation: Invocation) -> None:
-        self._telemetry.reply_ended(await self._writer(accepted, invocation).write())
+    async def _write(self, accepted: Accepted, invocation: Invocation, sender: Viewer | None = None) -> bool:
+        """Write a reply. Return whether messages may wait behind it."""
+        writer = self._writer(accepted, invocation)
+        self._telemetry.reply_ended(await writer.write(sender))
+        return writer.may_be_followed

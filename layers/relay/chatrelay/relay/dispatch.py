@@ -106,8 +106,6 @@ class Dispatcher:
                 return None
             parsed = _parse(connection, frame)
             if isinstance(parsed, Send):
-                # Before the message is accepted: whoever writes its reply then finds its sender among the viewers.
-                self._store.connections.subscribe(connection, parsed.conversation)
                 return Message(connection, connection.user, parsed, frame.received_ms)
             self._answer(connection, connection.user, parsed)
         except ClientFacingError as problem:

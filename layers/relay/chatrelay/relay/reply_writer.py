@@ -24,6 +24,7 @@ from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.heartbeat import Heartbeat
 from chatrelay.relay.invocation import Invocation
 from chatrelay.relay.telemetry import Telemetry
+from chatrelay.store.connections import Viewer
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.leases import EXPIRES_S, HEARTBEAT_S, Signals
 from chatrelay.store.store import Store
@@ -53,7 +54,11 @@ class Grace:
 
 
 class ReplyWriter:
-    """The writer of the reply to one message: made for that reply, and done after ``write``."""
+    """The writer of the reply to one message: made for that reply, and done after ``write``.
+
+    `may_be_followed` says after that whether messages may wait behind the reply. One that comes after the reply's end
+    finds the lease free, and brings a worker of its own.
+    """
 
     def __init__(
         self,
@@ -80,20 +85,21 @@ class ReplyWriter:
         self._agents = agents
         self._files = files
         self._grace = grace
+        self.may_be_followed = True
         self._reply = Reply(accepted.stream.reply)
         self._liveness = Liveness(EXPIRES_S)
         self._broadcast = Broadcast(self._reply, accepted.stream, api.post, threads, self._liveness)
         self._heartbeat = Heartbeat(accepted, self._reply, self._broadcast, self._liveness, store)
 
-    async def write(self) -> ReplyOutcome:
-        """Write the reply to its end, and return how it went.
+    async def write(self, sender: Viewer | None = None) -> ReplyOutcome:
+        """Write the reply to its end, and return how it went. `sender` is the viewer who has just sent the message.
 
         Raise ``Superseded`` if the reply turns out to be another worker's, or its conversation was deleted. Then nobody
         hears anything more from here.
         """
         try:
             async with self._broadcast:
-                await self._write_to_the_end()
+                await self._write_to_the_end(sender)
         except Superseded:
             await asyncio.to_thread(self._store.replies.delete_orphans, self._reply.id)
             raise
@@ -103,11 +109,17 @@ class ReplyWriter:
                 await asyncio.to_thread(self._api.close, connection_id)
         return self._broadcast.outcome
 
-    async def _write_to_the_end(self) -> None:
+    async def _write_to_the_end(self, sender: Viewer | None) -> None:
         accepted = self._accepted
-        old_clients = await self._subscribe_viewers()
+        if sender is not None:  # who waits for a sign of life waits for no read
+            await self._join(sender)
         async with self._heartbeat:
-            last = await self._stream_until_the_end()
+            joining = asyncio.create_task(self._subscribe_viewers())
+            try:
+                last = await self._stream_until_the_end(joining)
+                old_clients = await joining
+            finally:
+                joining.cancel()
             self._broadcast.wake()  # the last text waits for no interval
             # Stored before it is sent: what a client has seen to end stays ended.
             await self._patiently(partial(self._store.conversations.finish, accepted, self._reply, last))
@@ -122,6 +134,7 @@ class ReplyWriter:
         signals = Signals({}, cancel=False)
         with suppress(Superseded, Unavailable):  # then the lease runs out, and whoever recovers it answers its mail
             signals = await self._patiently(partial(self._store.leases.end, accepted.key, accepted.stream.epoch))
+            self.may_be_followed = signals.queued > 0
         await self._heartbeat.attach_resumers(signals)
         if await self._broadcast.drained(0):
             return
@@ -132,22 +145,24 @@ class ReplyWriter:
             self._broadcast.give_up()  # who is still behind must resume
 
     async def _subscribe_viewers(self) -> set[str]:
-        """Let in all the user's connections that show the conversation. Return those that cannot tell replies apart.
-
-        The sender's connection knows the message; the others hear of it first.
-        """
-        accepted, send = self._accepted, self._accepted.send
-        typing = outbound.typing(accepted.stream, send.id)
-        said = outbound.user(accepted.stream, send.id, send.content, send.attachments)
-        viewers = await asyncio.to_thread(self._store.connections.viewers, accepted.key)
+        """Let in all the user's connections that show the conversation. Return those that cannot tell replies apart."""
+        viewers = await self._patiently(partial(self._store.connections.viewers, self._accepted.key))
         for viewer in viewers:
-            first = [typing] if viewer.connection_id == accepted.sender else [said, typing]
-            await self._broadcast.join(viewer.connection_id, viewer.dialect, first)
+            if not self._broadcast.has(viewer.connection_id):
+                await self._join(viewer)
         return {viewer.connection_id for viewer in viewers if not viewer.dialect.tells_replies_apart}
 
-    async def _stream_until_the_end(self) -> Outbound:
+    async def _join(self, viewer: Viewer) -> None:
+        """Let a viewer read along. The message's sender knows the message; the others hear of it first."""
+        accepted, send = self._accepted, self._accepted.send
+        first = [outbound.typing(accepted.stream, send.id)]
+        if viewer.connection_id != accepted.sender:
+            first.insert(0, outbound.user(accepted.stream, send.id, send.content, send.attachments))
+        await self._broadcast.join(viewer.connection_id, viewer.dialect, first)
+
+    async def _stream_until_the_end(self, joining: asyncio.Future[Any]) -> Outbound:
         """Let the model write until it ends, somebody asks to stop or the time is over. Return the last frame."""
-        streaming, stop = asyncio.create_task(self._stream()), self._heartbeat.stop
+        streaming, stop = asyncio.create_task(self._stream(joining)), self._heartbeat.stop
         try:
             awaited: set[asyncio.Future[Any]] = {streaming, stop}
             time_s = self._invocation.left_s - ORDERLY_END_S
@@ -165,7 +180,7 @@ class ReplyWriter:
             streaming.cancel()  # closes the connection, so the model stops at once
             await asyncio.gather(streaming, return_exceptions=True)
 
-    async def _stream(self) -> Ending:
+    async def _stream(self, joining: asyncio.Future[Any]) -> Ending:
         """Take what the model writes into the reply, and wake the outboxes. Raise ``ReplyError``, ``Superseded``."""
         key = self._accepted.key
         agent = self._agents.build(self._accepted.send.agent)
@@ -176,6 +191,7 @@ class ReplyWriter:
         # A generator that is left open is closed by the garbage collector, which may be long after a cancellation.
         async with aclosing(agent.answer(key.session, turns)) as events:
             async for event in events:
+                await joining  # while the model was asked: an aside is for whoever has joined
                 match event:
                     case str():
                         self._reply.append(event[: LONGEST - len(self._reply.text)])

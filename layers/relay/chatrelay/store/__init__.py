@@ -12,7 +12,7 @@
 | message of a turn      | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#1``               |
 | reply of a turn        | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#2``               |
 | piece of a long reply  | ``CONVERSATION#<user>#<id>``     | ``TURN#<turn>#2#<reply>#<n>``   |
-| lease                  | ``CONVERSATION#<user>#<id>``     | ``LEASE``                       |
+| lease                  | ``CONVERSATION#<user>#<id>``     | ``CONVERSATION#LEASE``          |
 | queue entry            | ``CONVERSATION#<user>#<id>``     | ``QUEUE#<turn>``                |
 | worker's conversation  | ``WORKER#<invocation>``          | ``WORKER``                      |
 | reply's location       | ``REPLY#<reply>``                | ``REPLY``                       |

@@ -16,7 +16,7 @@ from chatrelay.domain.errors import Conflict, Forbidden, InvalidMessage
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.domain.text import join_surrogates
 from chatrelay.store.conversations import StoredReply, stored_attachments, stored_reply
-from chatrelay.store.item_keys import CONTENTS, HEADER, LEASE, TURN, conversation_pk, received_ms, turn_in
+from chatrelay.store.item_keys import CONTENTS, HEADER, TURN, conversation_pk, received_ms, turn_in
 from chatrelay.store.leases import Leases
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import Delete, Item, Table
@@ -159,8 +159,7 @@ class Archive:
             if "reply_status" in item:
                 for reply in {item["reply"], *item.get("earlier_replies", ())}:
                     yield from self._replies.keys(reply)
-            if item["sk"] != LEASE:
-                yield item["pk"], item["sk"]
+            yield item["pk"], item["sk"]
 
 
 def _cursor(*position: int | str) -> str:

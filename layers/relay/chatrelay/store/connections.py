@@ -16,7 +16,7 @@ from chatrelay.store.item_keys import (
     conversation_pk,
     name_in,
 )
-from chatrelay.store.table import IF_EXISTS, Item, Table
+from chatrelay.store.table import IF_EXISTS, Delete, Item, Put, Table, Update, Write, transient_as_unavailable
 from chatrelay.wire.dialect import Dialect
 from chatrelay.wire.dialects import BY_NAME
 
@@ -106,16 +106,17 @@ class Connections:
     def close(self, connection_id: str) -> None:
         """Remove the connection from the open ones and from the viewers. Idempotent."""
         pk = CONNECTION_PK + connection_id
-        if (known := self._table.get(pk, CONNECTION)) is None:
-            return
-        # The copy first, so that a frame that is still on its way finds one of the two items.
-        expires_at = int(self._clock()) + RECENTLY_CLOSED_S
-        self._table.put({**known, "sk": RECENTLY_CLOSED, "expires_at": expires_at})
-        deleted = self._table.delete(pk, CONNECTION)
-        if deleted is not None:  # else another call has deleted it, and counts
-            connection = _connection(deleted)
-            self._add_to_count(connection, -1)
-            self._delete_viewer(connection)
+        while (known := self._table.get(pk, CONNECTION)) is not None:
+            connection = _connection(known)
+            unchanged: tuple[str, Item | None] = ("viewing = :viewing", {":viewing": connection.viewing})
+            if connection.viewing is None:
+                unchanged = (f"{IF_EXISTS} AND attribute_not_exists(viewing)", None)
+            # For a frame that is still on its way: there is always one of the two items.
+            copy = Put({**known, "sk": RECENTLY_CLOSED, "expires_at": int(self._clock()) + RECENTLY_CLOSED_S})
+            if not self._table.transact(Delete(pk, CONNECTION, *unchanged), copy, *self._no_viewer(connection)):
+                # No part of the transaction: everybody's connections meet in the count.
+                self._add_to_count(connection, -1)
+                return
 
     def recently_closed(self, connection_id: str) -> Connection | None:
         """Return a connection as it was when it closed, for as long as its frames may still arrive. None otherwise."""
@@ -123,20 +124,26 @@ class Connections:
         return None if item is None else _connection(item)
 
     def subscribe(self, connection: Connection, conversation: str) -> None:
-        """Record that the connection shows `conversation` from now on, and no longer the one before."""
+        """Record that the connection shows `conversation` from now on, unless it has closed."""
+        if writes := self.subscription(connection, conversation):
+            self._table.transact(*writes)
+
+    def subscription(self, connection: Connection, conversation: str) -> list[Write]:
+        """Return the parts of a transaction that let the connection show `conversation`, and no longer the one before.
+
+        None if it shows `conversation` already. The first is refused if the connection has closed.
+        """
         if connection.user is None or connection.viewing == conversation:
-            return
-        # The new viewer before the old one goes: the connection shows one conversation at any time, or two.
-        self._table.put(
-            {
-                "pk": conversation_pk(ConversationKey(connection.user, conversation)),
-                "sk": VIEWER + connection.id,
-                "dialect": connection.dialect.name,
-                "expires_at": connection.connected_at + LIFE_S,
-            }
-        )
-        self._set(connection, "viewing", conversation)
-        self._delete_viewer(connection)
+            return []
+        viewer: Item = {
+            "pk": conversation_pk(ConversationKey(connection.user, conversation)),
+            "sk": VIEWER + connection.id,
+            "dialect": connection.dialect.name,
+            "expires_at": connection.connected_at + LIFE_S,
+        }
+        pk, shown = CONNECTION_PK + connection.id, {":conversation": conversation}
+        now_viewing = Update(pk, CONNECTION, "SET viewing = :conversation", shown, IF_EXISTS)
+        return [now_viewing, Put(viewer), *self._no_viewer(connection)]
 
     def set_device(self, connection: Connection, device: str) -> None:
         """Record the device that the connection has named."""
@@ -156,9 +163,10 @@ class Connections:
     def viewers(self, key: ConversationKey) -> list[Viewer]:
         """Return the user's connections that show the conversation.
 
-        Some may be gone: API Gateway does not report every socket that closes.
+        Some may be gone: API Gateway does not report every socket that closes. Raise ``Unavailable``.
         """
-        items = self._table.query(conversation_pk(key), *beginning_with(VIEWER))
+        with transient_as_unavailable():
+            items = list(self._table.query(conversation_pk(key), *beginning_with(VIEWER)))
         return [Viewer(name_in(item["sk"]), BY_NAME[item["dialect"]]) for item in items]
 
     def gone(self, key: ConversationKey, connection_id: str) -> None:
@@ -186,10 +194,11 @@ class Connections:
         pk = CONNECTION_PK + connection.id
         self._table.update(pk, CONNECTION, f"SET {attribute} = :value", {":value": value}, condition=IF_EXISTS)
 
-    def _delete_viewer(self, connection: Connection) -> None:
-        if connection.user is not None and connection.viewing is not None:
-            key = ConversationKey(connection.user, connection.viewing)
-            self._table.delete(conversation_pk(key), VIEWER + connection.id)
+    def _no_viewer(self, connection: Connection) -> list[Write]:
+        """Return the part of a transaction after which the connection does not show what it has shown, if it has."""
+        if connection.user is None or connection.viewing is None:
+            return []
+        return [Delete(conversation_pk(ConversationKey(connection.user, connection.viewing)), VIEWER + connection.id)]
 
 
 def _connection(item: Item) -> Connection:

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from uuid import uuid4
 
@@ -15,8 +15,10 @@ from chatrelay.domain.text import beginning
 from chatrelay.domain.turns import Amended, Turn, estimate_tokens, window
 from chatrelay.store.item_keys import (
     HEADER,
+    LEASE,
     MESSAGE_ID,
     QUEUE,
+    STATE,
     TURN,
     beginning_with,
     conversation_pk,
@@ -65,7 +67,8 @@ BROKEN = (Status.FAILED.value, Status.INTERRUPTED.value)
 class Accepted:
     """A stored message and its registered reply. `turn` is its position in the conversation.
 
-    `sender` is the connection that the message came by; None if it came by HTTP.
+    `sender` is the connection that the message came by; None if it came by HTTP. `amended` is what earlier requests to
+    the model have taught.
     """
 
     key: ConversationKey
@@ -73,6 +76,7 @@ class Accepted:
     stream: StreamId
     send: Send
     sender: str | None
+    amended: Amended = field(default_factory=Amended)
 
     @property
     def waits(self) -> bool:
@@ -114,9 +118,16 @@ class Conversations:
     # --- accepting a message ---
 
     def accept(
-        self, user: str, send: Send, received_ms: int, *, sender: str | None = None, worker: str | None = None
+        self,
+        user: str,
+        send: Send,
+        received_ms: int,
+        *,
+        sender: str | None = None,
+        subscription: Sequence[Write] = (),
+        worker: str | None = None,
     ) -> Accepted:
-        """Store a message and register its reply, all or nothing.
+        """Store a message and register its reply, all or nothing, with the `subscription` of its sender if it holds.
 
         The invocation `worker` writes the reply if it can have the conversation's lease. Otherwise, and without a
         worker, the message waits. A known message id gets a new reply if its last reply broke off; the stored text of
@@ -126,27 +137,32 @@ class Conversations:
         key = ConversationKey(user, send.conversation)
         stream = StreamId(send.conversation, uuid4().hex, WAITING)
         first = Accepted(key, turn_name(received_ms, stream.reply), stream, send, sender)
-        if (accepted := self._place(first, worker, self._first_try)) is not None:
+        if (accepted := self._place(first, worker, subscription, self._first_try)) is not None:
             return accepted
         # The message id is known.
         turn, earlier = self._earlier_reply(first)
         if earlier["reply_status"] in BROKEN:
             again = replace(first, turn=turn)
-            accepted = self._place(again, worker, lambda placed: self._next_try(placed, earlier["reply"]))
+            accepted = self._place(again, worker, subscription, lambda placed: self._next_try(placed, earlier["reply"]))
             if accepted is not None:
                 return accepted
         raise Duplicate(earlier["reply"])
 
     def _place(
-        self, accepted: Accepted, worker: str | None, writes: Callable[[Accepted], list[Write]]
+        self,
+        accepted: Accepted,
+        worker: str | None,
+        subscription: Sequence[Write],
+        writes: Callable[[Accepted], list[Write]],
     ) -> Accepted | None:
         """Write `writes` together with the lease or a queue entry. Return None if the first of them is refused."""
-        seen = self._leases.get(accepted.key)
+        seen, amended = self._state(accepted.key)
         if worker is not None and seen.writer is None and not seen.queued:
-            begun = replace(accepted, stream=replace(accepted.stream, epoch=seen.fence + 1))
+            begun = replace(accepted, stream=replace(accepted.stream, epoch=seen.fence + 1), amended=amended)
             first, *more = writes(begun)
             claim = self._leases.claim(begun.key, seen, _writer(begun, worker))
-            refused = self._table.transact(first, *more, claim, self._leases.record_worker(begun.key, worker))
+            record = self._leases.record_worker(begun.key, worker)
+            refused = self._subscribed([first, *more, claim, record], subscription)
             if not refused:
                 return begun
             if first in refused:
@@ -156,7 +172,21 @@ class Conversations:
         queued: list[Write] = [entry, self._leases.wait(accepted.key)]
         if worker is not None:  # it may die before it has looked whether anybody writes
             queued.append(self._leases.record_worker(accepted.key, worker))
-        return None if self._table.transact(*writes(accepted), *queued) else accepted
+        return None if self._subscribed([*writes(accepted), *queued], subscription) else accepted
+
+    def _subscribed(self, writes: Sequence[Write], subscription: Sequence[Write]) -> list[Write]:
+        """Write `writes` with the `subscription`, or without it if that is what is refused. Return what is refused."""
+        refused = self._table.transact(*writes, *subscription)
+        if refused and all(write in subscription for write in refused):  # the sender has closed its connection
+            return self._table.transact(*writes)
+        return refused
+
+    def _state(self, key: ConversationKey) -> tuple[Lease, Amended]:
+        """Return the conversation's lease, and what earlier requests to the model have taught."""
+        items = {item["sk"]: item for item in self._table.query(conversation_pk(key), *STATE)}
+        header = items.get(HEADER, {})
+        amended = Amended(header.get("window_from", ""), header.get("plain_through", ""))
+        return self._leases.read(items.get(LEASE)), amended
 
     def _first_try(self, accepted: Accepted) -> list[Write]:
         """Return the writes that store a new message. The first is refused if the message id is known."""
@@ -227,7 +257,7 @@ class Conversations:
         """Return the next queued message, leased to `worker`. None if the queue is empty or another worker writes."""
         pk = conversation_pk(key)
         while True:
-            seen = self._leases.get(key)
+            seen, amended = self._state(key)
             if seen.writer:
                 return None
             head = self._table.first(pk, QUEUE)
@@ -253,7 +283,7 @@ class Conversations:
                 ),
             )
             if not refused:
-                return begun
+                return replace(begun, amended=amended)
             # Another worker was quicker, or the message was withdrawn: look again.
 
     def waiting(self, key: ConversationKey) -> list[ReplyLocation]:
@@ -290,11 +320,10 @@ class Conversations:
         The last turn has no reply: what an earlier try left of it is no part of the history. Raise ``Superseded`` if
         the conversation was deleted meanwhile.
         """
-        pk = conversation_pk(accepted.key)
-        header = self._table.get(pk, HEADER) or {}
-        begin = min(header.get("window_from", ""), accepted.turn)  # a later turn may have cut the window already
+        pk, amended = conversation_pk(accepted.key), accepted.amended
+        begin = min(amended.first, accepted.turn)  # a later turn may have cut the window already
         items = self._table.query(pk, TURN + begin, turn_message(accepted.turn))
-        turns = _turns(items, header.get("plain_through", ""))
+        turns = _turns(items, amended.plain_through)
         if not turns or turns[-1].key != accepted.turn:
             raise Superseded(accepted.stream.reply)
         kept = window(turns, budget_tokens)

@@ -26,7 +26,7 @@ CONNECTION = "CONNECTION"
 RECENTLY_CLOSED = "RECENTLY_CLOSED"
 API_KEY = "KEY"
 HEADER = "CONVERSATION"
-LEASE = "LEASE"
+LEASE = "CONVERSATION#LEASE"
 WORKER = "WORKER"
 REPLY = "REPLY"
 OWNER = "OWNER"
@@ -41,8 +41,10 @@ JOURNAL = "JOURNAL#"
 ACK = "ACK#"
 DEVICE = "DEVICE#"
 
+STATE: Range = (HEADER, LEASE)
+"""What every message needs to know of its conversation: one read has both."""
 CONTENTS: Range = (MESSAGE_ID, "TURN$")
-"""Message ids, lease, queue and turns: all of a conversation but its header and its viewers."""
+"""Message ids, queue and turns: all of a conversation but its state and its viewers."""
 WHOLE_REPLY: Range = (ACK, REPLY)
 """Acknowledgments, journal and location: all that a reply's partition has."""
 

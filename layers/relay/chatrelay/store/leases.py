@@ -85,7 +85,18 @@ class Leases:
 
     def get(self, key: ConversationKey) -> Lease:
         """Return the lease as it is now."""
-        return self._lease(self._table.get(conversation_pk(key), LEASE) or {})
+        return self.read(self._table.get(conversation_pk(key), LEASE))
+
+    def read(self, item: Item | None) -> Lease:
+        """Return the lease that `item` is; one that was never held for None."""
+        if item is None:
+            return Lease()
+        fence, queued = int(item.get("fence", 0)), int(item.get("queued", 0))
+        if "reply" not in item:
+            return Lease(fence, queued)
+        writer = Writer(item["reply"], item["turn"], item["worker"])
+        expired = int(item["alive_until_ms"]) < self._now_ms()
+        return Lease(fence, queued, writer, expired, cancelled="cancel_asked" in item)
 
     # --- parts of transactions ---
 
@@ -209,7 +220,7 @@ class Leases:
             "reply = :reply AND (alive_until_ms < :now OR worker = :worker)",
             "ALL_NEW",
         )
-        return None if item is None else self._lease(item)
+        return None if item is None else self.read(item)
 
     def nobody_waits(self, key: ConversationKey, seen: Lease) -> None:
         """Correct the count of messages that wait to zero, if the lease is free and unchanged since `seen`."""
@@ -227,14 +238,6 @@ class Leases:
         expression = f"SET queued = if_not_exists(queued, :none) {LET_GO} ADD fence :one"
         item = self._table.update_returning(pk, LEASE, expression, values, IF_EXISTS, "ALL_NEW")
         return Lease() if item is None else Lease(int(item["fence"]), int(item["queued"]))
-
-    def _lease(self, item: Item) -> Lease:
-        fence, queued = int(item.get("fence", 0)), int(item.get("queued", 0))
-        if "reply" not in item:
-            return Lease(fence, queued)
-        writer = Writer(item["reply"], item["turn"], item["worker"])
-        expired = int(item["alive_until_ms"]) < self._now_ms()
-        return Lease(fence, queued, writer, expired, cancelled="cancel_asked" in item)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -244,6 +244,7 @@ CUT_OFF = "The model's service cut its answer off."
 NO_ANSWER = "BridgeHub sent something that is no answer."
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize(
     ("rest", "sentence"),
     [

@@ -269,6 +269,7 @@ NONSENSE: dict[str, tuple[str, bytes]] = {
 }
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize("what", NONSENSE)
 async def test_nonsense_is_the_services_failure(agents: dict[str, Agent], service: Service, what: str) -> None:
     name, event = NONSENSE[what]

@@ -303,6 +303,7 @@ async def test_an_overload_in_mid_stream_is_told_as_one(agent: OpenAI, service: 
     assert (said, type(problem)) == ("So far", Overloaded)
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize(
     ("answer", "error", "wait_s"),
     [

@@ -190,6 +190,7 @@ NO_TEXTS: list[Any] = [None, 7, {}, []]
 FILE = json.loads(service_account("https://127.0.0.1/token"))
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize(
     "text",
     [

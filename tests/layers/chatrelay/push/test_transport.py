@@ -57,6 +57,7 @@ async def test_a_request_goes_out_as_http_2_over_tls(line: PushTransport, servic
     assert [(got.http_version, got.headers["a"], got.body.decode()) for got in service.requests] == [("2", "b", "早上")]
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize("body", ["", "<html>", "[1]", '"no"', "[" * 100_000, "\ufeff{}", "{"])
 async def test_a_body_that_is_no_object_is_empty(line: PushTransport, service: PushService, body: str) -> None:
     service.replies["/push"] = [Reply(502, body)]

@@ -34,10 +34,11 @@ from chatrelay.relay.recovery import Recovery
 from chatrelay.relay.reply_writer import LONGEST, Grace, ReplyWriter
 from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry
-from chatrelay.store.connections import Connection
+from chatrelay.store.connections import Connection, Viewer
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.leases import EXPIRES_S
 from chatrelay.store.table import Item, Table
+from chatrelay.wire.dialect import Dialect
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from chatrelay.wire.inbound import Send
 from emulator.stand_ins.fake_anthropic import ScriptedModel, serving_in_thread
@@ -109,8 +110,8 @@ class Noted(ReplyWriter):
 
     outcomes: list[ReplyOutcome]
 
-    async def write(self) -> ReplyOutcome:
-        self.outcomes.append(await super().write())
+    async def write(self, sender: Viewer | None = None) -> ReplyOutcome:
+        self.outcomes.append(await super().write(sender))
         return self.outcomes[-1]
 
 
@@ -174,7 +175,7 @@ class Answering:
         return (await self.outcomes(message, worker, time_left_s))[0]
 
     async def outcomes(self, message: Message, worker: str, time_left_s: float) -> list[ReplyOutcome]:
-        self._store.connections.subscribe(message.connection, message.send.conversation)
+        self._store.connections.open(message.connection)
         before = len(self._written)
         await self.worker.reply(message, Invocation.begun(worker, time_left_s))
         return self._written[before:]
@@ -232,6 +233,13 @@ def said(
     received_ms: int = 1,
 ) -> Message:
     return Message(connection, "alice", Send(id, "talk", content, agent), received_ms)
+
+
+def show(store: Store, name: str, dialect: Dialect = VERSION_1) -> None:
+    """Opens another connection of the user's that shows the conversation."""
+    connection = Connection(name, "claude", dialect, 1, "alice")
+    store.connections.open(connection)
+    store.connections.subscribe(connection, "talk")
 
 
 def stored(table: Table) -> Item:
@@ -592,7 +600,8 @@ async def test_an_agent_that_is_not_there_keeps_no_message(relay: Answering, soc
         await relay.answer(said(agent="codex"), "worker-1", LONG)
 
     assert (refusal.value.code, refusal.value.retryable, refusal.value.field) == ("invalid_message", False, "agent")
-    assert [str(item["sk"]) for item in table.client.scan(TableName=table.name)["Items"]] == ["VIEWER#c1="]
+    kept = sorted(str(item["pk"]) for item in table.client.scan(TableName=table.name)["Items"])
+    assert kept == ["CONNECTION#c1=", "COUNT#claude"]
     assert sockets.posts == {}
 
 
@@ -725,7 +734,7 @@ async def test_readers_whose_posts_hang_do_not_stop_the_heartbeat(
     """More of them than the default executor has threads."""
     model.script = answer("x" * 100, delta_chars=1, pause_s=0.02)
     for number in range(24):
-        store.connections.subscribe(Connection(f"slow{number}=", "claude", VERSION_1, 1, "alice"), "talk")
+        show(store, f"slow{number}=")
     sockets.post_s = 4.0
     writing = asyncio.create_task(relay.answer(said(), "worker-1", LONG))
     async with asyncio.timeout(PATIENCE_S):
@@ -752,7 +761,7 @@ async def test_messages_to_a_busy_conversation_are_answered_in_turn(
     relay: Answering, store: Store, sockets: Sockets, model: Model
 ) -> None:
     model.script = answer("A reply that takes its time.", delta_chars=1, pause_s=0.02)
-    store.connections.subscribe(Connection("c2=", "claude", VERSION_1, 1, "alice"), "talk")
+    show(store, "c2=")
     first = asyncio.create_task(relay.outcomes(said("One", "m1", received_ms=1), "worker-1", LONG))
     while not sockets.posts["c1="]:  # noqa: ASYNC110 - the sockets keep records, not events
         await asyncio.sleep(0.01)
@@ -778,7 +787,7 @@ async def test_who_waits_behind_a_slow_reader_gets_another_worker(
     relay: Answering, store: Store, sockets: Sockets
 ) -> None:
     """Nobody comes here, so it is this worker's turn after all."""
-    store.connections.subscribe(Connection("slow=", "claude", VERSION_1, 1, "alice"), "talk")
+    show(store, "slow=")
     sockets.slow_s["slow="] = 0.5
     for number in (1, 2):
         store.conversations.accept("alice", Send(f"m{number}", "talk", "Hello", "claude"), number)
@@ -794,7 +803,7 @@ async def test_who_waits_behind_a_slow_reader_gets_another_worker(
 
 async def test_the_app_never_gets_two_replies_at_once(relay: Answering, store: Store, sockets: Sockets) -> None:
     """It could not tell their texts apart."""
-    store.connections.subscribe(Connection("app=", "claude", BUILDEROS, 1, "alice"), "talk")
+    show(store, "app=", BUILDEROS)
     sockets.slow_s["app="] = 0.7
     for number in (1, 2):
         store.conversations.accept("alice", Send(f"m{number}", "talk", "Hello", "claude"), number)
@@ -809,7 +818,7 @@ async def test_the_app_never_gets_two_replies_at_once(relay: Answering, store: S
 async def test_why_a_reply_failed_is_told_to_everybody_but_the_app(
     relay: Answering, store: Store, sockets: Sockets, model: Model
 ) -> None:
-    store.connections.subscribe(Connection("app=", "claude", BUILDEROS, 1, "alice"), "talk")
+    show(store, "app=", BUILDEROS)
     model.script = refuse(401)
 
     await relay.answer(said(), "worker-1", LONG)
@@ -832,7 +841,7 @@ async def test_a_living_socket_that_is_said_to_be_gone_is_closed(relay: Answerin
 async def test_readers_who_are_slower_than_the_function_may_be_are_given_up(
     relay: Answering, store: Store, sockets: Sockets
 ) -> None:
-    store.connections.subscribe(Connection("slow=", "claude", VERSION_1, 1, "alice"), "talk")
+    show(store, "slow=")
     sockets.slow_s["slow="] = 2.9
 
     outcome = await relay.answer(said(), "worker-1", 6.0)

@@ -44,8 +44,14 @@ class Scene:
 
     def resume(self, offset: int = 0, user: str = "alice", name: str = "c1=", reply: str | None = None) -> list[str]:
         """The types of the frames that come straight back."""
+        self.store.connections.open(connection(name, user))
         self.service.resume(user, connection(name, user), Resume(reply or self.reply, None, offset))
         return [frame["type"] for frame in self.sockets.frames(name)]
+
+    def show(self, name: str) -> None:
+        """Open a connection that shows the conversation."""
+        self.store.connections.open(connection(name))
+        self.store.connections.subscribe(connection(name), "talk")
 
     def heartbeat(self) -> Signals:
         return self.store.leases.heartbeat(TALK, self.accepted.stream.epoch)
@@ -133,7 +139,7 @@ def test_a_heartbeat_keeps_a_worker_alive(scene: Scene) -> None:
 
 
 def test_a_reply_is_buried_once(scene: Scene) -> None:
-    scene.store.connections.subscribe(connection("v="), "talk")
+    scene.show("v=")
     scene.store.time_s += EXPIRES_S + 1
     for _ in range(2):
         assert scene.recovery.ensure_progress(TALK).writer is None
@@ -150,7 +156,7 @@ def test_a_burial_that_breaks_off_is_done_again(scene: Scene) -> None:
 def test_a_worker_that_stored_the_end_and_died_has_answered(scene: Scene) -> None:
     scene.resume(offset=3)
     scene.finish()
-    scene.store.connections.subscribe(connection("v="), "talk")
+    scene.show("v=")
 
     scene.recovery.ensure_progress(TALK, dead_worker="worker-1")
 
@@ -190,7 +196,7 @@ def test_what_is_somebody_elses_is_forbidden_in_the_same_words(scene: Scene) -> 
 
 def test_everybody_who_shows_the_conversation_is_told_of_a_death(scene: Scene) -> None:
     for name in ("v1=", "v2="):
-        scene.store.connections.subscribe(connection(name), "talk")
+        scene.show(name)
     scene.resume(name="late=", offset=2)
     scene.replies.journal(scene.reply, 0, "Once upon")
     scene.sockets.refusals["v1="] = [410]
@@ -285,7 +291,7 @@ def test_a_worker_that_fails_again_and_again_is_called_again_later_each_time_and
     scene: Scene, pauses: list[float]
 ) -> None:
     """As `failed` does, with what `message` was called with."""
-    scene.store.connections.subscribe(connection("v="), "talk")
+    scene.show("v=")
     waiting = [wait(scene), wait(scene, 3)]
     scene.recovery.after_failure(TALK, "worker-1", 0)
     for call in range(1, 20):
@@ -329,7 +335,7 @@ def test_a_reply_that_is_buried_is_a_line_and_a_metric(
 
 
 def test_who_waits_is_answered_before_anybody_is_told_of_the_dead(scene: Scene) -> None:
-    scene.store.connections.subscribe(connection("v="), "talk")
+    scene.show("v=")
     scene.resume(name="late=")
     wait(scene)
 
@@ -340,7 +346,7 @@ def test_who_waits_is_answered_before_anybody_is_told_of_the_dead(scene: Scene) 
 
 
 def test_who_cannot_be_called_is_an_error_and_the_death_is_told(scene: Scene) -> None:
-    scene.store.connections.subscribe(connection("v="), "talk")
+    scene.show("v=")
     wait(scene)
     scene.sockets.forbids = True
 
@@ -352,7 +358,7 @@ def test_who_cannot_be_called_is_an_error_and_the_death_is_told(scene: Scene) ->
 
 
 def test_cancelling_a_reply_that_waits_ends_it(scene: Scene) -> None:
-    scene.store.connections.subscribe(connection("v="), "talk")
+    scene.show("v=")
     waiting = wait(scene)
 
     for _ in range(2):
@@ -379,7 +385,7 @@ def test_a_reply_whose_user_had_enough_before_its_worker_died_is_cancelled(scene
 
 
 def test_cancelling_a_reply_whose_worker_is_dead_ends_it(scene: Scene) -> None:
-    scene.store.connections.subscribe(connection("v="), "talk")
+    scene.show("v=")
     scene.store.time_s += EXPIRES_S + 1
 
     scene.service.cancel("alice", Cancel(scene.reply))

@@ -11,7 +11,7 @@ from chatrelay.domain.reply import Ending, Reply
 from chatrelay.store.archive import PAGE_BYTES, Archive
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
-from chatrelay.store.item_keys import conversation_pk
+from chatrelay.store.item_keys import LEASE, conversation_pk
 from chatrelay.store.table import Table
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from chatrelay.wire.inbound import Send
@@ -136,11 +136,11 @@ def test_a_deleted_conversation_leaves_its_fence_for_a_day_and_nothing_else(stor
     store.archive.delete(TALK)
 
     (other,) = [line for line in left(store) if line.startswith("REPLY#")]
-    assert left(store) == sorted(["CONVERSATION#alice#talk LEASE", other, *kept])
-    lease = store.table.get(conversation_pk(TALK), "LEASE")
+    assert left(store) == sorted(["CONVERSATION#alice#talk CONVERSATION#LEASE", other, *kept])
+    lease = store.table.get(conversation_pk(TALK), LEASE)
     assert lease == {
         "pk": conversation_pk(TALK),
-        "sk": "LEASE",
+        "sk": LEASE,
         "fence": 32,
         "queued": 0,
         "subscribers": {},
@@ -159,7 +159,7 @@ def test_what_broken_tries_left_goes_too(store: Store) -> None:
         store.conversations.finish(accepted, reply, BROKE_OFF)
         store.leases.end(TALK, accepted.stream.epoch)
     store.archive.delete(TALK)
-    assert left(store) == ["CONVERSATION#alice#talk LEASE"]
+    assert left(store) == ["CONVERSATION#alice#talk CONVERSATION#LEASE"]
 
 
 @pytest.mark.parametrize("length", [4, 200_000], ids=["short", "of several items"])
@@ -190,7 +190,7 @@ def test_the_fence_goes_on_where_a_deleted_conversation_begins_anew(store: Store
     assert new.stream.epoch > old.stream.epoch
     with pytest.raises(Superseded):
         store.leases.heartbeat(TALK, old.stream.epoch)
-    assert "expires_at" not in (store.table.get(conversation_pk(TALK), "LEASE") or {})
+    assert "expires_at" not in (store.table.get(conversation_pk(TALK), LEASE) or {})
     assert [turn.content for turn in store.conversations.history(new, 1_000_000)] == ["Hello"]
     answer(store, new)
 
@@ -200,7 +200,7 @@ def test_who_waits_where_a_conversation_was_deleted_is_kept(store: Store) -> Non
     store.archive.delete(TALK)
     store.conversations.accept("alice", Send("m2", "talk", "Again", "claude"), 2)
 
-    assert "expires_at" not in (store.table.get(conversation_pk(TALK), "LEASE") or {})
+    assert "expires_at" not in (store.table.get(conversation_pk(TALK), LEASE) or {})
     taken = store.conversations.take_next(TALK, "worker-2")
     assert taken is not None
     assert taken.send.content == "Again"
@@ -251,4 +251,4 @@ def test_a_message_that_comes_while_its_conversation_is_deleted_leaves_no_half(s
     answer(store, accept(store))
     Interrupting.meanwhile.append(lambda: accept(store, 2))
     Archive(Interrupting(store.table.client, store.table.name), store.leases, store.replies).delete(TALK)
-    assert left(store) == ["CONVERSATION#alice#talk LEASE"]
+    assert left(store) == ["CONVERSATION#alice#talk CONVERSATION#LEASE"]

@@ -178,6 +178,15 @@ def test_a_connection_shows_the_conversation_that_it_named_last(connections: Con
     assert connections.get("a=") == replace(ALICE, viewing="second")
 
 
+def test_a_connection_that_has_closed_shows_nothing_more(connections: Connections) -> None:
+    connections.open(ALICE)
+    connections.close("a=")
+    connections.subscribe(ALICE, "talk")
+
+    assert viewers(connections, "talk") == []
+    assert connections.get("a=") is None
+
+
 def test_viewers_are_the_users_own(connections: Connections) -> None:
     bob = replace(ALICE, id="b=", user="bob")
     for connection in (ALICE, bob):
@@ -208,8 +217,10 @@ def test_a_connection_that_is_no_more_shows_nothing(connections: Connections, ho
     assert connections.count("claude") == 0
 
 
-def test_a_viewer_whose_connection_is_forgotten_already_is_removed(connections: Connections) -> None:
+def test_a_viewer_whose_connection_is_forgotten_already_is_removed(connections: Connections, table: Table) -> None:
+    connections.open(ALICE)
     connections.subscribe(ALICE, "talk")
+    table.delete("CONNECTION#a=", "CONNECTION")  # as TTL does
     connections.gone(ConversationKey("alice", "talk"), "a=")
 
     assert viewers(connections, "talk") == []

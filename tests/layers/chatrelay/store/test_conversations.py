@@ -2,7 +2,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -14,15 +14,18 @@ from chatrelay.domain.errors import Conflict, Duplicate, Superseded, Upstream
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
 from chatrelay.domain.reply import Ending, Reply
 from chatrelay.relay.reply_writer import LONGEST
+from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted, Conversations, StoredReply
 from chatrelay.store.item_keys import conversation_pk
 from chatrelay.store.table import Item, Table
+from chatrelay.wire.dialects import VERSION_1
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.outbound import Outbound
 from tests.builders.layer import Store
 
 PLENTY = 1_000_000
 TALK = ConversationKey("alice", "talk")
+PHONE = Connection("phone=", "claude", VERSION_1, 1_700_000_000, "alice")
 LAST = Outbound("complete", "Response complete", {"length": 5})
 REFUSED = Outbound("error", "Claude declined to answer this.", {"code": "refused"})
 BROKE_OFF = Outbound("error", "The answer broke off.", {"code": "interrupted"})
@@ -74,8 +77,8 @@ def test_an_accepted_message_is_stored_with_the_reply_owed_for_it(conversations:
     kinds = sorted(item["sk"].replace(accepted.stream.reply, "<reply>") for item in items(table))
     assert kinds == [
         "CONVERSATION",
+        "CONVERSATION#LEASE",
         "ID#m1",
-        "LEASE",
         "REPLY",
         "TURN#1700000000123#<reply>#1",
         "TURN#1700000000123#<reply>#2",
@@ -83,6 +86,41 @@ def test_an_accepted_message_is_stored_with_the_reply_owed_for_it(conversations:
     ]
     assert stored_reply(table, accepted)["reply_status"] == "streaming"
     assert (accepted.key, accepted.stream.epoch) == (ConversationKey("alice", "talk"), 1)
+
+
+@pytest.mark.parametrize("worker", ["worker-1", None], ids=["begins", "waits"])
+def test_whoever_sends_a_message_shows_its_conversation_and_no_longer_the_one_before(
+    store: Store, worker: str | None
+) -> None:
+    store.connections.open(PHONE)
+    store.connections.subscribe(PHONE, "before")
+    phone = replace(PHONE, viewing="before")
+
+    store.conversations.accept(
+        "alice", hello(), 1, subscription=store.connections.subscription(phone, "talk"), worker=worker
+    )
+
+    assert [viewer.connection_id for viewer in store.connections.viewers(TALK)] == [PHONE.id]
+    assert store.connections.viewers(ConversationKey("alice", "before")) == []
+    assert store.connections.get(PHONE.id) == replace(PHONE, viewing="talk")
+
+
+@pytest.mark.parametrize("worker", ["worker-1", None], ids=["begins", "waits"])
+def test_a_message_whose_sender_has_closed_its_connection_is_kept(store: Store, worker: str | None) -> None:
+    store.connections.open(PHONE)
+    store.connections.close(PHONE.id)
+
+    accepted = store.conversations.accept(
+        "alice", hello(), 1, subscription=store.connections.subscription(PHONE, "talk"), worker=worker
+    )
+
+    assert accepted.waits is (worker is None)
+    assert store.conversations.has(TALK, "m1")
+    assert store.connections.viewers(TALK) == []
+    with pytest.raises(Duplicate):
+        store.conversations.accept(
+            "alice", hello(), 2, subscription=store.connections.subscription(PHONE, "talk"), worker=worker
+        )
 
 
 def test_the_same_id_is_accepted_once(conversations: Conversations, table: Table) -> None:
@@ -415,11 +453,10 @@ def test_history_over_the_budget_is_cut_and_the_cut_is_remembered(store: Store, 
     assert asked(conversations, accepted, 10_000)[0] == "q00"
 
     assert asked(conversations, accepted, 1000) == ["q06", "q07", "q08", "q09", "q10"]
-    assert asked(conversations, accepted, 10_000) == ["q06", "q07", "q08", "q09", "q10"]
 
     over(store, accepted, answered(accepted, "a", tokens=98))
     accepted = fill(store, 11, 14)
-    assert asked(conversations, accepted, 1000)[0] == "q06"
+    assert [asked(conversations, accepted, budget)[0] for budget in (10_000, 1000)] == ["q06", "q06"]
     over(store, accepted, answered(accepted, "a", tokens=98))
     later = fill(store, 15, 19)
     assert asked(conversations, later, 1000)[0] == "q15"

@@ -109,6 +109,7 @@ def test_the_connection_chooses_the_agent_that_a_frame_does_not_name() -> None:
     assert relay(sent(), agent="codex") == Send("m1", "talk", "hi", "codex")
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -287,6 +288,7 @@ def test_a_frame_without_an_action_is_not_version_1() -> None:
         relay('{"content":"hi","session_id":"s"}')
 
 
+@pytest.mark.usefixtures("undisturbed")
 @pytest.mark.parametrize(
     ("body", "claimed"),
     [

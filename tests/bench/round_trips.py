@@ -1,0 +1,258 @@
+"""The calls of AWS that each frame and each HTTP call costs, and how many of them follow one another.
+
+Counted by the emulator, so the figures are the same on every machine. Frames that are posted to clients are counted
+apart. A heartbeat is left out: how many there are is a matter of time.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import astuple, dataclass
+from functools import partial
+from itertools import count
+from typing import Any
+
+import httpx
+
+from tests.builders.deployments import Relay
+from tests.builders.patience import PATIENCE_S
+from tests.builders.phone import Frame, Phone
+
+CALL = re.compile(r"call {5}(\S+) {2}(\w+) {2}([\d.]+) {2}([\d.]+)$")
+POSTS = ("PostToConnection", "DeleteConnection")
+QUIET_S = 0.4
+"""Functions that have called nothing for so long are done."""
+TRIES = 3
+"""Of so many the one with the fewest calls counts: on a busy machine a reply may outlast a heartbeat."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function's call of AWS, with times of the monotonic clock."""
+
+    function: str
+    operation: str
+    began_s: float
+    ended_s: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one frame or HTTP call costs: calls `in_all`, the longest `chain` of them, and `posts` to clients.
+
+    `before_frame` and `before_model` are the longest chains before the first frame goes out and before the model is
+    asked; None where there is no such thing.
+    """
+
+    in_all: int
+    chain: int
+    posts: int
+    before_frame: int | None = None
+    before_model: int | None = None
+
+    def within(self, ceiling: "Cost") -> bool:
+        """Return whether nothing of it is above `ceiling`, where that says anything."""
+        pairs = zip(astuple(self), astuple(ceiling), strict=True)
+        return all(most is None or (has is not None and has <= most) for has, most in pairs)
+
+
+class Stage:
+    """A deployment that tells of each call, and a client of it."""
+
+    def __init__(self, relay: Relay, phone: Phone, http: httpx.AsyncClient, open_: AsyncExitStack) -> None:
+        self.relay = relay
+        self.phone = phone
+        self._http = http
+        self._open = open_
+        self._numbers = count()
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, relay: Relay) -> AsyncIterator["Stage"]:
+        headers = {"Authorization": f"Bearer {relay.key}"}
+        async with AsyncExitStack() as open_:
+            phone = await open_.enter_async_context(Phone.connected(relay.websocket, relay.key))
+            client = httpx.AsyncClient(base_url=f"http://{relay.address}", headers=headers, timeout=60)
+            stage = cls(relay, phone, await open_.enter_async_context(client), open_)
+            # Each function is started: what comes late is not counted as the next one's.
+            await stage.ask("GET", "/api/health")
+            await stage.send(stage.new("c"))
+            yield stage
+
+    async def connect(self) -> Phone:
+        """Open one more socket, which closes with the stage."""
+        return await self._open.enter_async_context(Phone.connected(self.relay.websocket, self.relay.key))
+
+    def new(self, kind: str) -> str:
+        """Return a name that was not used before."""
+        return f"{kind}-{next(self._numbers)}-{id(self)}"
+
+    async def send(self, conversation: str) -> str:
+        """Send a message, hear its reply to the end, and return the reply's id."""
+        frames = await self.phone.ask("How many?", id=self.new("m"), conversation=conversation)
+        return str(frames[-1]["reply"])
+
+    async def say(self, frame: Frame, until: str) -> None:
+        """Send a frame, and hear until one of the type `until`."""
+        await self.phone.say(frame)
+        await self.phone.hear_until(lambda heard: heard["type"] == until)
+
+    async def ask(self, method: str, path: str, **request: Any) -> None:
+        """Ask the HTTP API, which takes the request."""
+        (await self._http.request(method, path, **request)).raise_for_status()
+
+    async def cost(self, play: Callable[[], Awaitable[object]]) -> Cost:
+        """Return what happens while `play` runs, and until the functions are done."""
+        await self._quiet()
+        seen, asked = len(self.relay.log), len(self.relay.model.requests)
+        await play()
+        async with asyncio.timeout(PATIENCE_S):
+            while not calls(self.relay.log[seen:]):  # noqa: ASYNC110 -- a log tells nobody
+                await asyncio.sleep(0.05)
+        await self._quiet()
+        made = calls(self.relay.log[seen:])
+        counted = [call for call in made if call.operation not in POSTS]
+        posts = [call for call in made if call.operation in POSTS]
+        frame_s = min((post.began_s for post in posts), default=None)
+        requests = self.relay.model.requests[asked:]
+        model_s = requests[0].received_at if requests else None
+        return Cost(len(counted), chain(counted), len(posts), _before(counted, frame_s), _before(counted, model_s))
+
+    async def _quiet(self) -> None:
+        lines, since_s = len(self.relay.log), time.monotonic()
+        while time.monotonic() - since_s < QUIET_S:
+            if (now := len(self.relay.log)) != lines:
+                lines, since_s = now, time.monotonic()
+            await asyncio.sleep(0.05)
+
+
+def calls(log: Iterable[str]) -> list[Call]:
+    """Return the calls of which a gateway's log tells."""
+    found = (CALL.search(line) for line in log)
+    return [Call(each[1], each[2], float(each[3]), float(each[4])) for each in found if each]
+
+
+def chain(made: Iterable[Call]) -> int:
+    """Return how many calls follow one another at most: each begins after the one before it has ended."""
+    length, ended_s = 0, float("-inf")
+    for call in sorted(made, key=lambda call: call.ended_s):
+        if call.began_s >= ended_s:
+            length, ended_s = length + 1, call.ended_s
+    return length
+
+
+def _before(made: Iterable[Call], at_s: float | None) -> int | None:
+    return None if at_s is None else chain(call for call in made if call.ended_s <= at_s)
+
+
+# --- what is counted ---
+
+
+async def connects(stage: Stage) -> Cost:
+    return await stage.cost(stage.connect)
+
+
+async def disconnects(stage: Stage) -> Cost:
+    phone = await stage.connect()
+    await phone.say({"action": "hello", "conversation": stage.new("c")})
+    await phone.hear()
+    return await stage.cost(phone.socket.close)
+
+
+async def hello(stage: Stage) -> Cost:
+    frame = {"action": "hello", "conversation": stage.new("c"), "device": stage.new("d")}
+    return await stage.cost(partial(stage.say, frame, "ready"))
+
+
+async def first_message(stage: Stage) -> Cost:
+    return await stage.cost(lambda: stage.send(stage.new("c")))
+
+
+async def message(stage: Stage) -> Cost:
+    conversation = stage.new("c")
+    await stage.send(conversation)
+    return await stage.cost(lambda: stage.send(conversation))
+
+
+async def message_again(stage: Stage) -> Cost:
+    frame = {"action": "send", "id": stage.new("m"), "conversation": stage.new("c"), "content": "How many?"}
+    await stage.say(frame, "complete")
+    return await stage.cost(partial(stage.say, frame, "complete"))
+
+
+async def resumes(stage: Stage) -> Cost:
+    reply = await stage.send(stage.new("c"))
+    return await stage.cost(partial(stage.say, {"action": "resume", "reply": reply, "offset": 0}, "complete"))
+
+
+async def acknowledges(stage: Stage) -> Cost:
+    await stage.phone.say({"action": "hello", "device": stage.new("d")})
+    await stage.phone.hear()
+    reply = await stage.send(stage.new("c"))
+    return await stage.cost(partial(stage.phone.say, {"action": "ack", "reply": reply, "offset": 4}))
+
+
+async def cancels(stage: Stage) -> Cost:
+    reply = await stage.send(stage.new("c"))
+    return await stage.cost(partial(stage.phone.say, {"action": "cancel", "reply": reply}))
+
+
+def http(method: str, path: str, **request: Any) -> Callable[[Stage], Awaitable[Cost]]:
+    """Return what counts an HTTP call; ``{conversation}`` in its path is one with a reply."""
+
+    async def count(stage: Stage) -> Cost:
+        conversation = stage.new("c")
+        if "{conversation}" in path:
+            await stage.send(conversation)
+        return await stage.cost(partial(stage.ask, method, path.format(conversation=conversation), **request))
+
+    return count
+
+
+async def message_by_http(stage: Stage) -> Cost:
+    body = {"id": stage.new("m"), "content": "How many?"}
+    return await stage.cost(partial(stage.ask, "POST", f"/api/conversations/{stage.new('c')}/messages", json=body))
+
+
+DEVICE = {"device_token": "ab" * 32, "platform": "ios", "device_id": "phone"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Something that a client does, and what it may cost."""
+
+    name: str
+    count: Callable[[Stage], Awaitable[Cost]]
+    ceiling: Cost
+
+
+ROWS = (
+    Row("connect", connects, Cost(4, 4, 0)),
+    Row("disconnect", disconnects, Cost(3, 3, 0)),
+    Row("`hello`, with conversation and device", hello, Cost(4, 4, 1, 4)),
+    Row("`send`, the first in a conversation", first_message, Cost(9, 7, 3, 3, 4)),
+    Row("`send`, a later one", message, Cost(9, 7, 3, 3, 4)),
+    Row("`send`, the same once more", message_again, Cost(9, 9, 3, 9)),
+    Row("`resume` of a reply that has ended", resumes, Cost(5, 5, 3, 5)),
+    Row("`ack`", acknowledges, Cost(3, 3, 0)),
+    Row("`cancel` of a reply that has ended", cancels, Cost(5, 5, 0)),
+    Row("`GET /api/health`", http("GET", "/api/health"), Cost(2, 2, 0)),
+    Row("`GET /api/status`", http("GET", "/api/status"), Cost(1, 1, 0)),
+    Row("`GET /api/conversations`", http("GET", "/api/conversations"), Cost(2, 2, 0)),
+    Row("`GET …/messages`", http("GET", "/api/conversations/{conversation}/messages"), Cost(4, 4, 0)),
+    Row("`POST …/messages`", message_by_http, Cost(16, 14, 0, None, 11)),
+    Row("`DELETE /api/conversations/…`", http("DELETE", "/api/conversations/{conversation}"), Cost(7, 7, 0)),
+    Row("`POST /api/notifications/register`", http("POST", "/api/notifications/register", json=DEVICE), Cost(5, 5, 0)),
+)
+
+
+async def counted(relay: Relay) -> dict[str, Cost]:
+    """Return what each of ``ROWS`` costs there."""
+    async with Stage.opened(relay) as stage:
+        costs = {}
+        for row in ROWS:
+            found = [await row.count(stage) for _ in range(TRIES)]
+            costs[row.name] = min(found, key=lambda cost: (cost.in_all, cost.chain))
+        return costs
