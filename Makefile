@@ -8,8 +8,11 @@ DYNAMODB_LOCAL = tests/dynamodb_local
 JAVASCRIPT = tests/javascript
 SCRIPTS = playground clients tests/playground tests/clients
 LOCKS = layers/dependencies/requirements.txt emulator/requirements.txt
-# A lock names all that it needs: nothing is left to resolve.
-INSTALL = -m pip install --quiet --no-compile --no-deps --disable-pip-version-check
+# A lock names all that it needs: nothing is left to resolve. uv installs it in seconds, if there is one and it can reach
+# the packages: it knows nothing of an index that only pip is told of.
+PIP = -m pip install --quiet --no-compile --no-deps --disable-pip-version-check
+UV ?= $(shell command -v uv)
+install = $(if $(UV),$(UV) pip install --quiet --no-deps --python $(1) $(2) || )$(1) $(PIP) $(2)
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
@@ -104,14 +107,14 @@ clean:  ## Remove what was built
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv; \
 		echo "The environment in .venv could not be used and has been removed. Run the same again."; exit 1; }
 	@echo "Installing what the relay and the local gateway need (once; about a minute) ..."
-	@$(BIN)/python $(INSTALL) $(LOCKS:%=--requirement %)
+	@$(call install,$(BIN)/python,$(LOCKS:%=--requirement %))
 	@$(BIN)/python -c 'import pathlib, sysconfig; \
 		pathlib.Path(sysconfig.get_path("purelib"), "chatrelay.pth").write_text(str(pathlib.Path("layers/relay").resolve()))'
 	@touch $@
 
 .venv/test: tests/requirements.txt .venv/run | $(DYNAMODB_LOCAL)/node_modules
 	@echo "Installing what the tests need (once) ..."
-	@$(BIN)/python $(INSTALL) --requirement tests/requirements.txt
+	@$(call install,$(BIN)/python,--requirement tests/requirements.txt)
 	@touch $@
 
 # The store's tests show what they skip for want of it; CI skips nothing.
@@ -126,5 +129,5 @@ $(DYNAMODB_LOCAL)/node_modules: $(DYNAMODB_LOCAL)/package-lock.json
 .venv-sam/done: tests/sam/requirements.txt
 	@echo "Installing the SAM command line (once) ..."
 	@$(PYTHON) -m venv .venv-sam
-	@.venv-sam/bin/python $(INSTALL) --requirement $<
+	@$(call install,.venv-sam/bin/python,--requirement $<)
 	@touch $@

@@ -155,4 +155,4 @@ def relay_with_codex(start_relay: Callable[..., Relay], codex_folder: Path) -> I
             "BridgeHubWorkingDirectory": codex_folder,
         }
         options = [word for name, value in hub.items() for word in ("--parameter", f"{name}={value}")]
-        yield start_relay(*options, BRIDGEHUB_TOKEN=f"{TOKEN}\r\n")
+        yield start_relay(*options, "--limit", "max_environments=2", BRIDGEHUB_TOKEN=f"{TOKEN}\r\n")

@@ -15,8 +15,6 @@ SHORT = (
     deaths.a_worker_is_killed_at_any_event_of_the_model,
     deaths.a_worker_dies_when_its_reader_has_left,
     deaths.the_deadline_comes_in_mid_reply,
-    plays.posts_are_repeated_and_reordered,
-    plays.an_event_is_delivered_twice,
     plays.resume_against_completion,
     queues.a_queue_outlives_its_workers,
 )

@@ -1,0 +1,107 @@
+"""Many streams at once through the whole emulator on this machine, with a model that writes down what time it is."""
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from emulator.stand_ins.fake_anthropic import serving_in_thread
+from emulator.stand_ins.script import block_delta, block_start, closing, message_start
+from tests.builders.deployments import deployments
+from tests.builders.phone import Phone, assembled
+
+STREAMS = (1, 10, 25, 50)
+REPLY_S = 10.0
+WARM = "Warm up"
+
+
+class TellingTime:
+    """A model whose every delta is the moment at which it is sent, `rate` of them a second, by the monotonic clock."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self.app = Starlette(routes=[Route("/v1/messages", self._messages, methods=["POST"])])
+
+    async def _messages(self, request: Request) -> Response:
+        asked = (await request.json())["messages"][-1]["content"]
+        return StreamingResponse(
+            self._events(0.0 if WARM in json.dumps(asked) else REPLY_S), media_type="text/event-stream"
+        )
+
+    async def _events(self, reply_s: float) -> AsyncIterator[str]:
+        usage = {"input_tokens": 1, "output_tokens": 1}
+        start = dict(message_start().event)
+        start["message"] = {**start["message"], "id": "msg_1", "model": "claude", "usage": usage}
+        yield _event(start)
+        yield _event(block_start(0, {"type": "text", "text": ""}).event)
+        began_s = time.monotonic()
+        for number in range(max(1, round(reply_s * self._rate))):
+            await asyncio.sleep(began_s + number / self._rate - time.monotonic())
+            yield _event(block_delta(0, {"type": "text_delta", "text": f"{time.monotonic():.4f} "}).event)
+        for step in closing(1).steps:
+            yield _event(step.event)  # type: ignore[union-attr]
+
+
+def _event(event: object) -> str:
+    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"  # type: ignore[index]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What became of so many `streams` at once."""
+
+    streams: int
+    lags_s: list[float]
+    """Of every delta of every stream, from the model to the phone, sorted."""
+    typing_s: list[float]
+    """From each message to its first frame, sorted."""
+    memory_mb: float
+    """Of one worker, at the end."""
+
+    def lag_s(self, quantile: float) -> float:
+        return self.lags_s[math.ceil(quantile * len(self.lags_s)) - 1]
+
+
+async def loads(rate: int = 30) -> list[Load]:
+    """Return what becomes of each number of streams of `rate` deltas a second."""
+    most = max(STREAMS)
+    with serving_in_thread(TellingTime(rate).app) as model, deployments() as start:
+        relay = start(
+            "--parameter", "FirstFrameAuth=false", "--limit", f"max_environments={most}", ANTHROPIC_BASE_URL=model
+        )
+        async with AsyncExitStack() as stack:
+            phones = [await stack.enter_async_context(Phone.connected(relay.websocket, relay.key)) for _ in range(most)]
+            # All workers are warm: how long it takes to start one is counted elsewhere.
+            await asyncio.gather(*(_ask(phone, f"warm-{number}", WARM) for number, phone in enumerate(phones)))
+            found = []
+            for streams in STREAMS:
+                heard = await asyncio.gather(
+                    *(_ask(phone, f"{streams}-{n}", "Go") for n, phone in enumerate(phones[:streams]))
+                )
+                memory = [worker.memory_info().rss for worker in relay.workers("message")]
+                lags_s = sorted(lag_s for each, _ in heard for lag_s in each)
+                found.append(Load(streams, lags_s, sorted(each for _, each in heard), max(memory) / 1e6))
+            return found
+
+
+async def _ask(phone: Phone, conversation: str, text: str) -> tuple[list[float], float]:
+    """Return the lag of each delta of the reply, and how long its first frame took."""
+    before, asked_s = len(phone.frames), time.monotonic()
+    frames = await phone.ask(text, id=conversation, conversation=conversation)
+    arrived_s, offset = [], 0
+    for frame, at_s in zip(frames, phone.arrived_s[before:], strict=True):
+        arrived_s += [at_s] * len(frame["content"] if frame["type"] == "message" else "")
+    text = assembled(frames)
+    lags_s = []
+    for word in text.split():
+        offset += len(word) + 1
+        lags_s.append(arrived_s[offset - 1] - float(word))
+    return lags_s, phone.arrived_s[before] - asked_s
