@@ -16,7 +16,7 @@ install = $(if $(UV),$(UV) pip install --quiet --no-deps --python $(1) $(2) || )
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
-.PHONY: help run install smoke test busy scenarios nightly layers check lint types floors templates tables lock clean
+.PHONY: help run install smoke test busy scenarios bench nightly layers check lint types floors templates tables lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -39,6 +39,9 @@ busy: .venv/test  ## Run every test three times while two other programs hold tw
 
 scenarios: .venv/test  ## Let everything go wrong that may, and count what is lost (SEED, REPEAT)
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat $(REPEAT)
+
+bench: .venv/bench layers  ## Measure streams, calls, starts and load beside what others do, into docs/bench (some minutes)
+	$(BIN)/python -m tests.bench
 
 nightly: .venv/test layers  ## Run what takes long: layers that start, faulty deployments, the store over moto, forty times the fuzz, all scenarios
 	$(BIN)/python -m pytest -n 2 -m nightly
@@ -88,7 +91,7 @@ tables: .venv/test  ## Write the tables of docs/emulator.md anew
 	$(BIN)/python -m tests.emulator.template.corpus
 
 lock: .venv/test  ## Resolve every requirements.in anew
-	for at in layers/dependencies emulator infra/bridgehub tests tests/sam; do \
+	for at in layers/dependencies emulator infra/bridgehub tests tests/bench tests/sam; do \
 		(cd $$at && $(CURDIR)/$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 			--no-header --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt) || exit 1; \
 	done
@@ -115,6 +118,11 @@ clean:  ## Remove what was built
 .venv/test: tests/requirements.txt .venv/run | $(DYNAMODB_LOCAL)/node_modules
 	@echo "Installing what the tests need (once) ..."
 	@$(call install,$(BIN)/python,--requirement tests/requirements.txt)
+	@touch $@
+
+.venv/bench: tests/bench/requirements.txt .venv/test
+	@echo "Installing what draws the plots (once) ..."
+	@$(call install,$(BIN)/python,--requirement $<)
 	@touch $@
 
 # The store's tests show what they skip for want of it; CI skips nothing.

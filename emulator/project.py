@@ -90,7 +90,7 @@ def plugin(address: str, variables: Mapping[str, str] = os.environ) -> Plugin:
 
     async def prepare(stack: Stack, services: Services) -> None:
         table = stack.outputs["TableName"]
-        ApiKeys(Table(services.resource("dynamodb").meta.client, table)).add(key, DEVELOPER, "make run")
+        ApiKeys(Table(services.client("dynamodb"), table)).add(key, DEVELOPER, "make run")
         message = stack.functions[stack.resources["MessageFunction"]].environment
         backends["codex"] = message["CODEX_BACKEND"]
         secrets = services.client("secretsmanager")

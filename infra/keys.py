@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         deployed = stack.chosen(options)
-        table = Table(deployed.session.resource("dynamodb").meta.client, options.table or deployed.output("TableName"))
+        table = Table(deployed.session.client("dynamodb"), options.table or deployed.output("TableName"))
         return int(options.do(ApiKeys(table), options))
     except stack.PROBLEMS as problem:
         print(f"infra.keys: {stack.told(problem)}", file=sys.stderr)

@@ -130,8 +130,9 @@ class Run:
 
     @property
     def posts_a_second(self) -> float:
-        """Posts of text a second, from the first to the last."""
-        return (len(self.posts_s) - 1) / (self.posts_s[-1] - self.posts_s[0])
+        """Posts of text a second, but for the last, which waits for no interval."""
+        *posts_s, _ = self.posts_s
+        return (len(posts_s) - 1) / (posts_s[-1] - posts_s[0])
 
 
 def even(rate: int, reply_s: float = REPLY_S) -> list[Delta]:

@@ -105,13 +105,13 @@ class Stage:
 
     async def cost(self, play: Callable[[], Awaitable[object]]) -> Cost:
         """Return what happens while `play` runs, and until the functions are done."""
-        await self._quiet()
+        await self.quiet()
         seen, asked = len(self.relay.log), len(self.relay.model.requests)
         await play()
         async with asyncio.timeout(PATIENCE_S):
             while not calls(self.relay.log[seen:]):  # noqa: ASYNC110 -- a log tells nobody
                 await asyncio.sleep(0.05)
-        await self._quiet()
+        await self.quiet()
         made = calls(self.relay.log[seen:])
         counted = [call for call in made if call.operation not in POSTS]
         posts = [call for call in made if call.operation in POSTS]
@@ -120,7 +120,8 @@ class Stage:
         model_s = requests[0].received_at if requests else None
         return Cost(len(counted), chain(counted), len(posts), _before(counted, frame_s), _before(counted, model_s))
 
-    async def _quiet(self) -> None:
+    async def quiet(self) -> None:
+        """Wait until nothing is told any more."""
         lines, since_s = len(self.relay.log), time.monotonic()
         while time.monotonic() - since_s < QUIET_S:
             if (now := len(self.relay.log)) != lines:

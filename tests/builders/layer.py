@@ -20,6 +20,7 @@ from chatrelay.relay.replay import Replay
 from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry
 from chatrelay.store import store as whole_store
+from chatrelay.store.attribute_values import Item, decode_item
 from chatrelay.store.table import Table
 from emulator.services import services
 from emulator.services.services import Services
@@ -58,7 +59,7 @@ def new_table() -> Callable[[Services], Table]:
 
     @cache  # making a client takes as long as several calls of it
     def client(services: Services) -> "DynamoDBClient":
-        made: DynamoDBClient = services.resource("dynamodb").meta.client
+        made: DynamoDBClient = services.client("dynamodb")
         return made
 
     def make(services: Services) -> Table:
@@ -66,6 +67,11 @@ def new_table() -> Callable[[Services], Table]:
         return Table(client(services), name)
 
     return make
+
+
+def scanned(table: Table) -> list[Item]:
+    """All that is in the table: less than a page."""
+    return list(map(decode_item, table.client.scan(TableName=table.name, ConsistentRead=True)["Items"]))
 
 
 @pytest.fixture

@@ -2,13 +2,15 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 import pytest
+from botocore.session import Session
 
+from chatrelay.aws.session import session
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.store.attribute_values import encode_item
 from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.table import BATCH, Table
 from chatrelay.wire.dialects import VERSION_1
@@ -27,9 +29,9 @@ LOST = {"claude": range(150, 170, 10), "codex": range(150, 170, 10)}
 class Health:
     """The function, and the DynamoDB calls that it makes: how many items each has read."""
 
-    def __init__(self, load_function: Callable[..., Any], session: boto3.Session) -> None:
+    def __init__(self, load_function: Callable[..., Any], session: Session) -> None:
         self.read: list[int] = []
-        session.events.register("after-call.dynamodb", self._note)
+        session.register("after-call.dynamodb", self._note)
         self._function = load_function("api", CODEX_BACKEND="none")
 
     def connections(self) -> dict[str, int]:
@@ -38,15 +40,15 @@ class Health:
         assert answer["statusCode"] == 200
         return dict(json.loads(answer["body"])["connections"])
 
-    def _note(self, parsed: dict[str, Any], **_: Any) -> None:
-        self.read.append(parsed["ScannedCount"])
+    def _note(self, **call: Any) -> None:
+        self.read.append(call["parsed"]["ScannedCount"])
 
 
 @pytest.fixture
-def health(load_function: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Health:
-    session = boto3.Session()
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
-    return Health(load_function, session)
+def health(load_function: Callable[..., Any]) -> Iterator[Health]:
+    session.cache_clear()
+    yield Health(load_function, session())
+    session.cache_clear()
 
 
 def opened(agent: str, minutes_ago: int, number: int = 0) -> Connection:
@@ -62,7 +64,7 @@ def multiply(table: Table, connections: list[Connection]) -> None:
         counts = table.query(f"COUNT#{agent}", "0", "9")
         more += [{**bucket, "sockets": bucket["sockets"] * EACH} for bucket in counts]
     for at in range(0, len(more), BATCH):
-        puts: Any = [{"PutRequest": {"Item": item}} for item in more[at : at + BATCH]]
+        puts: Any = [{"PutRequest": {"Item": encode_item(item)}} for item in more[at : at + BATCH]]
         assert not table.client.batch_write_item(RequestItems={table.name: puts})["UnprocessedItems"]
 
 

@@ -33,13 +33,15 @@ import importlib, importlib.util, pathlib, pkgutil, sys
 for path in sorted(pathlib.Path(sys.argv[1]).glob("*/app.py")):
     found = importlib.util.spec_from_file_location(path.parent.name, path)
     found.loader.exec_module(importlib.util.module_from_spec(found))
-import boto3, chatrelay
+import chatrelay
+from botocore.config import Config
+from chatrelay.aws.session import client
 for module in pkgutil.walk_packages(chatrelay.__path__, "chatrelay."):
     importlib.import_module(module.name)
 for service in sys.argv[2:]:
-    boto3.client(service)
+    client(service, Config())
 """
-CLIENT = re.compile(r'boto3\.(?:client|resource)\(\s*"(\w+)"')
+CLIENT = re.compile(r'\bclient\(\s*"(\w+)"')
 OF_POWERTOOLS = {"get_secret": "secretsmanager", "get_parameter": "ssm"}
 """Functions of Powertools, and the service that each asks."""
 DESCRIPTIONS = re.compile(r"python/botocore/data/(\w+)/")

@@ -31,7 +31,7 @@ def services_of(worker: dict[str, str]) -> Services:
 
 def table_of(worker: dict[str, str]) -> Table:
     """Return the table that a function uses."""
-    return Table(services_of(worker).resource("dynamodb").meta.client, worker["TABLE_NAME"])
+    return Table(services_of(worker).client("dynamodb"), worker["TABLE_NAME"])
 
 
 @pytest.fixture(scope="module")

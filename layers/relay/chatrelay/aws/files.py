@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chatrelay.aws.session import client
 from chatrelay.domain import attachments
 from chatrelay.domain.attachments import Attachment, Loaded
 from chatrelay.domain.errors import Forbidden, Interrupted, Reason, Unavailable
@@ -56,7 +56,7 @@ class Files:
             retries={"total_max_attempts": 3},
             max_pool_connections=CONCURRENT_READS,
         )
-        return cls(boto3.client("s3", config=config), bucket)
+        return cls(client("s3", config), bucket)
 
     # --- in ---
 

@@ -3,10 +3,10 @@
 import json
 from typing import TYPE_CHECKING, Any, Self
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chatrelay.aws.session import client
 from chatrelay.domain.errors import Unavailable
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
 
@@ -25,7 +25,7 @@ class FunctionInvoker:
     def connect(cls, function: str) -> Self:
         """Return the function of that name."""
         config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
-        return cls(boto3.client("lambda", config=config), function)
+        return cls(client("lambda", config), function)
 
     def _invoke(self, event: dict[str, Any]) -> None:
         payload = json.dumps(event).encode()

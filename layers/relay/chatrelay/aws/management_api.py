@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chatrelay.aws.session import client
 from chatrelay.domain.errors import Gone, NotDelivered, PostError, Throttled
 from chatrelay.domain.retry import retry
 from chatrelay.wire.outbound import Outbound
@@ -33,7 +33,7 @@ class ManagementApi:
             retries={"total_max_attempts": 1},  # botocore's retries can repeat a post that has arrived
             max_pool_connections=CONCURRENT_POSTS,  # botocore keeps 10, and would dial anew for every further thread
         )
-        return cls(boto3.client("apigatewaymanagementapi", endpoint_url=endpoint, config=config))
+        return cls(client("apigatewaymanagementapi", config, endpoint))
 
     def post(self, connection_id: str, frame: bytes) -> None:
         """Post one frame. Raise ``Gone``, ``Throttled`` or ``NotDelivered``."""

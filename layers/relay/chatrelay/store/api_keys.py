@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from chatrelay.store.attribute_values import Item
 from chatrelay.store.item_keys import API_KEY, API_KEY_PK, name_in
-from chatrelay.store.table import Item, Table
+from chatrelay.store.table import Table
 from chatrelay.wire.identity import key_hash
 
 USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")

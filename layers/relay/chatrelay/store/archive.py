@@ -15,11 +15,12 @@ from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.errors import Conflict, Forbidden, InvalidMessage
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.domain.text import join_surrogates
+from chatrelay.store.attribute_values import Item
 from chatrelay.store.conversations import StoredReply, stored_attachments, stored_reply
 from chatrelay.store.item_keys import CONTENTS, HEADER, TURN, conversation_pk, received_ms, turn_in
 from chatrelay.store.leases import Leases
 from chatrelay.store.replies import Replies
-from chatrelay.store.table import Delete, Item, Table
+from chatrelay.store.table import Delete, Table
 from chatrelay.wire.limits import CONVERSATION_LIMIT
 
 PAGE = 50

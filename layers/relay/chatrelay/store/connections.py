@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.store.attribute_values import Item
 from chatrelay.store.item_keys import (
     CONNECTION,
     CONNECTION_PK,
@@ -16,7 +17,7 @@ from chatrelay.store.item_keys import (
     conversation_pk,
     name_in,
 )
-from chatrelay.store.table import IF_EXISTS, Delete, Item, Put, Table, Update, Write, transient_as_unavailable
+from chatrelay.store.table import IF_EXISTS, Delete, Put, Table, Update, Write, transient_as_unavailable
 from chatrelay.wire.dialect import Dialect
 from chatrelay.wire.dialects import BY_NAME
 

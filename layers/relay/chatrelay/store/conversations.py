@@ -13,6 +13,7 @@ from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
 from chatrelay.domain.reply import Ending, Reply, Status
 from chatrelay.domain.text import beginning
 from chatrelay.domain.turns import Amended, Turn, estimate_tokens, window
+from chatrelay.store.attribute_values import Item
 from chatrelay.store.item_keys import (
     HEADER,
     LEASE,
@@ -32,17 +33,7 @@ from chatrelay.store.item_keys import (
 )
 from chatrelay.store.leases import Lease, Leases, Writer
 from chatrelay.store.replies import Replies
-from chatrelay.store.table import (
-    IF_ABSENT,
-    IF_EXISTS,
-    Delete,
-    Item,
-    Put,
-    Table,
-    Update,
-    Write,
-    transient_as_unavailable,
-)
+from chatrelay.store.table import IF_ABSENT, IF_EXISTS, Delete, Put, Table, Update, Write, transient_as_unavailable
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.outbound import Outbound
 

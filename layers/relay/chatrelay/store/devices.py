@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 
 from chatrelay.domain.devices import Device, Platform, PushEnvironment
+from chatrelay.store.attribute_values import Item
 from chatrelay.store.item_keys import DEVICE, DEVICE_PK, OWNER, USER_PK, beginning_with, name_in
-from chatrelay.store.table import Item, Table
+from chatrelay.store.table import Table
 from chatrelay.wire.registration import Registration
 
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 from chatrelay.domain.errors import Superseded
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.store.attribute_values import Item
 from chatrelay.store.item_keys import LEASE, WORKER, WORKER_PK, conversation_pk
-from chatrelay.store.table import IF_EXISTS, Item, Put, Returning, Table, Update, transient_as_unavailable
+from chatrelay.store.table import IF_EXISTS, Put, Returning, Table, Update, transient_as_unavailable
 
 HEARTBEAT_S = 0.5
 EXPIRES_S = 15.0

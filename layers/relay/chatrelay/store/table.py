@@ -7,18 +7,18 @@ from itertools import islice
 from random import uniform
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chatrelay.aws.session import client
 from chatrelay.domain.errors import Conflict, Unavailable
 from chatrelay.domain.retry import retry
+from chatrelay.store.attribute_values import Item, decode_item, encode_item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.client import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-Item = dict[str, Any]
 T = TypeVar("T")
 CONFLICT_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """DynamoDB cancels a write that meets a transaction on the same item."""
@@ -47,7 +47,7 @@ class Put:
     condition: str | None = None
 
     def request(self, table: str) -> "TransactWriteItemTypeDef":
-        return {"Put": _without_none(TableName=table, Item=self.item, ConditionExpression=self.condition)}
+        return {"Put": _without_none(TableName=table, Item=encode_item(self.item), ConditionExpression=self.condition)}
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Update:
         return {
             "Update": _without_none(
                 TableName=table,
-                Key={"pk": self.pk, "sk": self.sk},
+                Key=_key(self.pk, self.sk),
                 UpdateExpression=self.expression,
-                ExpressionAttributeValues=self.values,
+                ExpressionAttributeValues=encode_item(self.values),
                 ConditionExpression=self.condition,
             )
         }
@@ -85,8 +85,8 @@ class Delete:
         return {
             "Delete": _without_none(
                 TableName=table,
-                Key={"pk": self.pk, "sk": self.sk},
-                ExpressionAttributeValues=self.values,
+                Key=_key(self.pk, self.sk),
+                ExpressionAttributeValues=self.values and encode_item(self.values),
                 ConditionExpression=self.condition,
             )
         }
@@ -108,17 +108,17 @@ class Table:
         retries: Any = {"mode": "standard", "total_max_attempts": attempts}
         # What is sent is made here, by tested code; and checking it costs as much as signing it.
         config = Config(connect_timeout=2, read_timeout=read_timeout_s, retries=retries, parameter_validation=False)
-        return cls(boto3.resource("dynamodb", config=config).meta.client, name)
+        return cls(client("dynamodb", config), name)
 
     def get(self, pk: str, sk: str) -> Item | None:
         """Return one item, read consistently, or None."""
         # Consistently: a lease or a reply is read by others the moment after it was written.
-        answer = self.client.get_item(TableName=self.name, Key={"pk": pk, "sk": sk}, ConsistentRead=True)
-        return answer.get("Item")
+        answer = self.client.get_item(TableName=self.name, Key=_key(pk, sk), ConsistentRead=True)
+        return decode_item(answer["Item"]) if "Item" in answer else None
 
     def put(self, item: Item) -> None:
         """Write `item`, whatever was there."""
-        self.client.put_item(TableName=self.name, Item=item)
+        self.client.put_item(TableName=self.name, Item=encode_item(item))
 
     def update(
         self,
@@ -148,34 +148,33 @@ class Table:
             try:
                 answer = self.client.update_item(
                     TableName=self.name,
-                    Key={"pk": pk, "sk": sk},
+                    Key=_key(pk, sk),
                     UpdateExpression=expression,
-                    ExpressionAttributeValues=values,
+                    ExpressionAttributeValues=encode_item(values),
                     **request,
                 )
             except self.client.exceptions.ConditionalCheckFailedException:
                 return None
             except self.client.exceptions.TransactionConflictException as met:  # nothing is written
                 raise Conflict(pk) from met
-            return answer.get("Attributes", {})
+            return decode_item(answer.get("Attributes", {}))
 
         return _retry_conflicts(attempt)
 
     def delete(self, pk: str, sk: str) -> Item | None:
         """Delete one item and return what it was; None if there was none. Of several callers at once, one gets it."""
-        key = {"pk": pk, "sk": sk}
         try:
             answer = self.client.delete_item(
-                TableName=self.name, Key=key, ConditionExpression=IF_EXISTS, ReturnValues="ALL_OLD"
+                TableName=self.name, Key=_key(pk, sk), ConditionExpression=IF_EXISTS, ReturnValues="ALL_OLD"
             )
         except self.client.exceptions.ConditionalCheckFailedException:
             return None
-        return answer["Attributes"]
+        return decode_item(answer["Attributes"])
 
     def delete_all(self, keys: Iterable[tuple[str, str]]) -> None:
         """Delete the items of these ``(pk, sk)``, a batch at a time, in about this order. Raise ``Unavailable``."""
         left = iter(keys)
-        while batch := [{"DeleteRequest": {"Key": {"pk": pk, "sk": sk}}} for pk, sk in islice(left, BATCH)]:
+        while batch := [{"DeleteRequest": {"Key": _key(pk, sk)}} for pk, sk in islice(left, BATCH)]:
             self._write_batch(batch)
 
     def _write_batch(self, batch: list[Any]) -> None:
@@ -190,30 +189,37 @@ class Table:
 
     def query(self, pk: str, first: str, last: str, *, forward: bool = True) -> Iterator[Item]:
         """Yield the items of `pk` from sort key `first` to `last`, both included, in order, read consistently."""
-        pages = self.client.get_paginator("query").paginate(
-            TableName=self.name,
-            KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
-            ExpressionAttributeValues={":pk": pk, ":first": first, ":last": last},
-            ConsistentRead=True,
-            ScanIndexForward=forward,
-        )
-        for page in pages:
-            yield from page["Items"]
+        behind: dict[str, Any] = {}
+        while True:
+            page = self.client.query(
+                TableName=self.name,
+                KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+                ExpressionAttributeValues=encode_item({":pk": pk, ":first": first, ":last": last}),
+                ConsistentRead=True,
+                ScanIndexForward=forward,
+                **behind,
+            )
+            yield from map(decode_item, page["Items"])
+            if "LastEvaluatedKey" not in page:
+                return
+            behind = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def owned_by(self, owner: str, limit: int, after: Item | None) -> list[Item]:
         """Return up to `limit` items of the index ``by_owner``, latest first, from behind the key `after` on."""
-        more: Item = {} if after is None else {"ExclusiveStartKey": {"owner_id": owner, **after}}
+        more: dict[str, Any] = {}
+        if after is not None:
+            more["ExclusiveStartKey"] = encode_item({"owner_id": owner, **after})
         # An index follows its table, and cannot be read consistently.
         answer = self.client.query(
             TableName=self.name,
             IndexName="by_owner",
             KeyConditionExpression="owner_id = :owner",
-            ExpressionAttributeValues={":owner": owner},
+            ExpressionAttributeValues=encode_item({":owner": owner}),
             ScanIndexForward=False,
             Limit=limit,
             **more,
         )
-        return answer["Items"]
+        return list(map(decode_item, answer["Items"]))
 
     def first(self, pk: str, prefix: str) -> Item | None:
         """Return the first item of `pk` whose sort key begins with `prefix`, or None."""
@@ -227,12 +233,12 @@ class Table:
         answer = self.client.query(
             TableName=self.name,
             KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-            ExpressionAttributeValues={":pk": pk, ":prefix": prefix},
+            ExpressionAttributeValues=encode_item({":pk": pk, ":prefix": prefix}),
             ConsistentRead=True,
             ScanIndexForward=forward,
             Limit=1,
         )
-        return next(iter(answer["Items"]), None)
+        return next(map(decode_item, answer["Items"]), None)
 
     def transact(self, *writes: Write) -> list[Write]:
         """Write all or nothing. Return the writes whose conditions did not hold: none if everything is written.
@@ -276,6 +282,10 @@ def _retry_conflicts(attempt: Callable[[], T]) -> T:
     # At random, so that rivals do not meet again.
     pauses_s = (uniform(0.5, 1.5) * pause_s for pause_s in CONFLICT_PAUSES_S)  # noqa: S311
     return retry(attempt, pauses_s, on=Conflict)
+
+
+def _key(pk: str, sk: str) -> dict[str, Any]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
 
 
 def _without_none(**request: Any) -> Any:

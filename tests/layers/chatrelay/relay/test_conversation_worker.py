@@ -34,10 +34,11 @@ from chatrelay.relay.recovery import Recovery
 from chatrelay.relay.reply_writer import LONGEST, Grace, ReplyWriter
 from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry
+from chatrelay.store.attribute_values import Item
 from chatrelay.store.connections import Connection, Viewer
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.leases import EXPIRES_S
-from chatrelay.store.table import Item, Table
+from chatrelay.store.table import Table
 from chatrelay.wire.dialect import Dialect
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from chatrelay.wire.inbound import Send
@@ -55,7 +56,7 @@ from emulator.stand_ins.script import (
     text_block,
 )
 from tests.builders.doubles import Address, Clocked, Sockets, assembled
-from tests.builders.layer import Store
+from tests.builders.layer import Store, scanned
 from tests.builders.patience import PATIENCE_S
 from tests.builders.settings import CLAUDE
 
@@ -600,7 +601,7 @@ async def test_an_agent_that_is_not_there_keeps_no_message(relay: Answering, soc
         await relay.answer(said(agent="codex"), "worker-1", LONG)
 
     assert (refusal.value.code, refusal.value.retryable, refusal.value.field) == ("invalid_message", False, "agent")
-    kept = sorted(str(item["pk"]) for item in table.client.scan(TableName=table.name)["Items"])
+    kept = sorted(item["pk"] for item in scanned(table))
     assert kept == ["CONNECTION#c1=", "COUNT#claude"]
     assert sockets.posts == {}
 
@@ -749,8 +750,7 @@ async def test_readers_whose_posts_hang_do_not_stop_the_heartbeat(
 
 def journal(store: Store) -> str:
     """What heartbeats have left of the one reply that there is."""
-    items: list[Any] = store.table.client.scan(TableName=store.table.name)["Items"]
-    replies = [str(item["pk"]) for item in items if item["sk"] == "REPLY"]
+    replies = [item["pk"] for item in scanned(store.table) if item["sk"] == "REPLY"]
     return "".join(store.replies.journaled(reply.removeprefix("REPLY#")) for reply in replies)
 
 

@@ -6,6 +6,7 @@ from chatrelay.store.api_keys import PAGE, ApiKeys
 from chatrelay.store.connections import Connection, Connections
 from chatrelay.store.table import Table
 from chatrelay.wire.dialects import VERSION_1
+from tests.builders.layer import scanned
 
 
 @pytest.fixture
@@ -29,8 +30,8 @@ def test_what_is_not_quite_a_key_is_nobodys(keys: ApiKeys, key: str) -> None:
 
 def test_a_keys_hash_is_no_key(keys: ApiKeys, table: Table) -> None:
     keys.add("crk_alice", "alice")
-    (item,) = table.client.scan(TableName=table.name)["Items"]
-    digest = str(item["pk"]).removeprefix("KEY#")
+    (item,) = scanned(table)
+    digest = item["pk"].removeprefix("KEY#")
 
     assert keys.user_of(digest) is None
 
@@ -38,7 +39,7 @@ def test_a_keys_hash_is_no_key(keys: ApiKeys, table: Table) -> None:
 def test_only_hashes_are_kept(keys: ApiKeys, table: Table) -> None:
     keys.add("crk_alice-is-secret", "alice", "phone")
 
-    kept = repr(table.client.scan(TableName=table.name)["Items"])
+    kept = repr(scanned(table))
     assert "alice-is-secret" not in kept
     assert "aacd937d2d7321c24538aaa0dc0a6fe40eee2af218014d7b6f2e5e0c02f8cac2" in kept
 

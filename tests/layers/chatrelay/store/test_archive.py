@@ -16,7 +16,7 @@ from chatrelay.store.table import Table
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.outbound import Outbound
-from tests.builders.layer import Store
+from tests.builders.layer import Store, scanned
 
 TALK = ConversationKey("alice", "talk")
 LAST = Outbound("complete", "Response complete", {"length": 5})
@@ -42,8 +42,7 @@ def answer(store: Store, accepted: Accepted, text: str = "Yes.") -> None:
 
 def left(store: Store) -> list[str]:
     """What is in the table, but for the names of invocations, which end by themselves within a day."""
-    items = store.table.client.scan(TableName=store.table.name, ConsistentRead=True)["Items"]
-    return sorted(f"{item['pk']} {item['sk']}" for item in items if str(item["sk"]) != "WORKER")
+    return sorted(f"{item['pk']} {item['sk']}" for item in scanned(store.table) if item["sk"] != "WORKER")
 
 
 def test_a_user_sees_conversations_latest_first_a_page_at_a_time(store: Store) -> None:

@@ -14,14 +14,15 @@ from chatrelay.domain.errors import Conflict, Duplicate, Superseded, Upstream
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
 from chatrelay.domain.reply import Ending, Reply
 from chatrelay.relay.reply_writer import LONGEST
+from chatrelay.store.attribute_values import Item
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted, Conversations, StoredReply
 from chatrelay.store.item_keys import conversation_pk
-from chatrelay.store.table import Item, Table
+from chatrelay.store.table import Table
 from chatrelay.wire.dialects import VERSION_1
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.outbound import Outbound
-from tests.builders.layer import Store
+from tests.builders.layer import Store, scanned
 
 PLENTY = 1_000_000
 TALK = ConversationKey("alice", "talk")
@@ -47,12 +48,8 @@ def answered(accepted: Accepted, text: str, tokens: int = 5, **usage: int) -> Re
     return reply
 
 
-def items(table: Table) -> list[Item]:
-    return list(table.client.scan(TableName=table.name, ConsistentRead=True)["Items"])
-
-
 def stored_reply(table: Table, accepted: Accepted) -> Item:
-    found = [item for item in items(table) if item["sk"] == f"TURN#{accepted.turn}#2"]
+    found = [item for item in scanned(table) if item["sk"] == f"TURN#{accepted.turn}#2"]
     assert len(found) == 1
     return found[0]
 
@@ -74,7 +71,7 @@ def asked(conversations: Conversations, accepted: Accepted, budget: int = PLENTY
 def test_an_accepted_message_is_stored_with_the_reply_owed_for_it(conversations: Conversations, table: Table) -> None:
     accepted = conversations.accept("alice", hello(), 1_700_000_000_123, worker="worker-1")
 
-    kinds = sorted(item["sk"].replace(accepted.stream.reply, "<reply>") for item in items(table))
+    kinds = sorted(item["sk"].replace(accepted.stream.reply, "<reply>") for item in scanned(table))
     assert kinds == [
         "CONVERSATION",
         "CONVERSATION#LEASE",
@@ -125,12 +122,12 @@ def test_a_message_whose_sender_has_closed_its_connection_is_kept(store: Store, 
 
 def test_the_same_id_is_accepted_once(conversations: Conversations, table: Table) -> None:
     conversations.accept("alice", hello(), 1, worker="worker-1")
-    before = items(table)
+    before = scanned(table)
 
     with pytest.raises(Duplicate):
         conversations.accept("alice", hello(content="Another"), 2, worker="worker-1")
 
-    assert items(table) == before
+    assert scanned(table) == before
 
 
 def test_the_same_id_is_another_message_elsewhere(conversations: Conversations) -> None:
@@ -155,7 +152,7 @@ def test_of_20_that_race_with_the_same_id_one_is_accepted(conversations: Convers
         accepted = [each for each in pool.map(accept, range(20)) if each is not None]
 
     assert len(accepted) == 1
-    assert len([item for item in items(table) if item["sk"].startswith("TURN#")]) == 2
+    assert len([item for item in scanned(table) if item["sk"].startswith("TURN#")]) == 2
     assert len(conversations.history(accepted[0], PLENTY)) == 1
 
 
@@ -275,13 +272,13 @@ def test_a_reply_ends_once(conversations: Conversations, table: Table) -> None:
 
 def test_a_reply_that_was_never_accepted_is_not_made_by_ending_it(conversations: Conversations, table: Table) -> None:
     accepted = conversations.accept("alice", hello(), 1, worker="worker-1")
-    for item in items(table):
+    for item in scanned(table):
         table.delete(item["pk"], item["sk"])
 
     with pytest.raises(Superseded):
         conversations.finish(accepted, answered(accepted, "late"), LAST)
 
-    assert items(table) == []
+    assert scanned(table) == []
 
 
 def test_an_end_whose_answer_was_lost_may_be_stored_again(conversations: Conversations, table: Table) -> None:
@@ -413,7 +410,7 @@ def test_only_a_reply_that_is_being_written_can_be_interrupted(conversations: Co
     assert not conversations.interrupt(whereabouts(first), broken_off(first), BROKE_OFF)
 
     assert stored_reply(table, first)["reply_status"] == "complete"
-    assert len(items(table)) == 7
+    assert len(scanned(table)) == 7
 
 
 def test_what_is_stored_of_a_reply_can_be_sent_again(conversations: Conversations) -> None:
@@ -498,10 +495,10 @@ def by_owner(table: Table) -> Callable[[str], list[str]]:
             TableName=table.name,
             IndexName="by_owner",
             KeyConditionExpression="owner_id = :user",
-            ExpressionAttributeValues={":user": user},
+            ExpressionAttributeValues={":user": {"S": user}},
             ScanIndexForward=False,
         )
-        return [str(item["pk"]) for item in found["Items"]]
+        return [item["pk"]["S"] for item in found["Items"]]
 
     return query
 
@@ -548,7 +545,7 @@ def test_those_who_wait_come_in_the_order_in_which_they_were_received(
         over(store, accepted, answered(accepted, "a"))
 
     assert taken == [("q10", 2, 2), ("q20", 3, 3), ("q30", 4, 4), ("q40", 5, 5)]
-    assert [item["sk"] for item in items(store.table) if item["sk"].startswith("QUEUE")] == []
+    assert [item["sk"] for item in scanned(store.table) if item["sk"].startswith("QUEUE")] == []
 
 
 def test_a_message_that_waited_is_known_by_its_sender(store: Store, conversations: Conversations) -> None:
@@ -592,13 +589,13 @@ def test_without_a_worker_a_message_waits_for_one(conversations: Conversations) 
 
 def test_a_message_that_waits_is_accepted_once(conversations: Conversations, table: Table) -> None:
     waiting = conversations.accept("alice", hello(), 1)
-    before = items(table)
+    before = scanned(table)
 
     with pytest.raises(Duplicate) as known:
         conversations.accept("alice", hello(), 2, worker="worker-1")
 
     assert known.value.reply == waiting.stream.reply
-    assert items(table) == before
+    assert scanned(table) == before
 
 
 def test_a_broken_message_to_a_busy_conversation_waits_in_its_old_place(

@@ -10,6 +10,7 @@ from chatrelay.store.devices import Devices
 from chatrelay.store.table import Table
 from chatrelay.wire.registration import Registration
 from tests.builders.doubles import Clock
+from tests.builders.layer import scanned
 
 NOW_S = 1_700_000_000
 NOW_MS = NOW_S * 1000
@@ -192,7 +193,7 @@ def test_what_is_left_of_a_device_expires(devices: Devices, table: Table, clock:
         devices.register("bob", PHONE)
 
     expiring = leftovers(table)
-    kept = [item for item in everything(table) if item not in expiring]
+    kept = [item for item in scanned(table) if item not in expiring]
     assert {item.get("user_id", item["pk"]) for item in kept} == ({"bob", "USER#bob"} if how == "moved" else set())
     assert {int(item["expires_at"]) for item in expiring} == {NOW_S + 60}
 
@@ -271,10 +272,5 @@ def test_finding_out_brings_no_device_back(devices: Devices) -> None:
     assert devices.all("alice") == []
 
 
-def everything(table: Table) -> list[dict[str, Any]]:
-    items: list[Any] = table.client.scan(TableName=table.name)["Items"]
-    return items
-
-
 def leftovers(table: Table) -> list[dict[str, Any]]:
-    return [item for item in everything(table) if "expires_at" in item]
+    return [item for item in scanned(table) if "expires_at" in item]

@@ -10,7 +10,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 
-from chatrelay.store.table import IF_ABSENT, IF_EXISTS, Delete, Item, Put, Table, Update, Write
+from chatrelay.store.attribute_values import Item
+from chatrelay.store.table import IF_ABSENT, IF_EXISTS, Delete, Put, Table, Update, Write
 
 T = TypeVar("T")
 RIVALS = 20

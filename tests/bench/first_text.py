@@ -1,0 +1,109 @@
+"""How much later the first text is than the SDK's own: AWS's latencies put in, the emulator's own time taken out.
+
+A fault plan delays each call as AWS would. What a call took beyond that is the emulator's, and is subtracted, call by
+call, for the calls that wait for each other.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import httpx
+from anthropic import AsyncAnthropic
+
+from emulator.stand_ins.script import answer
+from tests.bench.round_trips import Call, Stage, calls
+from tests.builders.deployments import Relay
+
+LATENCIES_S = {
+    "GetItem": 0.005,
+    "Query": 0.005,
+    "PutItem": 0.010,
+    "UpdateItem": 0.010,
+    "DeleteItem": 0.010,
+    "TransactWriteItems": 0.020,
+}
+POST_S = 0.015
+MESSAGES = 30
+
+
+@dataclass(frozen=True)
+class FirstText:
+    """Medians over several messages, in seconds.
+
+    `added_s` is from the worker's first call until the model is asked, less what the SDK takes for that by itself, and
+    one post; `latencies_s` is what of it are AWS's latencies. `processor_s` is the worker's processor time a message.
+    """
+
+    added_s: float
+    latencies_s: float
+    processor_s: float
+
+
+async def measured(relay: Relay) -> FirstText:
+    """Measure on a deployment that tells of each call."""
+    relay.plays("How many?", answer("Yes.", delta_chars=4))
+    plan = {"calls": [{"do": "delay", "operation": name, "seconds": each} for name, each in LATENCIES_S.items()]}
+    async with Stage.opened(relay) as stage:
+        conversation = stage.new("c")
+        for _ in range(3):
+            await stage.send(conversation)
+        processor_s = await _processor_s(stage, conversation)
+        async with httpx.AsyncClient(base_url=f"http://{relay.address}") as client:
+            (await client.post("/_faults", json=plan)).raise_for_status()
+            try:
+                found = sorted([await _until_asked(stage, conversation) for _ in range(MESSAGES)])
+            finally:
+                await client.delete("/_faults")
+    direct_s = await _direct_s(relay)
+    waited_s, latencies_s = found[len(found) // 2]
+    return FirstText(waited_s - direct_s + POST_S, latencies_s, processor_s)
+
+
+async def _until_asked(stage: Stage, conversation: str) -> tuple[float, float]:
+    """Return how long a worker took from its first call until the model was asked, and the latencies in that."""
+    seen, asked = len(stage.relay.log), len(stage.relay.model.requests)
+    await stage.send(conversation)
+    await stage.quiet()
+    asked_s = stage.relay.model.requests[asked].received_at
+    made = [call for call in calls(stage.relay.log[seen:]) if call.ended_s <= asked_s]
+    chain = longest_chain(call for call in made if call.operation in LATENCIES_S)
+    latencies_s = sum(LATENCIES_S[call.operation] for call in chain)
+    own_s = sum(call.ended_s - call.began_s - LATENCIES_S[call.operation] for call in chain)
+    return asked_s - min(call.began_s for call in made) - own_s, latencies_s
+
+
+def longest_chain(made: Iterable[Call]) -> list[Call]:
+    """Return the calls of a longest chain: each begins after the one before it has ended."""
+    found: list[Call] = []
+    for call in sorted(made, key=lambda call: call.ended_s):
+        if not found or call.began_s >= found[-1].ended_s:
+            found.append(call)
+    return found
+
+
+async def _direct_s(relay: Relay) -> float:
+    """Return how long the SDK itself takes until the model is asked."""
+    taken = []
+    async with AsyncAnthropic(api_key="sk-test", base_url=relay.model_url) as client:
+        for _ in range(MESSAGES):
+            asked, began_s = len(relay.model.requests), time.monotonic()
+            stream = await client.messages.create(
+                model="claude", max_tokens=100, messages=[{"role": "user", "content": "How many?"}], stream=True
+            )
+            async with stream:
+                _ = [event async for event in stream]
+            taken.append(relay.model.requests[asked].received_at - began_s)
+    return sorted(taken)[len(taken) // 2]
+
+
+async def _processor_s(stage: Stage, conversation: str) -> float:
+    def used_s() -> float:
+        times = [worker.cpu_times() for worker in stage.relay.workers("message")]
+        return sum(each.user + each.system for each in times)
+
+    before_s = used_s()
+    for _ in range(MESSAGES):
+        await stage.send(conversation)
+    await stage.quiet()
+    return (used_s() - before_s) / MESSAGES
