@@ -191,7 +191,8 @@ class ReplyWriter:
         # A generator that is left open is closed by the garbage collector, which may be long after a cancellation.
         async with aclosing(agent.answer(key.session, turns)) as events:
             async for event in events:
-                await joining  # while the model was asked: an aside is for whoever has joined
+                # An aside is for those who have joined by now. Stopping the model stops no joining.
+                await asyncio.shield(joining)
                 match event:
                     case str():
                         self._reply.append(event[: LONGEST - len(self._reply.text)])

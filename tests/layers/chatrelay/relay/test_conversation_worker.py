@@ -2,9 +2,10 @@ import asyncio
 import functools
 import hashlib
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from itertools import pairwise
 from typing import Any
@@ -752,6 +753,54 @@ def journal(store: Store) -> str:
     """What heartbeats have left of the one reply that there is."""
     replies = [item["pk"] for item in scanned(store.table) if item["sk"] == "REPLY"]
     return "".join(store.replies.journaled(reply.removeprefix("REPLY#")) for reply in replies)
+
+
+@dataclass(frozen=True)
+class SlowViewers(Table):
+    """A table that does not say who shows a conversation until it is `released`."""
+
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def query(self, pk: str, first: str, last: str, *, forward: bool = True) -> Iterator[Item]:
+        if first.startswith("VIEWER#"):
+            assert self.released.wait(PATIENCE_S)
+        return super().query(pk, first, last, forward=forward)
+
+
+async def test_a_reply_is_stopped_while_nobody_knows_yet_who_else_reads_it(
+    store: Store,
+    recovery: Recovery,
+    resume: ResumeService,
+    api: ManagementApi,
+    threads: Executor,
+    workers: WorkerInvoker,
+    push_invoker: PushInvoker,
+    files: Files,
+    telemetry: Telemetry,
+    client: AsyncAnthropic,
+    sockets: Sockets,
+    model: Model,
+) -> None:
+    """The sender hears of it at once, and whoever else shows the conversation hears the message and its end."""
+    show(store, "c2=")
+    table = SlowViewers(store.table.client, store.table.name)
+    agent = Claude(client, secret_key, None, SETTINGS)
+    relay = Answering(Store(table), recovery, resume, api, threads, workers, push_invoker, files, telemetry, agent)
+    model.script = answer("A reply that takes its time.", delta_chars=1, pause_s=0.05)
+    writing = asyncio.create_task(relay.answer(said(), "worker-1", LONG))
+    async with asyncio.timeout(PATIENCE_S):
+        while not model.scripted.requests:  # noqa: ASYNC110 - the model keeps records, not events
+            await asyncio.sleep(0.01)
+        assert store.leases.cancel(TALK, sockets.frames("c1=")[0]["reply"])
+        while not model.scripted.requests[0].closed_at:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    table.released.set()
+
+    outcome = await writing
+
+    assert outcome.status == Status.CANCELLED
+    assert [frame["type"] for frame in sockets.frames("c1=")] == ["typing", "complete"]
+    assert [frame["type"] for frame in sockets.frames("c2=")] == ["user", "typing", "complete"]
 
 
 # --- one after the other ---
