@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 # Imported here, so that the cold start pays for the SDK and not the first message.
 import chatrelay.agents.claude
+import chatrelay.aws.parameters
 import chatrelay.relay.conversation_worker  # noqa: F401
 from chatrelay.relay.invocation import Invocation
 from chatrelay.wiring import Wiring

@@ -1,6 +1,7 @@
 """The way of a message into the store, whether over a socket or by HTTP."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chatrelay.domain.errors import Duplicate
@@ -43,6 +44,9 @@ class Acceptance:
         self._agents.check(send.agent)
         # Before the message is stored: a file that no model reads would make every later request fail.
         if send.attachments:
+            if sender is not None:  # not after the checks, which take long enough for it to name something else
+                self._store.connections.subscribe(sender, send.conversation)
+                sender = replace(sender, viewing=send.conversation)
             send = self._files().checked(user, send)
         accept = self._store.conversations.accept
         if sender is None:

@@ -134,7 +134,7 @@ class ReplyWriter:
         signals = Signals({}, cancel=False)
         with suppress(Superseded, Unavailable):  # then the lease runs out, and whoever recovers it answers its mail
             signals = await self._patiently(partial(self._store.leases.end, accepted.key, accepted.stream.epoch))
-            self.may_be_followed = signals.queued > 0
+            self.may_be_followed = signals.queued != 0  # whoever looks corrects a count that is wrong
         await self._heartbeat.attach_resumers(signals)
         if await self._broadcast.drained(0):
             return

@@ -109,12 +109,11 @@ class Connections:
         pk = CONNECTION_PK + connection_id
         while (known := self._table.get(pk, CONNECTION)) is not None:
             connection = _connection(known)
-            unchanged: tuple[str, Item | None] = ("viewing = :viewing", {":viewing": connection.viewing})
-            if connection.viewing is None:
-                unchanged = (f"{IF_EXISTS} AND attribute_not_exists(viewing)", None)
+            unchanged, seen = _as_read(connection)
             # For a frame that is still on its way: there is always one of the two items.
             copy = Put({**known, "sk": RECENTLY_CLOSED, "expires_at": int(self._clock()) + RECENTLY_CLOSED_S})
-            if not self._table.transact(Delete(pk, CONNECTION, *unchanged), copy, *self._no_viewer(connection)):
+            closed = Delete(pk, CONNECTION, unchanged, seen or None)
+            if not self._table.transact(closed, copy, *self._no_viewer(connection)):
                 # No part of the transaction: everybody's connections meet in the count.
                 self._add_to_count(connection, -1)
                 return
@@ -126,13 +125,17 @@ class Connections:
 
     def subscribe(self, connection: Connection, conversation: str) -> None:
         """Record that the connection shows `conversation` from now on, unless it has closed."""
-        if writes := self.subscription(connection, conversation):
-            self._table.transact(*writes)
+        seen: Connection | None = connection
+        while seen is not None and (writes := self.subscription(seen, conversation)):
+            if not self._table.transact(*writes):
+                return
+            seen = self.get(connection.id)
 
     def subscription(self, connection: Connection, conversation: str) -> list[Write]:
         """Return the parts of a transaction that let the connection show `conversation`, and no longer the one before.
 
-        None if it shows `conversation` already. The first is refused if the connection has closed.
+        Return no parts if it shows `conversation` already. The first is refused if the connection has closed, or has
+        named another conversation since it was read as `connection`.
         """
         if connection.user is None or connection.viewing == conversation:
             return []
@@ -142,8 +145,14 @@ class Connections:
             "dialect": connection.dialect.name,
             "expires_at": connection.connected_at + LIFE_S,
         }
-        pk, shown = CONNECTION_PK + connection.id, {":conversation": conversation}
-        now_viewing = Update(pk, CONNECTION, "SET viewing = :conversation", shown, IF_EXISTS)
+        unchanged, seen = _as_read(connection)
+        now_viewing = Update(
+            CONNECTION_PK + connection.id,
+            CONNECTION,
+            "SET viewing = :conversation",
+            {":conversation": conversation, **seen},
+            unchanged,
+        )
         return [now_viewing, Put(viewer), *self._no_viewer(connection)]
 
     def set_device(self, connection: Connection, device: str) -> None:
@@ -200,6 +209,13 @@ class Connections:
         if connection.user is None or connection.viewing is None:
             return []
         return [Delete(conversation_pk(ConversationKey(connection.user, connection.viewing)), VIEWER + connection.id)]
+
+
+def _as_read(connection: Connection) -> tuple[str, Item]:
+    """Return the condition that the connection is open and shows what it showed when it was read, and its values."""
+    if connection.viewing is None:
+        return f"{IF_EXISTS} AND attribute_not_exists(viewing)", {}
+    return "viewing = :seen", {":seen": connection.viewing}
 
 
 def _connection(item: Item) -> Connection:

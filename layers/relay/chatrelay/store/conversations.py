@@ -168,7 +168,7 @@ class Conversations:
     def _subscribed(self, writes: Sequence[Write], subscription: Sequence[Write]) -> list[Write]:
         """Write `writes` with the `subscription`, or without it if that is what is refused. Return what is refused."""
         refused = self._table.transact(*writes, *subscription)
-        if refused and all(write in subscription for write in refused):  # the sender has closed its connection
+        if refused and all(write in subscription for write in refused):  # the sender has left, or shows something else
             return self._table.transact(*writes)
         return refused
 

@@ -55,7 +55,7 @@ class Lease:
     """A lease as it was read.
 
     `writer` is None if the lease is free, `expired` says that the writer has been silent for too long, `cancelled` that
-    its user wants it to stop.
+    its user wants it to stop. `queued` messages wait; `arrivals` have ever waited.
     """
 
     fence: int = 0
@@ -63,6 +63,7 @@ class Lease:
     writer: Writer | None = None
     expired: bool = False
     cancelled: bool = False
+    arrivals: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,12 @@ class Leases:
         """Return the lease that `item` is; one that was never held for None."""
         if item is None:
             return Lease()
-        fence, queued = int(item.get("fence", 0)), int(item.get("queued", 0))
+        fence, queued, arrivals = (int(item.get(name, 0)) for name in ("fence", "queued", "arrivals"))
         if "reply" not in item:
-            return Lease(fence, queued)
+            return Lease(fence, queued, arrivals=arrivals)
         writer = Writer(item["reply"], item["turn"], item["worker"])
         expired = int(item["alive_until_ms"]) < self._now_ms()
-        return Lease(fence, queued, writer, expired, cancelled="cancel_asked" in item)
+        return Lease(fence, queued, writer, expired, cancelled="cancel_asked" in item, arrivals=arrivals)
 
     # --- parts of transactions ---
 
@@ -111,7 +112,8 @@ class Leases:
 
     def wait(self, key: ConversationKey, change: int = 1) -> Update:
         """Count `change` more messages that wait."""
-        return Update(conversation_pk(key), LEASE, "ADD queued :change REMOVE expires_at", {":change": change})
+        values = {":change": change, ":arrived": max(change, 0)}
+        return Update(conversation_pk(key), LEASE, "ADD queued :change, arrivals :arrived REMOVE expires_at", values)
 
     def forget(self, key: ConversationKey, seen: Lease) -> Update:
         """Let the lease of a deleted conversation expire, if nobody writes and no message has come since `seen`."""
@@ -229,8 +231,9 @@ class Leases:
             conversation_pk(key),
             LEASE,
             "SET queued = :none",
-            {":none": 0, ":seen": seen.fence, ":queued": seen.queued},
-            condition=f"{FREE_AS_SEEN} AND queued = :queued",
+            {":none": 0, ":seen": seen.fence, ":queued": seen.queued, ":arrivals": seen.arrivals},
+            # By the count alone, a message that goes and another one that comes would pass for nothing.
+            condition=f"{FREE_AS_SEEN} AND queued = :queued AND arrivals = :arrivals",
         )
 
     def fence_off(self, key: ConversationKey) -> Lease:

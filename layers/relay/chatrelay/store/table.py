@@ -163,13 +163,19 @@ class Table:
 
     def delete(self, pk: str, sk: str) -> Item | None:
         """Delete one item and return what it was; None if there was none. Of several callers at once, one gets it."""
-        try:
-            answer = self.client.delete_item(
-                TableName=self.name, Key=_key(pk, sk), ConditionExpression=IF_EXISTS, ReturnValues="ALL_OLD"
-            )
-        except self.client.exceptions.ConditionalCheckFailedException:
-            return None
-        return decode_item(answer["Attributes"])
+
+        def attempt() -> Item | None:
+            try:
+                answer = self.client.delete_item(
+                    TableName=self.name, Key=_key(pk, sk), ConditionExpression=IF_EXISTS, ReturnValues="ALL_OLD"
+                )
+            except self.client.exceptions.ConditionalCheckFailedException:
+                return None
+            except self.client.exceptions.TransactionConflictException as met:  # nothing is deleted
+                raise Conflict(pk) from met
+            return decode_item(answer["Attributes"])
+
+        return _retry_conflicts(attempt)
 
     def delete_all(self, keys: Iterable[tuple[str, str]]) -> None:
         """Delete the items of these ``(pk, sk)``, a batch at a time, in about this order. Raise ``Unavailable``."""

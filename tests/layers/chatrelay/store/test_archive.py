@@ -142,6 +142,7 @@ def test_a_deleted_conversation_leaves_its_fence_for_a_day_and_nothing_else(stor
         "sk": LEASE,
         "fence": 32,
         "queued": 0,
+        "arrivals": 1,
         "subscribers": {},
         "expires_at": 2_000_086_400,
     }

@@ -178,6 +178,16 @@ def test_a_connection_shows_the_conversation_that_it_named_last(connections: Con
     assert connections.get("a=") == replace(ALICE, viewing="second")
 
 
+def test_what_is_named_last_is_shown_however_old_the_reading_is(connections: Connections) -> None:
+    connections.open(ALICE)
+    connections.subscribe(ALICE, "first")
+    connections.subscribe(ALICE, "second")
+
+    assert (viewers(connections, "first"), viewers(connections, "second")) == ([], ["a="])
+    connections.close("a=")
+    assert viewers(connections, "second") == []
+
+
 def test_a_connection_that_has_closed_shows_nothing_more(connections: Connections) -> None:
     connections.open(ALICE)
     connections.close("a=")

@@ -102,6 +102,33 @@ def test_whoever_sends_a_message_shows_its_conversation_and_no_longer_the_one_be
     assert store.connections.get(PHONE.id) == replace(PHONE, viewing="talk")
 
 
+def test_a_sender_who_has_named_another_conversation_since_goes_on_showing_that(store: Store) -> None:
+    store.connections.open(PHONE)
+    subscription = store.connections.subscription(PHONE, "talk")
+    store.connections.subscribe(PHONE, "elsewhere")
+
+    store.conversations.accept("alice", hello(), 1, subscription=subscription, worker="worker-1")
+
+    assert store.connections.get(PHONE.id) == replace(PHONE, viewing="elsewhere")
+    assert store.connections.viewers(TALK) == []
+    assert len(store.connections.viewers(ConversationKey("alice", "elsewhere"))) == 1
+
+
+def test_a_message_that_goes_and_one_that_comes_do_not_pass_for_nothing(store: Store) -> None:
+    """Between the two looks of a worker that finds nobody waiting."""
+    first = store.conversations.accept("alice", hello(), 1)
+    seen = store.leases.get(TALK)
+    store.conversations.withdraw(whereabouts(first), Reply(first.stream.reply), LAST)
+    store.conversations.accept("alice", hello(id="m2"), 2)
+
+    store.leases.nobody_waits(TALK, seen)
+
+    assert store.leases.get(TALK).queued == 1
+    taken = store.conversations.take_next(TALK, "worker-1")
+    assert taken is not None
+    assert (taken.send.id, store.leases.get(TALK).queued) == ("m2", 0)
+
+
 @pytest.mark.parametrize("worker", ["worker-1", None], ids=["begins", "waits"])
 def test_a_message_whose_sender_has_closed_its_connection_is_kept(store: Store, worker: str | None) -> None:
     store.connections.open(PHONE)

@@ -72,7 +72,7 @@ def test_nobody_overtakes_those_who_wait(store: Store, leases: Leases) -> None:
     wait(store)
     assert not claim(store)
     assert store.table.transact(leases.take(TALK, leases.get(TALK), WRITER)) == []
-    assert leases.get(TALK) == Lease(fence=1, queued=0, writer=WRITER)
+    assert leases.get(TALK) == Lease(fence=1, queued=0, writer=WRITER, arrivals=1)
 
 
 def test_who_gives_up_waits_no_more(store: Store) -> None:
@@ -153,4 +153,4 @@ def test_ten_who_wait_are_counted_while_the_writer_beats(store: Store, leases: L
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(act, range(20)))
 
-    assert leases.get(TALK) == Lease(fence=1, queued=10, writer=WRITER)
+    assert leases.get(TALK) == Lease(fence=1, queued=10, writer=WRITER, arrivals=10)

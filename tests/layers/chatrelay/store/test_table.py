@@ -57,6 +57,25 @@ def test_a_transaction_that_dynamodb_cancels_for_a_passing_reason_is_tried_again
     assert (len(sent), sort_keys(table, "a", "b")) == (2, ["a", "b"])
 
 
+def test_a_deletion_that_meets_a_transaction_is_tried_again(table: Table) -> None:
+    table.put(item(sk="a"))
+    sent: list[str] = []
+
+    def refused_once(request: Any, **_: Any) -> Any:
+        sent.append(request.url)
+        if len(sent) > 1:
+            return None
+        body = json.dumps({"__type": "com.amazonaws.dynamodb.v20120810#TransactionConflictException"}).encode()
+        return AWSResponse(request.url, 400, HTTPHeaders(), Raw(body))
+
+    table.client.meta.events.register("before-send.dynamodb.DeleteItem", refused_once)
+    try:
+        assert table.delete("p", "a") == item(sk="a")
+    finally:
+        table.client.meta.events.unregister("before-send.dynamodb.DeleteItem", refused_once)
+    assert (len(sent), sort_keys(table, "a", "b")) == (2, [])
+
+
 class Raw(BytesIO):
     """A body as botocore reads it."""
 
