@@ -26,6 +26,11 @@ from tests.scenarios.stage import GATEWAY
 
 DOCS = REPOSITORY / "docs"
 LAYERS = REPOSITORY / ".nightly"
+INTRODUCTION = (
+    "Written by `make bench`. Lags by technique are exact by virtual time, calls are counted, processor times are ratios within",
+    "one run. The first text, the worker's processor time and the load are times on the machine that measured, here two shared",
+    "cores that play AWS, the model and all clients as well: they differ from run to run by a factor.",
+)
 LIGHT_MOST, MESSAGE_MOST, LAYER_MOST_MB = 1.4, 0.55, 60
 
 
@@ -75,7 +80,7 @@ def _page(parts: Iterable[Part]) -> Iterator[str]:
     parts = list(parts)
     yield "# How fast it is"
     yield ""
-    yield "Written by `make bench`. Milliseconds are exact by virtual time, processor times are ratios within one run."
+    yield from INTRODUCTION
     yield ""
     yield from table(
         ["target", "meant", "is", ""],
