@@ -27,9 +27,9 @@ from tests.scenarios.stage import GATEWAY
 DOCS = REPOSITORY / "docs"
 LAYERS = REPOSITORY / ".nightly"
 INTRODUCTION = (
-    "Written by `make bench`. Lags by technique are exact by virtual time, calls are counted, processor times are ratios",
-    "within one run. The first text, the worker's processor time and the load are times on the machine that measured: here",
-    "two shared cores that play AWS, the model and all clients, too. They differ from run to run by a factor.",
+    "Written by `make bench`. Lags by technique are exact by virtual time, calls are counted, processor times are",
+    "ratios within one run. The first text, the worker's processor time and the load are times on the machine that",
+    "measured: here two shared cores that play AWS, the model and all clients, too. They differ by a factor.",
 )
 LIGHT_MOST, MESSAGE_MOST, LAYER_MOST_MB = 1.4, 0.55, 60
 
