@@ -95,11 +95,13 @@ def deployments() -> Iterator[Callable[..., Relay]]:
             running.append(Relay(address, base_url, process, model, playbook, log))
             return running[-1]
 
-        yield start
-        for relay in running:
-            relay.process.terminate()
-        for relay in running:
-            assert relay.process.wait(PATIENCE_S) == 0, "the gateway ends in order"
+        try:
+            yield start
+        finally:
+            for relay in running:
+                relay.process.terminate()
+            ends = [relay.process.wait(PATIENCE_S) for relay in running]
+        assert not any(ends), "the gateway ends in order"
 
 
 @pytest.fixture(scope="session")
