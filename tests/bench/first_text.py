@@ -5,14 +5,13 @@ call, for the calls that wait for each other.
 """
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import httpx
 from anthropic import AsyncAnthropic
 
 from emulator.stand_ins.script import answer
-from tests.bench.round_trips import Call, Stage, calls
+from tests.bench.round_trips import Stage, calls, longest_chain
 from tests.builders.deployments import Relay
 
 LATENCIES_S = {
@@ -71,15 +70,6 @@ async def _until_asked(stage: Stage, conversation: str) -> tuple[float, float]:
     latencies_s = sum(LATENCIES_S[call.operation] for call in chain)
     own_s = sum(call.ended_s - call.began_s - LATENCIES_S[call.operation] for call in chain)
     return asked_s - min(call.began_s for call in made) - own_s, latencies_s
-
-
-def longest_chain(made: Iterable[Call]) -> list[Call]:
-    """Return the calls of a longest chain: each begins after the one before it has ended."""
-    found: list[Call] = []
-    for call in sorted(made, key=lambda call: call.ended_s):
-        if not found or call.began_s >= found[-1].ended_s:
-            found.append(call)
-    return found
 
 
 async def _direct_s(relay: Relay) -> float:

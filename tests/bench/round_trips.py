@@ -118,7 +118,9 @@ class Stage:
         frame_s = min((post.began_s for post in posts), default=None)
         requests = self.relay.model.requests[asked:]
         model_s = requests[0].received_at if requests else None
-        return Cost(len(counted), chain(counted), len(posts), _before(counted, frame_s), _before(counted, model_s))
+        return Cost(
+            len(counted), len(longest_chain(counted)), len(posts), _before(counted, frame_s), _before(counted, model_s)
+        )
 
     async def quiet(self) -> None:
         """Wait until nothing is told any more."""
@@ -135,17 +137,17 @@ def calls(log: Iterable[str]) -> list[Call]:
     return [Call(each[1], each[2], float(each[3]), float(each[4])) for each in found if each]
 
 
-def chain(made: Iterable[Call]) -> int:
-    """Return how many calls follow one another at most: each begins after the one before it has ended."""
-    length, ended_s = 0, float("-inf")
+def longest_chain(made: Iterable[Call]) -> list[Call]:
+    """Return as many calls as follow one another at most: each begins after the one before it has ended."""
+    found: list[Call] = []
     for call in sorted(made, key=lambda call: call.ended_s):
-        if call.began_s >= ended_s:
-            length, ended_s = length + 1, call.ended_s
-    return length
+        if not found or call.began_s >= found[-1].ended_s:
+            found.append(call)
+    return found
 
 
 def _before(made: Iterable[Call], at_s: float | None) -> int | None:
-    return None if at_s is None else chain(call for call in made if call.ended_s <= at_s)
+    return None if at_s is None else len(longest_chain(call for call in made if call.ended_s <= at_s))
 
 
 # --- what is counted ---

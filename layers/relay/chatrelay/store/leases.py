@@ -240,8 +240,7 @@ class Leases:
         """Free the lease, and supersede its writer if there is one. Return the lease as it is then."""
         pk, values = conversation_pk(key), {":none": 0, ":one": 1}
         expression = f"SET queued = if_not_exists(queued, :none) {LET_GO} ADD fence :one"
-        item = self._table.update_returning(pk, LEASE, expression, values, IF_EXISTS, "ALL_NEW")
-        return Lease() if item is None else Lease(int(item["fence"]), int(item["queued"]))
+        return self.read(self._table.update_returning(pk, LEASE, expression, values, IF_EXISTS, "ALL_NEW"))
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

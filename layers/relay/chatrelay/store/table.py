@@ -144,36 +144,31 @@ class Table:
         return self._update(pk, sk, expression, values, ConditionExpression=condition, ReturnValues=returning)
 
     def _update(self, pk: str, sk: str, expression: str, values: Item, **request: Any) -> Item | None:
-        def attempt() -> Item | None:
-            try:
-                answer = self.client.update_item(
-                    TableName=self.name,
-                    Key=_key(pk, sk),
-                    UpdateExpression=expression,
-                    ExpressionAttributeValues=encode_item(values),
-                    **request,
-                )
-            except self.client.exceptions.ConditionalCheckFailedException:
-                return None
-            except self.client.exceptions.TransactionConflictException as met:  # nothing is written
-                raise Conflict(pk) from met
-            return decode_item(answer.get("Attributes", {}))
-
-        return _retry_conflicts(attempt)
+        return self._write(
+            self.client.update_item,
+            Key=_key(pk, sk),
+            UpdateExpression=expression,
+            ExpressionAttributeValues=encode_item(values),
+            **request,
+        )
 
     def delete(self, pk: str, sk: str) -> Item | None:
         """Delete one item and return what it was; None if there was none. Of several callers at once, one gets it."""
+        return self._write(
+            self.client.delete_item, Key=_key(pk, sk), ConditionExpression=IF_EXISTS, ReturnValues="ALL_OLD"
+        )
+
+    def _write(self, operation: Callable[..., Any], **request: Any) -> Item | None:
+        """Return the attributes that a write of one item answers with; None if its condition does not hold."""
 
         def attempt() -> Item | None:
             try:
-                answer = self.client.delete_item(
-                    TableName=self.name, Key=_key(pk, sk), ConditionExpression=IF_EXISTS, ReturnValues="ALL_OLD"
-                )
+                answer = operation(TableName=self.name, **request)
             except self.client.exceptions.ConditionalCheckFailedException:
                 return None
-            except self.client.exceptions.TransactionConflictException as met:  # nothing is deleted
-                raise Conflict(pk) from met
-            return decode_item(answer["Attributes"])
+            except self.client.exceptions.TransactionConflictException as met:  # nothing is written
+                raise Conflict(request["Key"]["pk"]["S"]) from met
+            return decode_item(answer.get("Attributes", {}))
 
         return _retry_conflicts(attempt)
 

@@ -122,6 +122,8 @@ class Answering:
 
     def __init__(
         self,
+        agent: Any,
+        *,
         store: Store,
         recovery: Recovery,
         resume: ResumeService,
@@ -131,7 +133,6 @@ class Answering:
         pushes: PushInvoker,
         files: Files,
         telemetry: Telemetry,
-        agent: Any,
     ) -> None:
         self._store = store
         self._recovery = recovery
@@ -216,13 +217,24 @@ def answering(
     push_invoker: PushInvoker,
     files: Files,
     telemetry: Telemetry,
-) -> Callable[[Any], Answering]:
-    """Makes a worker that asks this agent."""
-    return functools.partial(Answering, store, recovery, resume, api, threads, workers, push_invoker, files, telemetry)
+) -> Callable[..., Answering]:
+    """Makes a worker that asks this agent, over this `store` or the one of the test."""
+    return functools.partial(
+        Answering,
+        store=store,
+        recovery=recovery,
+        resume=resume,
+        api=api,
+        threads=threads,
+        workers=workers,
+        pushes=push_invoker,
+        files=files,
+        telemetry=telemetry,
+    )
 
 
 @pytest.fixture
-def relay(answering: Callable[[Any], Answering], client: AsyncAnthropic) -> Answering:
+def relay(answering: Callable[..., Answering], client: AsyncAnthropic) -> Answering:
     return answering(Claude(client, secret_key, None, SETTINGS))
 
 
@@ -669,7 +681,7 @@ class Endless:
 
 
 async def test_an_agent_without_an_ending_is_upstreams_failure(
-    answering: Callable[[Any], Answering], sockets: Sockets
+    answering: Callable[..., Answering], sockets: Sockets
 ) -> None:
     relay = answering(Endless())
 
@@ -768,24 +780,12 @@ class SlowViewers(Table):
 
 
 async def test_a_reply_is_stopped_while_nobody_knows_yet_who_else_reads_it(
-    store: Store,
-    recovery: Recovery,
-    resume: ResumeService,
-    api: ManagementApi,
-    threads: Executor,
-    workers: WorkerInvoker,
-    push_invoker: PushInvoker,
-    files: Files,
-    telemetry: Telemetry,
-    client: AsyncAnthropic,
-    sockets: Sockets,
-    model: Model,
+    answering: Callable[..., Answering], client: AsyncAnthropic, store: Store, sockets: Sockets, model: Model
 ) -> None:
     """The sender hears of it at once, and whoever else shows the conversation hears the message and its end."""
     show(store, "c2=")
     table = SlowViewers(store.table.client, store.table.name)
-    agent = Claude(client, secret_key, None, SETTINGS)
-    relay = Answering(Store(table), recovery, resume, api, threads, workers, push_invoker, files, telemetry, agent)
+    relay = answering(Claude(client, secret_key, None, SETTINGS), store=Store(table))
     model.script = answer("A reply that takes its time.", delta_chars=1, pause_s=0.05)
     writing = asyncio.create_task(relay.answer(said(), "worker-1", LONG))
     async with asyncio.timeout(PATIENCE_S):
