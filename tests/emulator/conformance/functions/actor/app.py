@@ -1,9 +1,10 @@
 """Writes down every event, then does what the event tells it to.
 
-A script is `{"sleep"?: seconds, "calls"?: [[service, method, arguments], ...], "raise"?: message, "exit"?: status,
-"post"?: text, "return"?: anything, "describe"?: true}`. It is in the query's `do`, in `do` of a JSON body, or in the
+A script is `{"sleep"?: seconds, "calls"?: [[service, method, arguments, seconds?], ...], "raise"?: message,
+"exit"?: status, "post"?: text, "return"?: anything, "describe"?: true}`. It is in the query's `do`, in `do` of a JSON body, or in the
 event itself.
-`calls` of boto3 clients are answered with `[{"s": seconds, "error"?: code, "answer"?: as text}, ...]`.
+`calls` of boto3 clients are answered with `[{"s": seconds, "error"?: code, "answer"?: as text}, ...]`. The `seconds` of a
+call are the longest silence that it waits through.
 """
 
 import json
@@ -82,9 +83,8 @@ def _post(context: dict[str, Any], text: str) -> None:
     client.post_to_connection(ConnectionId=context["connectionId"], Data=text.encode())
 
 
-def _call(service: str, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Once, and waiting half a second only."""
-    config = Config(retries={"total_max_attempts": 1}, read_timeout=0.5, proxies={})
+def _call(service: str, method: str, arguments: dict[str, Any], silence_s: float = 60) -> dict[str, Any]:
+    config = Config(retries={"total_max_attempts": 1}, read_timeout=silence_s, proxies={})
     client = boto3.client(service, config=config)  # type: ignore[call-overload]
     began = time.monotonic()
     try:
