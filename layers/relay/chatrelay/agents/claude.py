@@ -8,16 +8,15 @@ This module translates both, at one line each.
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import httpx2
-from anthropic import AsyncAnthropic, AsyncAnthropicBedrock, AsyncStream
 from botocore.eventstream import ParserError
 from botocore.exceptions import BotoCoreError
 
 from chatrelay.agents import KeptText, refusals
 from chatrelay.agents.accumulator import USAGE, Accumulator
+from chatrelay.agents.deferred_imports import deferring
 from chatrelay.agents.refusals import ANTHROPIC, Refusal
 from chatrelay.agents.requests.claude import continued, to_anthropic, to_bedrock
 from chatrelay.agents.retry_after import retry_after_s
@@ -27,6 +26,15 @@ from chatrelay.domain.reply import Aside, Ending
 from chatrelay.domain.text import SurrogateJoiner
 from chatrelay.domain.turns import Room, Turn
 from chatrelay.settings import Claude as Settings
+
+with deferring("anthropic.lib", "anthropic.resources", "anthropic.types"):
+    import anthropic
+    from anthropic import AsyncAnthropic, AsyncStream
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropicBedrock
+
+    Client = AsyncAnthropic | AsyncAnthropicBedrock
 
 LONGEST_WAIT_S = 5.0
 """The longest `retry-after` that the SDK waits for. A longer one becomes an error at once, for the person who waits."""
@@ -62,10 +70,10 @@ def client(read_timeout_s: float) -> AsyncAnthropic:
     return AsyncAnthropic(api_key="", timeout=timeout, max_retries=2, http_client=transport)
 
 
-def bedrock(read_timeout_s: float) -> AsyncAnthropicBedrock:
+def bedrock(read_timeout_s: float) -> "AsyncAnthropicBedrock":
     """Return a client of Bedrock in our Region (``ANTHROPIC_BEDROCK_BASE_URL`` if set) that signs as the function."""
     timeout, transport = _http(read_timeout_s)
-    return AsyncAnthropicBedrock(timeout=timeout, max_retries=2, http_client=transport)
+    return anthropic.AsyncAnthropicBedrock(timeout=timeout, max_retries=2, http_client=transport)
 
 
 def _http(read_timeout_s: float) -> tuple[httpx2.Timeout, httpx2.AsyncClient]:
@@ -117,7 +125,7 @@ class Claude:
 
     def __init__(
         self,
-        client: AsyncAnthropic | AsyncAnthropicBedrock,
+        client: "Client",
         secret_key: KeptText | None,
         prompt: KeptText | None,
         settings: Settings,
@@ -126,7 +134,7 @@ class Claude:
         self._secret_key = secret_key
         self._prompt = prompt
         self._settings = settings
-        self._is_bedrock = isinstance(client, AsyncAnthropicBedrock)
+        self._is_bedrock = settings.bedrock
 
     @property
     def room(self) -> Room:
@@ -163,14 +171,14 @@ class Claude:
 
     async def _open(self, body: dict[str, Any]) -> AsyncStream[object]:
         """Return a stream that has begun."""
-        if self._secret_key is None or isinstance(self._client, AsyncAnthropicBedrock):
+        if self._secret_key is None:
             return await self._post(self._client, body)
         try:
             return await self._post(self._client.with_options(api_key=await self._secret_key()), body)
         except anthropic.AuthenticationError:  # the key may have been rotated: read again, once
             return await self._post(self._client.with_options(api_key=await self._secret_key(renew=True)), body)
 
-    async def _post(self, client: AsyncAnthropic | AsyncAnthropicBedrock, body: dict[str, Any]) -> AsyncStream[object]:
+    async def _post(self, client: "Client", body: dict[str, Any]) -> AsyncStream[object]:
         # Raw: the SDK validates no event, and its own accumulator raises anything at all on a broken stream.
         return await client.post("/v1/messages", body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object])
 

@@ -1,10 +1,10 @@
 """Writes down every event, then does what the event tells it to.
 
-A script is `{"sleep"?: seconds, "calls"?: [[service, method, arguments, seconds?], ...], "raise"?: message,
-"exit"?: status, "post"?: text, "return"?: anything, "describe"?: true}`. It is in the query's `do`, in `do` of a JSON body, or in the
-event itself.
-`calls` of boto3 clients are answered with `[{"s": seconds, "error"?: code, "answer"?: as text}, ...]`. The `seconds` of a
-call are the longest silence that it waits through.
+A script is `{"sleep"?: seconds, "calls"?: [[service, method, arguments, silence?], ...], "raise"?: message,
+"exit"?: status, "post"?: text, "return"?: anything, "describe"?: true}`. It is in the query's `do`, in `do` of a JSON
+body, or in the event itself.
+`calls` of boto3 clients wait through a silence of so many seconds, and are answered with
+`[{"s": seconds, "error"?: code, "answer"?: as text}, ...]`.
 """
 
 import json
