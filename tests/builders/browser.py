@@ -22,7 +22,13 @@ PNG = base64.b64decode(
 """Two pixels."""
 PDF = b"%PDF-1.4\n%%EOF"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-features=SpareRendererForSitePerProcess",  # A process that waits for a window which no test opens.
+]
 
 expect.set_options(timeout=60_000)  # a slow machine is no fault of the page
 in_a_browser = [
