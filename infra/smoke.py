@@ -81,10 +81,10 @@ class Socket:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a reply. `text` is what a client shows, `first_s` the wait for it."""
+    """What came of a reply. `log` is all of what a client shows, `first_s` the wait for it."""
 
     id: str
-    text: str
+    log: str
     end: Frame
     first_s: float
 
@@ -216,7 +216,7 @@ class Walk:
         if first is None:
             raise Wrong(await self._why_silent(socket, began_s))
         reply = await self._heard(socket, first)
-        self._say(f"reply: {len(reply.text)} characters, the first after {reply.first_s:.1f} s, proved by their hash")
+        self._say(f"reply: {len(reply.log)} characters, the first after {reply.first_s:.1f} s, proved by their hash")
         return reply
 
     async def _why_silent(self, socket: Socket, began_s: float) -> str:
@@ -241,11 +241,11 @@ class Walk:
         )
 
     async def _resume(self, socket: Socket, reply: Reply) -> None:
-        half = len(reply.text) // 2
-        offset = _utf16_length(reply.text[:half])
+        half = len(reply.log) // 2
+        offset = _utf16_length(reply.log[:half])
         await socket.say(action="resume", reply=reply.id, offset=offset)
-        rest = await self._text_until_end(socket, await self._hear(socket), since=offset)
-        if rest is None or rest.text != reply.text[half:]:
+        rest = await self._log_until_end(socket, await self._hear(socket), since=offset)
+        if rest is None or rest.log != reply.log[half:]:
             raise Wrong(f"A resume from offset {offset} does not bring the rest of the reply. {LOGS}")
         self._say(f"resume: the rest from offset {offset} on, over another socket")
 
@@ -259,7 +259,7 @@ class Walk:
             raise Wrong(f"A second message is answered by {_shown(frame)}. {LOGS}")
         began_s = time.monotonic()
         await socket.say(action="cancel", reply=typing["reply"])
-        ended = await self._text_until_end(socket, frame)
+        ended = await self._log_until_end(socket, frame)
         if ended is None or ended.end.get("stop_reason") != "cancelled":
             raise Wrong(f"A cancelled reply ends with {_shown(ended.end if ended else None)}. {LOGS}")
         self._say(f"cancel: heard after {time.monotonic() - began_s:.1f} s")
@@ -331,27 +331,27 @@ class Walk:
 
     async def _heard(self, socket: Socket, first: Frame) -> Reply:
         """Return a reply that comes to its end and proves itself."""
-        reply = await self._text_until_end(socket, first)
+        reply = await self._log_until_end(socket, first)
         if reply is None:
             raise Wrong(SILENT)
         _require_success(reply.end)
-        if reply.end["sha256"] != hashlib.sha256(reply.text.encode()).hexdigest():
-            raise Wrong("Frames of a reply are lost on the way: its text is not what its hash says. " + LOGS)
+        if reply.end["sha256"] != hashlib.sha256(reply.log.encode()).hexdigest():
+            raise Wrong("Frames of a reply are lost on the way: they are not what its hash says. " + LOGS)
         return reply
 
-    async def _text_until_end(self, socket: Socket, frame: Frame | None, since: int = 0) -> Reply | None:
+    async def _log_until_end(self, socket: Socket, frame: Frame | None, since: int = 0) -> Reply | None:
         """Return what comes from offset `since` on until the reply's end; None if it does not end."""
         began_s = first_s = time.monotonic()
-        text = reply = ""
+        log = reply = ""
         while frame is not None:
             reply = frame.get("reply") or reply
             if frame["type"] in ENDS:
-                return Reply(reply, text, frame, first_s - began_s)
-            if frame["type"] == "message":
-                first_s = first_s if text else time.monotonic()
-                if frame["offset"] != since + _utf16_length(text):
+                return Reply(reply, log, frame, first_s - began_s)
+            if "part" in frame:
+                first_s = first_s if log else time.monotonic()
+                if frame["offset"] != since + _utf16_length(log):
                     raise Wrong(f"Frames of a reply are lost on the way, before offset {frame['offset']}. {LOGS}")
-                text += frame["content"]
+                log += frame["content"]
             frame = await self._hear_model(socket)
         return None
 

@@ -17,7 +17,7 @@
 import { Connection } from "./connection.js";
 import { Exchanges } from "./exchanges.js";
 
-export { isOpen, isUnanswered, isUnsettled, isWhole, isWithdrawable } from "./exchange.js";
+export { doing, isOpen, isUnanswered, isUnsettled, isWhole, isWithdrawable } from "./exchange.js";
 
 const UNSENT = { code: "too_large", content: "This message is not for the socket.", retryable: false };
 

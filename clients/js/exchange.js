@@ -9,7 +9,7 @@
  * followed here.
  */
 
-import { newReply } from "./assembly.js";
+import { storedReply } from "./assembly.js";
 
 /** The error of a reply that ended in the middle, if the server names no other. */
 export const BROKE_OFF = { code: "interrupted", content: "The answer broke off here.", retryable: true };
@@ -29,32 +29,37 @@ export function newExchange(conversation, id, content, status, attachments = [])
     stops: false, // the user wants no more of the reply; the server is told with the next connection
     waits: false, // for the replies before it
     reply: null,
-    aside: null, // "thinking" or "tool" while the model does that instead of writing
-    asides: [], // {type, content, beganAt, endedAt} of all asides, in order; times are performance.now()
     resuming: false,
     acknowledged: false, // the server knows that this device has shown it
     error: null, // the error frame and `retryAt`, milliseconds since 1970
     end: null, // the `complete` frame
     proof: null, // "verified", "different" or "unchecked"; "kept" if it comes from the server's store
-    arrivals: [], // {at, chars} of every frame that brought text; `at` and the two below are performance.now()
+    isBehind: false, // the reply has ended, and the rest of it has been asked for
+    arrivals: [], // {at, chars} of every frame of the log; `at` and the two below are performance.now()
     sentAt: null,
     endedAt: null,
   };
 }
 
 /** Return the exchange that a turn of the server's store describes. */
-export function recalled(conversation, { id, content, attachments, reply: { id: reply, status, text, error } }) {
+export function recalled(conversation, { id, content, attachments, reply: { id: reply, status, parts, error } }) {
   const owed = status === "queued" || status === "streaming";
   const broken = hasFailed(status);
   return {
     ...newExchange(conversation, id, content, owed ? "typing" : broken ? "failed" : "complete", attachments),
     waits: status === "queued",
     acknowledged: !owed,
-    reply: { ...newReply(reply), text },
+    reply: storedReply(reply, parts),
     error: broken ? { ...(error ?? BROKE_OFF), retryAt: 0 } : null,
     end: owed || broken ? null : { stop_reason: status },
     proof: owed ? null : "kept",
   };
+}
+
+/** What the model is at beside its answer: the part that it writes; or null. */
+export function doing({ status, reply }) {
+  const last = reply?.parts.at(-1);
+  return isOpen({ status }) && last && last.type !== "message" ? last : null;
 }
 
 /** Whether the server has accepted the message and owes (the rest of) a reply. */
@@ -95,7 +100,7 @@ export function lacksFiles({ attachments }) {
 
 /** Return what an exchange is before its reply. */
 export function unreplied() {
-  const said = { aside: null, asides: [], error: null, end: null, proof: null, arrivals: [] };
+  const said = { isBehind: false, error: null, end: null, proof: null, arrivals: [] };
   return { ...said, acknowledged: false, stops: false };
 }
 

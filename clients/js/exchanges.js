@@ -2,7 +2,7 @@
  * The exchanges of the conversation that the socket shows: what is sent, what comes, and what is owed.
  *
  * Whatever is `queued` or `sent`, or failed because nobody could be reached, goes out again after a reconnect with the
- * same id, which is safe. What the server has accepted (`typing`, `writing`) is resumed from the text that is here; if
+ * same id, which is safe. What the server has accepted (`typing`, `writing`) is resumed from where it is here; if
  * the server has begun anew and knows nothing of it, it is sent again.
  *
  * When the conversation is left for another, what was `queued` or `sent` goes out by `upload`, now or after the next
@@ -10,7 +10,7 @@
  * when the user comes back to its conversation.
  */
 
-import { isCurrent, missing, newReply, place, prove } from "./assembly.js";
+import { cutBack, isCurrent, missing, newReply, place, prove } from "./assembly.js";
 import { backoff } from "./connection.js";
 import {
   BROKE_OFF,
@@ -111,8 +111,8 @@ export class Exchanges {
     for (const exchange of this.all.values()) {
       if (exchange.status !== "complete" || exchange.acknowledged) continue;
       exchange.acknowledged = true;
-      const { id, text } = exchange.reply;
-      this.#connection.transmit({ action: "ack", reply: id, offset: text.length });
+      const { id, length } = exchange.reply;
+      this.#connection.transmit({ action: "ack", reply: id, offset: length });
     }
   }
 
@@ -241,14 +241,12 @@ export class Exchanges {
         return this.#typing(frame);
       case "user":
         return this.#user(frame);
-      case "thinking":
-      case "tool":
-      case "message":
       case "resumed":
       case "complete":
         return this.#ofAReply(frame);
     }
-    // Types of a later protocol are none of our business.
+    // A frame of a log has a part, and its type may be of a later protocol. Other types of that are none of our business.
+    if (frame.part !== undefined) this.#ofAReply(frame);
   }
 
   isElsewhere({ conversation }) {
@@ -276,10 +274,9 @@ export class Exchanges {
     if (!frame.reply) return;
     const exchange = this.#ofReply(frame.reply) ?? this.#asked(frame) ?? this.#foreign(frame.reply);
     if (exchange.status === "complete" || !isCurrent(exchange.reply, frame)) return;
-    if (frame.type === "message") this.#message(exchange, frame);
+    if (frame.part !== undefined) this.#piece(exchange, frame);
     else if (frame.type === "complete") this.#complete(exchange, frame);
-    else if (frame.type === "resumed") exchange.resuming = false;
-    else this.#aside(exchange, frame);
+    else exchange.resuming = false;
   }
 
   /** The message that `resumed` names: of a message that was accepted before, that may be the first frame to come. */
@@ -289,35 +286,34 @@ export class Exchanges {
     return exchange;
   }
 
-  /** What the model does beside its text; thoughts come in pieces. */
-  #aside(exchange, { type, content }) {
-    const last = exchange.asides.at(-1);
-    const at = performance.now();
-    if (type === "thinking" && exchange.aside === "thinking") {
-      last.content += content;
-      last.endedAt = at;
-    } else {
-      exchange.asides.push({ type, content, beganAt: at, endedAt: at });
-    }
-    this.#change(exchange, { aside: type });
-  }
-
-  #message(exchange, frame) {
-    const known = exchange.reply.text.length;
-    const outcome = place(exchange.reply, frame);
+  #piece(exchange, frame) {
+    const { reply } = exchange;
+    const known = reply.length;
+    const outcome = place(reply, frame);
     if (outcome === "gap") return this.#resume(exchange);
     exchange.resuming = false;
     if (outcome !== "appended") return;
-    exchange.arrivals.push({ at: performance.now(), chars: exchange.reply.text.length - known });
-    this.#change(exchange, { status: "writing", waits: false, aside: null, error: null });
+    const at = performance.now();
+    const part = reply.parts.at(-1);
+    part.beganAt ??= at;
+    part.endedAt = at;
+    exchange.arrivals.push({ at, chars: reply.length - known });
+    this.#change(exchange, { status: reply.text ? "writing" : "typing", waits: false, error: null });
   }
 
   async #complete(exchange, frame) {
-    const askedAlready = exchange.end !== null;
     exchange.end = frame;
-    if (missing(exchange.reply, frame) && !askedAlready) return this.#resume(exchange);
-    this.#change(exchange, { status: "complete", aside: null, endedAt: performance.now(), resuming: false });
+    if (this.#catchesUp(exchange, frame)) return;
+    this.#change(exchange, { status: "complete", endedAt: performance.now(), resuming: false });
     this.#change(exchange, { proof: await prove(exchange.reply, frame) });
+  }
+
+  /** The reply has ended: ask once for what is missing of it. */
+  #catchesUp(exchange, last) {
+    if (exchange.isBehind || !exchange.reply || !missing(exchange.reply, last)) return false;
+    exchange.isBehind = true;
+    this.#resume(exchange);
+    return true;
   }
 
   // --- what goes wrong
@@ -344,11 +340,12 @@ export class Exchanges {
   }
 
   #fail(exchange, frame) {
+    if (frame.length !== undefined && this.#catchesUp(exchange, frame)) return;
+    if (frame.length < exchange.reply?.length) cutBack(exchange.reply, frame.length);
     const error = this.#app.explain(frame);
     const retryAt = Date.now() + (error.retry_after ?? 0) * 1000;
     this.#change(exchange, {
       status: "failed",
-      aside: null,
       resuming: false,
       endedAt: performance.now(),
       error: { ...error, retryAt },
@@ -431,8 +428,8 @@ export class Exchanges {
   #resume(exchange) {
     if (exchange.resuming) return;
     exchange.resuming = true;
-    const { id, text } = exchange.reply;
-    this.#connection.transmit({ action: "resume", conversation: this.conversation, reply: id, offset: text.length });
+    const { id, length } = exchange.reply;
+    this.#connection.transmit({ action: "resume", conversation: this.conversation, reply: id, offset: length });
   }
 
   #cancel(exchange) {

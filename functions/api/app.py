@@ -23,6 +23,7 @@ from chatrelay.domain.errors import (
     Unavailable,
 )
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.domain.log import Log
 from chatrelay.store.archive import Exchange
 from chatrelay.wire import fields, inbound, outbound, registration, uploads
 from chatrelay.wire.dialects import BUILDEROS
@@ -226,6 +227,7 @@ def _cursor() -> str | None:
 
 def _turn(kept: Exchange) -> dict[str, Any]:
     ended_at = None if kept.ended_at_ms is None else _time(kept.ended_at_ms)
+    log = Log() if ended_at is None else kept.reply.log  # before, what is stored is an earlier try's
     last = kept.reply.last
     error = None if last is None or last.type != "error" else {"content": last.content, **last.fields}
     return {
@@ -237,7 +239,8 @@ def _turn(kept: Exchange) -> dict[str, Any]:
         "reply": {
             "id": kept.reply.stream.reply,
             "status": kept.status,
-            "text": "" if ended_at is None else kept.reply.text,  # before, what is stored is an earlier try's
+            "text": log.text,
+            "parts": [{"type": part.kind, "content": part.content, **part.facts} for part in log.parts],
             "ended_at": ended_at,
             **({} if error is None else {"error": error}),
         },

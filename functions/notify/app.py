@@ -13,7 +13,6 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from chatrelay.domain.devices import Platform
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
-from chatrelay.domain.text import utf16_length
 from chatrelay.push.notifier import NotServed
 from chatrelay.push.service import Delivered, Misconfigured, Notification, Rejected
 from chatrelay.wiring import Wiring
@@ -46,8 +45,8 @@ async def _notify(location: ReplyLocation, budget_s: float) -> None:
         return
     shown = await asyncio.to_thread(wiring.store.replies.acknowledged, location.reply)
     # Who has shown a part of the reply has not seen its end.
-    acknowledged = [device for device, offset in shown.items() if offset >= utf16_length(stored.text)]
-    notification = Notification(location.reply, location.key.conversation, stored.agent, stored.text)
+    acknowledged = [device for device, offset in shown.items() if offset >= stored.log.length]
+    notification = Notification(location.reply, location.key.conversation, stored.agent, stored.log.text)
     budget_s -= ACKNOWLEDGED_WITHIN_S
     outcome = await wiring.notifier.notify(location.key.user, notification, acknowledged, budget_s)
     metrics.add_metric("Pushes", MetricUnit.Count, len(outcome.of(Delivered)))

@@ -1,11 +1,12 @@
 /** One exchange: what the user says, with its files, and the reply. It is drawn from its present state. */
 
-import { isOpen } from "../../clients/js/client.js";
+import { doing, isOpen } from "../../clients/js/client.js";
 import { news } from "./announcer.js";
 import { AsidesView } from "./asides.js";
 import { element } from "./dom.js";
 import { ENDINGS, Foot, waitsForConnection } from "./foot.js";
 import { MarkdownView } from "./markdown.js";
+import { SourcesView } from "./sources.js";
 
 /** Between two drawings the page has this many times as long for everything else as the last drawing took. */
 const REST = 3;
@@ -18,6 +19,7 @@ export class ExchangeView {
   #user = message("user");
   #assistant = message("assistant");
   #asides = new AsidesView();
+  #sources = new SourcesView();
   #text = element("div", "text");
   #markdown = new MarkdownView(this.#text);
   #typing = element("div", "typing");
@@ -47,7 +49,8 @@ export class ExchangeView {
     this.#typing.dataset.testid = "typing";
     this.#typing.append(dots(), element("span"));
     const heading = element("h2", "unseen", name);
-    this.#assistant.append(heading, this.#asides.element, this.#text, this.#typing, this.#foot.element);
+    const beside = [this.#sources.element, this.#typing, this.#foot.element];
+    this.#assistant.append(heading, this.#asides.element, this.#text, ...beside);
   }
 
   get elements() {
@@ -84,7 +87,8 @@ export class ExchangeView {
     this.#assistant.dataset.status = status;
     this.#assistant.setAttribute("aria-label", `${this.#name}${condition(exchange)}`);
     this.#assistant.hidden = status === "sent" && !reply;
-    this.#asides.show(exchange.asides, exchange.aside);
+    this.#asides.show(reply?.parts ?? [], doing(exchange));
+    this.#sources.show(reply?.parts ?? []);
     this.#text.hidden = !reply?.text;
     this.#markdown.show(reply?.text ?? "", isOpen(exchange));
     this.#drawTyping(exchange);
@@ -105,8 +109,9 @@ export class ExchangeView {
     this.#user.setAttribute("aria-label", waitsForConnection(exchange) ? "You, waiting for the connection" : "You");
   }
 
-  #drawTyping({ status, waits, aside }) {
-    this.#typing.hidden = status !== "typing" || aside !== null; // an aside shows for itself
+  #drawTyping(exchange) {
+    const { status, waits } = exchange;
+    this.#typing.hidden = status !== "typing" || doing(exchange) !== null; // an aside shows for itself
     this.#typing.toggleAttribute("data-waits", waits);
     this.#typing.lastChild.textContent = waits ? "Waits for the reply before it" : `${this.#name} is typing…`;
   }

@@ -44,7 +44,7 @@ export class Foot {
     if (waitsForConnection(exchange)) return [this.#waiting(exchange)];
     if (status === "failed") return [this.#failure(exchange), ...copyOf(reply)];
     if (status !== "complete") return [];
-    const parts = [verdict(proof, reply.text.length), ...copyOf(reply)];
+    const parts = [verdict(proof, reply.length), ...copyOf(reply)];
     if (ENDINGS[end.stop_reason]) parts.unshift(part("ending", ENDINGS[end.stop_reason]));
     return parts;
   }

@@ -62,7 +62,7 @@ export class Inspector {
 /** Return the numbers of one exchange, times in milliseconds; null where nothing is known yet. */
 function timing({ sentAt, endedAt, arrivals, reply }) {
   const gaps = arrivals.slice(1).map((arrival, index) => arrival.at - arrivals[index].at);
-  const chars = reply?.text.length ?? 0;
+  const chars = reply?.length ?? 0;
   const since = (at) => (sentAt === null || at == null ? null : at - sentAt);
   return {
     first: since(arrivals[0]?.at),

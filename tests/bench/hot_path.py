@@ -17,6 +17,7 @@ from chatrelay.delivery.liveness import Liveness
 from chatrelay.delivery.outbox import Outbox
 from chatrelay.delivery.sender import Sender
 from chatrelay.domain.keys import StreamId
+from chatrelay.domain.log import Piece
 from chatrelay.domain.reply import Ending, Reply
 from chatrelay.wire import outbound
 from chatrelay.wire.dialects import VERSION_1
@@ -98,7 +99,7 @@ async def ours(deltas: Sequence[Delta], phone: Phone) -> None:
     async with Outbox(reply, stream, [outbound.typing(stream, "m")], sender, VERSION_1) as outbox:
         for delta in deltas:
             await _until(delta.at_s)
-            reply.append(delta.text)
+            reply.append(Piece("message", delta.text))
             outbox.changed.set()
         reply.complete(Ending("end_turn", "claude", {}, []))
         outbox.changed.set()

@@ -17,6 +17,7 @@ from chatrelay.aws.management_api import CONCURRENT_POSTS, ManagementApi
 from chatrelay.delivery.broadcast import Broadcast
 from chatrelay.delivery.liveness import Liveness
 from chatrelay.domain.keys import StreamId
+from chatrelay.domain.log import Piece
 from chatrelay.domain.reply import Ending, Reply
 from chatrelay.wire.dialects import VERSION_1
 from chatrelay.wire.outbound import Outbound
@@ -56,7 +57,7 @@ async def _ours(api: ManagementApi, deltas: Sequence[Delta]) -> None:
             await broadcast.join(CONNECTION, VERSION_1, [])
             for delta in deltas:
                 await asyncio.sleep(delta.at_s - (time.monotonic() - began_s))
-                reply.append(delta.text)
+                reply.append(Piece("message", delta.text))
                 broadcast.wake()
             reply.complete(Ending("end_turn", "claude", {}, []))
             broadcast.wake()

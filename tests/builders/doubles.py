@@ -204,10 +204,10 @@ class Clocked:
 
 
 def assembled(frames: Iterable[dict[str, Any]]) -> str:
-    """What a client shows: the texts put together by offset, in UTF-16. A gap or a repeat does not assemble."""
+    """The log as a client has it, put together by offset, in UTF-16. A gap or a repeat does not assemble."""
     units = b""
     for frame in frames:
-        if frame["type"] == "message":
+        if "part" in frame or frame["type"] == "message":
             assert frame["offset"] == len(units) // 2
             units += frame["content"].encode("utf-16-le")
     return units.decode("utf-16-le")

@@ -70,32 +70,31 @@ class Phone:
         return heard
 
 
-def assembled(frames: list[Frame], since: int = 0) -> str:
-    """The text of the ``message`` frames from offset `since` on; each must begin where the one before it ended."""
+def assembled(frames: list[Frame], since: int = 0, *, kind: str | None = None) -> str:
+    """The log from offset `since` on, or what is of one kind in it; each frame must begin where the last one ended."""
     text = ""
     for frame in frames:
-        if frame["type"] == "message":
-            assert frame["offset"] == since + utf16_length(text), "a gap or a repeat"
-            text += frame["content"]
+        if "part" in frame:
+            assert frame["offset"] == since, "a gap or a repeat"
+            since += utf16_length(frame["content"])
+            text += frame["content"] if kind in (None, frame["type"]) else ""
     return text
 
 
 def trimmed(frames: list[Frame]) -> str:
-    """The text as a client keeps it: what it has already is trimmed from a frame that begins earlier."""
+    """The log as a client keeps it: what it has already is trimmed from a frame that begins earlier."""
     units = b""
     for frame in frames:
-        if frame["type"] == "message":
+        if "part" in frame:
             has, begins = len(units) // 2, frame["offset"]
             assert begins <= has, "a gap"
             units += frame["content"].encode("utf-16-le")[2 * (has - begins) :]
     return units.decode("utf-16-le")
 
 
-def proves(complete: Frame, text: str) -> bool:
-    """Whether length and hash of a ``complete`` frame are those of `text`."""
-    return bool(
-        complete["length"] == utf16_length(text) and complete["sha256"] == hashlib.sha256(text.encode()).hexdigest()
-    )
+def proves(last: Frame, log: str) -> bool:
+    """Whether length and hash of a reply's last frame are those of `log`."""
+    return bool(last["length"] == utf16_length(log) and last["sha256"] == hashlib.sha256(log.encode()).hexdigest())
 
 
 def utf16_length(text: str) -> int:

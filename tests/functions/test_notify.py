@@ -14,6 +14,7 @@ from chatrelay.wire.outbound import Outbound
 from chatrelay.wire.registration import Registration
 from emulator.services.services import Services
 from tests.builders.layer import CONTEXT, Store
+from tests.builders.written import text
 
 UNSET = ("APNS_SECRET", "APNS_TEAM", "APNS_KEY_ID", "APNS_BUNDLE", "APNS_URL", "APNS_SANDBOX_URL", "FCM_URL")
 
@@ -31,7 +32,7 @@ def complete_reply(store: Store) -> dict[str, str]:
     """The event that tells of one."""
     accepted = store.conversations.accept("alice", Send("m1", "talk", "Hello", "claude"), 1, worker="worker-1")
     reply = Reply(accepted.stream.reply)
-    reply.append("Good morning")
+    reply.append(text("Good morning"))
     reply.complete(Ending("end_turn", "claude", {"output_tokens": 3}, [{"type": "text", "text": "Good morning"}]))
     store.conversations.finish(accepted, reply, Outbound("complete"))
     return {"user": "alice", "conversation": "talk", "reply": accepted.stream.reply, "turn": accepted.turn}

@@ -112,7 +112,7 @@ const drafted = () => keep.draft("claude", chat.client.conversation).files.map((
 const says = (frame) => socket.says({ conversation: chat.client.conversation, reply: "r1", epoch: 1, ...frame });
 
 function turn(id, status, error = null) {
-  return { id, content: "Hello", attachments: [], reply: { id: "r1", status, text: "", error } };
+  return { id, content: "Hello", attachments: [], reply: { id: "r1", status, parts: [], error } };
 }
 
 beforeEach(() => {
@@ -259,7 +259,7 @@ test("what came in meanwhile is said in one sentence, not read out", async () =>
   told.c1 = [turn("m1", "complete")];
   await load("c1");
   const dispatched = mock.method(Node.prototype, "dispatchEvent", () => true).mock;
-  const reply = (id) => ({ id: `r-${id}`, status: "complete", text: "" });
+  const reply = (id) => ({ id: `r-${id}`, status: "complete", parts: [] });
   told.c1 = ["m1", "m2", "m3"].map((id) => ({ ...turn(id, "complete"), reply: reply(id) }));
   await chat.catchUp();
   await chat.catchUp();

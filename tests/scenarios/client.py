@@ -177,12 +177,12 @@ class Device:
                 await self._ask(socket)
             case "error" if frame.get("reply") is None:
                 await self._refused(socket, frame)
-            case "typing" | "user" | "resumed" | "message" | "complete" | "error":
+            case None:  # API Gateway's own words: it could not reach a function
+                await self._try_again(socket)
+            case _ if "reply" in frame:
                 reply = self._reply_of(frame)
                 if reply is not None:
                     await self._progress(socket, reply, frame)
-            case None:  # API Gateway's own words: it could not reach a function
-                await self._try_again(socket)
 
     def _reply_of(self, frame: Frame) -> Assembly | None:
         """The reply that a frame belongs to, and may introduce; None if an older writer of it sent the frame."""
@@ -215,8 +215,8 @@ class Device:
                 await self._waits(socket, reply)
             case "user":
                 self.said.setdefault(frame["id"], set()).add(frame["content"])
-            case "message":
-                await self._text(socket, reply, frame)
+            case _ if "part" in frame:
+                await self._piece(socket, reply, frame)
             case "complete":
                 await self._complete(socket, reply, frame)
             case "error":
@@ -231,7 +231,7 @@ class Device:
         if frame["type"] != "typing":
             self.resumes_s.append(took_s)
 
-    async def _text(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
+    async def _piece(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
         try:
             if not reply.key(frame):
                 await self._resume(socket, reply)
@@ -296,8 +296,8 @@ class Sender(Device):
             if reply is None or (reply.ends and not reply.is_whole):
                 await self._say(socket, action="send", id=message, conversation=self._conversation, content=content)
 
-    async def _text(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
-        await super()._text(socket, reply, frame)
+    async def _piece(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:
+        await super()._piece(socket, reply, frame)
         if self.cancel_at is not None and reply.length >= self.cancel_at:
             self.cancel_at = None
             await self._cancel(socket, reply)

@@ -9,9 +9,9 @@ from itertools import count
 from typing import Any
 
 from emulator.stand_ins.fake_anthropic import Received
-from emulator.stand_ins.script import Pause, Script, Send, answer, stall_after
+from emulator.stand_ins.script import Pause, Script, Send, stall_after
 from tests.builders.phone import Frame, Phone, trimmed
-from tests.scenarios.stage import Message, Stage, Talk
+from tests.scenarios.stage import Message, Stage, Talk, script
 
 WORKER = {"function": "MessageFunction"}
 BEAT = {"operation": "UpdateItem", "contains": "SET alive_until_ms = :until"}
@@ -165,7 +165,7 @@ async def silent_workers_are_taken_for_dead(stage: Stage) -> None:
     if first.finished:
         stage.flaws.append("a worker that was taken for dead let its model write on")
     for said in map(_said_after_its_end, heard):
-        if len(said) > 1 or any(frame["type"] != "message" for frame in said):
+        if len(said) > 1 or any("part" not in frame for frame in said):
             stage.flaws.append(f"a worker that was taken for dead went on: {said}")
 
 
@@ -200,7 +200,7 @@ def _one_slow_reply(stage: Stage) -> Talk:
     """At the first try the model writes longer than anybody is frozen."""
     talk = _one_reply(stage)
     (message,) = talk.messages
-    slow = answer(message.text, delta_chars=1, pause_s=2 * FROZEN["seconds"][-1] / len(message.text))
+    slow = script(message.text, 1, 2 * FROZEN["seconds"][-1] / len(message.text))
     talk.relay.plays(message.prompt, once(slow, message.script))
     return talk
 

@@ -36,7 +36,7 @@ async def _first_text_s(phone: Phone, reply: str, offset: int) -> float:
 
 
 def _is_next(frame: Frame, offset: int) -> bool:
-    return bool(frame["type"] == "message" and frame["offset"] <= offset)
+    return bool("part" in frame and frame["offset"] <= offset)
 
 
 async def cancels_are_timed(stage: Stage) -> None:

@@ -1,6 +1,7 @@
 """What a scenario plays on: a deployment with a fault plan, conversations with devices, and the judgement."""
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,20 @@ from uuid import uuid4
 import httpx
 import psutil
 
-from emulator.stand_ins.script import Pause, Script, answer, closing, output_tokens, partial
+from emulator.stand_ins.script import (
+    Pause,
+    Script,
+    block_delta,
+    block_start,
+    closing,
+    found_block,
+    message_start,
+    output_tokens,
+    paced,
+    pieces,
+    search_block,
+    thinking_block,
+)
 from tests.builders.deployments import Relay
 from tests.scenarios.client import REPLACED, Assembly, Device, Reader, Sender
 from tests.scenarios.rows import Rows
@@ -65,6 +79,12 @@ class Row:
         self.flaws += other.flaws
 
 
+THOUGHT = 'Hm 🌅, "let" me\nsee… '
+PAGES = [{"type": "web_search_result", "title": "Übermut 🌅", "url": "https://a.example/", "page_age": None}]
+BEFORE = THOUGHT + json.dumps({"query": "wer 早"}, ensure_ascii=False) + json.dumps(PAGES, ensure_ascii=False)
+"""What stands in the log of each reply before its text: the model thinks, and searches the web."""
+
+
 @dataclass(frozen=True)
 class Message:
     """What a user asks, and what the model answers: `text`, as `script` writes it."""
@@ -73,6 +93,11 @@ class Message:
     prompt: str
     text: str
     script: Script
+
+    @property
+    def log(self) -> str:
+        """All parts of the answer."""
+        return BEFORE + self.text
 
 
 @dataclass
@@ -186,9 +211,9 @@ class Stage:
     def _message(self, message_id: str, conversation: str, deltas: int, pause_s: float, last_pause_s: float) -> Message:
         chars = self.random.randint(5, 30)
         text = (f"{message_id}: " + WORDS * (deltas * chars // len(WORDS) + 1))[: deltas * chars]
-        script = _script(text, chars, pause_s, last_pause_s)
-        message = Message(message_id, f"{message_id} of {conversation}: {ODD}", text, script)
-        self._relay.plays(message.prompt, script)
+        written = script(text, chars, pause_s, last_pause_s)
+        message = Message(message_id, f"{message_id} of {conversation}: {ODD}", text, written)
+        self._relay.plays(message.prompt, written)
         return message
 
     async def play(self, *talks: Talk) -> None:
@@ -263,11 +288,20 @@ class Stage:
         return [*leaks, f"{running} workers"] if running > ENVIRONMENTS else leaks
 
 
-def _script(text: str, chars: int, pause_s: float, last_pause_s: float) -> Script:
-    if not last_pause_s:
-        return answer(text, delta_chars=chars, pause_s=pause_s)
-    written = partial(text, delta_chars=chars, pause_s=pause_s)
-    return written + Script((Pause(last_pause_s),)) + closing(output_tokens(text))
+def script(text: str, chars: int, pause_s: float, last_pause_s: float = 0.0) -> Script:
+    """Return a whole answer: a thought, a search, and `text` in deltas of so many characters."""
+    found = [{**page, "encrypted_content": "ZW5j"} for page in PAGES]
+    deltas = (block_delta(3, {"type": "text_delta", "text": piece}) for piece in pieces(text, chars))
+    steps = (
+        message_start(),
+        *thinking_block(THOUGHT, 3, pause_s),
+        *search_block(1, "srvtoolu_1", "wer 早"),
+        *found_block(2, "srvtoolu_1", found),
+        block_start(3, {"type": "text", "text": ""}),
+        *(step for delta in deltas for step in paced(delta, pause_s)),
+        *([Pause(last_pause_s)] if last_pause_s else []),
+    )
+    return Script(steps) + closing(output_tokens(THOUGHT + text), index=3)
 
 
 def _said(turn: dict[str, Any]) -> str:
@@ -286,7 +320,7 @@ def _history(talk: Talk, turns: Iterable[str], later: str) -> list[str]:
 
 def _shown(talk: Talk, message: str) -> str:
     shown = (device.current[message].text for device in talk.devices if message in device.current)
-    return next(shown, "")
+    return next(shown, "").removeprefix(BEFORE)
 
 
 def _ends(talk: Talk) -> dict[str, set[str]]:
@@ -305,7 +339,7 @@ def _judge_message(row: Row, talk: Talk, message: Message) -> None:
         row.flaws += [
             "a broken reply has words that nobody wrote"
             for reply in device.replies.values()
-            if reply.message == message.id and not message.text.encode("utf-16-le").startswith(reply.units)
+            if reply.message == message.id and not _may_be(message, reply)
         ]
     if len({device.current[message.id].id for device in devices if message.id in device.current}) > 1:
         row.flaws.append("devices show different replies")
@@ -313,8 +347,13 @@ def _judge_message(row: Row, talk: Talk, message: Message) -> None:
         row.flaws.append("a device was told other words than its user's")
 
 
+def _may_be(message: Message, reply: Assembly) -> bool:
+    """Whether that is the beginning of an answer. A try that was to break off has neither thought nor search."""
+    return any(written.encode("utf-16-le").startswith(reply.units) for written in (message.log, message.text))
+
+
 def _judge_answer(row: Row, talk: Talk, message: Message, reply: Assembly | None) -> None:
-    written = message.text.encode("utf-16-le")
+    written = message.log.encode("utf-16-le")
     proof = reply.proof if reply else None
     if reply is None or proof is None:
         row.lost += len(written) // 2

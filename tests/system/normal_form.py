@@ -19,7 +19,6 @@ from tests.builders.phone import Frame, utf16_length
 Entry = dict[str, Any]
 
 FIRST = ("type", "action")
-PIECES = ("message", "thinking")
 LONGEST_SHOWN = 240
 TIMES = ("ended_at", "expiration", "received_at", "timestamp", "updated_at")
 ISO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(\+00:00|Z)")
@@ -81,14 +80,12 @@ def _continues(earlier: Entry, later: Entry) -> bool:
     if earlier.get("phone") != later.get("phone") or not all(_is_piece(each.get("hears")) for each in (earlier, later)):
         return False
     begun, more = earlier["hears"], later["hears"]
-    same = all(begun[name] == more[name] for name in ("type", "conversation", "reply", "epoch"))
-    return same and more.get("offset") == (
-        begun["offset"] + utf16_length(begun["content"]) if "offset" in begun else None
-    )
+    same = all(begun[name] == more[name] for name in ("part", "conversation", "reply", "epoch"))
+    return same and bool(more["offset"] == begun["offset"] + utf16_length(begun["content"]))
 
 
 def _is_piece(frame: Frame | str | None) -> bool:
-    return isinstance(frame, dict) and frame.get("type") in PIECES
+    return isinstance(frame, dict) and "part" in frame
 
 
 def _ordered(value: Any, *, is_entry: bool = True) -> Any:

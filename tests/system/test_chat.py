@@ -6,7 +6,11 @@ What a client hears of every kind of end, and what all devices see, the recorded
 """
 
 import asyncio
+import json
 import math
+from urllib.parse import quote
+
+import pytest
 
 from emulator.stand_ins.script import (
     Pause,
@@ -20,8 +24,9 @@ from emulator.stand_ins.script import (
     text_block,
     thinking_block,
 )
+from tests.builders import plain_http
 from tests.builders.deployments import Relay
-from tests.builders.phone import Phone, assembled, proves, trimmed
+from tests.builders.phone import Phone, assembled, proves, trimmed, utf16_length
 
 MIXED = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t, line\nfeed, \' and </script>. '
 
@@ -83,40 +88,86 @@ async def test_a_conversation_is_remembered_as_it_was_written(relay: Relay, conv
     assert [message["role"] for message in without.body["messages"]] == ["user"]
 
 
-async def test_thinking_and_tools_are_heard_before_the_text_and_remembered(relay: Relay, conversation: str) -> None:
-    page: dict[str, str | None] = {"type": "web_search_result", "title": "Weather", "url": "https://weather.example/"}
-    page |= {"encrypted_content": "ZW5j", "page_age": None}
-    citation = {"type": "web_search_result_location", "url": page["url"], "title": "Weather"}
-    citation |= {"encrypted_index": "aW5k", "cited_text": "It rains."}
-    script = blocks(
-        *thinking_block("Where is Ada? " * 20, 7, 0.005),
-        *search_block(1, "srvtoolu_1", "weather"),
-        *found_block(2, "srvtoolu_1", [page]),
+PAGE = {"type": "web_search_result", "title": "Weather", "url": "https://weather.example/", "page_age": None}
+CITATION = {"type": "web_search_result_location", "url": PAGE["url"], "title": "Weather", "cited_text": "It rains."}
+SEALED_PAGE, SEALED_CITATION = {**PAGE, "encrypted_content": "ZW5j"}, {**CITATION, "encrypted_index": "aW5k"}
+THOUGHT = "Where is Ada 🌅? " * 20
+LOG = {
+    "reasoning": THOUGHT,
+    "tool": '{"query": "weather 早"}',
+    "tool_result": json.dumps([PAGE]),
+    "message": "It rains.",
+    "source": "https://weather.example/",
+}
+
+
+def searching() -> Script:
+    return blocks(
+        *thinking_block(THOUGHT, 7, 0.005),
+        *search_block(1, "srvtoolu_1", "weather 早"),
         Pause(0.2),
-        *text_block(3, "It rains.", citation),
+        *found_block(2, "srvtoolu_1", [SEALED_PAGE]),
+        *text_block(3, "It rains.", SEALED_CITATION),
     )
-    relay.plays("Does it rain?", script)
+
+
+async def test_thoughts_tools_and_sources_are_parts_of_the_reply_and_remembered(
+    relay: Relay, conversation: str
+) -> None:
+    relay.plays("Does it rain?", searching())
     async with Phone.connected(relay.websocket, relay.key) as phone:
         typing, *heard, complete = await phone.ask("Does it rain?", id="m1", conversation=conversation)
         await phone.ask("Sure?", id="m2", conversation=conversation)
-    kinds = [frame["type"] for frame in heard]
-    assert kinds == sorted(kinds, key=["thinking", "tool", "message"].index)
-    assert kinds.count("thinking") > 1, "while it thinks"
-    assert "".join(frame["content"] for frame in heard if frame["type"] == "thinking") == "Where is Ada? " * 20
-    assert [frame["content"] for frame in heard if frame["type"] == "tool"] == [
-        "Searching the web: weather",
-        "Found:\nWeather https://weather.example/",
-    ]
+    parts = {frame["type"]: assembled(heard, kind=frame["type"]) for frame in heard}
+    assert (list(parts), parts) == (list(LOG), LOG)
+    assert [frame["type"] for frame in heard].count("reasoning") > 1, "while it thinks"
     assert {(frame["reply"], frame["epoch"], frame["conversation"]) for frame in heard} == {
         (typing["reply"], typing["epoch"], conversation)
     }
     assert all(isinstance(frame[name], str) for frame in heard for name in ("type", "content", "timestamp"))
-    assert assembled(heard) == "It rains."
-    assert proves(complete, "It rains.")
+    assert proves(complete, "".join(LOG.values()))
+    assert complete["parts"] == len(LOG)
+    described = {frame["type"]: frame for frame in heard}
+    at = utf16_length("".join(list(LOG.values())[:3]))
+    told: list[tuple[str, str, object]] = [
+        ("tool", "call", "srvtoolu_1"),
+        ("tool", "name", "web_search"),
+        ("tool", "by", "model"),
+    ]
+    told += [("tool_result", "call", "srvtoolu_1"), ("tool_result", "is_error", False), ("source", "title", "Weather")]
+    told += [("source", "from", at), ("source", "to", at + len(LOG["message"]))]
+    assert [(kind, name, described[kind][name]) for kind, name, _ in told] == told
     used, found, said = relay.requests_for("Sure?")[-1].body["messages"][1]["content"]
-    assert used["input"] == {"query": "weather"}
-    assert found["content"] == [page]
-    assert said == {"type": "text", "text": "It rains.", "citations": [citation]}
+    assert used["input"] == {"query": "weather 早"}
+    assert found["content"] == [SEALED_PAGE]
+    assert said == {"type": "text", "text": "It rains.", "citations": [SEALED_CITATION]}
+    url = f"http://{relay.address}/api/conversations/{quote(conversation, safe='')}/messages"
+    turn, _ = plain_http.request("GET", url, headers={"X-API-Key": relay.key}).json()["turns"]
+    assert [(part["type"], part["content"]) for part in turn["reply"]["parts"]] == list(LOG.items())
+    assert turn["reply"]["text"] == "It rains."
+
+
+@pytest.mark.parametrize("kind", LOG)
+async def test_a_reply_is_whole_wherever_it_was_cut(relay: Relay, conversation: str, kind: str) -> None:
+    relay.plays("Does it rain?", searching())
+    whole = "".join(LOG.values())
+    begins = whole.index(LOG[kind])
+    offset = utf16_length(whole[: begins + len(LOG[kind]) // 2])
+    async with (
+        Phone.connected(relay.websocket, relay.key) as phone,
+        Phone.connected(relay.websocket, relay.key) as other,
+    ):
+        await phone.say({"action": "send", "id": "m1", "conversation": conversation, "content": "Does it rain?"})
+        heard = await phone.hear_until(lambda frame: "part" in frame)
+        await other.say({"action": "resume", "reply": heard[0]["reply"], "offset": 4})
+        live = await other.hear_until(lambda frame: frame["type"] == "complete")
+        await phone.hear_until(lambda frame: frame["type"] == "complete")
+        await phone.say({"action": "resume", "reply": heard[0]["reply"], "offset": offset})
+        *rest, complete = await phone.hear_until(lambda frame: frame["type"] == "complete")
+    units = whole.encode("utf-16-le")
+    assert assembled(rest, since=offset) == units[2 * offset :].decode("utf-16-le")
+    assert assembled(live, since=4) == units[2 * 4 :].decode("utf-16-le")
+    assert proves(complete, whole)
 
 
 async def test_the_same_id_from_two_devices_at_once_is_one_reply_on_both(relay: Relay, conversation: str) -> None:

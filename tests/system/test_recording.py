@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import pytest
 import pytest_asyncio
@@ -19,7 +18,7 @@ from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
 import chatrelay
 from chatrelay.domain.errors import ClientFacingError, Reason
-from chatrelay.domain.reply import Aside
+from chatrelay.domain.log import KINDS
 from chatrelay.store.table import Table
 from chatrelay.wire.builderos import AUTHENTICATED, INVALID_API_KEY
 from chatrelay.wire.outbound import Outbound
@@ -119,7 +118,7 @@ def frame_types() -> set[str]:
     """The types of frames that the package makes anywhere."""
     sources = (file.read_text() for file in Path(chatrelay.__file__).parent.rglob("*.py"))
     named = {kind for source in sources for node in ast.walk(ast.parse(source)) if (kind := made_type(node))}
-    return named | {*get_args(get_type_hints(Aside)["kind"])}
+    return named | KINDS
 
 
 def made_type(node: ast.AST) -> str | None:

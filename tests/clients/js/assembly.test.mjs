@@ -6,7 +6,7 @@ import { isCurrent, missing, newReply, place, prove } from "../../../clients/js/
 
 function received(...frames) {
   const reply = newReply("r1");
-  const outcomes = frames.map(([offset, content, epoch = 1]) => place(reply, { offset, content, epoch }));
+  const outcomes = frames.map(([offset, content, epoch = 1]) => place(reply, { type: "message", part: 0, offset, content, epoch }));
   return { text: reply.text, outcomes, reply };
 }
 
@@ -52,7 +52,7 @@ test("a newer writer replaces what the older one wrote from its offset on", () =
 test("a newer writer that has only been announced still replaces the older one's text", () => {
   const { reply } = received([0, "Hello, word", 1]);
   assert.ok(isCurrent(reply, { epoch: 2 }));
-  place(reply, { offset: 0, content: "Good", epoch: 2 });
+  place(reply, { type: "message", part: 0, offset: 0, content: "Good", epoch: 2 });
   assert.equal(reply.text, "Good");
 });
 
@@ -64,8 +64,8 @@ test("a newer writer may leave a gap as well", () => {
 
 test("a frame without an epoch belongs to the only writer", () => {
   const reply = newReply("r1");
-  assert.equal(place(reply, { offset: 0, content: "Hi" }), "appended");
-  assert.equal(place(reply, { offset: 2, content: "!" }), "appended");
+  assert.equal(place(reply, { type: "message", part: 0, offset: 0, content: "Hi" }), "appended");
+  assert.equal(place(reply, { type: "message", part: 0, offset: 2, content: "!" }), "appended");
   assert.equal(reply.text, "Hi!");
 });
 
@@ -99,6 +99,38 @@ test("length and SHA-256 of the UTF-8 bytes prove the text", async () => {
   assert.equal(await prove(reply, { length: 6 }), "unchecked");
 });
 
+test("positions count all parts, of whatever type, and the hash proves them all", async () => {
+  const reply = newReply("r1");
+  const frames = [
+    { type: "reasoning", part: 0, offset: 0, content: "Hm 🌅" },
+    { type: "brand_new", part: 1, offset: 5, content: "??" },
+    { type: "message", part: 2, offset: 7, content: "So" },
+    { type: "reasoning", part: 0, offset: 3, content: "🌅" },
+    { type: "message", part: 2, offset: 8, content: "o." },
+  ];
+  const outcomes = frames.map((frame) => place(reply, { epoch: 1, ...frame }));
+  assert.deepEqual(outcomes, ["appended", "appended", "appended", "repeated", "appended"]);
+  assert.deepEqual([reply.text, reply.length, reply.parts.length], ["So.", 10, 3]);
+  const sha256 = createHash("sha256").update("Hm 🌅??So.", "utf8").digest("hex");
+  assert.equal(await prove(reply, { length: 10, sha256 }), "verified");
+});
+
+test("a newer writer's parts replace the older one's from its offset on", () => {
+  const reply = newReply("r1");
+  place(reply, { type: "reasoning", part: 0, offset: 0, content: "Hm", epoch: 1 });
+  place(reply, { type: "tool", part: 1, offset: 2, content: "{}", call: "a", epoch: 1 });
+  place(reply, { type: "message", part: 2, offset: 4, content: "lost", epoch: 1 });
+  place(reply, { type: "message", part: 1, offset: 2, content: "So", epoch: 2 });
+  assert.deepEqual(
+    reply.parts.map(({ type, content }) => [type, content]),
+    [
+      ["reasoning", "Hm"],
+      ["message", "So"],
+    ],
+  );
+  assert.deepEqual([reply.text, reply.length], ["So", 4]);
+});
+
 test("any cutting into frames, with repeats and losses that are resumed, gives the text", () => {
   const text = "One 🌊 after 另一个 wave 👨‍👩‍👧‍👦 comes in. ".repeat(20);
   for (let seed = 1; seed <= 200; seed += 1) assert.equal(shuffledDelivery(text, seed), text);
@@ -116,7 +148,7 @@ function shuffledDelivery(text, seed) {
     const end = Math.min(text.length, at + 1 + random(12));
     const from = Math.max(0, at - random(6));
     const lost = random(5) === 0;
-    if (!lost && place(reply, { offset: from, content: text.slice(from, end), epoch: 1 }) === "gap") {
+    if (!lost && place(reply, { type: "message", part: 0, offset: from, content: text.slice(from, end), epoch: 1 }) === "gap") {
       at = reply.text.length;
       continue;
     }

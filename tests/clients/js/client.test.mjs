@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { ChatRelayClient, isWhole, isWithdrawable } from "../../../clients/js/client.js";
+import { ChatRelayClient, doing, isWhole, isWithdrawable } from "../../../clients/js/client.js";
 import { Socket } from "./socket.mjs";
 
 globalThis.WebSocket = Socket;
@@ -57,7 +57,7 @@ test("a reply that is open is resumed from the text that is here", () => {
   greeted();
   const { id } = client.send("Hello");
   socket().says(ofReply({ type: "typing", id }));
-  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  socket().says(ofReply({ type: "message", part: 0, offset: 0, content: "Good" }));
   socket().happen("close", { code: 1006 });
   mock.timers.tick(500);
   greeted();
@@ -68,8 +68,8 @@ test("a server that cannot resume leaves the text and a way to try again", () =>
   greeted();
   const exchange = client.send("Hello");
   socket().says(ofReply({ type: "typing", id: exchange.id }));
-  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
-  socket().says(ofReply({ type: "message", offset: 9, content: "lost" }));
+  socket().says(ofReply({ type: "message", part: 0, offset: 0, content: "Good" }));
+  socket().says(ofReply({ type: "message", part: 0, offset: 9, content: "lost" }));
   assert.equal(socket().messages.at(-1).action, "resume");
   socket().says({ type: "error", code: "invalid_message", content: "Unknown action.", retryable: false });
   assert.deepEqual([exchange.status, exchange.error.code, exchange.error.retryable], ["failed", "cannot_resume", true]);
@@ -82,7 +82,7 @@ test("a reply ends with its proof", async () => {
   greeted();
   const exchange = client.send("Hello");
   socket().says(ofReply({ type: "typing", id: exchange.id }));
-  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  socket().says(ofReply({ type: "message", part: 0, offset: 0, content: "Good" }));
   socket().says(ofReply({ type: "complete", length: 4, stop_reason: "end_turn" }));
   await Promise.resolve();
   assert.deepEqual([exchange.status, exchange.proof], ["complete", "unchecked"]);
@@ -128,7 +128,7 @@ test("the rest of a conversation that was left is not heard", () => {
   client.converse("c2");
   assert.deepEqual(socket().sent.at(-1), { action: "hello", conversation: "c2" });
   socket().says(ofReply({ type: "typing", id }));
-  socket().says(ofReply({ type: "message", offset: 0, content: "Late" }));
+  socket().says(ofReply({ type: "message", part: 0, offset: 0, content: "Late" }));
   assert.equal(client.exchanges.size, 0);
 });
 
@@ -150,7 +150,7 @@ test("a message longer than a frame goes the other way, and is answered here", a
     [[exchange.id, "c1"]],
   );
   socket().says(ofReply({ type: "typing", id: exchange.id }));
-  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  socket().says(ofReply({ type: "message", part: 0, offset: 0, content: "Good" }));
   assert.deepEqual([exchange.status, exchange.reply.text], ["writing", "Good"]);
 });
 
@@ -191,16 +191,61 @@ test("a message that waits its turn is answered when it has come", () => {
   assert.equal(client.writing, first);
   socket().says(ofReply({ type: "complete", epoch: 1, length: 0 }));
   socket().says(ofReply({ type: "typing", id: second.id, reply: "r2", epoch: 2 }));
-  socket().says(ofReply({ type: "message", reply: "r2", epoch: 2, offset: 0, content: "Good" }));
+  socket().says(ofReply({ type: "message", part: 0, reply: "r2", epoch: 2, offset: 0, content: "Good" }));
   assert.deepEqual([first.status, second.reply.text], ["complete", "Good"]);
   assert.equal(client.writing, second);
 });
 
+const part = (content) => ({ type: "message", content });
 const turn = (id, status, text = "") => ({
   id,
   content: `Said ${id}`,
   attachments: [],
-  reply: { id: `r-${id}`, status, text },
+  reply: { id: `r-${id}`, status, parts: text ? [part(text)] : [] },
+});
+
+test("a reply's parts are put together, and known again from the server's store", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  const tool = { type: "tool", part: 1, offset: 2, content: "{}", size: 2, call: "c1", name: "clock", by: "model" };
+  const source = { type: "source", part: 4, offset: 8, content: "u", size: 1, title: "T", from: 6, to: 8 };
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "reasoning", part: 0, offset: 0, content: "Hm" }));
+  assert.deepEqual([exchange.status, doing(exchange).type], ["typing", "reasoning"]);
+  socket().says(ofReply(tool));
+  socket().says(ofReply({ type: "brand_new", part: 2, offset: 4, content: "??" }));
+  socket().says(ofReply({ type: "message", part: 3, offset: 6, content: "So" }));
+  assert.deepEqual([exchange.status, doing(exchange)], ["writing", null]);
+  socket().says(ofReply(source));
+  const told = exchange.reply.parts.map(({ beganAt, endedAt, number, ...rest }) => rest);
+  assert.deepEqual(told, [
+    { type: "reasoning", content: "Hm" },
+    { type: "tool", content: "{}", size: 2, call: "c1", name: "clock", by: "model" },
+    { type: "brand_new", content: "??" },
+    { type: "message", content: "So" },
+    { type: "source", content: "u", size: 1, title: "T", from: 6, to: 8 },
+  ]);
+  assert.deepEqual([exchange.reply.text, exchange.reply.length], ["So", 9]);
+  const stored = { ...turn("m7", "complete"), reply: { id: "r7", status: "complete", parts: told } };
+  const [again] = client.recall([stored]);
+  assert.deepEqual(
+    again.reply.parts.map(({ number, ...rest }) => rest),
+    told,
+  );
+});
+
+test("an error of a reply cuts back what is not kept, and brings what is missing", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  const broken = { type: "error", code: "interrupted", retryable: true, content: "Broken.", length: 5, sha256: "" };
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "reasoning", part: 0, offset: 0, content: "Hm." }));
+  socket().says(ofReply({ type: "message", part: 1, offset: 3, content: "S" }));
+  socket().says(ofReply(broken));
+  assert.deepEqual(socket().messages.at(-1), { action: "resume", conversation: "c1", reply: "r1", offset: 4 });
+  socket().says(ofReply({ type: "message", part: 1, offset: 4, content: "o that was it" }));
+  socket().says(ofReply(broken));
+  assert.deepEqual([exchange.status, exchange.reply.text, exchange.reply.length], ["failed", "So", 5]);
 });
 
 test("what was said before is shown as it ended, and a reply that is owed is followed", () => {
@@ -254,7 +299,7 @@ test("a device that has registered says its name, and what it has shown, once", 
   greeted();
   const exchange = client.send("Hello");
   socket().says(ofReply({ type: "typing", id: exchange.id }));
-  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  socket().says(ofReply({ type: "message", part: 0, offset: 0, content: "Good" }));
   client.acknowledge();
   socket().says(ofReply({ type: "complete", length: 4 }));
   client.acknowledge();
@@ -415,7 +460,7 @@ test("a message that was accepted before is one exchange, though `resumed` is th
   greeted();
   const exchange = client.send("Hello");
   socket().says(ofReply({ type: "resumed", id: exchange.id, offset: 0 }));
-  socket().says(ofReply({ type: "message", offset: 0, content: "Good" }));
+  socket().says(ofReply({ type: "message", part: 0, offset: 0, content: "Good" }));
   assert.deepEqual([...client.exchanges.values()], [exchange]);
   assert.deepEqual([exchange.status, exchange.reply.text], ["writing", "Good"]);
 });
@@ -532,7 +577,7 @@ test("a reply that broke off here and was asked for again elsewhere is taken as 
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply({ type: "error", code: "upstream", retryable: true, content: "Broken." }));
   client.catchUp([
-    { ...turn(exchange.id, "complete", "Whole."), reply: { id: "r2", status: "complete", text: "Whole." } },
+    { ...turn(exchange.id, "complete", "Whole."), reply: { id: "r2", status: "complete", parts: [part("Whole.")] } },
   ]);
   assert.deepEqual([exchange.status, exchange.reply.text, exchange.error], ["complete", "Whole.", null]);
 });
@@ -543,10 +588,10 @@ test("a reply that broke off while the turns were on their way is resumed, and b
   const broken = { type: "error", code: "upstream", retryable: true, content: "Broken." };
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply(broken));
-  client.catchUp([{ ...turn(exchange.id, "streaming"), reply: { id: "r1", status: "streaming", text: "Ha" } }]);
+  client.catchUp([{ ...turn(exchange.id, "streaming"), reply: { id: "r1", status: "streaming", parts: [part("Ha")] } }]);
   assert.deepEqual(socket().messages.at(-1), { action: "resume", conversation: "c1", reply: "r1", offset: 2 });
   socket().says(ofReply({ type: "resumed", id: exchange.id, offset: 2 }));
-  socket().says(ofReply({ type: "message", offset: 2, content: "lf" }));
+  socket().says(ofReply({ type: "message", part: 0, offset: 2, content: "lf" }));
   socket().says(ofReply(broken));
   assert.deepEqual([exchange.status, exchange.reply.text, exchange.error.code], ["failed", "Half", "upstream"]);
 });
@@ -565,7 +610,7 @@ test("a server that has begun anew gets once more what it owed, with its files, 
   socket().says({ type: "ready", content: "" });
   await settled();
   socket().says(ofReply({ type: "typing", id: owed.id }));
-  socket().says(ofReply({ type: "message", offset: 0, content: "Half" }));
+  socket().says(ofReply({ type: "message", part: 0, offset: 0, content: "Half" }));
   socket().happen("close", { code: 1006 });
   mock.timers.tick(500);
   client.isAnew = async () => true;
@@ -593,7 +638,7 @@ test("a message whose reply has failed for good is taken back, unless there is a
   const [refused, broken] = ["One", "Two"].map((content) => client.send(content));
   socket().says(ofReply({ type: "typing", id: refused.id }));
   socket().says(ofReply({ type: "typing", id: broken.id, reply: "r2" }));
-  socket().says(ofReply({ type: "message", reply: "r2", offset: 0, content: "Half" }));
+  socket().says(ofReply({ type: "message", part: 0, reply: "r2", offset: 0, content: "Half" }));
   const failed = { type: "error", code: "upstream", retryable: false, content: "No." };
   for (const reply of ["r1", "r2"]) socket().says(ofReply({ ...failed, reply }));
   assert.deepEqual([refused, broken].map(isWithdrawable), [true, false]);
@@ -684,6 +729,6 @@ test("a reply that is running when a page joins is one exchange, though its mess
     [...client.exchanges.values()].map(({ id, content }) => [id, content]),
     [["m9", "Asked"]],
   );
-  client.catchUp([{ ...turn("m9", "streaming"), reply: { id: "r9", status: "streaming", text: "" } }]);
+  client.catchUp([{ ...turn("m9", "streaming"), reply: { id: "r9", status: "streaming", parts: [] } }]);
   assert.deepEqual([...client.exchanges.keys()], ["m9"]);
 });

@@ -16,9 +16,10 @@ from chatrelay.domain.errors import Denied, Overloaded, Upstream
 from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Turn
 from chatrelay.settings import BridgeHub as Settings
+from tests.builders.written import text_in
 from tests.infra.bridgehub.sidecars import TOKEN, Sidecar, gone, idle, needs_node, stayers
 
-Ask = Callable[..., AsyncGenerator[str | Ending]]
+Ask = Callable[..., AsyncGenerator[object]]
 
 
 class Secret:
@@ -35,7 +36,7 @@ class Secret:
 
 async def ask(
     sidecar: Sidecar, message: str, directory: Path, *, earlier: Sequence[Turn] = (), secret: Secret | None = None
-) -> AsyncGenerator[str | Ending]:
+) -> AsyncGenerator[object]:
     """What the agent answers."""
     async with adapter.client(sidecar.url) as client:
         agent = Codex(client, secret or Secret(TOKEN), Settings(sidecar.url, "relay/bridgehub", str(directory)))
@@ -44,10 +45,10 @@ async def ask(
                 yield event
 
 
-async def whole(events: AsyncGenerator[str | Ending]) -> tuple[str, Ending]:
+async def whole(events: AsyncGenerator[object]) -> tuple[str, Ending]:
     *texts, ending = [event async for event in events]
     assert isinstance(ending, Ending)
-    return "".join(map(str, texts)), ending
+    return text_in(texts), ending
 
 
 @needs_node
@@ -105,7 +106,7 @@ async def test_a_text_arrives_while_codex_is_still_at_work(codex: Sidecar, tmp_p
     """The second message is written only when the first has arrived here."""
     os.mkfifo(tmp_path / "go")
     async with aclosing(ask(codex, "wait", tmp_path)) as events:
-        assert await anext(events) == "First."
+        assert text_in([await anext(events)]) == "First."
         await asyncio.to_thread((tmp_path / "go").write_text, "")
         said, ending = await whole(events)
 
@@ -129,7 +130,7 @@ async def test_cancelling_ends_the_call_with_all_that_it_started(bridgehub: Side
 @needs_node
 async def test_leaving_the_answer_ends_the_call(bridgehub: Sidecar, tmp_path: Path) -> None:
     async with aclosing(ask(bridgehub, "answerAndStay", tmp_path)) as events:
-        assert await anext(events) == "So far"
+        assert text_in([await anext(events)]) == "So far"
         pids = await stayers(tmp_path)
 
     await gone(pids)
@@ -162,7 +163,7 @@ async def test_bridgehubs_failures_are_told_after_what_was_written(
     said = ""
     async with aclosing(ask(bridgehub, scene, tmp_path)) as events:
         while said != kept:
-            said += str(await anext(events))
+            said += text_in([await anext(events)])
         with pytest.raises(Upstream) as failure:
             await anext(events)
 

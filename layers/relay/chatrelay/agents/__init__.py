@@ -3,7 +3,8 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
-from chatrelay.domain.reply import Aside, Ending
+from chatrelay.domain.log import Written
+from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Amended, Room, Turn
 
 
@@ -15,12 +16,12 @@ class Agent(Protocol):
         """How much of a conversation one request to the model has room for."""
         ...
 
-    def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending | Amended]:
-        """Yield the answer to the last of `turns`: texts and asides as they are written, then one ``Ending``.
+    def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[Written | Ending | Amended]:
+        """Yield the answer to the last of `turns`: what enters its log as it is written, then one ``Ending``.
 
-        `conversation` is a name for models that keep sessions. No text and no aside splits a surrogate pair. Raise
-        ``ReplyError`` when the answer breaks off; the texts until then stand. Only ``Mending`` yields ``Amended``.
-        Cancelling the iteration stops the model at once.
+        `conversation` is a name for models that keep sessions. No piece splits a surrogate pair. Raise ``ReplyError``
+        when the answer breaks off; what was written until then stands. Only ``Mending`` yields ``Amended``. Cancelling
+        the iteration stops the model at once.
         """
         ...
 

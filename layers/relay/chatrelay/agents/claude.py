@@ -22,8 +22,8 @@ from chatrelay.agents.requests.claude import continued, to_anthropic, to_bedrock
 from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.domain.attachments import FileRoom
 from chatrelay.domain.errors import Reason, Refused, Said, TooLong, Unaccepted, Upstream
-from chatrelay.domain.reply import Aside, Ending
-from chatrelay.domain.text import SurrogateJoiner
+from chatrelay.domain.log import Written
+from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Room, Turn
 from chatrelay.settings import Claude as Settings
 
@@ -140,33 +140,30 @@ class Claude:
     def room(self) -> Room:
         return Room(self._settings.history_tokens, BEDROCK_FILES if self._is_bedrock else FileRoom())
 
-    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending]:  # noqa: ARG002
+    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[Written | Ending]:  # noqa: ARG002
         """Implement ``Agent``: one answer, even if the model pauses its turn and is asked to continue."""
         prepare = to_bedrock if self._is_bedrock else to_anthropic
         request = prepare(turns, await self._prompt() if self._prompt else "", self._settings)
-        texts, thoughts = SurrogateJoiner(), SurrogateJoiner()
-        parts: list[Accumulator] = []  # of a turn that the service pauses, a message each
-        while not parts or (parts[-1].stop_reason == "pause_turn" and len(parts) <= CONTINUATIONS):
-            part = Accumulator(texts, thoughts)
+        messages: list[Accumulator] = []  # of a turn that the service pauses, several
+        while not messages or (messages[-1].stop_reason == "pause_turn" and len(messages) <= CONTINUATIONS):
+            message = Accumulator()
             try:
                 with _translate_errors(tokens=sum(turn.tokens for turn in turns)):
-                    stream = await self._open(continued(request, _blocks(parts)))
+                    stream = await self._open(continued(request, _blocks(messages)))
             except (TooLong, Unaccepted):
-                if not parts:
+                if not messages:
                     raise
                 break  # the service does not continue the paused turn: the answer ends as it is
             async with stream:
                 heard = refusals.said(stream.response.status_code, None, None, _request_id(stream.response))
                 with _translate_errors(heard):
                     async for event in stream:
-                        if piece := part.feed(event):
-                            yield piece
-                _must_have_ended(part, heard)
-            parts.append(part)
-        if rest := texts.flush():
-            yield rest
+                        for written in message.feed(event):
+                            yield written
+                _must_have_ended(message, heard)
+            messages.append(message)
         with _translate_errors(heard):
-            ending = _ending(parts, heard)
+            ending = _ending(messages, heard)
         yield ending
 
     async def _open(self, body: dict[str, Any]) -> AsyncStream[object]:
@@ -183,26 +180,26 @@ class Claude:
         return await client.post("/v1/messages", body=body, cast_to=object, stream=True, stream_cls=AsyncStream[object])
 
 
-def _blocks(parts: Sequence[Accumulator]) -> list[dict[str, Any]]:
-    return [block for part in parts for block in part.blocks]
+def _blocks(messages: Sequence[Accumulator]) -> list[dict[str, Any]]:
+    return [block for message in messages for block in message.blocks]
 
 
-def _must_have_ended(part: Accumulator, heard: Said) -> None:
-    if part.stopped:
+def _must_have_ended(message: Accumulator, heard: Said) -> None:
+    if message.stopped:
         return
-    if part.started:
+    if message.started:
         raise Upstream("The model's service cut its answer off.", reason=Reason.CUT_OFF, said=heard)
     raise Upstream(
         NO_ANSWER, reason=Reason.OUT_OF_GRAMMAR, said=heard
     )  # the SDK reads a proxy's page as an empty stream
 
 
-def _ending(parts: Sequence[Accumulator], heard: Said) -> Ending:
-    last = parts[-1]
+def _ending(messages: Sequence[Accumulator], heard: Said) -> Ending:
+    last = messages[-1]
     if last.stop_reason == "refusal":
         raise Refused("Claude declined to answer this.", said=heard)
-    usage = {name: sum(part.usage.get(name, 0) for part in parts) for name in USAGE}
-    return Ending(last.stop_reason or "unknown", last.model, usage, _blocks(parts))
+    usage = {name: sum(message.usage.get(name, 0) for message in messages) for name in USAGE}
+    return Ending(last.stop_reason or "unknown", last.model, usage, _blocks(messages))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.agents.text_stream import ROOM, End, answered
 from chatrelay.agents.usage import counted
 from chatrelay.domain.errors import Denied, Overloaded, Reason, ReplyError, Said, Upstream
+from chatrelay.domain.log import Written
 from chatrelay.domain.reply import Ending
 from chatrelay.domain.text import beginning, join_surrogates, json_bytes
 from chatrelay.domain.turns import Room, Turn
@@ -56,13 +57,13 @@ class Codex:
         self._token = token
         self._settings = settings
 
-    def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:
+    def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[Written | Ending]:
         """Implement ``Agent``."""
         return self.call_codex(as_text(turns[-1]), conversation, as_plain_messages(turns[:-1]))
 
     async def call_codex(
         self, message: str, session_id: str, conversation_history: Sequence[Message]
-    ) -> AsyncGenerator[str | Ending]:
+    ) -> AsyncGenerator[Written | Ending]:
         """Yield the answer to `message`, as ``Agent`` does. The history is ``[{"role", "content"}]``, oldest first.
 
         The oldest messages are left out if a request has no room for all.

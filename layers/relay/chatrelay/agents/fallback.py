@@ -5,7 +5,8 @@ from contextlib import aclosing
 
 from chatrelay.agents import Agent
 from chatrelay.domain.errors import Denied, Overloaded, TooLong, Unaccepted
-from chatrelay.domain.reply import Aside, Ending
+from chatrelay.domain.log import NewTry, Written, is_text
+from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Amended, Room, Turn
 
 
@@ -20,20 +21,21 @@ class Fallback:
     def room(self) -> Room:
         return self._agent.room
 
-    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending | Amended]:
+    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[Written | Ending | Amended]:
         """Implement ``Agent``."""
         has_text = False
         try:
             async with aclosing(self._agent.answer(conversation, turns)) as events:
                 async for event in events:
-                    # Thoughts do not count: they are shown and forgotten.
-                    has_text = has_text or isinstance(event, str)
+                    # Thoughts do not count: no model is told of them.
+                    has_text = has_text or is_text(event)
                     yield event
                 return
         except Overloaded as problem:
             if has_text:  # another model cannot go on from a text that somebody reads
                 raise
             busy = problem
+        yield NewTry()
         try:
             async with aclosing(self._other.answer(conversation, turns)) as events:
                 async for event in events:

@@ -5,7 +5,8 @@ from contextlib import aclosing
 
 from chatrelay.agents import Agent
 from chatrelay.domain.errors import TooLong, Unaccepted
-from chatrelay.domain.reply import Aside, Ending
+from chatrelay.domain.log import NewTry, Written, is_text
+from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Amended, Room, Turn, plain, shortened
 
 
@@ -24,17 +25,19 @@ class Mending:
     def room(self) -> Room:
         return self._agent.room
 
-    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending | Amended]:
+    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[Written | Ending | Amended]:
         """Implement ``Agent``. Yield ``Amended`` first where the service took less than `turns`."""
         asked, easier, has_text, is_meant = turns, None, False, True
         while True:
             is_taken = asked is turns or not is_meant
+            if asked is not turns:
+                yield NewTry()
             try:
                 async with aclosing(self._agent.answer(conversation, asked)) as events:
                     async for event in events:
                         if not is_taken:
                             yield Amended(asked[0].key, max((turn.key for turn in asked if turn.plain), default=""))
-                        is_taken, has_text = True, has_text or isinstance(event, str)
+                        is_taken, has_text = True, has_text or is_text(event)
                         yield event
                 return
             except (TooLong, Unaccepted) as refusal:

@@ -19,6 +19,7 @@ from chatrelay.agents.retry_after import retry_after_s
 from chatrelay.agents.text_stream import ROOM, End, answered
 from chatrelay.agents.usage import counted
 from chatrelay.domain.errors import Reason, Refused, ReplyError, Said, Upstream
+from chatrelay.domain.log import Written
 from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Room, Turn
 from chatrelay.settings import OpenAI as Settings
@@ -47,7 +48,7 @@ class OpenAI:
         self._prompt = prompt
         self._settings = settings
 
-    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Ending]:  # noqa: ARG002
+    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[Written | Ending]:  # noqa: ARG002
         """Implement ``Agent``."""
         asked = to_openai(turns, await self._prompt() if self._prompt else "", self._settings)
         with _translate_errors():

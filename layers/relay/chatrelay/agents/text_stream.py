@@ -5,6 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from chatrelay.domain.errors import Reason, Said, Upstream
+from chatrelay.domain.log import Piece, Written
 from chatrelay.domain.reply import Ending
 from chatrelay.domain.text import SurrogateJoiner
 from chatrelay.domain.turns import Room, estimate_tokens
@@ -22,7 +23,7 @@ class End:
     usage: dict[str, int]
 
 
-async def answered(deltas: AsyncGenerator[str | End], heard: Said) -> AsyncGenerator[str | Ending]:
+async def answered(deltas: AsyncGenerator[str | End], heard: Said) -> AsyncGenerator[Written | Ending]:
     """Yield the answer as ``Agent`` does. Raise ``Upstream`` if `deltas` has no end; `heard` goes into that error."""
     joiner = SurrogateJoiner()
     texts: list[str] = []
@@ -30,7 +31,7 @@ async def answered(deltas: AsyncGenerator[str | End], heard: Said) -> AsyncGener
         async for delta in deltas:
             if text := joiner.flush() if isinstance(delta, End) else joiner.feed(delta):
                 texts.append(text)
-                yield text
+                yield Piece("message", text)
             if isinstance(delta, End):  # nothing after the end counts
                 yield ending("".join(texts), delta)
                 return

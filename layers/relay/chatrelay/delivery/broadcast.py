@@ -12,7 +12,7 @@ from chatrelay.delivery.outbox import Outbox
 from chatrelay.delivery.sender import Sender
 from chatrelay.domain.keys import StreamId
 from chatrelay.domain.outcome import ReplyOutcome
-from chatrelay.domain.reply import Aside, Reply
+from chatrelay.domain.reply import Reply
 from chatrelay.wire.dialect import Dialect
 from chatrelay.wire.outbound import Outbound
 
@@ -46,12 +46,12 @@ class Broadcast:
         await self._running.__aexit__(*exception)  # type: ignore[arg-type]  # as the interpreter passes it
 
     async def join(self, connection_id: str, dialect: Dialect, first: Sequence[Outbound], offset: int = 0) -> None:
-        """Let a connection read along: the frames `first`, then the text from UTF-16 `offset` on.
+        """Let a connection read along: the frames `first`, then the log from UTF-16 `offset` on.
 
         A connection that joins again begins again, there.
         """
         if (earlier := self._outboxes.get(connection_id)) is not None:
-            earlier.give_up()  # two outboxes would mix the text from two offsets
+            earlier.give_up()  # two outboxes would mix the log from two offsets
         # Not `asyncio.to_thread`: a post that hangs must keep no heartbeat waiting for a thread.
         on_threads: Callable[..., Awaitable[None]] = asyncio.get_running_loop().run_in_executor
         post = partial(on_threads, self._threads, self._post, connection_id)
@@ -66,17 +66,12 @@ class Broadcast:
         return connection_id in self._outboxes
 
     def wake(self) -> None:
-        """Tell the outboxes that the reply has more text, or has ended."""
+        """Tell the outboxes that the log has more, or the reply has ended."""
         for outbox in self._outboxes.values():
             outbox.changed.set()
 
-    def add_aside(self, aside: Aside) -> None:
-        """Send what the model does beside its text, after all the text that there is, to those who show it."""
-        for outbox in self._outboxes.values():
-            outbox.add_aside(aside)
-
     def end(self, last: Outbound) -> None:
-        """Send the frame `last` after the text that there is, and nothing after it."""
+        """Send the frame `last` after the log as it is, and nothing after it."""
         self._last = last
         for outbox in self._outboxes.values():
             outbox.end(last)
@@ -106,7 +101,7 @@ class Broadcast:
         first_texts_s = [outbox.first_text_s for outbox in outboxes if outbox.first_text_s is not None]
         return ReplyOutcome(
             self._reply.status,
-            self._reply.length,
+            self._reply.log.length,
             posts=sum(outbox.sender.posts for outbox in outboxes),
             readers_left=sum(outbox.reader_left for outbox in outboxes),
             first_text_s=min(first_texts_s, default=None),

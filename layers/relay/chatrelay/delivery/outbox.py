@@ -8,28 +8,26 @@ outbox and nothing else.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Self
 
-from chatrelay.delivery.asides import Asides
-from chatrelay.delivery.pacing import Cursor
 from chatrelay.delivery.sender import Sender
+from chatrelay.domain.cursor import Cursor
 from chatrelay.domain.errors import Gone, Unreachable
 from chatrelay.domain.keys import StreamId
-from chatrelay.domain.reply import Aside, Reply
+from chatrelay.domain.log import Part
+from chatrelay.domain.reply import Reply
 from chatrelay.wire import outbound
 from chatrelay.wire.dialect import Dialect
 from chatrelay.wire.outbound import Outbound
 
 
 class Outbox:
-    """One reply on its way to one connection: its first frames, its text as it grows, then its last frame.
-
-    Asides go out between, each at its place in the text and once: one that fails is not repeated. Text waits for no
-    aside's interval, only for the posts of those that come before it, at most ``MOST_WAITING`` for a slow reader.
+    """One reply on its way to one connection: its first frames, its log as it grows, then its last frame.
 
     Run it as ``async with``: leaving the block waits until everything has gone out or the connection is gone; leaving
-    it by an exception gives up what is left. `offset` is how much of the text the connection has, in UTF-16 code units.
-    `changed` is to be set when the reply has more text, or has ended.
+    it by an exception gives up what is left. `offset` is how much of the log the connection has, in UTF-16 code units.
+    `changed` is to be set when the log has more, or the reply has ended.
     """
 
     def __init__(
@@ -51,9 +49,8 @@ class Outbox:
         self._stream = stream
         self._first = first
         self._dialect = dialect
-        self._cursor = Cursor.at(reply.text, offset)
-        self._room_bytes = outbound.message_room_bytes(stream)
-        self._asides = Asides(self._room_bytes)
+        self._cursor = Cursor.at(reply.log, offset, dialect.kinds)
+        self._room_bytes = partial(outbound.room_bytes, stream)
         self._last: Outbound | None = None
         self._began_s = 0.0
 
@@ -79,35 +76,27 @@ class Outbox:
         """Whether the connection did not get everything."""
         return self.closed or self.unreachable or self.sending.cancelled()
 
-    def add_aside(self, aside: Aside) -> None:
-        """Send what the model does beside its text, after all the text that there is, to a client that shows it."""
-        if not self._dialect.shows_asides:
-            return
-        self._asides.add(len(self._reply.text), aside)
-        self.changed.set()
-
     def end(self, last: Outbound) -> None:
-        """Send the frame `last` after the text that there is, and nothing after it."""
-        self._last = self._dialect.adapt(last)
+        """Send the frame `last` after the log as it is, and nothing after it."""
+        self._last = self._dialect.ending(last, self._reply.log)
         self.changed.set()
 
     async def _run(self) -> None:
         try:
             for frame in self._first:
                 await self._send(frame)
-            while self._last is None or self._has_text or self._asides.place is not None:
-                wait_s = self._aside_wait_s()
-                if wait_s == 0:
-                    await self.sender.send(outbound.aside(self._stream, self._asides.take()), is_aside=True)
-                elif not self._has_text:
-                    await self._change(wait_s)
-                else:
-                    await self._may_send()
-                    # A piece that does not arrive is taken again, with what has gathered since, up to the next aside.
-                    piece = self._cursor.next_piece(self._reply.text[: self._asides.place], self._room_bytes)
-                    if await self.sender.send(outbound.message(self._stream, piece.offset, piece.content)):
-                        self._cursor.advance(piece)
-                        self.first_text_s = self.first_text_s or asyncio.get_running_loop().time() - self._began_s
+            while self._next_part is not None or self._last is None:
+                if self._next_part is None:
+                    await self._change(None)
+                    continue
+                await self._may_send()
+                # What does not arrive is taken again, with what has gathered since.
+                stretch = self._cursor.next_stretch(self._reply.log, self._room_bytes)
+                assert stretch is not None  # noqa: S101 - for nothing leaves a log
+                if await self.sender.send(self._dialect.adapt(outbound.part(self._stream, stretch))):
+                    self._cursor.advance(stretch)
+                    if stretch.part.kind == "message" and self.first_text_s is None:
+                        self.first_text_s = asyncio.get_running_loop().time() - self._began_s
             await self._send(self._last)
         except Gone:
             self.closed = True
@@ -115,16 +104,14 @@ class Outbox:
             self.unreachable = True
 
     @property
-    def _has_text(self) -> bool:
-        return self._cursor.index < len(self._reply.text)
+    def _next_part(self) -> Part | None:
+        return self._cursor.next_part(self._reply.log)
 
-    def _aside_wait_s(self) -> float | None:
-        """Return the seconds until the next aside may go out; None if none is due."""
-        if self._asides.place is None or self._asides.place > self._cursor.index:
-            return None
-        if self._has_text or self._reply.has_ended:  # an aside must not hold back text
-            return 0.0
-        return self.sender.aside_wait_s()
+    @property
+    def _gathers(self) -> bool:
+        """Whether there may be more for the next frame in a moment."""
+        part = self._next_part
+        return not self._reply.has_ended and (part is None or part.grows)
 
     async def _send(self, frame: Outbound) -> None:
         """Send a frame that must arrive, again if need be."""
@@ -133,8 +120,8 @@ class Outbox:
             await self._may_send()
 
     async def _may_send(self) -> None:
-        """Wait until the next post may start. The end of the reply may come meanwhile, and waits for less."""
-        while wait_s := self.sender.wait_s(ending=self._reply.has_ended):
+        """Wait until the next post may start. What comes meanwhile may wait for less: a whole part, or the end."""
+        while wait_s := self.sender.wait_s(ending=not self._gathers):
             await self._change(wait_s)
 
     async def _change(self, timeout_s: float | None) -> None:

@@ -6,7 +6,6 @@ text goes out at once; after that one post is in flight at a time, and whatever 
 
 from dataclasses import dataclass
 
-from chatrelay.domain.text import truncate_to_json, utf16_length, utf16_prefix
 from chatrelay.wire.dialect import Pacing
 
 WIDEST_S = 2.0
@@ -44,35 +43,3 @@ class Window:
         """Record a post that was refused because there are too many, or that failed and is to be tried again."""
         self._done_s = done_s
         self.extra_s = min(WIDEST_S, 2 * self.extra_s or self.pacing.min_interval_s)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of a reply's text: `content` begins at UTF-16 `offset`."""
-
-    content: str
-    offset: int
-
-
-@dataclass
-class Cursor:
-    """A connection's place in a reply's text: `index` in characters, `offset` in UTF-16 code units."""
-
-    index: int = 0
-    offset: int = 0
-
-    @classmethod
-    def at(cls, text: str, offset: int) -> "Cursor":
-        """Return the cursor of a connection that has the first `offset` UTF-16 code units of `text`."""
-        known = utf16_prefix(text, offset)  # all of `text` for a client that claims to have more
-        return cls(len(known), utf16_length(known))
-
-    def next_piece(self, text: str, room_bytes: int) -> Piece:
-        """Return what comes next of `text`, at most `room_bytes` in a JSON string; empty when all is sent."""
-        # Sliced first: no character takes less than a byte, and a slow reader may be far behind.
-        return Piece(truncate_to_json(text[self.index : self.index + room_bytes], room_bytes), self.offset)
-
-    def advance(self, piece: Piece) -> None:
-        """Move behind `piece`, which has arrived."""
-        self.index += len(piece.content)
-        self.offset += utf16_length(piece.content)

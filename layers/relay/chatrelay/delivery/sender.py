@@ -18,34 +18,25 @@ PATIENCE_S = 15.0
 
 
 class Sender:
-    """The sender of frames to one connection, through `post`, one at a time.
-
-    Asides have an interval of their own, so that text waits for none.
-    """
+    """The sender of frames to one connection, through `post`, one at a time."""
 
     def __init__(self, post: Post, pacing: Pacing, liveness: Liveness, *, patience_s: float = PATIENCE_S) -> None:
         self.posts = 0
         self._post = post
         self._liveness = liveness
         self._patience_s = patience_s
-        self._text_window = Window(pacing)
-        self._aside_window = Window(pacing)
+        self._window = Window(pacing)
         self._failing_since_s: float | None = None
 
     def wait_s(self, *, ending: bool) -> float:
-        """Return the seconds until the next frame may start; `ending` if the reply's text is all there."""
-        return self._text_window.wait_s(asyncio.get_running_loop().time(), ending=ending)
+        """Return the seconds until the next frame may start; `ending` if waiting gathers nothing more for it."""
+        return self._window.wait_s(asyncio.get_running_loop().time(), ending=ending)
 
-    def aside_wait_s(self) -> float:
-        """Return the seconds until the next aside may start."""
-        return self._aside_window.wait_s(asyncio.get_running_loop().time(), ending=False)
-
-    async def send(self, frame: Outbound, *, is_aside: bool = False) -> bool:
+    async def send(self, frame: Outbound) -> bool:
         """Post a frame once, and return whether it has arrived. Raise ``Gone``; ``Unreachable`` after `patience_s`.
 
         Post nothing while the worker may have been declared dead: the reply may be somebody else's by now.
         """
-        window = self._aside_window if is_aside else self._text_window
         now_s = asyncio.get_running_loop().time
         started_s = now_s()
         self.posts += 1
@@ -54,11 +45,11 @@ class Sender:
                 raise NotDelivered("until the worker is heard again")
             await self._post(frame.encode(datetime.now(UTC)))
         except (Throttled, NotDelivered) as problem:
-            window.throttled(now_s())
+            self._window.throttled(now_s())
             self._failing_since_s = started_s if self._failing_since_s is None else self._failing_since_s
             if now_s() - self._failing_since_s >= self._patience_s:
                 raise Unreachable from problem
             return False
         self._failing_since_s = None
-        window.posted(started_s, now_s())
+        self._window.posted(started_s, now_s())
         return True

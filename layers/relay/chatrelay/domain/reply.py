@@ -1,22 +1,21 @@
-"""One reply's state: its text so far, and how it ended. Pure.
+"""One reply's state: its log so far, and how it ended. Pure.
 
                 ┌──► COMPLETE      the model said all it had to say, or its limit
     STREAMING ──┼──► FAILED        the model's service refused, before any text
-                ├──► INTERRUPTED   the stream or the worker broke off; the partial text is kept
-                └──► CANCELLED     the user stopped it; the partial text is kept
+                ├──► INTERRUPTED   the stream or the worker broke off; what is written is kept
+                └──► CANCELLED     the user stopped it; what is written is kept
 
 In the store, a reply may be QUEUED first, while the conversation's previous reply is written.
 
 A reply ends exactly once. Any other move raises ``IllegalMove``.
 """
 
-import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from chatrelay.domain.errors import Interrupted, RelayError, ReplyError, Upstream
-from chatrelay.domain.text import utf16_length
+from chatrelay.domain.log import Log, Written
 
 
 class Status(StrEnum):
@@ -48,32 +47,19 @@ class Ending:
     blocks: list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Aside:
-    """What a model does beside its text. Asides are shown while they happen, and not stored.
-
-    `kind` is the frame's type: ``thinking`` is a piece of a thought, ``tool`` one whole sentence.
-    """
-
-    kind: Literal["thinking", "tool"]
-    content: str
-
-
-@dataclass
 class Reply:
-    """The reply that a worker writes."""
+    """The reply that a worker writes: a log, and where it stands."""
 
-    id: str
-    text: str = ""
-    status: Status = Status.STREAMING
-    ending: Ending | None = None
-    _hash: "hashlib._Hash" = field(default_factory=hashlib.sha256, repr=False)
+    def __init__(self, id: str, log: Log | None = None) -> None:  # noqa: A002 - the field's name
+        self.id = id
+        self.log = log or Log()
+        self.status = Status.STREAMING
+        self.ending: Ending | None = None
 
-    def append(self, text: str) -> None:
-        """Append the next `text` of the model."""
+    def append(self, written: Written) -> None:
+        """Append what the model has written next."""
         self._must_be_streaming()
-        self.text += text
-        self._hash.update(text.encode())  # with the text, so that the last frame need not wait for a hash of it all
+        self.log.append(written)
 
     def complete(self, ending: Ending) -> None:
         """End the reply as complete."""
@@ -81,13 +67,13 @@ class Reply:
         self.ending = ending
 
     def break_off(self, reason: ReplyError) -> None:
-        """End the reply with its partial text: interrupted, or failed if a service refused before any text."""
+        """End the reply with what is written: interrupted, or failed if a service refused before any text."""
         # These two cut an answer off, which is no refusal even before its first text.
-        partial = isinstance(reason, Interrupted | Upstream) or self.text
+        partial = isinstance(reason, Interrupted | Upstream) or self.log.text
         self._move(Status.INTERRUPTED if partial else Status.FAILED)
 
     def cancel(self) -> None:
-        """End the reply with its partial text, because its user has stopped it."""
+        """End the reply with what is written, because its user has stopped it."""
         self._move(Status.CANCELLED)
 
     @property
@@ -95,18 +81,9 @@ class Reply:
         """Whether nothing can be appended any more."""
         return self.status is not Status.STREAMING
 
-    @property
-    def length(self) -> int:
-        """The text's length in UTF-16 code units."""
-        return utf16_length(self.text)
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the text's UTF-8 bytes, hexadecimal."""
-        return self._hash.hexdigest()
-
     def _move(self, status: Status) -> None:
         self._must_be_streaming()
+        self.log.settle()
         self.status = status
 
     def _must_be_streaming(self) -> None:

@@ -1,13 +1,14 @@
-"""The writer's sign of life: twice a second it extends the lease, keeps the text, and brings what others ask."""
+"""The writer's sign of life: twice a second it extends the lease, keeps what is written, and brings what others ask."""
 
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import Self
 
 from chatrelay.delivery.broadcast import Broadcast
 from chatrelay.delivery.liveness import Liveness
-from chatrelay.delivery.pacing import Cursor
+from chatrelay.domain.cursor import Cursor
 from chatrelay.domain.errors import Unavailable
 from chatrelay.domain.reply import Reply
 from chatrelay.store.conversations import Accepted
@@ -16,7 +17,7 @@ from chatrelay.store.store import Store
 from chatrelay.wire import outbound
 from chatrelay.wire.dialects import VERSION_1
 
-JOURNAL_PIECE_BYTES = 300_000
+JOURNAL_ENTRY_BYTES = 300_000
 """An item of DynamoDB has at most 400 KB."""
 
 
@@ -80,10 +81,10 @@ class Heartbeat:
                     self.stop.set_result(None)
                 await self.attach_resumers(signals)
             with suppress(Unavailable):
-                piece = self._journaled.next_piece(self._reply.text, JOURNAL_PIECE_BYTES)
-                if piece.content:
-                    await asyncio.to_thread(self._store.replies.journal, self._reply.id, piece.offset, piece.content)
-                    self._journaled.advance(piece)
+                journaled = replace(self._journaled)
+                if stretches := journaled.take(self._reply.log, JOURNAL_ENTRY_BYTES):
+                    await asyncio.to_thread(self._store.replies.journal, self._reply.id, stretches)
+                    self._journaled = journaled
             # After the joins: had the worker died before, its recovery would have answered these requests.
             with suppress(Unavailable):
                 await asyncio.gather(*(self._clear_request(*asked) for asked in list(self._attached.items())))

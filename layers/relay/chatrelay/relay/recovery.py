@@ -8,6 +8,7 @@ from functools import partial
 from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
 from chatrelay.domain.errors import Interrupted, Superseded, Unavailable
 from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
+from chatrelay.domain.log import Log
 from chatrelay.domain.reply import Reply
 from chatrelay.relay.replay import Replay
 from chatrelay.relay.telemetry import Telemetry
@@ -125,8 +126,8 @@ class Recovery:
         stored = self._store.conversations.stored(location)
         if stored is None or stored.last is not None:
             return False
-        reply, problem = Reply(location.reply), Interrupted(DIED)
-        reply.append(self._store.replies.journaled(location.reply))
+        reply = Reply(location.reply, Log(self._store.replies.journaled(location.reply)))
+        problem = Interrupted(DIED)
         if cancelled:
             return self._store.conversations.interrupt(location, reply, endings.cancel(stored.stream, reply))
         last = endings.break_off(stored.stream, reply, problem)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 
 from chatrelay.aws.management_api import ManagementApi
-from chatrelay.delivery.pacing import Cursor
+from chatrelay.domain.cursor import Cursor
 from chatrelay.domain.errors import PostError
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.store.conversations import StoredReply
@@ -36,14 +36,14 @@ class Replay:
         if stored.last is None:  # it waits, or its worker has found the viewer
             return
         self._api.deliver_frame(connection_id, outbound.resumed(stored.stream, stored.message_id, offset))
-        cursor, room_bytes = Cursor.at(stored.text, offset), outbound.message_room_bytes(stored.stream)
-        while (piece := cursor.next_piece(stored.text, room_bytes)).content:
-            self._api.deliver_frame(connection_id, outbound.message(stored.stream, piece.offset, piece.content))
-            cursor.advance(piece)
+        cursor, room_bytes = Cursor.at(stored.log, offset), partial(outbound.room_bytes, stored.stream)
+        while stretch := cursor.next_stretch(stored.log, room_bytes):
+            self._api.deliver_frame(connection_id, outbound.part(stored.stream, stretch))
+            cursor.advance(stretch)
         self._api.deliver_frame(connection_id, stored.last)
 
     def send_end(self, key: ConversationKey, stored: StoredReply, last: Outbound, waiting: Mapping[str, int]) -> None:
-        """Send waiting readers the text that they miss, and every other viewer the last frame.
+        """Send waiting readers what they miss, and every other viewer the last frame.
 
         `waiting` has the offset of each connection that waits. The last frame may come twice: neither the worker nor
         another recovery is known to have sent it.
@@ -51,7 +51,8 @@ class Replay:
         posts = [partial(self.send, each, stored, offset) for each, offset in waiting.items()]
         others = [viewer for viewer in self._store.connections.viewers(key) if viewer.connection_id not in waiting]
         posts += [
-            partial(self._api.deliver_frame, viewer.connection_id, viewer.dialect.adapt(last)) for viewer in others
+            partial(self._api.deliver_frame, viewer.connection_id, viewer.dialect.ending(last, stored.log))
+            for viewer in others
         ]
         # At once, because one connection that cannot be reached must not keep the others waiting.
         done, _ = wait([self._threads.submit(_reach, post) for post in posts], LAST_FRAME_S)

@@ -18,7 +18,7 @@ from chatrelay.delivery.liveness import Liveness
 from chatrelay.domain.errors import Interrupted, PostError, Reason, ReplyError, Superseded, Unavailable, Upstream
 from chatrelay.domain.keys import ReplyLocation
 from chatrelay.domain.outcome import ReplyOutcome
-from chatrelay.domain.reply import Aside, Ending, Reply, Status
+from chatrelay.domain.reply import Ending, Reply, Status
 from chatrelay.domain.turns import Amended, Turn
 from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.heartbeat import Heartbeat
@@ -36,8 +36,6 @@ ORDERLY_END_S = 30
 """How long before the function's deadline a reply is ended in order instead of being cut."""
 LAST_S = 5
 """What a function needs to end by itself."""
-LONGEST = 600_000
-"""Characters of a reply: far beyond what a model may write, and what one transaction of DynamoDB (4 MB) can store."""
 PATIENT_PAUSES_S = tuple(repeat(HEARTBEAT_S, int(EXPIRES_S / HEARTBEAT_S)))
 """Before each further try of a write that must succeed: as long as it does not, the heartbeat keeps the lease."""
 
@@ -191,21 +189,19 @@ class ReplyWriter:
         # A generator that is left open is closed by the garbage collector, which may be long after a cancellation.
         async with aclosing(agent.answer(key.session, turns)) as events:
             async for event in events:
-                # An aside is for those who have joined by now. Stopping the model stops no joining.
+                # Whoever joins has the first piece with all others. Stopping the model stops no joining.
                 await asyncio.shield(joining)
                 match event:
-                    case str():
-                        self._reply.append(event[: LONGEST - len(self._reply.text)])
-                        self._broadcast.wake()
-                        if len(self._reply.text) == LONGEST:
-                            return text_stream.ending(self._reply.text, text_stream.End("max_tokens", "", {}))
-                    case Aside():
-                        self._broadcast.add_aside(event)
+                    case Ending():
+                        return event
                     case Amended():
                         with suppress(Unavailable):  # then the next message is asked for as this one was
                             await asyncio.to_thread(self._store.conversations.amend, key, event)
-                    case Ending():
-                        return event
+                    case _:
+                        self._reply.append(event)
+                        self._broadcast.wake()
+                        if self._reply.log.is_full:
+                            return text_stream.ending(self._reply.log.text, text_stream.End("max_tokens", "", {}))
         raise Upstream("The model's answer has no end.")
 
     async def _patiently(self, call: Callable[[], T]) -> T:

@@ -63,7 +63,8 @@ class Exchange:
 
     @property
     def size_bytes(self) -> int:
-        return len(self.content.encode()) + len(self.reply.text.encode())
+        told = (self.content, self.reply.log.text, *(part.content for part in self.reply.log.parts))
+        return sum(len(text.encode()) for text in told)
 
 
 class Archive:

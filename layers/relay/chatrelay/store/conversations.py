@@ -3,13 +3,15 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from itertools import groupby
 from uuid import uuid4
 
-from chatrelay.domain.attachments import Attachment
+from chatrelay.domain.attachments import Attachment, Block
+from chatrelay.domain.blocks import log_of
 from chatrelay.domain.errors import Conflict, Duplicate, Refused, Superseded, TooLong
 from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
+from chatrelay.domain.log import Log, Part
 from chatrelay.domain.reply import Ending, Reply, Status
 from chatrelay.domain.text import beginning
 from chatrelay.domain.turns import Amended, Turn, estimate_tokens, window
@@ -43,12 +45,14 @@ TITLE_LENGTH = 80
 PIECE_LENGTH = 90_000
 """An item of DynamoDB has at most 400 KB; a character has at most 4 bytes."""
 WRITE_END = (
-    "SET reply_status = :status, blocks = :blocks, blocks_of = :reply, ending = :ending, tokens = :tokens,"
+    "SET reply_status = :status, written = :written, written_of = :reply, ending = :ending, tokens = :tokens,"
     " sha256 = :sha256, last_frame = :last, ended_at_ms = :now"
 )
 UNENDED = "(reply_status = :streaming OR (last_frame = :last AND sha256 = :sha256))"
 """The second half lets an end be repeated whose answer was lost: this very end is stored already."""
-UNWRITTEN = {"blocks": "[]", "blocks_of": "", "tokens": 0}
+UNWRITTEN = {"written": '{"parts":[],"blocks":[]}', "written_of": "", "tokens": 0}
+WRITTEN_BYTES = 3_000_000
+"""One transaction of DynamoDB has at most 4 MB."""
 NOT_TAKEN = (Refused.code, TooLong.code)
 """How a reply ended whose message goes to no model again."""
 BROKEN = (Status.FAILED.value, Status.INTERRUPTED.value)
@@ -77,12 +81,12 @@ class Accepted:
 
 @dataclass(frozen=True)
 class StoredReply:
-    """A reply as it is stored: its text, and the frame that ended it, None if the reply has not ended."""
+    """A reply as it is stored: its log, and the frame that ended it, None if the reply has not ended."""
 
     stream: StreamId
     message_id: str
     agent: str
-    text: str
+    log: Log
     last: Outbound | None
 
     @property
@@ -372,27 +376,25 @@ class Conversations:
             return self._table.update(pk, sk, WRITE_END, values, condition=condition)
         # With the end or not at all: pieces before it could be left in a conversation that is deleted meanwhile.
         pieces = [
-            Put({"pk": pk, "sk": reply_piece(location.turn, reply.id, number), "reply": reply.id, "blocks": piece})
+            Put({"pk": pk, "sk": reply_piece(location.turn, reply.id, number), "reply": reply.id, "written": piece})
             for number, piece in enumerate(more)
         ]
         return not self._table.transact(Update(pk, sk, WRITE_END, values, condition), *pieces)
 
     def _written(self, reply: Reply, last: Outbound) -> tuple[Item, list[str]]:
-        """Return the values of ``WRITE_END``, and the pieces of the blocks that need items of their own."""
+        """Return the values of ``WRITE_END``, and the pieces of what is written that need items of their own."""
         ending = reply.ending
         if ending is None:  # the reply broke off, and its service never said what it used
-            blocks = [{"type": "text", "text": reply.text}] if reply.text else []
-            ending = Ending("estimated", "", {"output_tokens": estimate_tokens(reply.text)}, blocks)
-        # As JSON text, because DynamoDB has no floats, and the blocks have to stay verbatim.
-        text = json.dumps(ending.blocks, ensure_ascii=False)
+            ending = Ending("estimated", "", {"output_tokens": estimate_tokens(reply.log.text)}, [])
+        text = _kept(reply.log, ending.blocks)
         piece, *more = (text[at : at + PIECE_LENGTH] for at in range(0, len(text), PIECE_LENGTH))
         values = {
             ":reply": reply.id,
             ":status": reply.status.value,
-            ":blocks": piece,
+            ":written": piece,
             ":ending": {"stop_reason": ending.stop_reason, "model": ending.model, "usage": ending.usage},
             ":tokens": ending.usage["output_tokens"],
-            ":sha256": reply.sha256,
+            ":sha256": reply.log.sha256,
             ":last": last.to_json(),
             ":now": int(self._clock() * 1000),
         }
@@ -427,10 +429,11 @@ def _begun(accepted: Accepted) -> Item:
 def stored_reply(conversation: str, items: list[Item]) -> StoredReply:
     """Return the reply of one turn from its items."""
     head, *_ = items
-    text = "".join(block["text"] for block in _blocks(items) if block["type"] == "text")
     unended = head["reply_status"] in (Status.QUEUED.value, Status.STREAMING.value)
     last = None if unended else Outbound.from_json(head["last_frame"])
-    return StoredReply(StreamId(conversation, head["reply"], int(head["epoch"])), head["id"], head["agent"], text, last)
+    return StoredReply(
+        StreamId(conversation, head["reply"], int(head["epoch"])), head["id"], head["agent"], _log(items), last
+    )
 
 
 def stored_attachments(message: Item) -> tuple[Attachment, ...]:
@@ -438,12 +441,38 @@ def stored_attachments(message: Item) -> tuple[Attachment, ...]:
     return tuple(Attachment(**{**stored, "size": int(stored["size"])}) for stored in message.get("attachments", ()))
 
 
-def _blocks(items: Iterable[Item]) -> list[dict[str, str]]:
-    """Return the content blocks from the items of one turn's reply."""
+def _kept(log: Log, blocks: list[Block]) -> str:
+    """Return what keeps a log: its content blocks, which models are told, and the parts before that no block holds.
+
+    If the blocks do not give the log to the character, or take too much room, all of its parts and no blocks.
+    """
+    before = log.parts[: len(log.parts) - len(log_of(blocks).parts)]
+    for parts, kept in ((before, blocks), (log.parts, [])):
+        # As JSON text, because DynamoDB has no floats, and the blocks have to stay verbatim.
+        text = json.dumps({"parts": [astuple(part) for part in parts], "blocks": kept}, ensure_ascii=False)
+        if log_of(kept, parts).parts == log.parts and len(text.encode()) <= WRITTEN_BYTES:
+            break
+    return text
+
+
+def _written(items: Iterable[Item]) -> tuple[list[Part], list[Block]]:
+    """Return what ``_kept`` has kept, from the items of one turn's reply."""
     head, *more = items
-    own = [item["blocks"] for item in more if item["reply"] == head["blocks_of"]]  # other tries may have left pieces
-    blocks: list[dict[str, str]] = json.loads("".join([head["blocks"], *own]))
-    return blocks
+    own = [item["written"] for item in more if item["reply"] == head["written_of"]]  # other tries may have left pieces
+    written = json.loads("".join([head["written"], *own]))
+    return [Part(*part) for part in written["parts"]], written["blocks"]
+
+
+def _log(items: Iterable[Item]) -> Log:
+    parts, blocks = _written(items)
+    return log_of(blocks, parts)
+
+
+def _told(items: Iterable[Item]) -> list[Block]:
+    """Return the content blocks that a model is told: of a reply that is kept without any, its text."""
+    parts, blocks = _written(items)
+    text = "" if blocks else Log(parts).text
+    return [{"type": "text", "text": text}] if text else blocks
 
 
 def _turns(items: Iterable[Item], plain_through: str) -> list[Turn]:
@@ -461,7 +490,7 @@ def _turns(items: Iterable[Item], plain_through: str) -> list[Turn]:
         tokens = estimate_tokens(message["content"]) + sum(attachment.tokens for attachment in attachments)
         turn = Turn(key, message["content"], [], tokens, attachments, plain=key <= plain_through)
         if reply:
-            turn = replace(turn, blocks=_blocks(reply), tokens=tokens + int(reply[0]["tokens"]))
+            turn = replace(turn, blocks=_told(reply), tokens=tokens + int(reply[0]["tokens"]))
         turns.append(turn)
     return turns
 

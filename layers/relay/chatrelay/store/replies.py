@@ -1,9 +1,12 @@
-"""Replies by id: where each is stored, its text while a worker writes, and how much of it each device has shown."""
+"""Replies by id: where each is stored, its log while a worker writes, and how much of it each device has shown."""
 
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+from chatrelay.domain.cursor import Stretch
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
+from chatrelay.domain.log import Part
 from chatrelay.domain.text import utf16_length
 from chatrelay.store.item_keys import ACK, JOURNAL, REPLY, REPLY_PK, WHOLE_REPLY, beginning_with, journal, name_in
 from chatrelay.store.table import Put, Table, transient_as_unavailable
@@ -31,22 +34,35 @@ class Replies:
         item = {"user_id": location.key.user, "conversation": location.key.conversation, "turn": location.turn}
         return Put({"pk": REPLY_PK + location.reply, "sk": REPLY, "expires_at": self._expires_at(), **item})
 
-    def journal(self, reply: str, offset: int, text: str) -> None:
-        """Store what was written from UTF-16 `offset` on. Raise ``Unavailable``."""
+    def journal(self, reply: str, stretches: Sequence[Stretch]) -> None:
+        """Store what was written of the log, in stretches that follow each other. Raise ``Unavailable``."""
         # Without a fence, because a reply has one writer in its life. What is added after its recovery is never read,
         # and what is added after a deletion goes by `delete_orphans`.
-        item = {"pk": REPLY_PK + reply, "sk": journal(offset), "text": text, "expires_at": self._expires_at()}
+        entry = [
+            {"part": each.number, "kind": each.part.kind, "facts": each.part.facts, "content": each.content}
+            | ({} if each.part.grows else {"size": len(each.part.content)})
+            for each in stretches
+        ]
+        place = {"pk": REPLY_PK + reply, "sk": journal(stretches[0].offset)}
+        item = {**place, "stretches": json.dumps(entry, ensure_ascii=False), "expires_at": self._expires_at()}
         with transient_as_unavailable():
             self._table.put(item)
 
-    def journaled(self, reply: str) -> str:
+    def journaled(self, reply: str) -> list[Part]:
         """Return what a worker had written by its last heartbeat, up to the first gap if there is one."""
-        text = ""
+        parts: list[Part] = []
+        length, size = 0, None
         for item in self._table.query(REPLY_PK + reply, *beginning_with(JOURNAL)):
-            if int(name_in(item["sk"])) != utf16_length(text):
+            if int(name_in(item["sk"])) != length:
                 break  # the table has refused the entry of a heartbeat
-            text += item["text"]
-        return text
+            for each in json.loads(item["stretches"]):
+                if each["part"] == len(parts):
+                    parts.append(Part(each["kind"], "", each["facts"]))
+                parts[-1].content += each["content"]
+                length, size = length + utf16_length(each["content"]), each.get("size")
+        if size is not None and len(parts[-1].content) < size:
+            parts.pop()  # what enters the log whole is kept whole or not at all
+        return parts
 
     def acknowledge(self, reply: str, device: str, offset: int) -> None:
         """Record that the device has shown the reply up to UTF-16 `offset`, unless it has shown more already."""

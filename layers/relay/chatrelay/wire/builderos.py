@@ -6,7 +6,8 @@ those of version 1.
 
 from dataclasses import replace
 
-from chatrelay.wire import fields
+from chatrelay.domain.log import Kind, Log
+from chatrelay.wire import fields, outbound
 from chatrelay.wire.dialect import Dialect, Pacing
 from chatrelay.wire.inbound import Configuration, Defaults, Inbound, Send, parse_action
 from chatrelay.wire.limits import CONVERSATION_LIMIT
@@ -15,6 +16,10 @@ from chatrelay.wire.outbound import Outbound
 AUTHENTICATED = "authenticated"
 INVALID_API_KEY = "error:invalid_api_key"
 """The bare texts that answer a key: the app takes any text that begins with ``error:`` for an error."""
+
+
+NEWER = frozenset(("part", "parts", "reason"))
+OF_LOGS = frozenset(("length", "sha256"))
 
 
 class BuilderOs(Dialect):
@@ -26,7 +31,7 @@ class BuilderOs(Dialect):
     name = "builderos"
     pacing = Pacing(min_interval_s=0.150, quiet_s=0.150)  # 100 ms for the app, 50 for the network to squeeze
     tells_replies_apart = False
-    shows_asides = False  # the app ignores asides, and each would cost its reader a quiet time
+    kinds = frozenset[Kind](("message",))  # the app ignores all others, and each would cost its reader a quiet time
 
     def parse(self, body: str | None, defaults: Defaults) -> Inbound:
         frame = fields.json_object(body)
@@ -45,8 +50,14 @@ class BuilderOs(Dialect):
             attachments=attachments,
         )
 
+    def ending(self, last: Outbound, log: Log) -> Outbound:
+        """Return the last frame, with the length and the hash of the texts: the app knows of no other parts."""
+        texts = Log(part for part in log.parts if part.kind in self.kinds)
+        return self.adapt(replace(last, fields=last.fields | outbound.proof(texts)))
+
     def adapt(self, frame: Outbound) -> Outbound:
-        """Return `frame` without ``reason``: the app's frames stay what they were before errors had one."""
-        if "reason" not in frame.fields:
+        """Return `frame` without the fields that are newer than the app, which stay out of its frames."""
+        newer = NEWER | (OF_LOGS if frame.type == "error" else frozenset())
+        if not newer & frame.fields.keys():
             return frame
-        return replace(frame, fields={name: value for name, value in frame.fields.items() if name != "reason"})
+        return replace(frame, fields={name: value for name, value in frame.fields.items() if name not in newer})

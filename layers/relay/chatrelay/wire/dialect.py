@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from chatrelay.domain.log import Kind, Log
 from chatrelay.wire.inbound import Defaults, Inbound
 from chatrelay.wire.outbound import Outbound
 
@@ -25,18 +26,21 @@ class Dialect(ABC):
     """What differs between the kinds of clients.
 
     `tells_replies_apart` says whether the client reads the ids and offsets of frames: such a client sends a message
-    again, resumes, and takes the frames of two replies in any order. `shows_asides` says whether it shows what a model
-    does beside its text.
+    again, resumes, and takes the frames of two replies in any order. `kinds` are the parts of a reply that it shows.
     """
 
     name: ClassVar[str]
     pacing: ClassVar[Pacing]
     tells_replies_apart: ClassVar[bool]
-    shows_asides: ClassVar[bool]
+    kinds: ClassVar[frozenset[Kind]]
 
     @abstractmethod
     def parse(self, body: str | None, defaults: Defaults) -> Inbound:
         """Return the frame that a client of this dialect has sent. Raise ``InvalidMessage``."""
+
+    @abstractmethod
+    def ending(self, last: Outbound, log: Log) -> Outbound:
+        """Return the last frame of the reply that is `log`, as clients of this dialect know it."""
 
     @abstractmethod
     def adapt(self, frame: Outbound) -> Outbound:

@@ -10,27 +10,16 @@ from chatrelay.wire.outbound import Outbound
 def complete(stream: StreamId, reply: Reply, ending: Ending) -> Outbound:
     """End the reply whose model has said all it had to say, or has reached its limit."""
     reply.complete(ending)
-    return _whole(stream, reply, ending)
+    return outbound.complete(stream, reply.log, ending)
 
 
 def cancel(stream: StreamId, reply: Reply) -> Outbound:
     """End the reply that its user has stopped."""
     reply.cancel()
-    return _whole(stream, reply, Ending("cancelled", "", {}, []))
+    return outbound.complete(stream, reply.log, Ending("cancelled", "", {}, []))
 
 
 def break_off(stream: StreamId, reply: Reply, problem: ReplyError) -> Outbound:
     """End the reply whose model's service or worker has failed."""
     reply.break_off(problem)
-    return outbound.error(problem, stream=stream)
-
-
-def _whole(stream: StreamId, reply: Reply, ending: Ending) -> Outbound:
-    return outbound.complete(
-        stream,
-        length=reply.length,
-        sha256=reply.sha256,
-        stop_reason=ending.stop_reason,
-        model=ending.model,
-        usage=ending.usage,
-    )
+    return outbound.broken_off(stream, reply.log, problem)

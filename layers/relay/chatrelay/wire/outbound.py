@@ -5,15 +5,17 @@ The existing iOS app refuses a frame that lacks one of them, and ignores every o
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from chatrelay.domain.attachments import ATTACHMENTS_LIMIT, Attachment
+from chatrelay.domain.cursor import Stretch
 from chatrelay.domain.errors import ClientFacingError, ReplyError
 from chatrelay.domain.keys import StreamId
-from chatrelay.domain.reply import Aside
-from chatrelay.domain.text import beginning, truncate_to_json
+from chatrelay.domain.log import Log, Part
+from chatrelay.domain.reply import Ending
+from chatrelay.domain.text import beginning, truncate_to_json, utf16_length
 from chatrelay.wire.limits import (
     CONTENT_LIMIT_BYTES,
     CONVERSATION_LIMIT,
@@ -95,19 +97,16 @@ def described(attachment: Attachment) -> dict[str, Any]:
     return {"url": attachment.path, **facts}
 
 
-def message(stream: StreamId, offset: int, content: str) -> Outbound:
-    """Return the next text of a reply; `offset` is where the text begins, in UTF-16 code units."""
-    return Outbound("message", content, {"offset": offset, **stream.fields()})
+def part(stream: StreamId, stretch: Stretch) -> Outbound:
+    """Return a stretch of a reply's log, with the fields that describe its part. A part that comes whole has a size."""
+    own = {} if stretch.part.grows else {"size": utf16_length(stretch.part.content)}
+    place = {"part": stretch.number, "offset": stretch.offset}
+    return Outbound(stretch.part.kind, stretch.content, {**place, **stretch.part.facts, **own, **stream.fields()})
 
 
-def aside(stream: StreamId, told: Aside) -> Outbound:
-    """Return what the model does beside its text, ``thinking`` or ``tool``: no part of the reply."""
-    return Outbound(told.kind, told.content, stream.fields())
-
-
-def message_room_bytes(stream: StreamId) -> int:
-    """Return how many bytes of text a ``message`` frame has room for; the frame of an aside has more."""
-    return _room_bytes(message(stream, OFFSET_LIMIT, ""))  # no frame has a longer offset
+def room_bytes(stream: StreamId, number: int, part_: Part) -> int:
+    """Return how many bytes of the content of that part a frame has room for."""
+    return _room_bytes(part(stream, Stretch(number, part_, OFFSET_LIMIT, "")))  # no frame has a longer offset
 
 
 def _room_bytes(empty: Outbound) -> int:
@@ -115,12 +114,21 @@ def _room_bytes(empty: Outbound) -> int:
     return FRAME_LIMIT_BYTES - len(empty.encode(now))
 
 
-def complete(
-    stream: StreamId, *, length: int, sha256: str, stop_reason: str, model: str, usage: dict[str, Any]
-) -> Outbound:
-    """Return the end of a reply. `length` in UTF-16 code units, `sha256` of the UTF-8 bytes, hexadecimal."""
-    fields = {"length": length, "sha256": sha256, "stop_reason": stop_reason, "model": model, "usage": usage}
-    return Outbound("complete", "Response complete", {**fields, **stream.fields()})
+def complete(stream: StreamId, log: Log, ending: Ending) -> Outbound:
+    """Return the end of a reply, with what proves that all of it is there."""
+    how = {"stop_reason": ending.stop_reason, "model": ending.model, "usage": ending.usage}
+    return Outbound("complete", "Response complete", {**proof(log), "parts": len(log.parts), **how, **stream.fields()})
+
+
+def broken_off(stream: StreamId, log: Log, problem: ReplyError) -> Outbound:
+    """Return the end of a reply that broke off: what is kept of it may be less than what was shown."""
+    ended = error(problem, stream=stream)
+    return replace(ended, fields={**ended.fields, **proof(log)})
+
+
+def proof(log: Log) -> dict[str, Any]:
+    """Return the log's length in UTF-16 code units, and the SHA-256 of its UTF-8 bytes, hexadecimal."""
+    return {"length": log.length, "sha256": log.sha256}
 
 
 def error(problem: ClientFacingError, *, message_id: str | None = None, stream: StreamId | None = None) -> Outbound:
@@ -141,5 +149,5 @@ def error(problem: ClientFacingError, *, message_id: str | None = None, stream: 
 
 
 def resumed(stream: StreamId, message_id: str, offset: int) -> Outbound:
-    """Return the frame before the text from `offset` on, of the reply to the message of that id."""
+    """Return the frame before the log from `offset` on, of the reply to the message of that id."""
     return Outbound("resumed", "", {"id": message_id, "offset": offset, **stream.fields()})

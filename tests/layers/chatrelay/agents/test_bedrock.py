@@ -13,11 +13,12 @@ from starlette.routing import Route
 from chatrelay.agents import claude
 from chatrelay.agents.claude import Claude
 from chatrelay.domain.errors import Denied, Overloaded, ReplyError, Said, Unaccepted, Upstream
-from chatrelay.domain.reply import Aside, Ending
+from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Turn
 from emulator.stand_ins.fake_anthropic import serving
 from emulator.stand_ins.script import Script, Send, answer, partial
 from tests.builders.settings import CLAUDE
+from tests.builders.written import text_in, thought
 from tests.layers.chatrelay.agents.mutations import as_aws, aws_headers, framed
 
 SETTINGS = replace(CLAUDE, bedrock=True, secret="", model="us.anthropic.claude-sonnet-5-v1:0", thinking=True)
@@ -67,7 +68,7 @@ async def bedrock(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bedrock]:
         yield bedrock
 
 
-async def read(told: list[str | Aside | Ending]) -> None:
+async def read(told: list[object]) -> None:
     async with claude.bedrock(read_timeout_s=60) as client:
         async for event in Claude(client, None, None, SETTINGS).answer("talk", ASKED):
             told.append(event)  # noqa: PERF401 - what came before an error stays
@@ -75,13 +76,13 @@ async def read(told: list[str | Aside | Ending]) -> None:
 
 async def test_an_answer_is_signed_for_and_told_as_anywhere(bedrock: Bedrock) -> None:
     bedrock.parts = chunks(answer("Good 早上 🌅", thinking="Hm"))
-    told: list[str | Aside | Ending] = []
+    told: list[object] = []
 
     await read(told)
 
     *said, ending = told
-    assert said[0] == Aside("thinking", "Hm")
-    assert "".join(text for text in said if isinstance(text, str)) == "Good 早上 🌅"
+    assert said[0] == thought("Hm")
+    assert text_in(said) == "Good 早上 🌅"
     assert isinstance(ending, Ending)
     assert [block["type"] for block in ending.blocks] == ["thinking", "text"]
     path, headers, body = bedrock.requests[0]
@@ -112,12 +113,12 @@ async def test_a_stream_that_breaks_off_is_told_after_what_was_written(
     bedrock: Bedrock, last: bytes, error: type[ReplyError]
 ) -> None:
     bedrock.parts = [*chunks(partial("So far")), last]
-    told: list[str | Aside | Ending] = []
+    told: list[object] = []
 
     with pytest.raises(error):
         await read(told)
 
-    assert "".join(text for text in told if isinstance(text, str)) == "So far"
+    assert text_in(told) == "So far"
 
 
 @pytest.mark.parametrize(

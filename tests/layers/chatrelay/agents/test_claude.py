@@ -1,4 +1,5 @@
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
@@ -16,9 +17,12 @@ from starlette.routing import Route
 from chatrelay.agents import Agent, KeptText, claude
 from chatrelay.agents.claude import Claude
 from chatrelay.agents.fallback import Fallback
+from chatrelay.domain.blocks import log_of
 from chatrelay.domain.errors import Denied, Overloaded, Reason, Refused, ReplyError, Said, TooLong, Unaccepted, Upstream
-from chatrelay.domain.reply import Aside, Ending
-from chatrelay.domain.turns import Amended, Turn
+from chatrelay.domain.log import Part, is_text
+from chatrelay.domain.reply import Ending
+from chatrelay.domain.text import utf16_length
+from chatrelay.domain.turns import Turn
 from emulator.stand_ins.fake_anthropic import Received, ScriptedModel, serving
 from emulator.stand_ins.script import (
     Script,
@@ -42,6 +46,7 @@ from emulator.stand_ins.script import (
 from tests.builders.doubles import Address, Secret
 from tests.builders.patience import PATIENCE_S
 from tests.builders.settings import CLAUDE
+from tests.builders.written import log_in, text_in
 
 SETTINGS = replace(CLAUDE, prompt="/relay/prompt")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -67,7 +72,7 @@ class Stage:
         self.scripts: list[Script] = []
         self.secret = Secret()
         self.texts: list[str] = []
-        self.told: list[str | Aside | Amended] = []
+        self.told: list[object] = []
         self.agent: Agent = Claude(client, self.secret, be_kind, SETTINGS)
         self.model = ScriptedModel(lambda _: self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0])
 
@@ -86,8 +91,8 @@ class Stage:
         async with aclosing(self.agent.answer("talk", turns)) as events:
             async for event in events:
                 endings.append(event) if isinstance(event, Ending) else self.told.append(event)
-                if isinstance(event, str):
-                    self.texts.append(event)
+                if is_text(event):
+                    self.texts.append(text_in([event]))
         assert len(endings) == 1
         return endings[0]
 
@@ -492,7 +497,7 @@ async def test_cancelling_stops_the_model_at_once(stage: Stage) -> None:
 async def test_leaving_the_answer_stops_the_model_at_once(stage: Stage) -> None:
     stage.scripts = [stall_after("So far", delta_chars=100)]
     async with aclosing(stage.agent.answer("talk", ASKED)) as events:
-        assert await anext(events) == "So far"
+        assert text_in([await anext(events)]) == "So far"
     async with asyncio.timeout(PATIENCE_S):
         while stage.requests[0].closed_at is None:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -504,7 +509,7 @@ async def test_one_client_serves_many_answers_at_once(stage: Stage) -> None:
     stage.scripts = [answer("word " * 50, pause_s=0.001)]
 
     async def read() -> str:
-        return "".join([event async for event in stage.agent.answer("talk", ASKED) if isinstance(event, str)])
+        return text_in([event async for event in stage.agent.answer("talk", ASKED)])
 
     assert await asyncio.gather(*[read() for _ in range(8)]) == ["word " * 50] * 8
 
@@ -585,7 +590,7 @@ CITATION = {
 }
 
 
-async def test_a_search_is_told_beside_the_text_and_kept_verbatim_with_its_citations(stage: Stage) -> None:
+async def test_a_search_is_told_in_parts_and_kept_verbatim_with_its_citations(stage: Stage) -> None:
     ending = await stage.play(
         blocks(
             *thinking_block("Hm, \ud83d\ude00", 5, 0),
@@ -595,14 +600,17 @@ async def test_a_search_is_told_beside_the_text_and_kept_verbatim_with_its_citat
         )
     )
 
-    thought = "".join(aside.content for aside in stage.told if isinstance(aside, Aside) and aside.kind == "thinking")
-    assert (thought, stage.text) == ("Hm, 😀", "It rains.")
-    assert [told for told in stage.told if isinstance(told, Aside) and told.kind == "tool"] == [
-        Aside("tool", "Searching the web: weather in 早上"),
-        Aside("tool", "Found:\nWeather 早上 https://weather.example/"),
+    page = {name: value for name, value in PAGE.items() if name != "encrypted_content"}
+    log = log_in(stage.told)
+    at = sum(utf16_length(part.content) for part in log.parts[:3])
+    assert log.parts == [
+        Part("reasoning", "Hm, 😀"),
+        Part("tool", '{"query": "weather in 早上"}', {"call": "srvtoolu_1", "name": "web_search", "by": "model"}),
+        Part("tool_result", json.dumps([page], ensure_ascii=False), {"call": "srvtoolu_1", "is_error": False}),
+        Part("message", "It rains."),
+        Part("source", "https://weather.example/", {"title": "Weather 早上", "from": at, "to": at + 9}),
     ]
-    assert isinstance(stage.told[0], Aside)
-    assert isinstance(stage.told[-1], str)
+    assert log_of(ending.blocks).parts == log.parts
     assert ending.blocks == [
         {"type": "thinking", "thinking": "Hm, 😀", "signature": "c2NyaXB0ZWQ="},
         {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "weather in 早上"}},
@@ -627,7 +635,10 @@ async def test_a_turn_that_pauses_in_a_search_is_taken_up_again_with_all_its_blo
     again = stage.requests[1].body["messages"][-1]
     assert (again["role"], again["content"]) == ("assistant", ending.blocks[:4])
     assert [block["type"] for block in ending.blocks[4:]] == ["web_search_tool_result", "text"]
-    assert Aside("tool", "The search failed.") in stage.told
+    log = log_in(stage.told)
+    results = [(part.content, part.facts["is_error"]) for part in log.parts if part.kind == "tool_result"]
+    assert results[0] == (json.dumps(failed), True)
+    assert log_of(ending.blocks).parts == log.parts
     assert stage.text == "It rains."
 
 
@@ -731,7 +742,8 @@ async def test_an_input_with_a_number_that_json_does_not_have_is_none(stage: Sta
 
     ending = await stage.play(Script(tuple(steps)) + closing(2, index=0))
 
-    assert ending.blocks == [{"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}]
+    assert ending.blocks == [{"type": "server_tool_use", "id": "s1", "name": "web_search"}]
+    assert log_in(stage.told).parts == []
 
 
 async def test_an_answer_that_its_limit_cuts_in_a_search_is_kept_as_far_as_it_goes(stage: Stage) -> None:
@@ -741,5 +753,5 @@ async def test_an_answer_that_its_limit_cuts_in_a_search_is_kept_as_far_as_it_go
 
     assert ending.blocks == [
         text("Looking"),
-        {"type": "server_tool_use", "id": "srvtoolu_A", "name": "web_search", "input": {}},
+        {"type": "server_tool_use", "id": "srvtoolu_A", "name": "web_search"},
     ]

@@ -23,6 +23,7 @@ from emulator.stand_ins.fake_anthropic import serving
 from tests.builders.cancelling import cancelled_midway
 from tests.builders.doubles import Address, Secret
 from tests.builders.patience import PATIENCE_S
+from tests.builders.written import text_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -118,7 +119,7 @@ async def play(agent: Codex, turns: list[Turn] = ASKED) -> tuple[list[str], Endi
     """The texts of the answer, and its ending."""
     *texts, ending = [event async for event in agent.answer("talk", turns)]
     assert isinstance(ending, Ending)
-    return [str(text) for text in texts], ending
+    return [text_in([each]) for each in texts], ending
 
 
 async def broken_off(agent: Codex) -> tuple[str, ReplyError]:
@@ -126,7 +127,7 @@ async def broken_off(agent: Codex) -> tuple[str, ReplyError]:
     said = ""
     try:
         async for event in agent.answer("talk", ASKED):
-            said += str(event)
+            said += text_in([event])
     except ReplyError as problem:
         return said, problem
     raise AssertionError("it ended in order")
@@ -402,7 +403,7 @@ async def test_leaving_the_answer_hangs_up_at_once(agent: Codex, sidecar: Sideca
     sidecar.says(text("So far"), FOR_EVER)
 
     async with aclosing(agent.answer("talk", ASKED)) as events:
-        assert await anext(events) == "So far"
+        assert text_in([await anext(events)]) == "So far"
 
     await has_left(sidecar)
 

@@ -21,6 +21,7 @@ from chatrelay.agents.claude import Claude
 from chatrelay.agents.codex import Codex
 from chatrelay.agents.openai import OpenAI
 from chatrelay.agents.requests.claude import to_anthropic
+from chatrelay.domain.blocks import log_of
 from chatrelay.domain.errors import ReplyError
 from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Turn
@@ -31,6 +32,7 @@ from emulator.stand_ins.request_validation import fault_in
 from emulator.stand_ins.script import Script, Send, blocks, found_block, search_block, text_block, thinking_block
 from infra.bridgehub.clis import EventReader, Failed, PayloadReader, Reader
 from tests.builders.doubles import Secret
+from tests.builders.written import log_in
 from tests.layers.chatrelay.agents.mutations import Event, as_line, as_odd_aws, as_sse, chunked, mutated
 
 RECORDINGS = int(os.environ.get("RECORDINGS", "2500"))
@@ -126,8 +128,7 @@ async def outcome(agent: Agent) -> Ending | ReplyError:
         return problem
     *before, ending = found
     assert isinstance(ending, Ending)
-    stored = [block["text"] for block in ending.blocks if block["type"] == "text"]
-    assert "".join(each for each in before if isinstance(each, str)) == "".join(stored), "what is told is what is kept"
+    assert log_in(before).parts == log_of(ending.blocks).parts, "what is told is what is kept"
     return ending
 
 

@@ -25,6 +25,7 @@ from chatrelay.settings import Claude as ClaudeSettings
 from chatrelay.settings import OpenAI as OpenAISettings
 from emulator.stand_ins.fake_anthropic import serving
 from tests.builders.doubles import Address, Secret
+from tests.builders.written import text_in
 from tests.layers.chatrelay.agents.mutations import Event, as_line, as_sse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -98,7 +99,7 @@ def service(address: Address) -> Service:
 async def text_of(agent: Agent) -> str:
     *told, ending = [event async for event in agent.answer("talk", ASKED)]
     assert isinstance(ending, Ending)
-    return "".join(each for each in told if isinstance(each, str))
+    return text_in(told)
 
 
 def framed(name: str, events: list[Event]) -> list[bytes]:

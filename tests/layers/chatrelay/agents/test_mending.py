@@ -5,8 +5,10 @@ import pytest
 from chatrelay.agents.mending import Mending
 from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.errors import Denied, Overloaded, ReplyError, Said, TooLong, Unaccepted
-from chatrelay.domain.reply import Aside, Ending
+from chatrelay.domain.log import NewTry, Written
+from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Amended, Room, Turn, plain
+from tests.builders.written import text, thought
 
 ENDING = Ending("end_turn", "m", {"output_tokens": 1}, [])
 PICTURE = (Attachment("0" * 32, "a.png", "image/png", 6),)
@@ -25,11 +27,11 @@ class Service:
 
     room = Room(1000)
 
-    def __init__(self, *answers: ReplyError | Sequence[str | Aside | Ending | ReplyError]) -> None:
+    def __init__(self, *answers: ReplyError | Sequence[Written | Ending | ReplyError]) -> None:
         self.asked: list[list[Turn]] = []
         self._answers = list(answers)
 
-    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[str | Aside | Ending]:
+    async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[Written | Ending]:
         assert conversation == "talk"
         self.asked.append(list(turns))
         answer = self._answers.pop(0)
@@ -48,16 +50,16 @@ def too_long(fits: float = 0.8) -> TooLong:
 
 
 async def test_what_is_taken_is_asked_for_once() -> None:
-    service = Service(["Hi", ENDING])
+    service = Service([text("Hi"), ENDING])
 
-    assert await told(Mending(service)) == ["Hi", ENDING]
+    assert await told(Mending(service)) == [text("Hi"), ENDING]
     assert (service.asked, Mending(service).room) == ([TURNS], Room(1000))
 
 
 async def test_a_request_that_is_too_long_is_made_again_with_half_of_what_fits() -> None:
-    service = Service(too_long(), ["Hi", ENDING])
+    service = Service(too_long(), [text("Hi"), ENDING])
 
-    assert await told(Mending(service)) == [Amended("3"), "Hi", ENDING]
+    assert await told(Mending(service)) == [NewTry(), Amended("3"), text("Hi"), ENDING]
     assert [[turn.key for turn in asked] for asked in service.asked] == [["1", "2", "3", "4"], ["3", "4"]]
 
 
@@ -71,19 +73,20 @@ async def test_a_message_that_is_too_long_by_itself_is_told_so() -> None:
 
 
 async def test_a_request_that_is_not_taken_is_made_again_plain_then_with_the_message_alone() -> None:
-    service = Service(UNACCEPTED, UNACCEPTED, [Aside("thinking", "Hm"), "Hi", ENDING])
+    service = Service(UNACCEPTED, UNACCEPTED, [thought("Hm"), text("Hi"), ENDING])
 
-    assert await told(Mending(service)) == [Amended("4"), Aside("thinking", "Hm"), "Hi", ENDING]
+    assert await told(Mending(service)) == [NewTry(), NewTry(), Amended("4"), thought("Hm"), text("Hi"), ENDING]
     assert service.asked == [TURNS, plain(TURNS), TURNS[3:]]
 
 
 async def test_what_is_remembered_of_a_plain_history_is_how_far_it_goes() -> None:
-    assert await told(Mending(Service(UNACCEPTED, [ENDING]))) == [Amended("1", "3"), ENDING]
+    assert await told(Mending(Service(UNACCEPTED, [ENDING]))) == [NewTry(), Amended("1", "3"), ENDING]
 
 
 @pytest.mark.parametrize("refusals", [[UNTYPED], [UNTYPED, UNACCEPTED], [UNACCEPTED, UNTYPED]])
 async def test_a_refusal_without_a_type_is_mended_and_not_remembered(refusals: list[Unaccepted]) -> None:
-    assert await told(Mending(Service(*refusals, ["Hi", ENDING]))) == ["Hi", ENDING]
+    tries = [NewTry()] * len(refusals)
+    assert await told(Mending(Service(*refusals, [text("Hi"), ENDING]))) == [*tries, text("Hi"), ENDING]
 
 
 async def test_a_message_that_is_not_taken_by_itself_is_refused() -> None:
@@ -116,7 +119,7 @@ async def test_nothing_is_asked_twice_that_would_be_the_same() -> None:
 async def test_a_model_that_reads_text_only_is_never_told_a_plainer_history() -> None:
     service = Service(UNACCEPTED, [ENDING])
 
-    assert await told(Mending(service, reads_text_only=True)) == [Amended("4"), ENDING]
+    assert await told(Mending(service, reads_text_only=True)) == [NewTry(), Amended("4"), ENDING]
 
 
 async def test_a_limit_that_the_message_alone_is_over_is_final() -> None:
@@ -127,13 +130,13 @@ async def test_a_limit_that_the_message_alone_is_over_is_final() -> None:
 @pytest.mark.parametrize("refusal", [UNACCEPTED, too_long()])
 async def test_nobody_is_asked_again_after_the_first_text(refusal: ReplyError) -> None:
     with pytest.raises(type(refusal)):
-        await told(Mending(Service(["So", refusal])))
+        await told(Mending(Service([text("So"), refusal])))
 
 
 async def test_thoughts_are_no_text() -> None:
-    thought = Aside("thinking", "Hm")
+    begun = thought("Hm")
 
-    assert await told(Mending(Service([thought, UNACCEPTED], [ENDING]))) == [thought, Amended("1", "3"), ENDING]
+    assert await told(Mending(Service([begun, UNACCEPTED], [ENDING]))) == [begun, NewTry(), Amended("1", "3"), ENDING]
 
 
 @pytest.mark.parametrize("problem", [Overloaded("Busy."), Denied("No key.")])

@@ -29,6 +29,7 @@ from emulator.stand_ins.script import Cut, Pause, Script, Send, Step
 from tests.builders.cancelling import cancelled_midway
 from tests.builders.doubles import Address, Secret
 from tests.builders.patience import PATIENCE_S
+from tests.builders.written import text_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -104,7 +105,7 @@ async def play(agent: OpenAI, turns: Sequence[Turn] = ASKED) -> tuple[str, Endin
     """The text of the answer, and its ending."""
     *texts, ending = [event async for event in agent.answer("talk", turns)]
     assert isinstance(ending, Ending)
-    return "".join(map(str, texts)), ending
+    return text_in(texts), ending
 
 
 async def broken_off(agent: OpenAI) -> tuple[str, ReplyError]:
@@ -112,7 +113,7 @@ async def broken_off(agent: OpenAI) -> tuple[str, ReplyError]:
     said = ""
     try:
         async for event in agent.answer("talk", ASKED):
-            said += str(event)
+            said += text_in([event])
     except ReplyError as problem:
         return said, problem
     raise AssertionError("it ended in order")
@@ -181,7 +182,7 @@ async def test_texts_come_as_they_are_written(agent: OpenAI, service: Service) -
     service.script = begun("So ", "far") + Script((Pause(math.inf),))
 
     async with aclosing(agent.answer("talk", ASKED)) as events:
-        assert [await anext(events), await anext(events)] == ["So ", "far"]
+        assert [text_in([await anext(events)]) for _ in range(2)] == ["So ", "far"]
 
 
 async def test_an_answer_may_have_no_text(agent: OpenAI, service: Service) -> None:
@@ -447,7 +448,7 @@ async def test_leaving_the_answer_stops_the_model_at_once(agent: OpenAI, service
     service.script = begun("So far") + Script((Pause(math.inf),))
 
     async with aclosing(agent.answer("talk", ASKED)) as events:
-        assert await anext(events) == "So far"
+        assert text_in([await anext(events)]) == "So far"
 
     await has_left(service)
 

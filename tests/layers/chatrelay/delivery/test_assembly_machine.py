@@ -1,12 +1,25 @@
 """Whatever happens on the way, in whatever order: what a client puts together is what the model wrote."""
 
+from typing import Any
+
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
-from chatrelay.delivery.pacing import Cursor, Piece
+from chatrelay.domain.cursor import Cursor, Stretch
+from chatrelay.domain.log import KINDS, Cited, Kind, Piece
 from chatrelay.domain.reply import Ending, Reply
 from chatrelay.domain.text import json_bytes, utf16_length
+from tests.builders.written import whole
 from tests.scenarios.client import Assembly
 
 WORDS = st.text(st.sampled_from('aé漢😀👩\u200d\u0301"\\\n\x00\u2028'), min_size=1, max_size=12)
@@ -17,28 +30,36 @@ ROOMS_BYTES = st.integers(12, 60)
 class Way(RuleBasedStateMachine):
     """A worker, a connection that may lose, repeat and re-order what it carries, and a client."""
 
-    on_the_way: Bundle[Piece] = Bundle("on_the_way")
+    on_the_way: Bundle[Stretch] = Bundle("on_the_way")
 
     @initialize()
     def begin(self) -> None:
         self.reply = Reply("r")
         self.cursor = Cursor()
         self.client = Assembly("r", 1)
-        self.taken: Piece | None = None
+        self.taken: Stretch | None = None
 
-    @rule(text=WORDS)
+    @rule(kind=st.sampled_from(sorted(KINDS)), text=WORDS)
     @precondition(lambda self: not self.reply.has_ended)
-    def append(self, text: str) -> None:
-        self.reply.append(text)
+    def append(self, kind: Kind, text: str) -> None:
+        self.reply.append(Piece(kind, text))
+
+    @rule(url=WORDS)
+    @precondition(lambda self: not self.reply.has_ended)
+    def cite(self, url: str) -> None:
+        self.reply.append(Cited(url, "Title", 1))
 
     @rule(room_bytes=ROOMS_BYTES, target=on_the_way)
-    def take(self, room_bytes: int) -> Piece:
+    def take(self, room_bytes: int) -> Any:
         """A post goes out; that it arrived is not known yet."""
-        piece = self.cursor.next_piece(self.reply.text, room_bytes)
-        assert json_bytes(piece.content) <= room_bytes
-        assert piece.content or self.cursor.index == len(self.reply.text), "an empty piece is the end of the text"
-        self.taken = piece
-        return piece
+        stretch = self.cursor.next_stretch(self.reply.log, lambda *_: room_bytes)
+        if stretch is None:
+            assert self.cursor.offset == self.reply.log.length
+            return multiple()
+        assert 0 < json_bytes(stretch.content) <= room_bytes
+        assert self.reply.log.parts[stretch.number] is stretch.part
+        self.taken = stretch
+        return stretch
 
     @rule()
     @precondition(lambda self: self.taken is not None)
@@ -49,26 +70,26 @@ class Way(RuleBasedStateMachine):
         self.taken = None
 
     @rule(piece=consumes(on_the_way))
-    def deliver(self, piece: Piece) -> None:
+    def deliver(self, piece: Stretch) -> None:
         self._arrives(piece)
 
     @rule(piece=on_the_way)
-    def repeat(self, piece: Piece) -> None:
+    def repeat(self, piece: Stretch) -> None:
         self._arrives(piece)
 
     @rule(piece=consumes(on_the_way))
-    def lose(self, piece: Piece) -> None:
-        assert isinstance(piece, Piece)
+    def lose(self, piece: Stretch) -> None:
+        assert isinstance(piece, Stretch)
 
     @rule()
     def reconnect(self) -> None:
         """What is on the way still arrives, behind the client's back."""
-        self.cursor, self.taken = Cursor.at(self.reply.text, self.client.length), None
+        self.cursor, self.taken = Cursor.at(self.reply.log, self.client.length), None
 
     @rule(offset=st.integers(0, 400))
     def reconnect_anywhere(self, offset: int) -> None:
         """At an offset that the client never had, even one within a surrogate pair."""
-        self.cursor, self.taken = Cursor.at(self.reply.text, offset), None
+        self.cursor, self.taken = Cursor.at(self.reply.log, offset), None
         assert self.cursor.offset <= offset
 
     @rule()
@@ -77,27 +98,31 @@ class Way(RuleBasedStateMachine):
         self.reply.complete(Ending("end_turn", "model", {}, []))
 
     @invariant()
-    def the_client_has_the_beginning_of_the_text(self) -> None:
+    def the_client_has_the_beginning_of_the_log(self) -> None:
         if hasattr(self, "client"):
-            assert self.reply.text.startswith(self.client.text)
+            assert whole(self.reply.log).startswith(self.client.text)
 
     @invariant()
     def the_cursor_counts_in_utf_16(self) -> None:
         if hasattr(self, "cursor"):
-            assert self.cursor.offset == utf16_length(self.reply.text[: self.cursor.index])
+            parts = self.reply.log.parts[: self.cursor.number + 1]
+            read = [*(part.content for part in parts[:-1]), *(part.content[: self.cursor.index] for part in parts[-1:])]
+            assert self.cursor.offset == utf16_length("".join(read))
 
     def teardown(self) -> None:
         """One last resume brings what is missing, and the end proves it."""
         if not hasattr(self, "client"):
             return
+        if not self.reply.has_ended:
+            self.complete()
         self.reconnect()
-        while (piece := self.cursor.next_piece(self.reply.text, 32)).content:
-            self._arrives(piece)
-            self.cursor.advance(piece)
-        assert self.client.text == self.reply.text
-        assert self.client.proved_by({"length": self.reply.length, "sha256": self.reply.sha256})
+        while stretch := self.cursor.next_stretch(self.reply.log, lambda *_: 32):
+            self._arrives(stretch)
+            self.cursor.advance(stretch)
+        assert self.client.text == whole(self.reply.log)
+        assert self.client.proved_by({"length": self.reply.log.length, "sha256": self.reply.log.sha256})
 
-    def _arrives(self, piece: Piece) -> None:
+    def _arrives(self, piece: Stretch) -> None:
         beyond = piece.offset > self.client.length
         assert self.client.key({"offset": piece.offset, "content": piece.content}) is not beyond
 

@@ -14,7 +14,8 @@ from chatrelay.delivery.sender import PATIENCE_S as POSTS_PATIENCE_S
 from chatrelay.delivery.sender import Post, Sender
 from chatrelay.domain.errors import NotDelivered, PostError, Throttled
 from chatrelay.domain.keys import StreamId
-from chatrelay.domain.reply import Aside, Ending, Reply
+from chatrelay.domain.log import Cited, Piece, Written
+from chatrelay.domain.reply import Ending, Reply
 from chatrelay.relay.reply_writer import ORDERLY_END_S
 from chatrelay.wire import outbound
 from chatrelay.wire.dialect import Pacing
@@ -22,11 +23,13 @@ from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from chatrelay.wire.outbound import Outbound
 from tests.builders.doubles import Reader, assembled
 from tests.builders.patience import PATIENCE_S
+from tests.builders.written import text, thought
 
 STREAM = StreamId("talk", "r1", 1)
 FIRST = outbound.typing(STREAM, "m1")
 LAST = Outbound("last")
 ENDING = Ending("end_turn", "claude", {}, [])
+TOOL = Piece("tool", "{}", {"call": "c1", "name": "clock", "by": "model"})
 FAST = Pacing(min_interval_s=0.001, quiet_s=0.0)
 
 
@@ -41,8 +44,11 @@ class Writer:
         self.reply = Reply("r1")
         self.outbox = made(self.reply, reader, pacing, patience_s)
 
-    def write(self, text: str) -> None:
-        self.reply.append(text)
+    def write(self, content: str) -> None:
+        self.say(text(content))
+
+    def say(self, written: Written) -> None:
+        self.reply.append(written)
         self.outbox.changed.set()
 
     def end(self) -> None:
@@ -115,7 +121,7 @@ async def test_what_gathers_during_a_post_goes_out_in_the_next() -> None:
             writer.write(f"{number} ")
             await asyncio.sleep(0.001)
 
-    assert assembled(reader.frames) == writer.reply.text
+    assert assembled(reader.frames) == writer.reply.log.text
     assert reader.most_under_way == 1
     assert len(reader.texts) <= 50
 
@@ -249,7 +255,7 @@ async def test_a_reader_that_is_gone_ends_only_its_outbox(when: int) -> None:
             await asyncio.sleep(0.001)
 
     assert writer.outbox.reader_left
-    assert writer.reply.text == "word " * 20
+    assert writer.reply.log.text == "word " * 20
     assert len(reader.posts) == when if when < 2 else len(reader.posts) >= when
 
 
@@ -327,7 +333,7 @@ async def test_giving_up_in_the_moment_of_news_gives_up() -> None:
     outbox = made(reply, reader, Pacing(min_interval_s=30.0, quiet_s=0.0))
     async with outbox:
         await until(lambda: reader.types == ["typing"])
-        reply.append("text that has to wait")
+        reply.append(text("text that has to wait"))
         outbox.changed.set()
         for _ in range(10):  # now it waits for the window, and for news
             await asyncio.sleep(0)
@@ -371,7 +377,7 @@ async def test_readers_of_different_speed_do_not_wait_for_each_other() -> None:
     outboxes = [made(reply, reader) for reader in (slow, fast)]
 
     async with outboxes[0], outboxes[1]:
-        reply.append("text")
+        reply.append(text("text"))
         for outbox in outboxes:
             outbox.changed.set()
         await until(lambda: fast.texts == ["text"])
@@ -383,41 +389,57 @@ async def test_readers_of_different_speed_do_not_wait_for_each_other() -> None:
     assert assembled(slow.frames) == assembled(fast.frames) == "text"
 
 
-def thinking(content: str) -> Aside:
-    return Aside("thinking", content)
-
-
-async def test_asides_go_out_at_their_places_in_the_text() -> None:
+async def test_parts_go_out_in_their_order_each_with_what_describes_it() -> None:
     reader = Reader()
 
     async with writing(reader) as writer:
-        writer.outbox.add_aside(thinking("Hm, "))
-        writer.outbox.add_aside(thinking("well."))
+        writer.say(thought("Hm, "))
+        writer.say(thought("well."))
         writer.write("Let me see. ")
-        writer.outbox.add_aside(Aside("tool", "Searching the web: 早上"))
+        writer.say(TOOL)
         writer.write("Yes")
         writer.write(".")
-        writer.outbox.add_aside(thinking("Done."))
+        writer.say(Cited("https://a.example/", "A", 4))
 
-    assert [(frame["type"], frame["content"]) for frame in reader.frames] == [
-        ("typing", ""),
-        ("thinking", "Hm, well."),
-        ("message", "Let me see. "),
-        ("tool", "Searching the web: 早上"),
-        ("message", "Yes."),
-        ("thinking", "Done."),
-        ("last", ""),
+    told = [
+        {name: frame[name] for name in frame if name not in ("timestamp", *STREAM.fields())} for frame in reader.frames
     ]
-    assert assembled(reader.frames) == "Let me see. Yes."
+    assert told == [
+        {"type": "typing", "content": "", "id": "m1"},
+        {"type": "reasoning", "content": "Hm, well.", "part": 0, "offset": 0},
+        {"type": "message", "content": "Let me see. ", "part": 1, "offset": 9},
+        {
+            "type": "tool",
+            "content": "{}",
+            "part": 2,
+            "offset": 21,
+            "call": "c1",
+            "name": "clock",
+            "by": "model",
+            "size": 2,
+        },
+        {"type": "message", "content": "Yes.", "part": 3, "offset": 23},
+        {
+            "type": "source",
+            "content": "https://a.example/",
+            "part": 4,
+            "offset": 27,
+            "size": 18,
+            "title": "A",
+            "from": 23,
+            "to": 27,
+        },
+        {"type": "last", "content": ""},
+    ]
     assert {name: reader.frames[1][name] for name in ("conversation", "reply", "epoch")} == STREAM.fields()
 
 
-async def test_thinking_is_sent_while_there_is_no_text_and_gathers_like_text() -> None:
+async def test_thoughts_gather_like_text() -> None:
     reader = Reader(post_s=0.02)
 
     async with writing(reader, VERSION_1.pacing) as writer:
         for _ in range(50):
-            writer.outbox.add_aside(thinking("hm "))
+            writer.say(thought("hm "))
             await asyncio.sleep(0.005)
         await until(lambda: "".join(frame["content"] for frame in reader.frames) == "hm " * 50)
         assert not writer.reply.has_ended
@@ -428,42 +450,61 @@ async def test_thinking_is_sent_while_there_is_no_text_and_gathers_like_text() -
     assert min(b - a for a, b in pairwise(starts)) >= 0.0399
 
 
-async def test_text_does_not_wait_for_the_interval_of_asides() -> None:
+async def test_a_whole_part_does_not_wait_for_the_interval() -> None:
     reader = Reader()
 
-    async with writing(reader, Pacing(min_interval_s=0.5, quiet_s=0)) as writer:
-        await asyncio.sleep(0.6)
-        writer.outbox.add_aside(thinking("one "))
-        await until(lambda: len(reader.posts) == 2)
-        writer.outbox.add_aside(thinking("two "))
-        writer.write("Good morning")
-        await until(lambda: reader.texts == ["Good morning"])
+    async with writing(reader, Pacing(min_interval_s=600, quiet_s=0)) as writer:
+        await until(lambda: len(reader.posts) == 1)
+        writer.say(TOOL)
+        await until(lambda: reader.types == ["typing", "tool"])
+        writer.write("Let me see. ")
+        writer.say(TOOL)
+        await asyncio.sleep(0.05)
+        assert reader.types == ["typing", "tool"]
         assert not writer.reply.has_ended
 
-    assert reader.types == ["typing", "thinking", "thinking", "message", "last"]
-    assert reader.posts[3].started_s - reader.posts[1].started_s < 0.5
 
-
-async def test_an_aside_that_fails_is_dropped_and_no_text_is() -> None:
+async def test_nothing_of_any_part_is_lost_when_posts_fail() -> None:
     reader = Reader()
 
     async with writing(reader) as writer:
         await until(lambda: len(reader.posts) == 1)
         reader.refuse(NotDelivered(), Throttled())
-        writer.outbox.add_aside(thinking("lost"))
+        writer.say(thought("kept"))
+        writer.say(TOOL)
         writer.write("Good morning")
 
-    assert reader.types == ["typing", "message", "last"]
-    assert assembled(reader.frames) == "Good morning"
+    assert reader.types == ["typing", "reasoning", "tool", "message", "last"]
+    assert assembled(reader.frames) == "kept{}Good morning"
 
 
-async def test_much_thinking_for_a_slow_reader_is_cut_to_one_frame() -> None:
-    reader = Reader(post_s=0.05)
+async def test_a_long_part_goes_out_in_frames_that_each_say_how_long_it_is() -> None:
+    reader, found = Reader(), '"早' * 20_000
 
     async with writing(reader) as writer:
-        for _ in range(300):
-            writer.outbox.add_aside(thinking('"早' * 100))
-        writer.write("So.")
+        writer.say(Piece("tool_result", found, {"call": "c1", "is_error": False}))
 
-    assert reader.types == ["typing", "thinking", "message", "last"]
-    assert 30 * 1024 < len(reader.posts[1].frame) <= 31 * 1024
+    frames = reader.frames[1:-1]
+    assert len(frames) > 2
+    assert {(frame["part"], frame["size"], frame["call"]) for frame in frames} == {(0, 40_000, "c1")}
+    assert max(len(post.frame) for post in reader.posts) <= 31 * 1024
+    assert assembled(reader.frames) == found
+
+
+async def test_the_builderos_app_gets_the_texts_alone() -> None:
+    reader, reply = Reader(), Reply("r1")
+    sender = Sender(reader, FAST, Liveness(math.inf))
+    outbox = Outbox(reply, STREAM, [FIRST], sender, BUILDEROS)
+    async with outbox:
+        for written in (thought("Hm"), text("Good "), TOOL, text("morning")):
+            reply.append(written)
+        reply.complete(ENDING)
+        outbox.end(LAST)
+
+    assert [(frame["type"], frame["content"]) for frame in reader.frames] == [
+        ("typing", ""),
+        ("message", "Good "),
+        ("message", "morning"),
+        ("last", ""),
+    ]
+    assert all("part" not in frame for frame in reader.frames)

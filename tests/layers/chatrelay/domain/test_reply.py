@@ -2,21 +2,9 @@ import pytest
 
 from chatrelay.domain.errors import Interrupted, Overloaded, Refused, ReplyError, Upstream
 from chatrelay.domain.reply import Ending, IllegalMove, Reply, Status
+from tests.builders.written import text
 
 ENDING = Ending("end_turn", "claude", {"output_tokens": 1}, [{"type": "text", "text": "hi"}])
-
-
-def test_a_reply_is_the_texts_it_was_given() -> None:
-    reply = Reply("r")
-    for text in ["Good ", "早上 ", "🌅", ""]:
-        reply.append(text)
-
-    assert (reply.text, reply.length) == ("Good 早上 🌅", 10)
-    assert reply.sha256 == "a68f9c176b11145835461ff74263dc7bbb873ae8d8c7138ac95019cc536c2831"
-
-
-def test_a_reply_without_text_has_the_hash_of_nothing() -> None:
-    assert Reply("r").sha256 == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 def test_a_reply_streams_until_it_is_complete() -> None:
@@ -43,31 +31,31 @@ def test_a_reply_streams_until_it_is_complete() -> None:
 )
 def test_a_reply_that_breaks_off_is_interrupted_or_failed(written: str, reason: ReplyError, status: Status) -> None:
     reply = Reply("r")
-    reply.append(written)
+    reply.append(text(written))
 
     reply.break_off(reason)
 
-    assert (reply.status, reply.text, reply.ending) == (status, written, None)
+    assert (reply.status, reply.log.text, reply.ending) == (status, written, None)
 
 
 @pytest.mark.parametrize("ended", ["complete", "broken off"])
 @pytest.mark.parametrize("move", ["append", "complete", "break off"])
 def test_a_reply_that_has_ended_stays_as_it_is(ended: str, move: str) -> None:
     reply = Reply("r")
-    reply.append("text")
+    reply.append(text("text"))
     reply.complete(ENDING) if ended == "complete" else reply.break_off(Upstream("cut"))
-    status, sha256 = reply.status, reply.sha256
+    status, sha256 = reply.status, reply.log.sha256
 
     with pytest.raises(IllegalMove):
         _move(reply, move)
 
-    assert (reply.text, reply.status, reply.sha256) == ("text", status, sha256)
+    assert (reply.log.text, reply.status, reply.log.sha256) == ("text", status, sha256)
 
 
 def _move(reply: Reply, move: str) -> None:
     match move:
         case "append":
-            reply.append("more")
+            reply.append(text("more"))
         case "complete":
             reply.complete(ENDING)
         case "break off":

@@ -23,6 +23,7 @@ from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
 from chatrelay.aws.management_api import ManagementApi
 from chatrelay.domain.errors import Duplicate, NoSuchAgent, SettingError, Superseded
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.domain.log import LONGEST, Log
 from chatrelay.domain.outcome import ReplyOutcome
 from chatrelay.domain.reply import Status
 from chatrelay.domain.turns import Room, Turn
@@ -32,7 +33,7 @@ from chatrelay.relay.conversation_worker import ConversationWorker
 from chatrelay.relay.dispatch import Dispatcher, Message
 from chatrelay.relay.invocation import Invocation
 from chatrelay.relay.recovery import Recovery
-from chatrelay.relay.reply_writer import LONGEST, Grace, ReplyWriter
+from chatrelay.relay.reply_writer import Grace, ReplyWriter
 from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry
 from chatrelay.store.attribute_values import Item
@@ -60,6 +61,7 @@ from tests.builders.doubles import Address, Clocked, Sockets, assembled
 from tests.builders.layer import Store, scanned
 from tests.builders.patience import PATIENCE_S
 from tests.builders.settings import CLAUDE
+from tests.builders.written import journaled, kept_text
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -298,7 +300,7 @@ async def test_the_end_proves_what_was_sent_and_stored(relay: Answering, sockets
     assert {type(count) for count in complete["usage"].values()} == {int}
     kept = stored(table)
     assert (kept["reply_status"], kept["sha256"]) == ("complete", sha256)
-    assert json.loads(kept["blocks"]) == [{"type": "text", "text": "Good 早上 🌅 morning"}]
+    assert kept_text(kept) == "Good 早上 🌅 morning"
 
 
 async def test_a_message_is_kept_before_the_client_hears_of_it(
@@ -380,7 +382,7 @@ async def test_a_reply_that_breaks_off_keeps_what_was_written_and_says_so(
     assert ((frames[-1]["code"], frames[-1]["retryable"]), frames[-1]["reply"]) == (told, frames[0]["reply"])
     assert "complete" not in [frame["type"] for frame in frames]
     assert (stored(table)["reply_status"], outcome.status.value) == (status, status)
-    assert "".join(block["text"] for block in json.loads(stored(table)["blocks"])) == kept
+    assert kept_text(stored(table)) == kept
 
 
 async def ask(relay: Answering, sockets: Sockets, *contents: str) -> list[str]:
@@ -530,7 +532,7 @@ async def test_a_reply_longer_than_can_be_kept_is_ended_in_order(
 
     *_, complete = frames = sockets.frames("c1=")
     assert (outcome.status, complete["stop_reason"]) == (Status.COMPLETE, "max_tokens")
-    assert assembled(frames) == ("🌅x" * LONGEST)[:LONGEST]
+    assert assembled(frames) == "🌅x" * (LONGEST // 3)
     assert stored(table)["reply_status"] == "complete"
 
 
@@ -566,7 +568,7 @@ async def test_a_reply_that_runs_out_of_time_ends_in_order(
 
     frames = sockets.frames("c1=")
     assert (frames[-1]["type"], frames[-1]["code"], frames[-1]["retryable"]) == ("error", "interrupted", True)
-    assert assembled(frames) == json.loads(stored(table)["blocks"])[0]["text"]
+    assert assembled(frames) == kept_text(stored(table))
     assert outcome.status is Status.INTERRUPTED
     assert 0 < outcome.length < 5000
     assert not model.scripted.requests[0].finished
@@ -628,7 +630,7 @@ async def test_a_reader_that_leaves_does_not_end_the_reply(
     outcome = await relay.answer(said(), "worker-1", LONG)
 
     assert outcome.readers_left == 1
-    assert json.loads(stored(table)["blocks"])[0]["text"] == "word " * 40
+    assert kept_text(stored(table)) == "word " * 40
     assert (sockets.posts["c1="], stored(table)["reply_status"]) == ([], "complete")
 
 
@@ -713,7 +715,7 @@ async def test_the_hot_path_keeps_up_with_the_model(
     where = store.conversations.latest(TALK)
     kept = store.conversations.stored(where) if where else None
     assert kept is not None
-    assert kept.text == text
+    assert kept.log.text == text
 
     carrier = next(number for number, frame in enumerate(frames) if frame["content"].endswith(LAST_MARK))
     later = [post for post in posts[: carrier + 1] if post.started_s > model.clocked.written_s]
@@ -764,7 +766,7 @@ async def test_readers_whose_posts_hang_do_not_stop_the_heartbeat(
 def journal(store: Store) -> str:
     """What heartbeats have left of the one reply that there is."""
     replies = [item["pk"] for item in scanned(store.table) if item["sk"] == "REPLY"]
-    return "".join(store.replies.journaled(reply.removeprefix("REPLY#")) for reply in replies)
+    return "".join(Log(store.replies.journaled(reply.removeprefix("REPLY#"))).text for reply in replies)
 
 
 @dataclass(frozen=True)
@@ -873,7 +875,8 @@ async def test_why_a_reply_failed_is_told_to_everybody_but_the_app(
     await relay.answer(said(), "worker-1", LONG)
 
     phone, app = (sockets.frames(connection)[-1] for connection in ("c1=", "app="))
-    assert phone == {**app, "reason": "key", "timestamp": phone["timestamp"]}
+    nothing = {"length": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    assert phone == {**app, **nothing, "reason": "key", "timestamp": phone["timestamp"]}
 
 
 async def test_a_living_socket_that_is_said_to_be_gone_is_closed(relay: Answering, sockets: Sockets) -> None:
@@ -941,7 +944,7 @@ async def test_a_message_finds_the_dead_before_it_and_is_answered(
     relay: Answering, store: Store, sockets: Sockets, model: Model
 ) -> None:
     dead = store.conversations.accept("alice", Send("m0", "talk", "Dead", "claude"), 1, worker="worker-0")
-    store.replies.journal(dead.stream.reply, 0, "So far")
+    store.replies.journal(dead.stream.reply, journaled(0, "So far"))
     store.time_s += EXPIRES_S + 1
 
     [outcome] = await relay.outcomes(said(received_ms=2), "worker-1", LONG)

@@ -18,6 +18,8 @@ from chatrelay.wire.inbound import Acknowledge, Cancel, Resume, Send
 from chatrelay.wire.outbound import Outbound
 from tests.builders.doubles import Sockets
 from tests.builders.layer import Store
+from tests.builders.written import journaled
+from tests.builders.written import text as text_of
 
 TALK = ConversationKey("alice", "talk")
 HELLO = Send("m1", "talk", "Hello", "claude")
@@ -59,7 +61,7 @@ class Scene:
     def finish(self) -> None:
         """The worker has stored the whole reply, and has not let go of the lease yet."""
         reply = Reply(self.reply)
-        reply.append("All of it")
+        reply.append(text_of("All of it"))
         reply.cancel()
         self.store.conversations.finish(self.accepted, reply, LAST)
 
@@ -105,8 +107,8 @@ def test_the_worker_hears_that_its_user_has_had_enough(scene: Scene) -> None:
 
 
 def test_a_silent_worker_is_dead_the_first_time_anyone_looks(scene: Scene) -> None:
-    scene.replies.journal(scene.reply, 0, "So far 🌅")
-    scene.replies.journal(scene.reply, 9, ", so good")
+    scene.replies.journal(scene.reply, journaled(0, "So far 🌅"))
+    scene.replies.journal(scene.reply, journaled(9, ", so good"))
     scene.store.time_s += EXPIRES_S + 1
 
     assert scene.resume() == ["resumed", "message", "error"]
@@ -147,7 +149,7 @@ def test_a_reply_is_buried_once(scene: Scene) -> None:
 
 
 def test_a_burial_that_breaks_off_is_done_again(scene: Scene) -> None:
-    scene.replies.journal(scene.reply, 0, "So far")
+    scene.replies.journal(scene.reply, journaled(0, "So far"))
     assert scene.store.leases.declare_dead(TALK, scene.reply, "worker-1")
 
     assert scene.resume() == ["resumed", "message", "error"]
@@ -198,7 +200,7 @@ def test_everybody_who_shows_the_conversation_is_told_of_a_death(scene: Scene) -
     for name in ("v1=", "v2="):
         scene.show(name)
     scene.resume(name="late=", offset=2)
-    scene.replies.journal(scene.reply, 0, "Once upon")
+    scene.replies.journal(scene.reply, journaled(0, "Once upon"))
     scene.sockets.refusals["v1="] = [410]
 
     scene.recovery.ensure_progress(TALK, dead_worker="worker-1")
@@ -243,7 +245,7 @@ def test_who_asks_for_a_reply_that_was_written_anew_gets_the_new_one(scene: Scen
     assert dict(scene.store.leases.heartbeat(TALK, again.stream.epoch).subscribers) == {"c1=": 0}
 
     reply = Reply(again.stream.reply)
-    reply.append("Anew")
+    reply.append(text_of("Anew"))
     reply.cancel()
     scene.store.conversations.finish(again, reply, LAST)
     scene.store.leases.end(TALK, again.stream.epoch)
@@ -372,7 +374,7 @@ def test_cancelling_a_reply_that_waits_ends_it(scene: Scene) -> None:
 
 
 def test_a_reply_whose_user_had_enough_before_its_worker_died_is_cancelled(scene: Scene) -> None:
-    scene.replies.journal(scene.reply, 0, "So far")
+    scene.replies.journal(scene.reply, journaled(0, "So far"))
     scene.service.cancel("alice", Cancel(scene.reply))
 
     scene.recovery.ensure_progress(TALK, dead_worker="worker-1")

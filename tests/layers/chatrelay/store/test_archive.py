@@ -7,6 +7,7 @@ import pytest
 
 from chatrelay.domain.errors import Forbidden, Interrupted, InvalidMessage, Superseded
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.domain.log import Log
 from chatrelay.domain.reply import Ending, Reply
 from chatrelay.store.archive import PAGE_BYTES, Archive
 from chatrelay.store.connections import Connection
@@ -17,6 +18,8 @@ from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.outbound import Outbound
 from tests.builders.layer import Store, scanned
+from tests.builders.written import journaled
+from tests.builders.written import text as text_of
 
 TALK = ConversationKey("alice", "talk")
 LAST = Outbound("complete", "Response complete", {"length": 5})
@@ -30,7 +33,7 @@ def accept(store: Store, number: int = 1, conversation: str = "talk", content: s
 
 def reply_to(accepted: Accepted, text: str = "Yes.") -> Reply:
     reply = Reply(accepted.stream.reply)
-    reply.append(text)
+    reply.append(text_of(text))
     reply.complete(Ending("end_turn", "claude", {"output_tokens": 5}, [{"type": "text", "text": text}]))
     return reply
 
@@ -91,7 +94,7 @@ def test_the_latest_turns_come_first_each_page_in_their_order(store: Store) -> N
     latest = store.archive.exchanges(TALK, None)
     before = store.archive.exchanges(TALK, latest.next)
 
-    said = [(each.content, each.reply.text, each.received_at_ms) for each in [*before.items, *latest.items]]
+    said = [(each.content, each.reply.log.text, each.received_at_ms) for each in [*before.items, *latest.items]]
     assert said == [(f"Hello {number}", f"Yes {number}.", number) for number in range(60)]
     assert ([len(before.items), len(latest.items)], before.next) == ([10, 50], None)
     assert {(each.status, each.ended_at_ms) for each in latest.items} == {("complete", 2_000_000_000_500)}
@@ -124,7 +127,7 @@ def test_there_is_nothing_to_see_or_delete_where_nothing_is(store: Store) -> Non
 def test_a_deleted_conversation_leaves_its_fence_for_a_day_and_nothing_else(store: Store) -> None:
     for number in range(30):
         accepted = accept(store, number, content="早")
-        store.replies.journal(accepted.stream.reply, 0, "Y")
+        store.replies.journal(accepted.stream.reply, journaled(0, "Y"))
         store.replies.acknowledge(accepted.stream.reply, "socket", 1)
         answer(store, accepted, "x" * 200_000 if number == 7 else "Yes.")
     store.conversations.accept("alice", Send("é🌅", "talk", "Hello", "claude"), 99, worker="worker-1")
@@ -153,7 +156,7 @@ def test_a_deleted_conversation_leaves_its_fence_for_a_day_and_nothing_else(stor
 def test_what_broken_tries_left_goes_too(store: Store) -> None:
     for _ in range(3):
         accepted = accept(store)
-        store.replies.journal(accepted.stream.reply, 0, "Y")
+        store.replies.journal(accepted.stream.reply, journaled(0, "Y"))
         reply = Reply(accepted.stream.reply)
         reply.break_off(Interrupted("The worker died."))
         store.conversations.finish(accepted, reply, BROKE_OFF)
@@ -177,7 +180,7 @@ def test_a_worker_of_a_deleted_conversation_brings_nothing_back(store: Store, le
     store.leases.clear_resume_request(TALK, accepted.stream.epoch, "socket", 0)
     with pytest.raises(Superseded):
         store.conversations.history(accepted, 0)
-    store.replies.journal(accepted.stream.reply, 0, "late")
+    store.replies.journal(accepted.stream.reply, journaled(0, "late"))
     store.replies.delete_orphans(accepted.stream.reply)
     assert left(store) == gone
 
@@ -208,9 +211,9 @@ def test_who_waits_where_a_conversation_was_deleted_is_kept(store: Store) -> Non
 
 def test_a_reply_written_elsewhere_is_tidied_only_when_it_is_deleted(store: Store) -> None:
     accepted = accept(store)
-    store.replies.journal(accepted.stream.reply, 0, "Y")
+    store.replies.journal(accepted.stream.reply, journaled(0, "Y"))
     store.replies.delete_orphans(accepted.stream.reply)
-    assert store.replies.journaled(accepted.stream.reply) == "Y"
+    assert Log(store.replies.journaled(accepted.stream.reply)).text == "Y"
 
 
 def test_an_open_socket_still_shows_what_begins_anew(store: Store) -> None:

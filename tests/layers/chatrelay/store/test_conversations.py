@@ -1,5 +1,4 @@
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -10,10 +9,11 @@ import pytest
 
 from chatrelay.agents.requests.claude import messages
 from chatrelay.domain.attachments import Attachment
+from chatrelay.domain.blocks import log_of
 from chatrelay.domain.errors import Conflict, Duplicate, Superseded, Upstream
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
+from chatrelay.domain.log import LONGEST, Part, Piece
 from chatrelay.domain.reply import Ending, Reply
-from chatrelay.relay.reply_writer import LONGEST
 from chatrelay.store.attribute_values import Item
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted, Conversations, StoredReply
@@ -23,6 +23,8 @@ from chatrelay.wire.dialects import VERSION_1
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.outbound import Outbound
 from tests.builders.layer import Store, scanned
+from tests.builders.written import kept_text
+from tests.builders.written import text as text_of
 
 PLENTY = 1_000_000
 TALK = ConversationKey("alice", "talk")
@@ -43,7 +45,7 @@ def hello(id: str = "m1", content: str = "Hello", conversation: str = "talk") ->
 
 def answered(accepted: Accepted, text: str, tokens: int = 5, **usage: int) -> Reply:
     reply = Reply(accepted.stream.reply)
-    reply.append(text)
+    reply.append(text_of(text))
     reply.complete(Ending("end_turn", "claude", {"output_tokens": tokens, **usage}, [{"type": "text", "text": text}]))
     return reply
 
@@ -263,7 +265,7 @@ def test_an_answer_comes_back_verbatim(conversations: Conversations) -> None:
         {"type": "text", "text": "早上 🌅 \x00", "citations": []},
     ]
     accepted = conversations.accept("alice", hello(), 1, worker="worker-1")
-    reply = Reply(accepted.stream.reply)
+    reply = Reply(accepted.stream.reply, log_of(blocks))
     reply.complete(Ending("max_tokens", "claude", {"output_tokens": 9}, blocks))
     conversations.finish(accepted, reply, LAST)
     later = conversations.accept("alice", hello(id="m2"), 2, worker="worker-1")
@@ -278,7 +280,7 @@ def test_a_reply_is_stored_as_it_ended(conversations: Conversations, table: Tabl
 
     stored = stored_reply(table, accepted)
     assert stored["reply_status"] == "complete"
-    assert json.loads(stored["blocks"]) == [{"type": "text", "text": "Hi 🌅"}]
+    assert kept_text(stored) == "Hi 🌅"
     assert stored["sha256"] == hashlib.sha256("Hi 🌅".encode()).hexdigest()
     assert stored["ending"] == {
         "stop_reason": "end_turn",
@@ -294,7 +296,7 @@ def test_a_reply_ends_once(conversations: Conversations, table: Table) -> None:
     with pytest.raises(Superseded):
         conversations.finish(accepted, answered(accepted, "second"), LAST)
 
-    assert json.loads(stored_reply(table, accepted)["blocks"]) == [{"type": "text", "text": "first"}]
+    assert kept_text(stored_reply(table, accepted)) == "first"
 
 
 def test_a_reply_that_was_never_accepted_is_not_made_by_ending_it(conversations: Conversations, table: Table) -> None:
@@ -327,6 +329,83 @@ def test_half_a_turn_that_is_being_stored_is_no_failure(conversations: Conversat
     assert asked(conversations, third, 1000) == ["two", "three"]
 
 
+THOUGHT = Part("reasoning", "Hm")
+SEARCH: list[Any] = [
+    {"type": "thinking", "thinking": "Hm", "signature": "c2ln"},
+    {"type": "server_tool_use", "id": "t1", "name": "web_search", "input": {"query": "早"}},
+    {"type": "web_search_tool_result", "tool_use_id": "t1", "content": [{"url": "u", "encrypted_content": "x" * 9000}]},
+    {"type": "text", "text": "It rains.", "citations": [{"url": "u", "title": "T"}]},
+]
+SAID = [{"type": "text", "text": "It rains."}]
+
+
+def stored_parts(conversations: Conversations, accepted: Accepted) -> list[Part]:
+    stored = conversations.stored(whereabouts(accepted))
+    assert stored is not None
+    return stored.log.parts
+
+
+def told(conversations: Conversations) -> list[Any]:
+    """What a model is told of the first answer."""
+    later = conversations.accept("alice", hello(id="m2", content="and?"), 2, worker="worker-1")
+    return conversations.history(later, PLENTY)[0].blocks
+
+
+@pytest.mark.parametrize(
+    ("before", "blocks", "told_blocks"),
+    [
+        ([], SEARCH, SEARCH),
+        ([THOUGHT], SEARCH, SEARCH),
+        ([THOUGHT, *log_of(SEARCH).parts], [], SAID),
+        ([THOUGHT], [], []),
+    ],
+    ids=["one model", "thoughts of a first model", "blocks that do not give the log", "thoughts alone"],
+)
+def test_a_log_is_read_as_it_was_streamed_and_a_model_is_told_its_blocks(
+    conversations: Conversations, before: list[Part], blocks: list[Any], told_blocks: list[Any]
+) -> None:
+    accepted = conversations.accept("alice", hello(), 1, worker="worker-1")
+    reply = Reply(accepted.stream.reply, log_of(blocks, before))
+    reply.complete(Ending("end_turn", "claude", {"output_tokens": 9}, blocks))
+
+    conversations.finish(accepted, reply, LAST)
+
+    assert stored_parts(conversations, accepted) == reply.log.parts
+    assert told(conversations) == told_blocks
+
+
+def test_blocks_that_do_not_give_the_log_or_take_too_much_room_go_and_the_log_stays(
+    conversations: Conversations,
+) -> None:
+    accepted = conversations.accept("alice", hello(), 1, worker="worker-1")
+    sealed = {
+        "type": "web_search_tool_result",
+        "tool_use_id": "t1",
+        "content": [{"encrypted_content": "x" * 4_000_000}],
+    }
+    reply = Reply(accepted.stream.reply, log_of([*SEARCH, sealed]))
+    reply.complete(Ending("end_turn", "claude", {"output_tokens": 9}, [*SEARCH, sealed]))
+
+    conversations.finish(accepted, reply, LAST)
+
+    assert stored_parts(conversations, accepted) == reply.log.parts
+    assert told(conversations) == SAID
+
+
+def test_a_broken_reply_keeps_its_parts_and_a_model_is_told_their_text(conversations: Conversations) -> None:
+    accepted = conversations.accept("alice", hello(), 1, worker="worker-1")
+    reply = Reply(accepted.stream.reply, log_of(SEARCH))
+    reply.append(Piece("reasoning", "And"))
+    reply.break_off(Upstream("cut"))
+
+    conversations.finish(accepted, reply, LAST)
+
+    assert [part.kind for part in stored_parts(conversations, accepted)] == [
+        *("reasoning", "tool", "tool_result", "message", "source", "reasoning"),
+    ]
+    assert told(conversations) == SAID
+
+
 @pytest.mark.parametrize(
     ("text", "status", "blocks"),
     [("So far 🌅", "interrupted", [{"type": "text", "text": "So far 🌅"}]), ("", "interrupted", [])],
@@ -337,13 +416,13 @@ def test_what_was_written_of_a_broken_reply_is_kept(
 ) -> None:
     accepted = conversations.accept("alice", hello(), 1, worker="worker-1")
     reply = Reply(accepted.stream.reply)
-    reply.append(text)
+    reply.append(text_of(text))
     reply.break_off(Upstream("cut"))
 
     conversations.finish(accepted, reply, LAST)
 
     stored = stored_reply(table, accepted)
-    assert (stored["reply_status"], json.loads(stored["blocks"])) == (status, blocks)
+    assert (stored["reply_status"], kept_text(stored)) == (status, text)
     later = conversations.accept("alice", hello(id="m2", content="and?"), 2, worker="worker-1")
     told = messages(conversations.history(later, PLENTY))
     assert [message["role"] for message in told] == (["user", "assistant", "user"] if blocks else ["user"])
@@ -351,7 +430,7 @@ def test_what_was_written_of_a_broken_reply_is_kept(
 
 def broken_off(accepted: Accepted, text: str = "") -> Reply:
     reply = Reply(accepted.stream.reply)
-    reply.append(text)
+    reply.append(text_of(text))
     reply.break_off(Upstream("cut"))
     return reply
 
@@ -392,10 +471,10 @@ def test_what_a_broken_reply_had_stays_until_the_next_has_ended(
     over(store, first, broken_off(first, "So far"))
 
     again = conversations.accept("alice", hello(), 2, worker="worker-1")
-    assert json.loads(stored_reply(table, again)["blocks"]) == [{"type": "text", "text": "So far"}]
+    assert kept_text(stored_reply(table, again)) == "So far"
 
     conversations.finish(again, answered(again, "All of it"), LAST)
-    assert json.loads(stored_reply(table, again)["blocks"]) == [{"type": "text", "text": "All of it"}]
+    assert kept_text(stored_reply(table, again)) == "All of it"
 
 
 def test_a_message_that_is_answered_is_not_accepted_again(conversations: Conversations) -> None:
@@ -427,7 +506,7 @@ def test_a_worker_that_comes_late_does_not_end_the_next_ones_reply(
         conversations.finish(first, answered(first, "late"), LAST)
 
     assert stored_reply(table, again)["reply_status"] == "streaming"
-    assert json.loads(stored_reply(table, again)["blocks"]) == [{"type": "text", "text": "So f"}], "until it has ended"
+    assert kept_text(stored_reply(table, again)) == "So f", "until it has ended"
 
 
 def test_only_a_reply_that_is_being_written_can_be_interrupted(conversations: Conversations, table: Table) -> None:
@@ -446,8 +525,11 @@ def test_what_is_stored_of_a_reply_can_be_sent_again(conversations: Conversation
     conversations.finish(accepted, answered(accepted, "Grüße 🌅"), LAST)
 
     assert being_written is not None
-    assert (being_written.text, being_written.last) == ("", None)
-    assert conversations.stored(whereabouts(accepted)) == StoredReply(accepted.stream, "m1", "claude", "Grüße 🌅", LAST)
+    assert (being_written.log.text, being_written.last) == ("", None)
+    stored = conversations.stored(whereabouts(accepted))
+    assert stored is not None
+    assert stored == StoredReply(accepted.stream, "m1", "claude", stored.log, LAST)
+    assert stored.log.parts == [Part("message", "Grüße 🌅")]
     assert conversations.latest(TALK) == whereabouts(accepted)
     assert conversations.latest(ConversationKey("alice", "elsewhere")) is None
     assert conversations.latest(ConversationKey("bob", "talk")) is None
@@ -728,7 +810,7 @@ def test_an_id_whose_turn_was_deleted_is_accepted_when_it_comes_again(
 # --- long ones ---
 
 
-@pytest.mark.parametrize("longest", ["漢字🌅 " * (LONGEST // 4), "\x01" * LONGEST], ids=["usual", "six bytes each"])
+@pytest.mark.parametrize("longest", ["漢字🌅 " * (LONGEST // 5), "\x01" * LONGEST], ids=["usual", "six bytes each"])
 def test_a_reply_of_any_length_is_kept_whole(store: Store, conversations: Conversations, longest: str) -> None:
     text = longest
     accepted = conversations.accept("alice", hello(), 1, worker="worker-1")
@@ -737,7 +819,7 @@ def test_a_reply_of_any_length_is_kept_whole(store: Store, conversations: Conver
     stored = conversations.stored(whereabouts(accepted))
 
     assert stored is not None
-    assert stored.text == text
+    assert stored.log.text == text
     assert conversations.latest(TALK) == whereabouts(accepted)
     later = conversations.accept("alice", hello(id="m2", content="And?"), 2, worker="worker-2")
     assert [turn.blocks for turn in conversations.history(later, PLENTY)] == [[{"type": "text", "text": text}], []]
@@ -754,7 +836,7 @@ def test_a_long_reply_that_broke_off_leaves_nothing_in_the_next(store: Store, co
 
     stored = conversations.stored(whereabouts(broken))
     assert stored is not None
-    assert (stored.stream.reply, stored.text) == (again.stream.reply, "y" * 200_000)
+    assert (stored.stream.reply, stored.log.text) == (again.stream.reply, "y" * 200_000)
 
 
 PICTURE = Attachment("0" * 32, "Grüße.png", "image/png", 6)

@@ -1,14 +1,16 @@
+import hashlib
 import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatrelay.delivery.pacing import Cursor
 from chatrelay.domain.attachments import Attachment
+from chatrelay.domain.cursor import Cursor, Stretch
 from chatrelay.domain.errors import (
     ClientFacingError,
     Forbidden,
@@ -20,11 +22,14 @@ from chatrelay.domain.errors import (
     Unauthorized,
 )
 from chatrelay.domain.keys import StreamId
+from chatrelay.domain.log import KINDS, Kind, Log, Part
+from chatrelay.domain.reply import Ending
 from chatrelay.wire import inbound, outbound
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from chatrelay.wire.inbound import Configuration, Defaults, Hello, Inbound, Resume, Send
 from chatrelay.wire.limits import FRAME_LIMIT_BYTES
 from chatrelay.wire.outbound import Outbound
+from tests.builders.written import log_in, log_of_texts, text, thought
 
 NOW = datetime(2026, 11, 23, 7, 0, 0, 123456, tzinfo=UTC)
 STREAM = StreamId("talk", "reply-1", 1)
@@ -311,8 +316,8 @@ def test_the_claimed_id_is_one_that_could_be_answered(body: str | None, claimed:
     [
         outbound.ready(user="alice", agent="claude", conversation=None),
         outbound.typing(STREAM, "m1"),
-        outbound.message(STREAM, 0, "😀"),
-        outbound.complete(STREAM, length=2, sha256="00", stop_reason="end_turn", model="m", usage={"input_tokens": 1}),
+        outbound.part(STREAM, Stretch(0, Part("message", "😀"), 0, "😀")),
+        outbound.complete(STREAM, Log(), Ending("end_turn", "m", {"input_tokens": 1}, [])),
         outbound.error(Overloaded("Busy.", retry_after_s=3.5), stream=STREAM),
     ],
     ids=lambda frame: frame.type,
@@ -352,19 +357,31 @@ def test_ready_names_no_conversation_that_was_not_asked_for() -> None:
 
 
 def test_a_message_frame_is_utf8_with_its_place() -> None:
-    assert outbound.message(STREAM, 7, "早").encode(NOW).decode() == (
+    assert outbound.part(STREAM, Stretch(2, Part("message", "早"), 7, "早")).encode(NOW).decode() == (
         '{"type":"message","content":"早","timestamp":"2026-11-23T07:00:00.123456+00:00",'
-        '"offset":7,"conversation":"talk","reply":"reply-1","epoch":1}'
+        '"part":2,"offset":7,"conversation":"talk","reply":"reply-1","epoch":1}'
     )
 
 
-def test_a_complete_frame_proves_the_text() -> None:
-    frame = outbound.complete(STREAM, length=5, sha256="ab", stop_reason="max_tokens", model="m", usage={"x": 1})
+def test_a_whole_part_says_what_it_is_and_how_long() -> None:
+    part = Part("tool_result", "早" * 9, {"call": "c1", "is_error": False})
+
+    assert outbound.part(STREAM, Stretch(1, part, 4, "早早")) == Outbound(
+        "tool_result",
+        "早早",
+        {"part": 1, "offset": 4, "call": "c1", "is_error": False, "size": 9, **STREAM.fields()},
+    )
+
+
+def test_a_complete_frame_proves_the_log() -> None:
+    log = log_in([thought("Hm"), text("早")])
+    frame = outbound.complete(STREAM, log, Ending("max_tokens", "m", {"x": 1}, []))
 
     assert (frame.type, frame.content) == ("complete", "Response complete")
     assert frame.fields == {
-        "length": 5,
-        "sha256": "ab",
+        "length": 3,
+        "sha256": hashlib.sha256("Hm早".encode()).hexdigest(),
+        "parts": 2,
         "stop_reason": "max_tokens",
         "model": "m",
         "usage": {"x": 1},
@@ -396,13 +413,27 @@ def test_an_error_frame_has_a_code_for_programs_and_a_sentence_for_people(
     assert outbound.error(problem) == Outbound("error", str(problem), fields)
 
 
-def test_the_builderos_apps_error_frames_have_no_reason() -> None:
-    frame = outbound.error(Refused("No."), message_id="m1", stream=STREAM)
-    app, phone = (dialect.adapt(frame) for dialect in (BUILDEROS, VERSION_1))
+def test_the_builderos_apps_frames_stay_what_they_were() -> None:
+    log = log_of_texts("So")
+    frames = (
+        outbound.broken_off(STREAM, log, Refused("No.")),
+        outbound.complete(STREAM, log, Ending("end_turn", "m", {}, [])),
+        outbound.part(STREAM, Stretch(0, log.parts[0], 0, "So")),
+    )
 
-    names = ["code", "retryable", "id", "conversation", "reply", "epoch"]
-    assert (list(app.fields), app.content) == (names, frame.content)
-    assert phone == frame
+    stream = ["conversation", "reply", "epoch"]
+    assert [list(BUILDEROS.adapt(frame).fields) for frame in frames] == [
+        ["code", "retryable", *stream],
+        ["length", "sha256", "stop_reason", "model", "usage", *stream],
+        ["offset", *stream],
+    ]
+    assert [VERSION_1.adapt(frame) for frame in frames] == list(frames)
+
+
+def test_the_error_of_a_reply_says_how_much_is_kept() -> None:
+    frame = outbound.broken_off(STREAM, log_in([thought("Hm"), text("早")]), Refused("No."))
+
+    assert (frame.fields["length"], frame.fields["sha256"]) == (3, hashlib.sha256("Hm早".encode()).hexdigest())
 
 
 def test_an_error_frame_says_what_it_is_about() -> None:
@@ -416,15 +447,18 @@ def test_an_error_frame_says_what_it_is_about() -> None:
     st.text(st.characters(codec="utf-8"), min_size=1, max_size=128),
     st.text(st.sampled_from('a漢😀"\x00'), min_size=1, max_size=8),
     st.integers(min_value=1, max_value=20_000),
+    st.sampled_from(sorted(KINDS)),
+    st.dictionaries(st.sampled_from(["title", "call", "name"]), st.text(st.sampled_from('a漢"\x00'), max_size=170)),
 )
-def test_no_text_frame_is_over_the_limit(conversation: str, unit: str, times: int) -> None:
-    stream, text, cursor = StreamId(conversation, "f" * 32, 2**31), unit * times, Cursor()
-    room_bytes = outbound.message_room_bytes(stream)
-    while (piece := cursor.next_piece(text, room_bytes)).content:
-        assert len(outbound.message(stream, piece.offset, piece.content).encode(NOW)) <= 32 * 1024
-        cursor.advance(piece)
+def test_no_frame_of_a_log_is_over_the_limit(
+    conversation: str, unit: str, times: int, kind: Kind, facts: dict[str, str]
+) -> None:
+    stream, log, cursor = StreamId(conversation, "f" * 32, 2**31), Log([Part(kind, unit * times, facts)]), Cursor()
+    while stretch := cursor.next_stretch(log, partial(outbound.room_bytes, stream)):
+        assert len(outbound.part(stream, stretch).encode(NOW)) <= FRAME_LIMIT_BYTES
+        cursor.advance(stretch)
 
-    assert cursor.index == len(text)
+    assert cursor.offset == log.length
 
 
 @pytest.mark.parametrize("content", ["漢" * 100_000, '"\\' * 150_000, "🌅" * 9_000])
