@@ -62,14 +62,15 @@ check: lint types floors templates  ## Run the linters, the type checker and the
 lint: .venv/test | $(JAVASCRIPT)/node_modules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	@if [ -d $(JAVASCRIPT)/node_modules ]; then $(JAVASCRIPT)/node_modules/.bin/biome ci --config-path $(JAVASCRIPT) $(SCRIPTS); fi
+	@if [ -d $(JAVASCRIPT)/node_modules ]; then $(JAVASCRIPT)/node_modules/.bin/biome ci --config-path $(JAVASCRIPT) $(SCRIPTS) && \
+		node $(JAVASCRIPT)/asyncapi.mjs protocol/asyncapi.yaml; fi
 
 # CI checks everything; elsewhere the missing check is said.
 $(JAVASCRIPT)/node_modules: $(JAVASCRIPT)/package-lock.json
 	@if command -v npm >/dev/null || [ -n "$$CI" ]; then \
-		echo "Installing Biome (once) ..." && cd $(@D) && npm ci --loglevel error && touch node_modules; \
+		echo "Installing Biome and AsyncAPI's parser (once) ..." && cd $(@D) && npm ci --ignore-scripts --loglevel error && touch node_modules; \
 	else \
-		echo "No npm on this machine: JavaScript and CSS are not checked"; \
+		echo "No npm on this machine: JavaScript, CSS and protocol/asyncapi.yaml are not checked"; \
 	fi
 
 types: .venv/test

@@ -13,6 +13,7 @@ from typing import Any, Self
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from tests.builders.contract import faults_of_frame
 from tests.builders.patience import PATIENCE_S
 
 Frame = dict[str, Any]
@@ -60,6 +61,7 @@ class Phone:
         self.sizes_bytes.append(len(text))
         self.arrived_s.append(time.monotonic())
         frame: Frame = json.loads(text)
+        assert faults_of_frame(frame) == [], frame
         self.frames.append(frame)
         return frame
 

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.table import Table
+from tests.builders.contract import faults_of_answer, faults_of_frame
 from tests.builders.deployments import Relay
 from tests.builders.patience import PATIENCE_S
 from tests.builders.phone import ENDS, Frame, Phone
@@ -41,6 +42,7 @@ class RecordedPhone(Phone):
 
     name: str = ""
     entries: list[Entry] = field(default_factory=list)
+    speaks_version_1: bool = True
 
     async def say(self, frame: Frame | str | bytes) -> None:
         said = f"<{len(frame)} bytes>" if isinstance(frame, bytes) else frame
@@ -59,6 +61,7 @@ class RecordedPhone(Phone):
             frame: Frame = json.loads(text)
         except ValueError:
             return {"type": text, "bare": text}
+        assert not self.speaks_version_1 or faults_of_frame(frame) == [], frame
         return frame
 
     async def hear_end(self) -> Frame:
@@ -127,6 +130,7 @@ class Recorder:
             connect(url, additional_headers=bearer if headers is None else headers, open_timeout=PATIENCE_S) as socket,
             self._kept(RecordedPhone(socket), name, connected) as phone,
         ):
+            phone.speaks_version_1 = path.startswith("/v1")
             yield phone
 
     @asynccontextmanager
@@ -165,8 +169,10 @@ class Recorder:
         self.entries.append({"calls": f"{method} {path}", "as": self._whose(key)} | asked)
         request["headers"] = self._credentials(key) | request.get("headers", {})
         answer = await self._http.request(method, path, json=body, **request)
+        told = _body(answer)
+        assert not isinstance(told, dict) or faults_of_answer(method, path, answer.status_code, told) == [], told
         headers = {name: answer.headers[name] for name in HEADERS if name in answer.headers}
-        self.entries.append({"answer": answer.status_code, "headers": headers, "body": _body(answer)})
+        self.entries.append({"answer": answer.status_code, "headers": headers, "body": told})
         return answer
 
     async def idle(self, conversation: str) -> None:
