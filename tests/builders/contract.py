@@ -30,8 +30,8 @@ def faults_of_answer(method: str, target: str, status: int, body: Any) -> list[s
     """What of an HTTP answer is not as the contract says."""
     path = _path(target.partition("?")[0])
     operation = {} if path is None else HTTP["paths"][path].get(method.lower(), {})
-    if not operation:  # API Gateway answers
-        return _faults("openapi", "#/components/schemas/GatewayError", body)
+    if not operation:  # API Gateway answers, or below a route the function
+        return _faults("openapi", f"#/components/responses/Error/content/{_pointer(JSON)}/schema", body)
     answers = operation["responses"]
     where = (
         f"#/paths/{_pointer(str(path))}/{method.lower()}/responses/{status if str(status) in answers else 'default'}"

@@ -83,14 +83,14 @@ def assembled(frames: list[Frame], since: int = 0, *, kind: str | None = None) -
     return text
 
 
-def trimmed(frames: list[Frame]) -> str:
-    """The log as a client keeps it: what it has already is trimmed from a frame that begins earlier."""
-    units = b""
+def trimmed(frames: list[Frame], has: str = "") -> str:
+    """The log as a client keeps it that `has` its beginning: that is trimmed from a frame that begins earlier."""
+    units = has.encode("utf-16-le")
     for frame in frames:
         if "part" in frame:
-            has, begins = len(units) // 2, frame["offset"]
-            assert begins <= has, "a gap"
-            units += frame["content"].encode("utf-16-le")[2 * (has - begins) :]
+            position, begins = len(units) // 2, frame["offset"]
+            assert begins <= position, "a gap"
+            units += frame["content"].encode("utf-16-le")[2 * (position - begins) :]
     return units.decode("utf-16-le")
 
 

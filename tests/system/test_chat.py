@@ -166,7 +166,7 @@ async def test_a_reply_is_whole_wherever_it_was_cut(relay: Relay, conversation: 
         *rest, complete = await phone.hear_until(lambda frame: frame["type"] == "complete")
     units = whole.encode("utf-16-le")
     assert assembled(rest, since=offset) == units[2 * offset :].decode("utf-16-le")
-    assert assembled(live, since=4) == units[2 * 4 :].decode("utf-16-le")
+    assert trimmed(live, whole[:4]) == whole  # it may have been let in as a viewer before
     assert proves(complete, whole)
 
 
