@@ -6,7 +6,9 @@ import { isCurrent, missing, newReply, place, prove } from "../../../clients/js/
 
 function received(...frames) {
   const reply = newReply("r1");
-  const outcomes = frames.map(([offset, content, epoch = 1]) => place(reply, { type: "message", part: 0, offset, content, epoch }));
+  const outcomes = frames.map(([offset, content, epoch = 1]) =>
+    place(reply, { type: "message", part: 0, offset, content, epoch }),
+  );
   return { text: reply.text, outcomes, reply };
 }
 
@@ -148,7 +150,10 @@ function shuffledDelivery(text, seed) {
     const end = Math.min(text.length, at + 1 + random(12));
     const from = Math.max(0, at - random(6));
     const lost = random(5) === 0;
-    if (!lost && place(reply, { type: "message", part: 0, offset: from, content: text.slice(from, end), epoch: 1 }) === "gap") {
+    if (
+      !lost &&
+      place(reply, { type: "message", part: 0, offset: from, content: text.slice(from, end), epoch: 1 }) === "gap"
+    ) {
       at = reply.text.length;
       continue;
     }

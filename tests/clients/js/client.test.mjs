@@ -588,7 +588,9 @@ test("a reply that broke off while the turns were on their way is resumed, and b
   const broken = { type: "error", code: "upstream", retryable: true, content: "Broken." };
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply(broken));
-  client.catchUp([{ ...turn(exchange.id, "streaming"), reply: { id: "r1", status: "streaming", parts: [part("Ha")] } }]);
+  client.catchUp([
+    { ...turn(exchange.id, "streaming"), reply: { id: "r1", status: "streaming", parts: [part("Ha")] } },
+  ]);
   assert.deepEqual(socket().messages.at(-1), { action: "resume", conversation: "c1", reply: "r1", offset: 2 });
   socket().says(ofReply({ type: "resumed", id: exchange.id, offset: 2 }));
   socket().says(ofReply({ type: "message", part: 0, offset: 2, content: "lf" }));
