@@ -305,7 +305,19 @@ export class Exchanges {
     exchange.end = frame;
     if (this.#catchesUp(exchange, frame)) return;
     this.#change(exchange, { status: "complete", endedAt: performance.now(), resuming: false });
-    this.#change(exchange, { proof: await prove(exchange.reply, frame) });
+    const { reply } = exchange;
+    const proof = await prove(reply, frame);
+    if (proof === "different" && !exchange.isBehind && this.#isOnline && exchange.reply === reply) {
+      this.#beginAgain(exchange);
+    } else this.#change(exchange, { proof });
+  }
+
+  /** What is here is not what is kept: ask once for all of it. */
+  #beginAgain(exchange) {
+    const { id, epoch, logEpoch } = exchange.reply;
+    exchange.isBehind = true;
+    this.#change(exchange, { status: "typing", reply: { ...newReply(id), epoch, logEpoch }, end: null, arrivals: [] });
+    this.#resume(exchange);
   }
 
   /** The reply has ended: ask once for what is missing of it. */

@@ -131,3 +131,26 @@ def test_an_unknown_field_deep_in_an_answer_is_found() -> None:
     example["turns"][0]["reply"]["brand_new"] = 1
     assert "brand_new" in faults_of_answer("GET", path, 200, example)[0]
     assert faults_of_answer("GET", "/api/nowhere", 404, {"message": "Not Found"}) == []
+
+
+VECTORS = sorted((REPOSITORY / "protocol" / "vectors").glob("*.json"))
+FRAMES = [
+    (path.stem, number, frame)
+    for path in VECTORS
+    for number, step in enumerate(json.loads(path.read_text(encoding="utf-8"))["steps"])
+    for frame in [*([step["hears"]] if "hears" in step else []), *step.get("says", ())]
+]
+
+
+def test_a_vector_has_frames_of_the_contract() -> None:
+    assert len(VECTORS) >= 30
+    strange = {path for path, _, frame in FRAMES if faults_of_frame(frame)}
+    assert strange == {"unknown-types"}
+    assert {frame["type"] for _, _, frame in FRAMES if "type" in frame} >= KINDS | {
+        "ready",
+        "typing",
+        "user",
+        "resumed",
+    }
+    refused = {frame["code"] for _, _, frame in FRAMES if frame.get("type") == "error"}
+    assert refused == error_codes() - {"unauthorized"}, "which closes the socket"
