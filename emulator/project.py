@@ -30,6 +30,7 @@ from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.table import Table
 from chatrelay.wire.identity import new_key
 from chatrelay.wire.limits import AGENTS
+from emulator import protocol_pages
 from emulator.cures import cures
 from emulator.plugin import Plugin
 from emulator.services.services import Services
@@ -169,6 +170,7 @@ def _routes(key: str, pushes: PushServices, backends: Mapping[str, str], *, demo
         Route("/playground/config.json", configuration),
         Mount("/playground", _Page(directory=PLAYGROUND)),
         Mount("/clients", _Page(directory=CLIENTS)),
+        *protocol_pages.routes(),
         Mount(PUSHES, pushes),
         *([Mount(SCRIPT, ScriptedModel(demonstration))] if demonstrates else []),
     ]
@@ -197,4 +199,5 @@ def _banner(address: str, key: str, base_url: str | None, *, demonstrates: bool)
         f"Development API key: {key}",
         f"The model: {model}",
         f"Playground: http://{address}/",
+        f"The protocol: http://{address}/protocol",
     ]

@@ -67,6 +67,11 @@ export function isOpen({ status }) {
   return status === "typing" || status === "writing";
 }
 
+/** Whether the server has said how the reply ended: what comes of it later is late. */
+export function hasEnded({ status, error }) {
+  return status === "complete" || (status === "failed" && error.length !== undefined);
+}
+
 /** Whether all that the user said is known here, so that the message can be sent again. */
 export function isWhole({ content, truncated }) {
   return content !== null && !truncated;

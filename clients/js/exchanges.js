@@ -14,6 +14,7 @@ import { cutBack, isCurrent, missing, newReply, place, prove } from "./assembly.
 import { backoff } from "./connection.js";
 import {
   BROKE_OFF,
+  hasEnded,
   hasFailed,
   inOrder,
   isOpen,
@@ -273,7 +274,7 @@ export class Exchanges {
   #ofAReply(frame) {
     if (!frame.reply) return;
     const exchange = this.#ofReply(frame.reply) ?? this.#asked(frame) ?? this.#foreign(frame.reply);
-    if (exchange.status === "complete" || !isCurrent(exchange.reply, frame)) return;
+    if (hasEnded(exchange) || !isCurrent(exchange.reply, frame)) return;
     if (frame.part !== undefined) this.#piece(exchange, frame);
     else if (frame.type === "complete") this.#complete(exchange, frame);
     else exchange.resuming = false;
@@ -301,22 +302,22 @@ export class Exchanges {
     this.#change(exchange, { status: reply.text ? "writing" : "typing", waits: false, error: null });
   }
 
-  async #complete(exchange, frame) {
+  #complete(exchange, frame) {
     exchange.end = frame;
     if (this.#catchesUp(exchange, frame)) return;
     this.#change(exchange, { status: "complete", endedAt: performance.now(), resuming: false });
-    const { reply } = exchange;
-    const proof = await prove(reply, frame);
-    if (proof === "different" && !exchange.isBehind && this.#isOnline && exchange.reply === reply) {
-      this.#beginAgain(exchange);
-    } else this.#change(exchange, { proof });
+    this.#prove(exchange, frame);
   }
 
-  /** What is here is not what is kept: ask once for all of it. */
-  #beginAgain(exchange) {
-    const { id, epoch, logEpoch } = exchange.reply;
-    exchange.isBehind = true;
-    this.#change(exchange, { status: "typing", reply: { ...newReply(id), epoch, logEpoch }, end: null, arrivals: [] });
+  /** Compare what is here with what the reply's last frame says is kept. If it is another log, ask once for all of it. */
+  async #prove(exchange, last) {
+    const { reply } = exchange;
+    const proof = await prove(reply, last);
+    if (exchange.reply !== reply) return;
+    if (proof !== "different" || exchange.isBehind || !this.#isOnline) return this.#change(exchange, { proof });
+    const { id, epoch, logEpoch } = reply;
+    const anew = { ...newReply(id), epoch, logEpoch };
+    this.#change(exchange, { status: "typing", reply: anew, isBehind: true, error: null, end: null, arrivals: [] });
     this.#resume(exchange);
   }
 
@@ -362,6 +363,7 @@ export class Exchanges {
       endedAt: performance.now(),
       error: { ...error, retryAt },
     });
+    if (frame.length !== undefined) this.#prove(exchange, frame);
   }
 
   #unanswered(exchange) {

@@ -15,6 +15,7 @@ from chatrelay.wire.inbound import Defaults
 from chatrelay.wire.limits import AGENTS, CONVERSATION_LIMIT, DEVICE_LIMIT, HEARTBEAT_S, ID_LIMIT, OFFSET_LIMIT, VERSION
 from tests.builders.contract import HTTP, JSON, SOCKET, faults_of_answer, faults_of_frame
 from tests.builders.deployments import REPOSITORY
+from tests.builders.phone import assembled, proves
 from tests.system.test_recording import error_codes, frame_types
 
 SCHEMAS = SOCKET["components"]["schemas"]
@@ -154,3 +155,14 @@ def test_a_vector_has_frames_of_the_contract() -> None:
     }
     refused = {frame["code"] for _, _, frame in FRAMES if frame.get("type") == "error"}
     assert refused == error_codes() - {"unauthorized"}, "which closes the socket"
+
+
+def test_the_examples_of_a_log_are_one_reply() -> None:
+    pieces = [MESSAGES[kind]["examples"][0]["payload"] for kind in KINDS]
+    pieces.sort(key=lambda piece: int(piece["part"]))
+    assert [piece["part"] for piece in pieces] == [0, 1, 2, 3, 4]
+    text = assembled(pieces)
+    complete, broken = MESSAGES["complete"]["examples"][0]["payload"], MESSAGES["error"]["examples"][0]["payload"]
+    assert (proves(complete, text), complete["parts"]) == (True, 5)
+    assert proves(broken, assembled(pieces[:1]))
+    assert all(piece["size"] == len(piece["content"]) for piece in pieces if "size" in piece)

@@ -40,6 +40,7 @@ OWN = {
     "/playground/config.json": ["GET /playground/config.json"],
     "/playground": ["GET /playground/app.js", "GET /playground/index.html"],
     "/clients": ["GET /clients/js/client.js"],
+    "/protocol": ["GET /protocol", "GET /protocol/asyncapi.yaml"],
     "/pushes": [
         "GET /pushes/",
         "GET /pushes/events?token=t",

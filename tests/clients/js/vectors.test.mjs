@@ -30,10 +30,18 @@ for (const file of readdirSync(VECTORS).filter((name) => name.endsWith(".json"))
   test(`${name}: ${about}`, async () => {
     for (const [number, step] of steps.entries()) {
       play(step);
-      for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate);
+      await nothingLeftToDo();
       check(step, `step ${number}`);
     }
   });
+}
+
+/** A client may hash what it has: a hash that is asked for later comes later. */
+async function nothingLeftToDo() {
+  for (let turn = 0; turn < 3; turn += 1) {
+    await crypto.subtle.digest("SHA-256", new Uint8Array(1));
+    await new Promise(setImmediate);
+  }
 }
 
 function play({ opens, closes, hears, user, content, id }) {
