@@ -86,7 +86,8 @@ def messages() -> dict[str, Any]:
     key = _place(_named("path", "/messages"))
     # First, because this recovers a dead writer, whose reply the page then has as it has ended.
     active = wiring.resume.active(key)
-    page = wiring.store.archive.exchanges(key, _cursor())
+    replaced = fields.given(app.current_event.query_string_parameters, "replaced") == "true"
+    page = wiring.store.archive.exchanges(key, _cursor(), replaced=replaced)
     turns = [_turn(each) for each in page.items]
     return {"conversation": key.conversation, "active": active, "turns": turns, "next": page.next}
 
@@ -244,6 +245,7 @@ def _turn(kept: Exchange) -> dict[str, Any]:
             "ended_at": ended_at,
             **({} if error is None else {"error": error}),
         },
+        **({"replaced": True} if kept.is_replaced else {}),
     }
 
 

@@ -20,7 +20,7 @@ from tests.system.test_recording import error_codes, frame_types
 
 SCHEMAS = SOCKET["components"]["schemas"]
 MESSAGES = SOCKET["components"]["messages"]
-ACTIONS = ("hello", "send", "resume", "cancel", "ack", "ping")
+ACTIONS = ("hello", "send", "edit", "regenerate", "resume", "cancel", "ack", "ping")
 DEFAULTS = Defaults("claude", "m", "c")
 ROUTE = re.compile(r'ApiId: !Ref HttpApi, Method: (\w+), Path: (?:"([^"]+)"|([^"}]+))\}')
 EXAMPLES = [(name, example["payload"]) for name, message in MESSAGES.items() for example in message["examples"]]

@@ -11,7 +11,7 @@ from chatrelay.relay.recovery import Recovery
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.store import Store
-from chatrelay.wire.inbound import Send
+from chatrelay.wire.inbound import Asked, Regenerate, Send
 
 if TYPE_CHECKING:
     from chatrelay.aws.files import Files
@@ -33,17 +33,19 @@ class Acceptance:
         self._files = files
 
     def accept(
-        self, user: str, send: Send, received_ms: int, *, sender: Connection | None = None, worker: str | None = None
+        self, user: str, asked: Asked, received_ms: int, *, sender: Connection | None = None, worker: str | None = None
     ) -> Accepted:
         """Store a message and the reply owed for it, which `sender` reads along.
 
         `worker` writes the reply, if it is the conversation's turn.
 
-        Raise ``NoSuchAgent``, ``Duplicate``, and what ``Files.checked`` does.
+        Raise ``NoSuchAgent``, ``Duplicate``, what ``Files.checked`` does, and where something cannot be replaced
+        ``Forbidden`` and ``InvalidMessage``.
         """
+        send = self._store.conversations.asked_again(user, asked.reply) if isinstance(asked, Regenerate) else asked
         self._agents.check(send.agent)
         # Before the message is stored: a file that no model reads would make every later request fail.
-        if send.attachments:
+        if send.attachments and send.regenerates is None:
             if sender is not None:  # not after the checks, which take long enough for it to name something else
                 self._store.connections.subscribe(sender, send.conversation)
                 sender = replace(sender, viewing=send.conversation)

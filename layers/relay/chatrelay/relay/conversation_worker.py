@@ -74,7 +74,7 @@ class ConversationWorker:
         """
         sender = message.connection
         accept = partial(self._acceptance.accept, sender=sender, worker=invocation.worker)
-        accepted = await asyncio.to_thread(accept, message.user, message.send, message.received_ms)
+        accepted = await asyncio.to_thread(accept, message.user, message.asked, message.received_ms)
         if accepted.waits:
             typing = outbound.typing(accepted.stream, accepted.send.id)
             with suppress(PostError):  # a client that has not heard it sends the message again

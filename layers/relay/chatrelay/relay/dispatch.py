@@ -26,6 +26,7 @@ from chatrelay.wire import outbound
 from chatrelay.wire.builderos import AUTHENTICATED, INVALID_API_KEY
 from chatrelay.wire.inbound import (
     Acknowledge,
+    Asked,
     Cancel,
     Configuration,
     Defaults,
@@ -33,7 +34,6 @@ from chatrelay.wire.inbound import (
     Inbound,
     Question,
     Resume,
-    Send,
     claimed_id,
 )
 
@@ -68,7 +68,7 @@ class Message:
 
     connection: Connection
     user: str
-    send: Send
+    asked: Asked
     received_ms: int
 
 
@@ -105,7 +105,7 @@ class Dispatcher:
                 self._authenticate(connection, frame)
                 return None
             parsed = _parse(connection, frame)
-            if isinstance(parsed, Send):
+            if isinstance(parsed, Asked):
                 return Message(connection, connection.user, parsed, frame.received_ms)
             self._answer(connection, connection.user, parsed)
         except ClientFacingError as problem:
@@ -138,7 +138,7 @@ class Dispatcher:
             parsed = _parse(connection, frame)
         except InvalidMessage:
             return None
-        return Message(connection, connection.user, parsed, frame.received_ms) if isinstance(parsed, Send) else None
+        return Message(connection, connection.user, parsed, frame.received_ms) if isinstance(parsed, Asked) else None
 
     def send_error(self, frame: Frame, problem: ClientFacingError) -> None:
         """Send the sender of `frame` what is wrong, with the id of its message if it has one."""

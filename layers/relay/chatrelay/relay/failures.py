@@ -7,6 +7,7 @@ from chatrelay.domain.keys import ConversationKey
 from chatrelay.relay.dispatch import Dispatcher, Frame
 from chatrelay.relay.recovery import DIED, Recovery
 from chatrelay.store.store import Store
+from chatrelay.wire.inbound import Regenerate
 
 
 class Failures:
@@ -39,5 +40,9 @@ class Failures:
         message = self._dispatcher.message(Frame.from_event(event)) if "requestContext" in event else None
         if message is None:
             return None
-        key = ConversationKey(message.user, message.send.conversation)
-        return key if self._store.conversations.has(key, message.send.id) else None
+        asked = message.asked
+        if isinstance(asked, Regenerate):
+            location = self._store.replies.find(asked.reply)
+            return location.key if location is not None and location.key.user == message.user else None
+        key = ConversationKey(message.user, asked.conversation)
+        return key if self._store.conversations.has(key, asked.id) else None

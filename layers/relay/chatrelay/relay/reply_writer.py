@@ -155,7 +155,7 @@ class ReplyWriter:
         accepted, send = self._accepted, self._accepted.send
         first = [outbound.typing(accepted.stream, send.id)]
         if viewer.connection_id != accepted.sender:
-            first.insert(0, outbound.user(accepted.stream, send.id, send.content, send.attachments))
+            first.insert(0, outbound.user(accepted.stream, send.id, send.content, send.attachments, send.replaces))
         await self._broadcast.join(viewer.connection_id, viewer.dialect, first)
 
     async def _stream_until_the_end(self, joining: asyncio.Future[Any]) -> Outbound:

@@ -7,7 +7,7 @@ the caller's own conversations, and nowhere else.
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Generic, TypeVar
 
@@ -50,7 +50,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A message and its reply. `ended_at_ms` is None until the reply has ended."""
+    """A message and its reply. `ended_at_ms` is None until the reply has ended.
+
+    `is_replaced` says that another message, or another reply to this one, has taken its place or that of one before it.
+    """
 
     message_id: str
     content: str
@@ -60,6 +63,7 @@ class Exchange:
     reply: StoredReply
     status: str
     ended_at_ms: int | None
+    is_replaced: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -88,26 +92,30 @@ class Archive:
         last = found[PAGE - 1]
         return Page(found[:PAGE], _cursor(last.updated_at_ms, last.conversation))
 
-    def exchanges(self, key: ConversationKey, cursor: str | None) -> Page[Exchange]:
+    def exchanges(self, key: ConversationKey, cursor: str | None, *, replaced: bool = False) -> Page[Exchange]:
         """Return a page of the conversation's turns in their order: the latest, or those before the cursor.
 
-        Raise ``Forbidden`` if there is no such conversation, and ``InvalidMessage`` for a malformed cursor.
+        Without `replaced`, leave out those whose place others have taken. Raise ``Forbidden`` if there is no such
+        conversation, and ``InvalidMessage`` for a malformed cursor.
         """
-        end = "~" if cursor is None else _before(cursor)  # after every turn: turns begin with a digit
+        end, follows = ("~", None) if cursor is None else _before(cursor)  # after every turn: turns begin with a digit
         if self._table.get(conversation_pk(key), HEADER) is None:
             raise Forbidden("There is no such conversation.")
         latest_first: list[Exchange] = []
         room_bytes, turn = PAGE_BYTES, ""
-        for earlier, exchange in self._exchanges(key, end):
+        for earlier, parent, exchange in self._exchanges(key, end):
+            is_replaced = follows is not None and follows != earlier
+            if is_replaced and not replaced:
+                continue
             room_bytes -= exchange.size_bytes
             if latest_first and (len(latest_first) == PAGE or room_bytes < 0):
-                return Page(latest_first[::-1], _cursor(turn))
-            latest_first.append(exchange)
-            turn = earlier
+                return Page(latest_first[::-1], _cursor(turn, *([] if follows is None else [follows])))
+            latest_first.append(replace(exchange, is_replaced=is_replaced))
+            turn, follows = earlier, follows if is_replaced else parent
         return Page(latest_first[::-1], None)
 
-    def _exchanges(self, key: ConversationKey, end: str) -> Iterator[tuple[str, Exchange]]:
-        """Yield each turn before `end` and its exchange, latest first."""
+    def _exchanges(self, key: ConversationKey, end: str) -> Iterator[tuple[str, str | None, Exchange]]:
+        """Yield each turn before `end`, latest first, what it follows if not the one before, and its exchange."""
         items = self._table.query(conversation_pk(key), TURN, TURN + end, forward=False)
         for turn, parts in groupby(items, lambda item: turn_in(item["sk"])):
             *pieces, message = parts
@@ -117,6 +125,7 @@ class Archive:
             reply = stored_reply(key.conversation, answered)
             yield (
                 turn,
+                message.get("parent"),
                 Exchange(
                     message_id=message["id"],
                     content=message["content"],
@@ -188,11 +197,15 @@ def _after(user: str, cursor: str) -> Item:
     raise _malformed()
 
 
-def _before(cursor: str) -> str:
-    """Return the turn before which the page ends."""
+def _before(cursor: str) -> tuple[str, str | None]:
+    """Return the turn before which the page ends, and the one that it follows if that is not the one before."""
     match _position(cursor):
-        case [str(turn)] if len(turn) <= CONVERSATION_LIMIT:
-            return join_surrogates(turn)
+        case [str(turn), *more] if len(turn) <= CONVERSATION_LIMIT:
+            match more:
+                case []:
+                    return join_surrogates(turn), None
+                case [str(follows)] if len(follows) <= CONVERSATION_LIMIT:
+                    return join_surrogates(turn), join_surrogates(follows)
     raise _malformed()
 
 

@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from uuid import uuid4
 
 from chatrelay.domain.attachments import Attachment, Block
 from chatrelay.domain.blocks import log_of
-from chatrelay.domain.errors import Conflict, Duplicate, Refused, Superseded, TooLong
+from chatrelay.domain.errors import Conflict, Duplicate, Forbidden, InvalidMessage, Refused, Superseded, TooLong
 from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
 from chatrelay.domain.log import Log, Part
 from chatrelay.domain.reply import Ending, Reply, Status
@@ -56,6 +56,7 @@ WRITTEN_BYTES = 3_000_000
 NOT_TAKEN = (Refused.code, TooLong.code)
 """How a reply ended whose message goes to no model again."""
 BROKEN = (Status.FAILED.value, Status.INTERRUPTED.value)
+ENDED = (*BROKEN, Status.COMPLETE.value, Status.CANCELLED.value)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Accepted:
     """A stored message and its registered reply. `turn` is its position in the conversation.
 
     `sender` is the connection that the message came by; None if it came by HTTP. `amended` is what earlier requests to
-    the model have taught.
+    the model have taught. `parent` is the turn that this one follows, empty for a first one; None if that is the turn
+    before it in the order of the keys.
     """
 
     key: ConversationKey
@@ -72,6 +74,7 @@ class Accepted:
     send: Send
     sender: str | None
     amended: Amended = field(default_factory=Amended)
+    parent: str | None = None
 
     @property
     def waits(self) -> bool:
@@ -127,11 +130,19 @@ class Conversations:
         The invocation `worker` writes the reply if it can have the conversation's lease. Otherwise, and without a
         worker, the message waits. A known message id gets a new reply if its last reply broke off; the stored text of
         the last stays until the new reply has ended. Raise ``Duplicate`` if the last reply waits, streams or is
-        complete.
+        complete, and ``Forbidden`` if there is no message that this one could replace.
         """
         key = ConversationKey(user, send.conversation)
         stream = StreamId(send.conversation, uuid4().hex, WAITING)
-        first = Accepted(key, turn_name(received_ms, stream.reply), stream, send, sender)
+        first = Accepted(
+            key, turn_name(received_ms, stream.reply), stream, send, sender, parent=self._parent(key, send)
+        )
+        if send.regenerates is not None:
+            accepted = self._place(first, worker, subscription, self._anew)
+            if accepted is None:
+                self.asked_again(user, send.regenerates)  # raises: somebody else was quicker
+                raise Conflict(send.regenerates)
+            return accepted
         if (accepted := self._place(first, worker, subscription, self._first_try)) is not None:
             return accepted
         # The message id is known.
@@ -153,6 +164,8 @@ class Conversations:
         """Write `writes` together with the lease or a queue entry. Return None if the first of them is refused."""
         seen, amended = self._state(accepted.key)
         if worker is not None and seen.writer is None and not seen.queued:
+            if accepted.parent is not None:
+                amended = replace(amended, first="")
             begun = replace(accepted, stream=replace(accepted.stream, epoch=seen.fence + 1), amended=amended)
             first, *more = writes(begun)
             claim = self._leases.claim(begun.key, seen, _writer(begun, worker))
@@ -189,6 +202,8 @@ class Conversations:
         message: Item = {"id": send.id, "content": send.content, "agent": send.agent, "sender": accepted.sender}
         if send.attachments:
             message["attachments"] = [asdict(attachment) for attachment in send.attachments]
+        if accepted.parent is not None:
+            message |= {"replaces": send.replaces, "parent": accepted.parent}
         reply = {"id": send.id, "agent": send.agent, **UNWRITTEN, **_begun(accepted)}
         return [
             Put({"pk": pk, "sk": MESSAGE_ID + send.id, "turn": accepted.turn}, IF_ABSENT),
@@ -196,6 +211,62 @@ class Conversations:
             Put({"pk": pk, "sk": turn_reply(accepted.turn), **reply}),
             *self._registration(accepted),
         ]
+
+    def _anew(self, accepted: Accepted) -> list[Write]:
+        """Return the writes that answer a message anew, at a turn of its own. The first is refused if that was done."""
+        _, *turn = self._first_try(accepted)
+        pk, send = conversation_pk(accepted.key), accepted.send
+        replaced = self._replies.find(str(send.regenerates))
+        values = {":old": send.regenerates, ":new": accepted.stream.reply}
+        return [
+            Update(
+                pk,
+                turn_reply("" if replaced is None else replaced.turn),
+                "SET replaced_by = :new",
+                values,
+                "reply = :old AND attribute_not_exists(replaced_by)",
+            ),
+            # So that the same message, sent once more, is answered by the reply that there is now.
+            Update(pk, MESSAGE_ID + send.id, "SET turn = :turn", {":turn": accepted.turn}, IF_EXISTS),
+            *turn,
+        ]
+
+    def asked_again(self, user: str, reply: str) -> Send:
+        """Return the message of a reply, to be answered anew in its own place.
+
+        Raise ``Forbidden`` if there is no such reply, ``InvalidMessage`` if it has not ended, and ``Duplicate`` if
+        another one has taken its place.
+        """
+        location = self._replies.find(reply)
+        found: list[Item] = []
+        if location is not None and location.key.user == user:
+            bounds = turn_message(location.turn), turn_reply(location.turn)
+            found = list(self._table.query(conversation_pk(location.key), *bounds))
+        if location is None or len(found) < 2:
+            raise Forbidden("There is no such reply.")
+        message, item = found
+        successor = item.get("replaced_by") if item["reply"] == reply else item["reply"]
+        if successor is not None:
+            raise Duplicate(successor)
+        if item["reply_status"] not in ENDED:
+            raise InvalidMessage("reply", "is still being written: cancel it, or wait for its end")
+        conversation, attachments = location.key.conversation, stored_attachments(message)
+        send = Send(message["id"], conversation, message["content"], message["agent"], attachments)
+        return replace(send, replaces=send.id, regenerates=reply)
+
+    def _parent(self, key: ConversationKey, send: Send) -> str | None:
+        """Return the turn that a message follows which comes in the place of another; None for any other message."""
+        if send.replaces is None:
+            return None
+        pk = conversation_pk(key)
+        known = self._table.get(pk, MESSAGE_ID + send.replaces)
+        replaced = known and self._table.get(pk, turn_message(known["turn"]))
+        if not known or not replaced:
+            raise Forbidden("There is no such message in this conversation.")
+        if "parent" in replaced:
+            return str(replaced["parent"])
+        before = self._table.query(pk, TURN, TURN + known["turn"], forward=False)
+        return next((turn_in(item["sk"]) for item in before), "")
 
     def _next_try(self, accepted: Accepted, broken: str) -> list[Write]:
         """Return the writes that put a new reply in the place of the `broken` one.
@@ -219,10 +290,12 @@ class Conversations:
         send, now_ms = accepted.send, int(self._clock() * 1000)
         filenames = ", ".join(attachment.filename for attachment in send.attachments)
         title = beginning(send.content.strip() or filenames, TITLE_LENGTH)
+        # What a cut of the history has left out may be what a replaced message followed.
+        uncut = "" if accepted.parent is None else " REMOVE window_from"
         header = Update(
             conversation_pk(accepted.key),
             HEADER,
-            "SET owner_id = :user, updated_at = :now, title = if_not_exists(title, :title)",
+            f"SET owner_id = :user, updated_at = :now, title = if_not_exists(title, :title){uncut}",
             {":user": accepted.key.user, ":now": now_ms, ":title": title},
         )
         return [self._replies.register(location), header]
@@ -296,6 +369,7 @@ class Conversations:
         message, reply = items
         attachments = stored_attachments(message)
         send = Send(message["id"], key.conversation, message["content"], message["agent"], attachments)
+        send = replace(send, replaces=message.get("replaces"))
         return Accepted(key, turn, StreamId(key.conversation, reply["reply"], seen.fence + 1), send, message["sender"])
 
     def _drop(self, key: ConversationKey, head: Item) -> None:
@@ -318,7 +392,7 @@ class Conversations:
         pk, amended = conversation_pk(accepted.key), accepted.amended
         begin = min(amended.first, accepted.turn)  # a later turn may have cut the window already
         items = self._table.query(pk, TURN + begin, turn_message(accepted.turn))
-        turns = _turns(items, amended.plain_through)
+        turns = _turns(items, amended.plain_through, accepted.turn)
         if not turns or turns[-1].key != accepted.turn:
             raise Superseded(accepted.stream.reply)
         kept = window(turns, budget_tokens)
@@ -475,17 +549,19 @@ def _told(items: Iterable[Item]) -> list[Block]:
     return [{"type": "text", "text": text}] if text else blocks
 
 
-def _turns(items: Iterable[Item], plain_through: str) -> list[Turn]:
-    """Return the turns from their items: the message, then its reply in one item or more.
+def _turns(items: Iterable[Item], plain_through: str, last: str) -> list[Turn]:
+    """Return the turns that lead to `last`, from the items of all: a message, then its reply in one item or more.
 
     A message without a reply is not answered yet.
     """
+    stored = {key: list(parts) for key, parts in groupby(items, lambda item: turn_in(item["sk"]))}
+    # Otherwise the query has met a turn that is being stored at this moment.
+    stored = {key: parts for key, parts in stored.items() if "content" in parts[0]}
+    path = set(_path({key: parts[0] for key, parts in stored.items()}, last))
     turns = []
-    for key, (message, *reply) in groupby(items, lambda item: turn_in(item["sk"])):
-        if "content" not in message:
-            continue  # the query has met a turn that is being stored at this moment
-        if any(map(_was_not_taken, reply)):
-            continue  # the next request would not be taken with this turn, either
+    for key, (message, *reply) in stored.items():
+        if key not in path or any(map(_was_not_taken, reply)):
+            continue  # the next request would not be taken with a turn that was not taken, either
         attachments = stored_attachments(message)
         tokens = estimate_tokens(message["content"]) + sum(attachment.tokens for attachment in attachments)
         turn = Turn(key, message["content"], [], tokens, attachments, plain=key <= plain_through)
@@ -493,6 +569,15 @@ def _turns(items: Iterable[Item], plain_through: str) -> list[Turn]:
             turn = replace(turn, blocks=_told(reply), tokens=tokens + int(reply[0]["tokens"]))
         turns.append(turn)
     return turns
+
+
+def _path(messages: Mapping[str, Item], last: str) -> Iterator[str]:
+    """Yield the turns from `last` back to the first: each follows its parent, or else the turn before it."""
+    before = dict(pairwise(reversed(list(messages))))
+    turn = last
+    while turn in messages:
+        yield turn
+        turn = messages[turn].get("parent", before.get(turn, ""))
 
 
 def _was_not_taken(item: Item) -> bool:

@@ -24,7 +24,8 @@ class Hello:
 class Send:
     """A message for an agent. ``id`` is the client's own; sending it again is safe.
 
-    ``content`` may be empty where there are ``attachments``. Of an attachment only the ``url`` counts.
+    ``content`` may be empty where there are ``attachments``. Of an attachment only the ``url`` counts. `replaces` is
+    the id of the message in whose place this one comes: its own, where `regenerates` names the reply that it had.
     """
 
     id: str
@@ -32,6 +33,15 @@ class Send:
     content: str
     agent: str
     attachments: tuple[Attachment, ...] = ()
+    replaces: str | None = None
+    regenerates: str | None = None
+
+
+@dataclass(frozen=True)
+class Regenerate:
+    """``{"action":"regenerate","reply"}``: answer its message anew."""
+
+    reply: str
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,9 @@ class Configuration:
 
 
 Question = Hello | Resume | Cancel | Acknowledge | Configuration
-Inbound = Send | Question
+Asked = Send | Regenerate
+"""What a worker answers."""
+Inbound = Asked | Question
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,12 @@ def parse_action(frame: dict[str, Any], agent: str) -> Inbound:
     """Return one frame of version 1. `agent` is the connection's default. Raise ``InvalidMessage``."""
     match fields.given(frame, "action"):
         case "send":
+            return _send({**frame, "replaces": None}, agent)
+        case "edit":
+            fields.must_be_name(frame, "replaces", ID_LIMIT)
             return _send(frame, agent)
+        case "regenerate":
+            return Regenerate(fields.must_be_name(frame, "reply", ID_LIMIT))
         case "hello":
             return Hello(
                 fields.optional_name(frame, "conversation", CONVERSATION_LIMIT),
@@ -113,7 +130,7 @@ def parse_action(frame: dict[str, Any], agent: str) -> Inbound:
         case "ack":
             return Acknowledge(fields.must_be_name(frame, "reply", ID_LIMIT), fields.offset(frame))
         case _:  # API Gateway answers "ping" itself, so that one never comes here
-            raise InvalidMessage("action", "must be one of ack, cancel, hello, ping, resume, send")
+            raise InvalidMessage("action", "must be one of ack, cancel, edit, hello, ping, regenerate, resume, send")
 
 
 def claimed_id(body: str | None) -> str | None:
@@ -132,4 +149,5 @@ def _send(frame: dict[str, Any], agent: str) -> Send:
         content=fields.content(frame, attachments),
         agent=fields.agent_in(frame, "agent", agent),
         attachments=attachments,
+        replaces=fields.optional_name(frame, "replaces", ID_LIMIT),
     )

@@ -75,12 +75,20 @@ def typing(stream: StreamId, message_id: str) -> Outbound:
     return Outbound("typing", "", {"id": message_id, **stream.fields()})
 
 
-def user(stream: StreamId, message_id: str, content: str, attachments: Sequence[Attachment] = ()) -> Outbound:
+def user(
+    stream: StreamId,
+    message_id: str,
+    content: str,
+    attachments: Sequence[Attachment] = (),
+    replaces: str | None = None,
+) -> Outbound:
     """Return the user's message, for the user's other devices in this conversation.
 
     A message that is too long for a frame is cut, and the frame says so: ``truncated``.
     """
     fields: dict[str, Any] = {"id": message_id, **stream.fields()}
+    if replaces is not None:
+        fields["replaces"] = replaces
     if attachments:
         fields["attachments"] = [described(attachment) for attachment in attachments]
     shown = beginning(

@@ -100,7 +100,7 @@ def test_a_message_is_handed_on_with_its_sender(desk: Desk) -> None:
     message = desk.receive('{"action":"send","id":"m1","conversation":"talk","content":"hi"}')
 
     assert message is not None
-    assert (message.user, message.send) == ("alice", Send("m1", "talk", "hi", "claude"))
+    assert (message.user, message.asked) == ("alice", Send("m1", "talk", "hi", "claude"))
     assert (message.connection.id, message.received_ms) == ("c1=", 1_700_000_000_123)
     assert desk.texts == []
 
@@ -142,10 +142,10 @@ def test_a_message_by_http_for_which_nobody_can_be_called_is_kept(desk: Desk) ->
     ("body", "sentence", "about"),
     [
         ("not json", "frame: must be JSON", None),
-        ('{"action":"shout"}', "action: must be one of ack, cancel, hello, ping, resume, send", None),
+        ('{"action":"shout"}', "action: must be one of ack, cancel, edit, hello, ping, regenerate, resume, send", None),
         ('{"action":"send","id":"m1","conversation":"talk"}', "content: is missing", "m1"),
         ('{"action":"send","id":7,"conversation":"talk","content":"x"}', "id: must be a string", None),
-        ('{"action":"ping"}', "action: must be one of ack, cancel, hello, ping, resume, send", None),
+        ('{"action":"ping"}', "action: must be one of ack, cancel, edit, hello, ping, regenerate, resume, send", None),
         ("[" * 30_000, "frame: must be JSON", None),
     ],
     ids=["no json", "no such action", "a field is missing", "a wrong type", "a ping by a wrong route", "deep"],
@@ -316,7 +316,7 @@ def test_the_apps_messages_get_an_id_of_the_connection_and_the_message(desk: Des
     message = desk.receive('{"content":"hi","session_id":"tab-1","device_id":"d","chat_type":"jarvis"}')
 
     assert message is not None
-    assert (message.user, message.send) == ("bob", Send("c1=m=", "tab-1", "hi", "claude"))
+    assert (message.user, message.asked) == ("bob", Send("c1=m=", "tab-1", "hi", "claude"))
 
 
 @pytest.mark.parametrize("more", ["", ',"session_id":null', ',"session_id":""'])
@@ -327,7 +327,8 @@ def test_a_message_of_no_session_has_a_conversation_of_its_connection(desk: Desk
     message = desk.receive(f'{{"content":"hi"{more},"chat_type":null}}')
 
     assert message is not None
-    assert (message.send.conversation, message.send.agent) == ("c1=", "claude")
+    assert isinstance(message.asked, Send)
+    assert (message.asked.conversation, message.asked.agent) == ("c1=", "claude")
 
 
 def test_an_error_is_told_to_the_app_in_its_three_strings(desk: Desk) -> None:
@@ -346,7 +347,8 @@ def test_a_message_whose_sender_has_left_before_it_came_is_a_message(desk: Desk)
     message = desk.receive('{"action": "send", "id": "m1", "conversation": "talk", "content": "Hello"}')
 
     assert message is not None
-    assert (message.user, message.send.content, desk.texts) == ("alice", "Hello", [])
+    assert isinstance(message.asked, Send)
+    assert (message.user, message.asked.content, desk.texts) == ("alice", "Hello", [])
     assert desk.connections.viewers(ConversationKey("alice", "talk")) == []
 
 
@@ -409,7 +411,11 @@ def test_looking_for_a_message_answers_nothing(desk: Desk) -> None:
 
     found = [desk.dispatcher.message(frame(body)) for body in bodies]
 
-    assert [message is not None and message.send.id for message in found] == ["m1", False, False]
+    assert [message is not None and isinstance(message.asked, Send) and message.asked.id for message in found] == [
+        "m1",
+        False,
+        False,
+    ]
     assert desk.texts == []
 
 

@@ -255,3 +255,23 @@ def test_a_message_that_comes_while_its_conversation_is_deleted_leaves_no_half(s
     Interrupting.meanwhile.append(lambda: accept(store, 2))
     Archive(Interrupting(store.table.client, store.table.name), store.leases, store.replies).delete(TALK)
     assert left(store) == ["CONVERSATION#alice#talk CONVERSATION#LEASE"]
+
+
+def test_what_was_replaced_is_left_out_on_every_page_or_marked(store: Store) -> None:
+    for number in range(1, 121):
+        accepted = accept(store, number)
+        answer(store, accepted)
+    edited = Send("edited", "talk", "edited", "claude", replaces="m100")
+    answer(store, store.conversations.accept("alice", edited, 121, worker="worker-1"))
+
+    def pages(*, replaced: bool) -> list[tuple[str, bool]]:
+        page = store.archive.exchanges(TALK, None, replaced=replaced)
+        found = page.items
+        while page.next is not None:
+            page = store.archive.exchanges(TALK, page.next, replaced=replaced)
+            found = [*page.items, *found]
+        return [(each.message_id, each.is_replaced) for each in found]
+
+    kept = [(f"m{number}", False) for number in range(1, 100)]
+    assert pages(replaced=False) == [*kept, ("edited", False)]
+    assert pages(replaced=True) == [*kept, *((f"m{number}", True) for number in range(100, 121)), ("edited", False)]

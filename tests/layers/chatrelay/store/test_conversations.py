@@ -10,7 +10,7 @@ import pytest
 from chatrelay.agents.requests.claude import messages
 from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.blocks import log_of
-from chatrelay.domain.errors import Conflict, Duplicate, Superseded, Upstream
+from chatrelay.domain.errors import Conflict, Duplicate, Forbidden, InvalidMessage, Superseded, Upstream
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
 from chatrelay.domain.log import LONGEST, Part, Piece
 from chatrelay.domain.reply import Ending, Reply
@@ -854,3 +854,145 @@ def test_attachments_are_kept_with_their_turn(store: Store, conversations: Conve
     assert [(turn.content, turn.attachments) for turn in turns] == [("", (PICTURE,)), ("And?", (PICTURE, PICTURE))]
     assert [turn.tokens for turn in turns] == [1 + 1600 + 5, 2 + 2 * 1600 + 0]
     assert store.table.get(conversation_pk(TALK), "CONVERSATION")["title"] == "Grüße.png"  # type: ignore[index]
+
+
+# --- messages and replies in the place of others ---
+
+
+class Talk:
+    """A conversation in which each message is answered at once, by its own content in capitals."""
+
+    def __init__(self, conversations: Conversations) -> None:
+        self.conversations = conversations
+        self.replies: dict[str, str] = {}
+        self._now = 0
+
+    def say(self, id: str, replaces: str | None = None) -> Accepted:  # noqa: A002
+        return self._answer(self.accept(replace(hello(id, id), replaces=replaces)))
+
+    def accept(self, send: Send) -> Accepted:
+        self._now += 1
+        return self.conversations.accept("alice", send, self._now, worker="worker-1")
+
+    def regenerate(self, reply: str) -> Accepted:
+        return self._answer(self.accept(self.conversations.asked_again("alice", reply)), "anew")
+
+    def _answer(self, accepted: Accepted, text: str = "") -> Accepted:
+        told = text or accepted.send.content.upper()
+        self.conversations.finish(accepted, answered(accepted, told), LAST)
+        self.conversations._leases.end(accepted.key, accepted.stream.epoch)  # noqa: SLF001
+        self.replies[accepted.send.id] = accepted.stream.reply
+        return accepted
+
+    def told(self) -> list[str]:
+        """What a model is told for one more message: messages in small letters, answers as they were."""
+        later = self.accept(hello("?", "?"))
+        turns = self.conversations.history(later, PLENTY)
+        self._answer(later)
+        return [word for turn in turns[:-1] for word in (turn.content, *(block["text"] for block in turn.blocks))]
+
+
+@pytest.fixture
+def talk(conversations: Conversations) -> Talk:
+    return Talk(conversations)
+
+
+def test_an_edit_takes_the_place_of_a_message_and_of_all_that_followed(talk: Talk) -> None:
+    for message in ("a", "b", "c"):
+        talk.say(message)
+
+    talk.say("b2", replaces="b")
+
+    assert talk.told() == ["a", "A", "b2", "B2"]
+
+
+def test_the_first_message_can_be_replaced_and_what_replaced_it_too(talk: Talk) -> None:
+    for message, replaces in (("a", None), ("b", None), ("a2", "a"), ("c", None), ("a3", "a2"), ("d", None)):
+        talk.say(message, replaces)
+
+    assert talk.told() == ["a3", "A3", "d", "D"]
+
+
+def test_of_two_edits_of_one_message_the_later_one_holds(talk: Talk) -> None:
+    for message, replaces in (("a", None), ("b", None), ("b2", "b"), ("b3", "b"), ("c", None)):
+        talk.say(message, replaces)
+
+    assert talk.told() == ["a", "A", "b3", "B3", "c", "C"]
+
+
+def test_an_edit_is_repeated_like_any_message_and_needs_one_to_replace(talk: Talk) -> None:
+    talk.say("a")
+    edited = talk.say("a2", replaces="a")
+
+    with pytest.raises(Duplicate) as known:
+        talk.say("a2", replaces="a")
+    assert known.value.reply == edited.stream.reply
+    with pytest.raises(Forbidden):
+        talk.say("x", replaces="nobody")
+
+
+def test_a_reply_is_answered_anew_once_and_a_repeated_wish_finds_the_new_one(talk: Talk) -> None:
+    for message in ("a", "b"):
+        talk.say(message)
+    old = talk.replies["b"]
+
+    new = talk.regenerate(old)
+
+    assert (new.send.id, new.send.content, new.send.replaces) == ("b", "b", "b")
+    with pytest.raises(Duplicate) as known:
+        talk.regenerate(old)
+    assert known.value.reply == new.stream.reply
+    with pytest.raises(Duplicate) as resent:
+        talk.say("b")
+    assert resent.value.reply == new.stream.reply
+    assert talk.told() == ["a", "A", "b", "anew"]
+    kept = talk.conversations.stored(ReplyLocation(old, TALK, f"{2:013d}#{old}"))
+    assert kept is not None
+    assert kept.log.text == "B"
+
+
+def test_a_reply_that_is_asked_for_anew_by_two_at_once_has_one_successor(talk: Talk) -> None:
+    talk.say("a")
+    send = talk.conversations.asked_again("alice", talk.replies["a"])
+
+    first = talk.accept(send)
+    with pytest.raises(Duplicate) as known:
+        talk.accept(send)
+
+    assert known.value.reply == first.stream.reply
+
+
+def test_only_a_reply_of_the_users_own_that_has_ended_is_answered_anew(talk: Talk) -> None:
+    writing = talk.accept(hello("a"))
+
+    for user, reply in (("bob", writing.stream.reply), ("alice", "nobody")):
+        with pytest.raises(Forbidden):
+            talk.conversations.asked_again(user, reply)
+    with pytest.raises(InvalidMessage, match="cancel it, or wait for its end"):
+        talk.conversations.asked_again("alice", writing.stream.reply)
+
+
+def test_a_cut_of_what_was_replaced_cuts_nothing_of_what_is_there_now(talk: Talk) -> None:
+    for message in ("a", "b", "c"):
+        talk.say(message)
+    later = talk.accept(hello("d"))
+    assert [turn.content for turn in talk.conversations.history(later, 20)][-1] == "Hello"
+    talk._answer(later)  # noqa: SLF001
+
+    talk.say("b2", replaces="b")
+
+    assert talk.told() == ["a", "A", "b2", "B2"]
+
+
+def test_an_edit_that_waits_is_one_when_its_turn_has_come(talk: Talk) -> None:
+    talk.say("a")
+    writing = talk.accept(hello("b"))
+    waiting = talk.accept(replace(hello("b2"), replaces="b"))
+    talk._answer(writing)  # noqa: SLF001
+
+    taken = talk.conversations.take_next(TALK, "worker-1")
+
+    assert waiting.waits
+    assert taken is not None
+    assert (taken.send.id, taken.send.replaces) == ("b2", "b")
+    assert [turn.content for turn in talk.conversations.history(taken, PLENTY)] == ["a", "Hello"]

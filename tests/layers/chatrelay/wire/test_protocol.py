@@ -289,7 +289,9 @@ def test_a_frame_of_the_builderos_app_that_is_wrong_is_refused_by_the_field(body
 
 
 def test_a_frame_without_an_action_is_not_version_1() -> None:
-    with pytest.raises(InvalidMessage, match="action: must be one of ack, cancel, hello, ping, resume, send"):
+    with pytest.raises(
+        InvalidMessage, match="action: must be one of ack, cancel, edit, hello, ping, regenerate, resume, send"
+    ):
         relay('{"content":"hi","session_id":"s"}')
 
 
