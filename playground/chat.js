@@ -22,6 +22,8 @@ export class Chat {
   lag = null;
   /** The text in the composer. */
   draft = "";
+  /** The message in whose place the next one is sent; or null. */
+  editing = null;
   /** The cursor of the turns before those that are shown; null if there are none. */
   earlier = null;
 
@@ -80,6 +82,8 @@ export class Chat {
     this.tray = new Tray(uses, (isLost) => this.#trayChanged(isLost));
     this.transcript = new Transcript(this.name, {
       retry: (id) => this.client.retry(id),
+      regenerate: (id) => this.client.regenerate(id),
+      edit: (id) => this.edit(id),
       withdraw: (id) => this.withdraw(id),
       showFile: (attachment) => this.#files.show(attachment),
       drawn: () => screen.drawn(this),
@@ -107,6 +111,7 @@ export class Chat {
     this.transcript.clear();
     this.#files.clear();
     this.latest = null;
+    this.editing = null;
     this.client.converse(this.#stay(conversation ?? this.#keep.begun(this.agent) ?? newConversation()));
     this.#take(page);
     this.#loadDraft();
@@ -217,7 +222,23 @@ export class Chat {
   /** Send `content`, and leave the draft alone. */
   say(content, files = []) {
     this.#isMade = false;
-    this.client.send(content, files);
+    if (this.editing && this.client.exchanges.has(this.editing)) this.client.edit(this.editing, content, files);
+    else this.client.send(content, files);
+    this.editing = null;
+  }
+
+  /** Put a message that was answered into the composer: what is sent next takes its place. */
+  edit(id) {
+    const { content, attachments } = this.client.exchanges.get(id);
+    this.editing = id;
+    this.add(content);
+    this.tray.put(attachments);
+  }
+
+  /** What is in the composer takes the place of nothing. */
+  keepAll() {
+    this.editing = null;
+    this.#screen.drafted(this);
   }
 
   /** Take back a message that waits or was refused, into the composer. */
@@ -330,13 +351,14 @@ export class Chat {
   /** Keep a message from here until it is answered: its reply may fail, and the relay may forget both. */
   #remember(exchange) {
     if (isOpen(exchange) || exchange.status === "left") this.#markKnown(exchange.conversation);
+    if (exchange.status === "replaced") this.transcript.remove(exchange);
     if (!exchange.own) return;
-    const { conversation, id, content, attachments, status, error, wasSent } = exchange;
+    const { conversation, id, content, attachments, status, error, wasSent, replaces } = exchange;
     if (isUnanswered(exchange)) {
       const accepted = !isUnsettled(exchange);
       const failure = status === "failed" && (accepted || !error.retryable) ? error : null;
       const kept = { agent: this.agent, run: this.#run, accepted, error: failure };
-      this.#keep.saveMessage({ conversation, id, content, attachments, wasSent, ...kept });
+      this.#keep.saveMessage({ conversation, id, content, attachments, wasSent, replaces, ...kept });
       if (failure && !accepted) this.#refused(exchange);
     } else {
       this.#keep.dropMessage(id);

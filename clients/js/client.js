@@ -148,6 +148,16 @@ export class ChatRelayClient extends EventTarget {
     this.#exchanges.retry(id);
   }
 
+  /** Send another message in the place of one, and of all that followed that. @returns its exchange */
+  edit(id, content, attachments = []) {
+    return this.#exchanges.edit(id, content, attachments);
+  }
+
+  /** Ask for another reply to a message, in the place of the one that has ended and of all that followed. */
+  regenerate(id) {
+    this.#exchanges.regenerate(id);
+  }
+
   /** Take a message back. @returns its exchange, or null if the server may have it */
   withdraw(id) {
     return this.#exchanges.withdraw(id);

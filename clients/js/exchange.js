@@ -5,6 +5,7 @@
  *      │         └───────┴─────────┴─────► failed ─► (retry, same id) queued
  *      └─► (withdraw) withdrawn              └─► (withdraw, if it was refused for good) withdrawn
  *
+ * `replaced` is where it ends when another message has taken its place, or that of one before it.
  * `left` is where an exchange ends whose conversation was left: the server has the message, and its reply is not
  * followed here.
  */
@@ -22,6 +23,8 @@ export function newExchange(conversation, id, content, status, attachments = [])
     truncated: false, // whether `content` is only the beginning
     attachments, // {url, filename, mime_type, size} of each; a file without a url is uploaded first
     status,
+    replaces: null, // the message in whose place this one comes
+    regenerates: null, // the reply in whose place another one was asked for, and has not begun
     own: false, // sent from here
     wasSent: false, // the server may have it
     preparing: false, // its files are being uploaded
@@ -84,7 +87,7 @@ export function isUnsettled({ status, reply }) {
 
 /** Whether the message may have to be sent again, so that it and its files must not be lost. */
 export function isUnanswered({ status }) {
-  return !["complete", "withdrawn", "left"].includes(status);
+  return !["complete", "withdrawn", "left", "replaced"].includes(status);
 }
 
 /** Whether the server certainly has not taken the message, or will never answer it as it is. */

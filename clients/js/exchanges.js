@@ -92,6 +92,24 @@ export class Exchanges {
     this.#flush();
   }
 
+  /** Send another message in the place of one, and of all that followed that. */
+  edit(id, content, attachments) {
+    const exchange = { ...newExchange(this.conversation, hex(16), content, "queued", attachments), own: true };
+    this.#replace(id, exchange.id);
+    this.#begin({ ...exchange, replaces: id });
+    this.#flush();
+    return this.all.get(exchange.id);
+  }
+
+  /** Ask for another reply in the place of one that has ended, and of all that followed it. */
+  regenerate(id) {
+    const exchange = this.all.get(id);
+    if (!exchange?.reply || !["complete", "failed"].includes(exchange.status)) return;
+    this.#replace(id, id);
+    this.#change(exchange, { status: "queued", ...unreplied(), regenerates: exchange.reply.id });
+    this.#flush();
+  }
+
   withdraw(id) {
     const exchange = this.find(id);
     if (!exchange || !isWithdrawable(exchange)) return null;
@@ -139,10 +157,11 @@ export class Exchanges {
   // --- what was said before, or meanwhile
 
   restore(messages) {
-    for (const { conversation, id, content, attachments, error, wasSent } of messages) {
+    for (const { conversation, id, content, attachments, error, wasSent, replaces = null } of messages) {
       if (this.find(id)) continue;
       const status = error ? "failed" : "queued";
-      const exchange = { ...newExchange(conversation, id, content, status, attachments), own: true, error, wasSent };
+      const begun = newExchange(conversation, id, content, status, attachments);
+      const exchange = { ...begun, own: true, error, wasSent, replaces };
       if (conversation === this.conversation) this.all.set(id, exchange);
       else this.#left.set(id, exchange);
       this.#changed(exchange);
@@ -260,11 +279,12 @@ export class Exchanges {
     if (exchange.reply && !isCurrent(exchange.reply, frame)) return;
     exchange.resuming = false; // a reply that waits its turn comes by itself
     const status = exchange.reply?.text ? "writing" : "typing";
-    this.#change(exchange, { status, waits: frame.epoch === 0, error: null });
+    this.#change(exchange, { status, waits: frame.epoch === 0, error: null, regenerates: null });
   }
 
   /** Of a message that is longer than a frame may be only the beginning comes: whoever has more keeps that. */
-  #user({ id, reply, content, attachments = [], truncated = false }) {
+  #user({ id, reply, content, attachments = [], truncated = false, replaces }) {
+    if (replaces !== undefined) this.#replace(replaces, id);
     const exchange = this.#asking({ id, reply }) ?? this.#open(id, null, "typing");
     if (reply) exchange.reply ??= newReply(reply); // so that it is resumed, not sent again
     if (exchange.own) return;
@@ -339,6 +359,7 @@ export class Exchanges {
     else if (["unauthorized", "expired"].includes(frame.code)) this.#connection.reject();
     else if (frame.id)
       return; // of a message of a conversation that was left
+    else if (this.#here.some(isAskedAnew)) this.#fail(this.#here.find(isAskedAnew), frame);
     else if (resuming && !frame.reply) this.#fail(resuming, { ...BROKE_OFF, retryable: frame.retryable });
     else this.#app.emit("notice", this.#app.explain(frame));
   }
@@ -451,8 +472,10 @@ export class Exchanges {
     this.#connection.transmit({ action: "cancel", reply: exchange.reply.id });
   }
 
-  #sendFrame({ id, conversation, content, attachments }) {
-    const frame = { action: "send", id, conversation, agent: this.#agent, content };
+  #sendFrame({ id, conversation, content, attachments, replaces, regenerates }) {
+    if (regenerates) return { action: "regenerate", reply: regenerates };
+    const said = { id, conversation, agent: this.#agent, content };
+    const frame = replaces ? { action: "edit", ...said, replaces } : { action: "send", ...said };
     return attachments.length ? { ...frame, attachments: attachments.map(({ url }) => ({ url })) } : frame;
   }
 
@@ -473,6 +496,7 @@ export class Exchanges {
 
   #leave(exchange) {
     this.#connection.clear(`answer ${exchange.id}`);
+    if (exchange.regenerates) return; // the reply that it has stays
     if (isOpen(exchange))
       this.#change(exchange, { status: "left" }); // the server answers it, whoever looks
     else if (isUnanswered(exchange)) this.#left.set(exchange.id, exchange);
@@ -483,6 +507,17 @@ export class Exchanges {
     this.all.set(exchange.id, exchange);
     if (exchange.status === "sent") exchange.status = "queued";
     this.#changed(exchange);
+  }
+
+  /** Drop what the message `id` takes the place of, or, if that is its own, what followed it. What is unsent stays. */
+  #replace(replaced, id) {
+    const ids = [...this.all.keys()];
+    const from = ids.indexOf(replaced);
+    const gone = from === -1 ? [] : ids.slice(replaced === id ? from + 1 : from).map((each) => this.all.get(each));
+    for (const exchange of gone.filter((each) => each.id !== id && !isUnsettled(each))) {
+      this.all.delete(exchange.id);
+      this.#change(exchange, { status: "replaced" });
+    }
   }
 
   /** Begin a reply that was asked for elsewhere: by another device, or from here before a reload. */
@@ -526,6 +561,10 @@ export class Exchanges {
   #changed(exchange) {
     if (this.#isHere(exchange)) this.#app.emit("exchange", exchange);
   }
+}
+
+function isAskedAnew({ status, regenerates }) {
+  return status === "sent" && regenerates !== null;
 }
 
 function bytes(frame) {

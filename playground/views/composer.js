@@ -13,6 +13,7 @@ export class Composer {
   #counter;
   #complaint;
   #tray;
+  #editing;
   #follower;
   #isTouch;
   #chat = null;
@@ -31,6 +32,8 @@ export class Composer {
     this.#counter = part("counter");
     this.#complaint = part("complaint");
     this.#tray = dock.querySelector("[data-tray]");
+    this.#editing = part("editing");
+    this.#editing.querySelector("button").addEventListener("click", () => this.#chat.keepAll());
     this.#follower = follower;
     this.#isTouch = isTouch;
     if (isTouch()) this.#input.enterKeyHint = "enter";
@@ -62,6 +65,9 @@ export class Composer {
   /** Show what the chat has as its draft and the page has not: it came from elsewhere than the keyboard. */
   showDraft() {
     if (this.#input.value !== this.#chat.draft) this.#input.value = this.#chat.draft;
+    const isBegun = this.#editing.hidden && this.#chat.editing !== null;
+    this.#editing.hidden = this.#chat.editing === null;
+    if (isBegun) this.#input.focus();
     this.#fit();
   }
 

@@ -37,14 +37,16 @@ export class ExchangeView {
    * @param {object} does
    * @param {() => void} does.retry
    * @param {() => void} does.withdraw
+   * @param {() => void} does.regenerate
+   * @param {() => void} does.edit
    * @param {(attachment: object) => HTMLElement} does.showFile
    * @param {() => void} does.drawn called after something on the screen has changed
    */
-  constructor(name, { retry, withdraw, showFile, drawn }) {
+  constructor(name, { retry, withdraw, regenerate, edit, showFile, drawn }) {
     this.#name = name;
     this.#showFile = showFile;
     this.#drawn = drawn;
-    this.#foot = new Foot(retry, withdraw);
+    this.#foot = new Foot({ retry, withdraw, regenerate, edit });
     this.#text.dataset.testid = "reply-text";
     this.#typing.dataset.testid = "typing";
     this.#typing.append(dots(), element("span"));

@@ -16,17 +16,18 @@ const COUNT_MS = 250;
 
 export class Foot {
   element = element("footer", "foot");
-  #retry;
-  #withdraw;
+  #does;
   #shown = null;
 
   /**
-   * @param {() => void} retry
-   * @param {() => void} withdraw
+   * @param {object} does
+   * @param {() => void} does.retry
+   * @param {() => void} does.withdraw
+   * @param {() => void} does.regenerate
+   * @param {() => void} does.edit
    */
-  constructor(retry, withdraw) {
-    this.#retry = retry;
-    this.#withdraw = withdraw;
+  constructor(does) {
+    this.#does = does;
   }
 
   /** Drawn only when it is another one: a part of it may have the focus. */
@@ -44,7 +45,8 @@ export class Foot {
     if (waitsForConnection(exchange)) return [this.#waiting(exchange)];
     if (status === "failed") return [this.#failure(exchange), ...copyOf(reply)];
     if (status !== "complete") return [];
-    const parts = [verdict(proof, reply.length), ...copyOf(reply)];
+    const parts = [verdict(proof, reply.length), ...copyOf(reply), this.#offer("regenerate", "Ask again")];
+    if (isWhole(exchange)) parts.push(this.#offer("edit", "Edit message"));
     if (ENDINGS[end.stop_reason]) parts.unshift(part("ending", ENDINGS[end.stop_reason]));
     return parts;
   }
@@ -66,14 +68,20 @@ export class Foot {
     return box;
   }
 
+  #offer(name, text) {
+    const offer = button(name, text, this.#does[name]);
+    offer.dataset.testid = name;
+    return offer;
+  }
+
   #withdrawButton(text) {
-    const withdraw = button("withdraw", text, this.#withdraw);
+    const withdraw = button("withdraw", text, this.#does.withdraw);
     withdraw.dataset.testid = "withdraw";
     return withdraw;
   }
 
   #retryButton(retryAt) {
-    const retry = button("retry", "", this.#retry);
+    const retry = button("retry", "", this.#does.retry);
     retry.dataset.testid = "retry";
     const count = () => {
       const seconds = Math.ceil((retryAt - Date.now()) / 1000);

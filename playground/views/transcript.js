@@ -14,6 +14,8 @@ export class Transcript {
    * @param {string} name the agent's
    * @param {object} does
    * @param {(id: string) => void} does.retry
+   * @param {(id: string) => void} does.regenerate asks for another reply
+   * @param {(id: string) => void} does.edit puts a message that was answered into the composer
    * @param {(id: string) => void} does.withdraw takes a message back that the relay does not have
    * @param {(attachment: object) => HTMLElement} does.showFile
    * @param {() => void} does.drawn called after something on the screen has changed
@@ -86,9 +88,9 @@ export class Transcript {
 
   #viewOf(exchange) {
     if (!this.#views.has(exchange)) {
-      const retry = () => this.#does.retry(exchange.id);
-      const withdraw = () => this.#does.withdraw(exchange.id);
-      this.#views.set(exchange, new ExchangeView(this.#name, { ...this.#does, retry, withdraw }));
+      const names = ["retry", "withdraw", "regenerate", "edit"];
+      const does = Object.fromEntries(names.map((name) => [name, () => this.#does[name](exchange.id)]));
+      this.#views.set(exchange, new ExchangeView(this.#name, { ...this.#does, ...does }));
     }
     return this.#views.get(exchange);
   }

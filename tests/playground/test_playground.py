@@ -274,6 +274,40 @@ async def test_what_the_model_does_beside_its_text_is_there_to_be_unfolded(relay
     await expect(chat.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
 
 
+async def test_a_message_is_changed_and_another_reply_asked_for(relay: Relay, chat: Page) -> None:
+    tries = iter([answer("The first reply."), answer("Another reply.")])
+    relay.plays("Right words", lambda _: next(tries))
+    said, replies = chat.locator("[data-role=user]:visible"), chat.get_by_test_id("reply-text")
+    await say(chat, "Wrong words")
+    await expect(chat.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    await chat.get_by_test_id("edit").click()
+    await expect(chat.get_by_test_id("composer")).to_have_value("Wrong words")
+    await expect(chat.get_by_test_id("composer")).to_be_focused()
+    await expect(chat.get_by_test_id("editing")).to_be_visible()
+    await say(chat, "Right words")
+    await expect(replies).to_have_text(["The first reply."])
+    await expect(said).to_have_text(["Right words"])
+    await expect(chat.get_by_test_id("editing")).to_be_hidden()
+    await chat.get_by_test_id("regenerate").click()
+    await expect(replies).to_have_text(["Another reply."])
+    await expect(chat.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    await chat.reload()
+    await expect(replies).to_have_text(["Another reply."])
+    await expect(said).to_have_text(["Right words"])
+
+
+async def test_an_edit_is_called_off_and_nothing_typed_is_lost(chat: Page) -> None:
+    await say(chat, "Stays")
+    await expect(chat.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    await chat.get_by_test_id("composer").fill("A draft")
+    await chat.get_by_test_id("edit").click()
+    await expect(chat.get_by_test_id("composer")).to_have_value("A draft\n\nStays")
+    await chat.get_by_test_id("editing").get_by_role("button").click()
+    await expect(chat.get_by_test_id("editing")).to_be_hidden()
+    await chat.get_by_test_id("send").click()
+    await expect(chat.locator("[data-role=user]:visible")).to_have_text(["Stays", "A draft\n\nStays"])
+
+
 async def test_a_list_that_is_drawn_anew_loses_no_click(chat: Page) -> None:
     for words in ("First", "Second"):
         await chat.get_by_test_id("new-chat").click()

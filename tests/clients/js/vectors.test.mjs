@@ -44,11 +44,13 @@ async function nothingLeftToDo() {
   }
 }
 
-function play({ opens, closes, hears, user, content, id }) {
+function play({ opens, closes, hears, user, content, id, replaces }) {
   if (opens) open();
   if (closes) Socket.opened.at(-1).happen("close", { code: 1006 });
   if (hears) Socket.opened.at(-1).says(renamed(hears, ids));
   if (user === "sends") ids.set(id, client.send(content).id);
+  if (user === "edits") ids.set(id, client.edit(ids.get(replaces), content).id);
+  if (user === "regenerates") client.regenerate(ids.get(id));
   if (user === "retries") client.retry(ids.get(id));
   if (user === "cancels") client.cancel();
 }
@@ -61,7 +63,7 @@ function open() {
   Socket.opened.at(-1).happen("open");
 }
 
-function check({ says = [], then }, where) {
+function check({ says = [], then, shows }, where) {
   const names = new Map([...ids].map(([name, id]) => [id, name]));
   const sent = Socket.opened
     .at(-1)
@@ -74,6 +76,12 @@ function check({ says = [], then }, where) {
     says,
     `${where}: says`,
   );
+  if (shows)
+    assert.deepEqual(
+      [...client.exchanges.keys()].map((id) => names.get(id) ?? id),
+      shows,
+      `${where}: shows`,
+    );
   if (then) checkState(then, where);
 }
 
@@ -96,5 +104,6 @@ function only(frame, wanted) {
 }
 
 function renamed(frame, names) {
-  return names.has(frame.id) ? { ...frame, id: names.get(frame.id) } : frame;
+  const named = Object.entries(frame).filter(([name, id]) => ["id", "replaces"].includes(name) && names.has(id));
+  return { ...frame, ...Object.fromEntries(named.map(([name, id]) => [name, names.get(id)])) };
 }
