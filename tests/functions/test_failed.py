@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 
+from chatrelay.domain.errors import Upstream
 from chatrelay.domain.keys import ConversationKey, ReplyLocation
+from chatrelay.domain.reply import Reply
 from chatrelay.relay.recovery import NOBODY, PAUSES_S
+from chatrelay.store.connections import Connection
+from chatrelay.wire.dialects import VERSION_1
 from chatrelay.wire.inbound import Send
+from chatrelay.wire.outbound import Outbound
 from tests.builders.doubles import Sockets
 from tests.builders.layer import CONTEXT, REPOSITORY, Store
 
@@ -64,3 +69,55 @@ def test_a_worker_that_came_to_write_is_no_attempt_that_led_nowhere(
     stored = store.conversations.stored(waiting)
     assert stored is not None
     assert stored.waits
+
+
+PHONE = Connection("c1=", "claude", VERSION_1, 1_700_000_000, "alice")
+SAID = {"action": "send", "id": "m1", "conversation": "talk", "content": "Hello"}
+
+
+def died_with(frame: dict[str, Any]) -> dict[str, Any]:
+    """An invocation that was given that frame of the phone's, and has written nothing."""
+    context = {"connectionId": PHONE.id, "messageId": "x=", "requestTimeEpoch": 1, "eventType": "MESSAGE"}
+    dead = {**RECORD["requestContext"], "requestId": "nobody"}
+    return {**RECORD, "requestContext": dead, "requestPayload": {"requestContext": context, "body": json.dumps(frame)}}
+
+
+def broken(store: Store) -> str:
+    """A reply that broke off."""
+    accepted = store.conversations.accept("alice", Send("m1", "talk", "Hello", "claude"), 1, worker="w")
+    reply = Reply(accepted.stream.reply)
+    reply.break_off(Upstream("cut"))
+    store.conversations.finish(accepted, reply, Outbound("error", "Cut.", {"code": "upstream"}))
+    store.leases.end(TALK, 1)
+    return reply.id
+
+
+@pytest.mark.parametrize("again", ["send", "regenerate"])
+def test_who_asks_again_for_a_reply_that_broke_off_is_told_that_the_worker_has_died(
+    function: ModuleType, store: Store, sockets: Sockets, again: str
+) -> None:
+    """The message is known, and nothing of it waits: nobody else would tell."""
+    store.connections.open(PHONE)
+    reply = broken(store)
+
+    function.handler(died_with(SAID if again == "send" else {"action": "regenerate", "reply": reply}), CONTEXT)
+
+    ((told,),) = [[post.json for post in posts] for posts in sockets.posts.values()]
+    assert (told["type"], told["code"], told["retryable"]) == ("error", "interrupted", True)
+    assert told.get("id") == ("m1" if again == "send" else None)
+    assert sockets.invoked == []
+
+
+@pytest.mark.parametrize("again", ["send", "regenerate"])
+def test_what_waits_gets_another_worker_and_nobody_is_told_of_the_first(
+    function: ModuleType, store: Store, sockets: Sockets, again: str
+) -> None:
+    store.connections.open(PHONE)
+    reply = broken(store)
+    send = Send("m1", "talk", "Hello", "claude") if again == "send" else store.conversations.asked_again("alice", reply)
+    store.conversations.accept("alice", send, 2)
+
+    function.handler(died_with(SAID if again == "send" else {"action": "regenerate", "reply": reply}), CONTEXT)
+
+    assert sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}, "attempt": 1}]
+    assert not any(sockets.posts.values())

@@ -8,7 +8,7 @@ from websockets.exceptions import WebSocketException
 from emulator.stand_ins.script import cut_after, fail_after
 from tests.builders.deployments import Relay
 from tests.builders.phone import Phone
-from tests.scenarios import deaths, measures, queues
+from tests.scenarios import deaths, measures, queues, replacements
 from tests.scenarios.deaths import once
 from tests.scenarios.stage import Row, Stage
 
@@ -228,6 +228,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     answers_of_dynamodb_are_lost,
     the_model_breaks_off,
     a_message_comes_when_its_sender_has_left,
+    replacements.what_was_said_is_replaced,
     a_living_socket_is_said_to_be_gone,
     a_slow_device_beside_a_fast_one,
     cancel_against_completion,

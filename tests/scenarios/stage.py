@@ -181,6 +181,10 @@ class Stage:
         """So many of `points`, or all if there are no more."""
         return self.random.sample(points, min(len(points), self.scaled(full, least)))
 
+    @property
+    def relay(self) -> Relay:
+        return self._relay
+
     async def faults(self, **sections: Any) -> int:
         """From now on these go wrong. What happens hangs on the run's seed. Gives how often the last ones have."""
         async with httpx.AsyncClient() as http:

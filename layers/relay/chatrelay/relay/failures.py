@@ -34,15 +34,16 @@ class Failures:
             self._dispatcher.send_error(Frame.from_event(event), Interrupted(DIED))
 
     def _waiting(self, event: dict[str, Any]) -> ConversationKey | None:
-        """Return the conversation in which something may wait for an answer. None if the message was never accepted."""
+        """Return the conversation in which something may wait for an answer. None if nothing of the message does.
+
+        Then it was never accepted, or was sent once more after its reply had ended: its sender hears nothing otherwise.
+        """
         if "continue" in event:
             return ConversationKey(**event["continue"])
         message = self._dispatcher.message(Frame.from_event(event)) if "requestContext" in event else None
         if message is None:
             return None
-        asked = message.asked
-        if isinstance(asked, Regenerate):
-            location = self._store.replies.find(asked.reply)
-            return location.key if location is not None and location.key.user == message.user else None
-        key = ConversationKey(message.user, asked.conversation)
-        return key if self._store.conversations.has(key, asked.id) else None
+        if isinstance(message.asked, Regenerate):
+            return self._store.conversations.owed_instead(message.user, message.asked.reply)
+        key = ConversationKey(message.user, message.asked.conversation)
+        return key if self._store.conversations.owes(key, message.asked.id) else None

@@ -9,7 +9,16 @@ from uuid import uuid4
 
 from chatrelay.domain.attachments import Attachment, Block
 from chatrelay.domain.blocks import log_of
-from chatrelay.domain.errors import Conflict, Duplicate, Forbidden, InvalidMessage, Refused, Superseded, TooLong
+from chatrelay.domain.errors import (
+    ClientError,
+    Conflict,
+    Duplicate,
+    Forbidden,
+    InvalidMessage,
+    Refused,
+    Superseded,
+    TooLong,
+)
 from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
 from chatrelay.domain.log import Log, Part
 from chatrelay.domain.reply import Ending, Reply, Status
@@ -254,6 +263,18 @@ class Conversations:
         send = Send(message["id"], conversation, message["content"], message["agent"], attachments)
         return replace(send, replaces=send.id, regenerates=reply)
 
+    def owed_instead(self, user: str, reply: str) -> ConversationKey | None:
+        """Return where a reply that has not ended has taken the place of `reply`; None if none has."""
+        try:
+            self.asked_again(user, reply)
+        except Duplicate as known:
+            successor = self._replies.find(known.reply)
+            stored = None if successor is None else self.stored(successor)
+            return successor.key if successor is not None and stored is not None and stored.last is None else None
+        except ClientError:
+            pass
+        return None
+
     def _parent(self, key: ConversationKey, send: Send) -> str | None:
         """Return the turn that a message follows which comes in the place of another; None for any other message."""
         if send.replaces is None:
@@ -315,9 +336,12 @@ class Conversations:
             self._table.transact(unchanged, Delete(pk, turn_reply(known["turn"]), IF_ABSENT))
         raise Conflict(f"{message_id} was deleted while it was accepted again")
 
-    def has(self, key: ConversationKey, message_id: str) -> bool:
-        """Return whether the message was accepted."""
-        return self._table.get(conversation_pk(key), MESSAGE_ID + message_id) is not None
+    def owes(self, key: ConversationKey, message_id: str) -> bool:
+        """Return whether the message was accepted, and its reply has not ended."""
+        pk = conversation_pk(key)
+        known = self._table.get(pk, MESSAGE_ID + message_id)
+        reply = known and self._table.get(pk, turn_reply(known["turn"]))
+        return reply is not None and reply["reply_status"] not in ENDED
 
     # --- the queue ---
 

@@ -141,7 +141,7 @@ def test_a_message_whose_sender_has_closed_its_connection_is_kept(store: Store, 
     )
 
     assert accepted.waits is (worker is None)
-    assert store.conversations.has(TALK, "m1")
+    assert store.conversations.owes(TALK, "m1")
     assert store.connections.viewers(TALK) == []
     with pytest.raises(Duplicate):
         store.conversations.accept(
