@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,18 +63,23 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, default=DOCS, help="where tables and plots go (default: %(default)s)")
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="only these parts, and nothing is written")
     options = parser.parse_args()
-    parts = []
+    parts, failed = [], False
     for name in options.parts or PARTS:
         began_s = time.monotonic()
         print(f"{name} ...", file=sys.stderr, flush=True)
-        parts.append(PARTS[name](options.docs))
+        try:
+            parts.append(PARTS[name](options.docs))
+        except Exception as problem:  # noqa: BLE001 - a part that fails takes no other down
+            traceback.print_exception(problem)
+            parts.append(Part(name.capitalize(), [f"**Not measured: {type(problem).__name__}.**"], []))
+            failed = True
         print(f"{name}: {time.monotonic() - began_s:.0f} s", file=sys.stderr)
     page = "\n".join(_page(parts))
     print(page)
     if not options.parts:
         (options.docs / "bench" / "README.md").write_text(page + "\n", encoding="utf-8")
         (options.docs / "scaling.md").write_text("\n".join(scaling.page(table)) + "\n", encoding="utf-8")
-    return 0
+    return int(failed)
 
 
 def _page(parts: Iterable[Part]) -> Iterator[str]:
