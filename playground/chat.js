@@ -222,8 +222,8 @@ export class Chat {
   /** Send `content`, and leave the draft alone. */
   say(content, files = []) {
     this.#isMade = false;
-    if (this.editing && this.client.exchanges.has(this.editing)) this.client.edit(this.editing, content, files);
-    else this.client.send(content, files);
+    const edited = this.editing && this.client.edit(this.editing, content, files);
+    if (!edited) this.client.send(content, files);
     this.editing = null;
   }
 

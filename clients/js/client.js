@@ -148,7 +148,11 @@ export class ChatRelayClient extends EventTarget {
     this.#exchanges.retry(id);
   }
 
-  /** Send another message in the place of one, and of all that followed that. @returns its exchange */
+  /**
+   * Send another message in the place of one that has a reply, and of all that followed that.
+   *
+   * @returns its exchange, or null if there is no such message
+   */
   edit(id, content, attachments = []) {
     return this.#exchanges.edit(id, content, attachments);
   }

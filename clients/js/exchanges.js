@@ -92,8 +92,9 @@ export class Exchanges {
     this.#flush();
   }
 
-  /** Send another message in the place of one, and of all that followed that. */
+  /** Send another message in the place of one that has a reply, and of all that followed that. */
   edit(id, content, attachments) {
+    if (!this.all.get(id)?.reply) return null;
     const exchange = { ...newExchange(this.conversation, hex(16), content, "queued", attachments), own: true };
     this.#replace(id, exchange.id);
     this.#begin({ ...exchange, replaces: id });
@@ -303,7 +304,8 @@ export class Exchanges {
   /** The message that `resumed` names: of a message that was accepted before, that may be the first frame to come. */
   #asked({ id, reply }) {
     const exchange = this.all.get(id);
-    if (exchange) this.#change(exchange, { status: "typing", reply: newReply(reply), ...unreplied() });
+    if (exchange)
+      this.#change(exchange, { status: "typing", reply: newReply(reply), ...unreplied(), regenerates: null });
     return exchange;
   }
 
@@ -354,12 +356,13 @@ export class Exchanges {
   #error(frame) {
     const resuming = this.#here.find((exchange) => exchange.resuming);
     const exchange = this.all.get(frame.id) ?? this.#ofReply(frame.reply);
-    if (frame.code === "invalid_message" && !frame.id && resuming) this.#cannotResume(exchange ?? resuming);
+    const asked = this.#here.find(isAskedAnew);
+    if (asked && !exchange && !frame.id) this.#fail(asked, frame);
+    else if (frame.code === "invalid_message" && !frame.id && resuming) this.#cannotResume(exchange ?? resuming);
     else if (exchange) this.#fail(exchange, frame);
     else if (["unauthorized", "expired"].includes(frame.code)) this.#connection.reject();
     else if (frame.id)
       return; // of a message of a conversation that was left
-    else if (this.#here.some(isAskedAnew)) this.#fail(this.#here.find(isAskedAnew), frame);
     else if (resuming && !frame.reply) this.#fail(resuming, { ...BROKE_OFF, retryable: frame.retryable });
     else this.#app.emit("notice", this.#app.explain(frame));
   }

@@ -63,16 +63,16 @@ class Accumulator:
             case {"type": "content_block_start", "index": int(index), "content_block": {"type": str()} as block} if (
                 index > self._last
             ):
-                yield from self._finish()
+                yield from self._finish(self._open)
                 yield from self._begin(index, block)
             case {"type": "content_block_delta", "index": int(index), "delta": {} as delta} if index == self._open:
                 yield from self._grow(self._blocks[index], delta)
             case {"type": "content_block_stop", "index": int(index)} if index in self._blocks:
-                yield from self._finish()
+                yield from self._finish(index)
             case {"type": "message_delta", **more}:
                 self._conclude(more)
             case {"type": "message_stop"}:
-                yield from self._finish()
+                yield from self._finish(self._open)
                 self.stopped = True
             case {"type": str(kind)} if kind in NAMES:
                 raise ValueError("an event that lacks what it must have")
@@ -107,14 +107,14 @@ class Accumulator:
         if text := self._joiner.feed(_text(grown, name)):
             yield Piece(SHOWN[name], text)
 
-    def _finish(self) -> Iterator[Written]:
-        """End the block that is open, by its stop, by the next block, or by the end of the message."""
-        if self._open is None:
+    def _finish(self, index: int | None) -> Iterator[Written]:
+        """End the block `index` if it is open: by its stop, by the next block, or by the end of the message."""
+        if index is None or index != self._open:
             return
-        block, self._open = self._blocks[self._open], None
+        block, self._open = self._blocks[index], None
         if rest := self._joiner.flush():  # a pair that is cut goes on in its own block only
             yield Piece(SHOWN[block["type"]], rest)
-        if "partial_json" in block:
+        if block.get("partial_json"):
             block.pop("input", None)
             with suppress(ValueError, RecursionError):  # an input that is cut off at the model's limit is none
                 value = json.loads(block["partial_json"])

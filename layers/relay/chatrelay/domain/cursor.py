@@ -1,10 +1,14 @@
 """How much of a log somebody has: what comes next, cut to what a frame or an item has room for. Pure."""
 
+import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from chatrelay.domain.log import KINDS, Kind, Log, Part
 from chatrelay.domain.text import json_bytes, truncate_to_json, utf16_length, utf16_prefix
+
+OF_STRETCH_BYTES = 100
+"""What a stretch takes beside its content and its part's description: names, numbers, commas."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Cursor:
         return Stretch(self.number, part, self.offset, content)
 
     def take(self, log: Log, room_bytes: int) -> list[Stretch]:
-        """Return what comes next of the log, at most `room_bytes` in JSON strings, and move behind that."""
+        """Return what comes next of the log, at most about `room_bytes` as JSON, and move behind that."""
         taken: list[Stretch] = []
         left = room_bytes
 
@@ -76,7 +80,7 @@ class Cursor:
         while (stretch := self.next_stretch(log, room)) and stretch.content:
             taken.append(stretch)
             self.advance(stretch)
-            left -= json_bytes(stretch.content)
+            left -= json_bytes(stretch.content) + len(json.dumps(stretch.part.facts)) + OF_STRETCH_BYTES
         return taken
 
     def advance(self, stretch: Stretch) -> None:

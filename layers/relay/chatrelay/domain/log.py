@@ -15,6 +15,7 @@ The first two grow. The others enter the log whole.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -80,6 +81,7 @@ class Log:
         self.parts: list[Part] = []
         self.length = 0
         self.is_full = False
+        self._facts = 0
         self._hash = hashlib.sha256()
         self._sources: dict[str, Part] = {}
         for part in parts:
@@ -123,23 +125,29 @@ class Log:
         """SHA-256 of the whole log's UTF-8 bytes, hexadecimal."""
         return self._hash.hexdigest()
 
+    @property
+    def _room(self) -> int:
+        # What describes the parts is stored with them, and takes its room as well.
+        return max(0, LONGEST - self.length - self._facts)
+
     def _grows(self, kind: Kind) -> bool:
         last = self.parts[-1] if self.parts else None
         return not self._begins_part and last is not None and last.grows and last.kind == kind
 
     def _enter(self, part: Part) -> None:
-        if part.grows or utf16_length(part.content) <= LONGEST - self.length:
+        facts = len(json.dumps(part.facts)) if part.facts else 0
+        fits = utf16_length(part.content) + facts <= self._room
+        if fits or (part.grows and utf16_prefix(part.content, self._room)):
             self.parts.append(replace(part, content=""))
             self._begins_part = False
+            self._facts += facts
             self._grow(part.content)
         else:
             self.is_full = True
 
     def _grow(self, content: str) -> None:
-        length = utf16_length(content)
-        if length > LONGEST - self.length:
-            content, self.is_full = utf16_prefix(content, LONGEST - self.length), True
-            length = utf16_length(content)
+        if utf16_length(content) > self._room:
+            content, self.is_full = utf16_prefix(content, self._room), True
         self.parts[-1].content += content
-        self.length += length
+        self.length += utf16_length(content)
         self._hash.update(content.encode())  # as it grows, so that the last frame need not wait for a hash of it all

@@ -161,6 +161,7 @@ class Conversations:
             accepted = self._place(again, worker, subscription, lambda placed: self._next_try(placed, earlier["reply"]))
             if accepted is not None:
                 return accepted
+            _, earlier = self._earlier_reply(first)  # somebody else was quicker
         raise Duplicate(earlier["reply"])
 
     def _place(
@@ -226,11 +227,13 @@ class Conversations:
         _, *turn = self._first_try(accepted)
         pk, send = conversation_pk(accepted.key), accepted.send
         replaced = self._replies.find(str(send.regenerates))
+        if replaced is None:
+            raise Forbidden("There is no such reply.")
         values = {":old": send.regenerates, ":new": accepted.stream.reply}
         return [
             Update(
                 pk,
-                turn_reply("" if replaced is None else replaced.turn),
+                turn_reply(replaced.turn),
                 "SET replaced_by = :new",
                 values,
                 "reply = :old AND attribute_not_exists(replaced_by)",
@@ -301,7 +304,7 @@ class Conversations:
             # The earlier replies are kept by name, because a deletion finds replies by their turns.
             "SET reply = :reply, epoch = :epoch, reply_status = :reply_status ADD earlier_replies :earlier",
             {**begun, ":earlier": {broken}, ":was": broken, ":failed": BROKEN[0], ":interrupted": BROKEN[1]},
-            "reply = :was AND reply_status IN (:failed, :interrupted)",
+            "reply = :was AND reply_status IN (:failed, :interrupted) AND attribute_not_exists(replaced_by)",
         )
         return [new_reply, *self._registration(accepted)]
 
@@ -415,7 +418,11 @@ class Conversations:
         """
         pk, amended = conversation_pk(accepted.key), accepted.amended
         begin = min(amended.first, accepted.turn)  # a later turn may have cut the window already
-        items = self._table.query(pk, TURN + begin, turn_message(accepted.turn))
+        end = turn_message(accepted.turn)
+        items = list(self._table.query(pk, TURN + begin, end))
+        if begin and _follows_earlier(items, accepted.turn):  # the cut is of what was replaced
+            items = list(self._table.query(pk, TURN, end))
+            self._table.update(pk, HEADER, "SET window_from = :turn", {":turn": ""}, condition=IF_EXISTS)
         turns = _turns(items, amended.plain_through, accepted.turn)
         if not turns or turns[-1].key != accepted.turn:
             raise Superseded(accepted.stream.reply)
@@ -602,6 +609,13 @@ def _path(messages: Mapping[str, Item], last: str) -> Iterator[str]:
     while turn in messages:
         yield turn
         turn = messages[turn].get("parent", before.get(turn, ""))
+
+
+def _follows_earlier(items: Iterable[Item], last: str) -> bool:
+    """Return whether the path to `last` begins before these items, at a parent that is not among them."""
+    messages = {turn_in(item["sk"]): item for item in items if "content" in item}
+    parents = [messages[turn].get("parent", "") for turn in _path(messages, last)]
+    return bool(parents and parents[-1])
 
 
 def _was_not_taken(item: Item) -> bool:

@@ -152,3 +152,31 @@ def test_what_came_before_the_stored_blocks_stays_before_them(first: list[Block]
 )
 def test_a_block_is_that_part(block: Block, part: Part | None) -> None:
     assert log_of([block]).parts == ([] if part is None else [part])
+
+
+def written(*events: dict[str, Any]) -> list[tuple[str, str]]:
+    message = Accumulator()
+    log = log_in(each for event in events for each in message.feed(event))
+    return [(part.kind, part.content) for part in log.parts]
+
+
+def start(index: int, **block: Any) -> dict[str, Any]:
+    return {"type": "content_block_start", "index": index, "content_block": block}
+
+
+def delta(index: int, **more: Any) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": more}
+
+
+BEGUN = {"type": "message_start", "message": {}}
+STOP = {"type": "content_block_stop", "index": 0}
+
+
+def test_a_tool_without_arguments_is_a_part_though_its_only_delta_is_empty() -> None:
+    tool = start(0, type="mcp_tool_use", id="t", name="clock", input={})
+    assert written(BEGUN, tool, delta(0, type="input_json_delta", partial_json=""), STOP) == [("tool", "{}")]
+
+
+def test_the_stop_of_an_earlier_block_ends_no_other() -> None:
+    events = (start(0, type="text", text="So "), start(1, type="text", text="it "), STOP)
+    assert written(BEGUN, *events, delta(1, type="text_delta", text="is")) == [("message", "So it is")]

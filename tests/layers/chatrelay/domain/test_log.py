@@ -97,3 +97,17 @@ def test_a_log_has_its_end(piece: Piece, kept: list[str]) -> None:
 
     assert ([part.content for part in log.parts], log.is_full) == (kept, True)
     assert log.length == sum(len(part.content) for part in log.parts)
+
+
+def test_a_full_log_has_no_empty_part_and_what_describes_parts_takes_room() -> None:
+    log = Log([Part("reasoning", "x" * (LONGEST - 1))])
+    log.append(text("😀😀"))
+    log.append(text("😀"))
+    assert ([part.kind for part in log.parts], log.is_full) == (["reasoning"], True)
+
+    sources = Log()
+    for number in range(2000):
+        sources.append(Cited(f"https://{number}.example/", "t" * 500, 0))
+    sources.settle()
+    assert sources.is_full
+    assert sum(len(part.facts["title"]) + len(part.content) for part in sources.parts) < LONGEST

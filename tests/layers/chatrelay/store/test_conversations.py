@@ -996,3 +996,36 @@ def test_an_edit_that_waits_is_one_when_its_turn_has_come(talk: Talk) -> None:
     assert taken is not None
     assert (taken.send.id, taken.send.replaces) == ("b2", "b")
     assert [turn.content for turn in talk.conversations.history(taken, PLENTY)] == ["a", "Hello"]
+
+
+def test_an_edit_that_waited_is_told_what_it_follows_though_the_history_was_cut_meanwhile(talk: Talk) -> None:
+    for message in ("a", "b", "c"):
+        talk.say(message)
+    writing = talk.accept(hello("d", "d"))
+    talk.accept(replace(hello("b2", "b2"), replaces="b"))
+    assert [turn.content for turn in talk.conversations.history(writing, 8)] == ["d"], "cut, and remembered"
+    talk._answer(writing)  # noqa: SLF001
+
+    taken = talk.conversations.take_next(TALK, "worker-1")
+    assert taken is not None
+    assert [turn.content for turn in talk.conversations.history(taken, PLENTY)] == ["a", "b2"]
+    talk._answer(taken)  # noqa: SLF001
+
+    assert talk.told() == ["a", "A", "b2", "B2"]
+
+
+def test_a_broken_reply_that_was_regenerated_makes_no_room_for_another_try(talk: Talk) -> None:
+    accepted = talk.accept(hello("a"))
+    reply = Reply(accepted.stream.reply)
+    reply.break_off(Upstream("cut"))
+    talk.conversations.finish(accepted, reply, BROKE_OFF)
+    talk.conversations._leases.end(TALK, 1)  # noqa: SLF001
+    resent = replace(accepted, stream=replace(accepted.stream, reply="r9"))
+    new = talk.accept(talk.conversations.asked_again("alice", reply.id))
+
+    refused = talk.conversations._table.transact(*talk.conversations._next_try(resent, reply.id))  # noqa: SLF001
+
+    assert refused
+    with pytest.raises(Duplicate) as known:
+        talk.accept(hello("a"))
+    assert known.value.reply == new.stream.reply

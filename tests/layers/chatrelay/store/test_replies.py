@@ -58,6 +58,6 @@ def test_a_journal_has_the_parts_of_a_log(replies: Replies) -> None:
 
 def test_a_part_that_comes_whole_is_kept_whole_or_not_at_all(replies: Replies) -> None:
     log = log_in([thought("Hm"), Piece("tool", '{"query": "rain"}', {"call": "t1"})])
-    replies.journal("r1", Cursor().take(log, 7))
+    replies.journal("r1", Cursor().take(log, 120))
 
     assert replies.journaled("r1") == [Part("reasoning", "Hm")]
