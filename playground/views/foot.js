@@ -3,6 +3,7 @@
 import { isWhole, isWithdrawable } from "../../clients/js/client.js";
 import { copyButton } from "./clipboard.js";
 import { button, element } from "./dom.js";
+import { toolbar } from "./keyboard.js";
 
 /** How a reply that ended otherwise than by itself is explained, by its `stop_reason`. */
 export const ENDINGS = {
@@ -45,8 +46,7 @@ export class Foot {
     if (waitsForConnection(exchange)) return [this.#waiting(exchange)];
     if (status === "failed") return [this.#failure(exchange), ...copyOf(reply)];
     if (status !== "complete") return [];
-    const parts = [verdict(proof, reply.length), ...copyOf(reply), this.#offer("regenerate", "Ask again")];
-    if (isWhole(exchange)) parts.push(this.#offer("edit", "Edit message"));
+    const parts = [verdict(proof, reply.length), this.#offers(exchange)];
     if (ENDINGS[end.stop_reason]) parts.unshift(part("ending", ENDINGS[end.stop_reason]));
     return parts;
   }
@@ -66,6 +66,15 @@ export class Foot {
     if (error.retryable && isWhole(exchange)) box.append(this.#retryButton(error.retryAt));
     else if (isWithdrawable(exchange) && !exchange.returned) box.append(this.#withdrawButton("Edit"));
     return box;
+  }
+
+  /** What can be done with a reply that is complete. */
+  #offers(exchange) {
+    const offers = element("span", "offers");
+    offers.append(...copyOf(exchange.reply), this.#offer("regenerate", "Ask again"));
+    if (isWhole(exchange)) offers.append(this.#offer("edit", "Edit message"));
+    toolbar(offers, "This reply");
+    return offers;
   }
 
   #offer(name, text) {

@@ -45,6 +45,25 @@ export function rove(list) {
   });
 }
 
+/** Make a row of buttons one Tab stop: arrows lead from one to the next (ARIA's toolbar). */
+export function toolbar(bar, label) {
+  bar.role = "toolbar";
+  bar.setAttribute("aria-label", label);
+  const buttons = [...bar.children];
+  const enter = (current) => {
+    for (const each of buttons) each.tabIndex = each === current ? 0 : -1;
+  };
+  enter(buttons[0]);
+  bar.addEventListener("focusin", ({ target }) => enter(target));
+  bar.addEventListener("keydown", (event) => {
+    const at = buttons.indexOf(event.target);
+    const next = { ArrowLeft: buttons[at - 1], ArrowRight: buttons[at + 1] }[event.key];
+    if (!next) return;
+    event.preventDefault();
+    next.focus();
+  });
+}
+
 /**
  * When the element with the focus is removed, hidden or disabled, focus the next row of its list, or else `home()`.
  *

@@ -385,7 +385,10 @@ async def test_who_listens_hears_who_speaks_and_what(relay: Relay, page: Page) -
             - code: x = 1
           - paragraph: The last one.
           - text: ✓ 59 characters
-          - button "Copy reply"
+          - toolbar "This reply":
+            - button "Copy reply"
+            - button "Ask again"
+            - button "Edit message"
         - heading "You" [level=2]
         - article "You": Go on
         - article "Claude, stopped":
@@ -393,7 +396,10 @@ async def test_who_listens_hears_who_speaks_and_what(relay: Relay, page: Page) -
           - paragraph: Once.
           - paragraph: /And so on/
           - text: /Stopped. ✓ \\d+ characters/
-          - button "Copy reply"
+          - toolbar "This reply":
+            - button "Copy reply"
+            - button "Ask again"
+            - button "Edit message"
         - heading "You" [level=2]
         - article "You": Break
         - article "Claude, failed":
@@ -408,11 +414,14 @@ async def test_who_listens_hears_who_speaks_and_what(relay: Relay, page: Page) -
           - heading "Claude" [level=2]
           - paragraph: Yes.
           - text: ✓ 4 characters
-          - button "Copy reply"
+          - toolbar "This reply":
+            - button "Copy reply"
+            - button "Ask again"
+            - button "Edit message"
     """)
     regions = "nodes => nodes.map(node => node.dataset.testid ?? Object.keys(node.dataset)[0]).sort()"
     live = await page.locator("[aria-live], [role=log], [role=status], [role=alert]").evaluate_all(regions)
-    assert live == ["announcements", "complaint", "complaint"]
+    assert live == ["announcements", "complaint", "complaint", "editing"]
 
 
 async def heard(page: Page, *expected: str) -> None:
