@@ -79,10 +79,7 @@ export class Exchanges {
   // --- what the user does
 
   send(content, attachments) {
-    const exchange = { ...newExchange(this.conversation, hex(16), content, "queued", attachments), own: true };
-    this.#begin(exchange);
-    this.#flush();
-    return exchange;
+    return this.#say(content, attachments);
   }
 
   retry(id) {
@@ -94,12 +91,16 @@ export class Exchanges {
 
   /** Send another message in the place of one that has a reply, and of all that followed that. */
   edit(id, content, attachments) {
-    if (!this.all.get(id)?.reply) return null;
-    const exchange = { ...newExchange(this.conversation, hex(16), content, "queued", attachments), own: true };
-    this.#replace(id, exchange.id);
-    this.#begin({ ...exchange, replaces: id });
+    return this.all.get(id)?.reply ? this.#say(content, attachments, id) : null;
+  }
+
+  #say(content, attachments, replaces = null) {
+    const begun = newExchange(this.conversation, hex(16), content, "queued", attachments);
+    const exchange = { ...begun, own: true, replaces };
+    if (replaces) this.#replace(replaces, exchange.id);
+    this.#begin(exchange);
     this.#flush();
-    return this.all.get(exchange.id);
+    return exchange;
   }
 
   /** Ask for another reply in the place of one that has ended, and of all that followed it. */

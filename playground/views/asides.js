@@ -49,7 +49,6 @@ function drawThought(line, { content, beganAt, endedAt }, isLive) {
 
 function drawTool(line, tool, result, isLive) {
   const found = result ? `\n\n${titleOf(result)}\n${readable(result.content)}` : "";
-  line.toggleAttribute("data-failed", Boolean(result?.is_error));
   draw(line, nameOf(tool), `${readable(tool.content)}${found}`, isLive);
 }
 

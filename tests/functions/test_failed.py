@@ -82,6 +82,11 @@ def died_with(frame: dict[str, Any]) -> dict[str, Any]:
     return {**RECORD, "requestContext": dead, "requestPayload": {"requestContext": context, "body": json.dumps(frame)}}
 
 
+def asking(again: str, reply: str) -> dict[str, Any]:
+    """The frame that asks again: with the message, or for another reply in the place of `reply`."""
+    return SAID if again == "send" else {"action": "regenerate", "reply": reply}
+
+
 def broken(store: Store) -> str:
     """A reply that broke off."""
     accepted = store.conversations.accept("alice", Send("m1", "talk", "Hello", "claude"), 1, worker="w")
@@ -100,7 +105,7 @@ def test_who_asks_again_for_a_reply_that_broke_off_is_told_that_the_worker_has_d
     store.connections.open(PHONE)
     reply = broken(store)
 
-    function.handler(died_with(SAID if again == "send" else {"action": "regenerate", "reply": reply}), CONTEXT)
+    function.handler(died_with(asking(again, reply)), CONTEXT)
 
     ((told,),) = [[post.json for post in posts] for posts in sockets.posts.values()]
     assert (told["type"], told["code"], told["retryable"]) == ("error", "interrupted", True)
@@ -117,7 +122,7 @@ def test_what_waits_gets_another_worker_and_nobody_is_told_of_the_first(
     send = Send("m1", "talk", "Hello", "claude") if again == "send" else store.conversations.asked_again("alice", reply)
     store.conversations.accept("alice", send, 2)
 
-    function.handler(died_with(SAID if again == "send" else {"action": "regenerate", "reply": reply}), CONTEXT)
+    function.handler(died_with(asking(again, reply)), CONTEXT)
 
     assert sockets.invoked == [{"continue": {"user": "alice", "conversation": "talk"}, "attempt": 1}]
     assert not any(sockets.posts.values())

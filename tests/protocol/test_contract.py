@@ -16,7 +16,7 @@ from chatrelay.wire.limits import AGENTS, CONVERSATION_LIMIT, DEVICE_LIMIT, HEAR
 from tests.builders.contract import HTTP, JSON, SOCKET, faults_of_answer, faults_of_frame
 from tests.builders.deployments import REPOSITORY
 from tests.builders.phone import assembled, proves
-from tests.system.test_recording import error_codes, frame_types
+from tests.builders.vocabulary import error_codes, frame_types
 
 SCHEMAS = SOCKET["components"]["schemas"]
 MESSAGES = SOCKET["components"]["messages"]

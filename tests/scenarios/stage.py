@@ -166,7 +166,7 @@ class Stage:
         self.patience_s = PATIENCE_S
         self.resumes_s: list[float] = []
         self.talks: list[Talk] = []
-        self._relay = relay
+        self.relay = relay
         self._rows = Rows(relay)
         self._name = name
         self._seed = seed
@@ -181,14 +181,10 @@ class Stage:
         """So many of `points`, or all if there are no more."""
         return self.random.sample(points, min(len(points), self.scaled(full, least)))
 
-    @property
-    def relay(self) -> Relay:
-        return self._relay
-
     async def faults(self, **sections: Any) -> int:
         """From now on these go wrong. What happens hangs on the run's seed. Gives how often the last ones have."""
         async with httpx.AsyncClient() as http:
-            url = f"http://{self._relay.address}/_faults"
+            url = f"http://{self.relay.address}/_faults"
             report = (await http.get(url)).raise_for_status().json()
             (await http.post(url, json={"seed": self._seed, **sections})).raise_for_status()
         applied = sum(int(fault["applied"]) for fault in report["faults"])
@@ -209,7 +205,7 @@ class Stage:
         conversation = f"{self._name} {self._seed} {uuid4().hex}"
         ids = [f"m{n}" for n in range(1, messages + 1)]
         said = tuple(self._message(each, conversation, deltas, pause_s, last_pause_s) for each in ids)
-        self.talks.append(Talk(self._relay, conversation, said, self.random, may_stop))
+        self.talks.append(Talk(self.relay, conversation, said, self.random, may_stop))
         return self.talks[-1]
 
     def _message(self, message_id: str, conversation: str, deltas: int, pause_s: float, last_pause_s: float) -> Message:
@@ -217,7 +213,7 @@ class Stage:
         text = (f"{message_id}: " + WORDS * (deltas * chars // len(WORDS) + 1))[: deltas * chars]
         written = script(text, chars, pause_s, last_pause_s)
         message = Message(message_id, f"{message_id} of {conversation}: {ODD}", text, written)
-        self._relay.plays(message.prompt, written)
+        self.relay.plays(message.prompt, written)
         return message
 
     async def play(self, *talks: Talk) -> None:
@@ -269,7 +265,7 @@ class Stage:
         later = f"and then? {talk.conversation}"
         async with limit:
             await self.end_of(talk.later().follow())
-        told = [request.body["messages"] for request in self._relay.requests_for(later)]
+        told = [request.body["messages"] for request in self.relay.requests_for(later)]
         said = [_said(turn) for turn in told[-1]] if told else None
         turns = await asyncio.to_thread(self._rows.turns, talk.conversation)
         if said != _history(talk, turns, later):
@@ -286,7 +282,7 @@ class Stage:
         leaks = ["a model still writes" for request in asked if request.closed_at is None]
         leaks += [leak for talk in self.talks for leak in self._rows.leaks(talk.conversation)]
         try:
-            running = len(self._relay.workers("message"))
+            running = len(self.relay.workers("message"))
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             return [*leaks, "a worker is ending"]
         return [*leaks, f"{running} workers"] if running > ENVIRONMENTS else leaks

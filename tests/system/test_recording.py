@@ -3,26 +3,22 @@
 ``RECORD=1`` in the environment writes the recordings anew: read their diff before it is committed.
 """
 
-import ast
 import asyncio
 import json
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
-import chatrelay
-from chatrelay.domain.errors import ClientFacingError, Reason
-from chatrelay.domain.log import KINDS
+from chatrelay.domain.errors import Reason
 from chatrelay.store.table import Table
 from chatrelay.wire.builderos import AUTHENTICATED, INVALID_API_KEY
-from chatrelay.wire.outbound import Outbound
 from tests.builders.deployments import REPOSITORY, Relay
+from tests.builders.vocabulary import error_codes, frame_types
 from tests.system import scenes
 from tests.system.comparison import RECORDINGS, compare, played
 from tests.system.normal_form import Entry
@@ -112,29 +108,6 @@ def recorded() -> list[Entry]:
     """Return what all recordings have."""
     files = (RECORDINGS / f"{scene.__name__}.json" for scene in (*SCENES, scenes.codex))
     return [entry for file in files for entry in json.loads(file.read_text())]
-
-
-def frame_types() -> set[str]:
-    """The types of frames that the package makes anywhere."""
-    sources = (file.read_text() for file in Path(chatrelay.__file__).parent.rglob("*.py"))
-    named = {kind for source in sources for node in ast.walk(ast.parse(source)) if (kind := made_type(node))}
-    return named | KINDS
-
-
-def made_type(node: ast.AST) -> str | None:
-    """The type of the frame that an expression makes; None if it makes none, or leaves the type to its caller."""
-    match node:
-        case ast.Call(func=ast.Name(id=name), args=[ast.Constant(value=str(kind)), *_]) if name == Outbound.__name__:
-            return kind
-    return None
-
-
-def error_codes() -> set[str]:
-    """The codes of all errors that clients are told."""
-    kinds: list[type[ClientFacingError]] = [ClientFacingError]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-    return {kind.code for kind in kinds if hasattr(kind, "code")}
 
 
 def pattern(route: str) -> str:

@@ -134,15 +134,14 @@ class Claude:
         self._secret_key = secret_key
         self._prompt = prompt
         self._settings = settings
-        self._is_bedrock = settings.bedrock
 
     @property
     def room(self) -> Room:
-        return Room(self._settings.history_tokens, BEDROCK_FILES if self._is_bedrock else FileRoom())
+        return Room(self._settings.history_tokens, BEDROCK_FILES if self._settings.bedrock else FileRoom())
 
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[Written | Ending]:  # noqa: ARG002
         """Implement ``Agent``: one answer, even if the model pauses its turn and is asked to continue."""
-        prepare = to_bedrock if self._is_bedrock else to_anthropic
+        prepare = to_bedrock if self._settings.bedrock else to_anthropic
         request = prepare(turns, await self._prompt() if self._prompt else "", self._settings)
         messages: list[Accumulator] = []  # of a turn that the service pauses, several
         while not messages or (messages[-1].stop_reason == "pause_turn" and len(messages) <= CONTINUATIONS):

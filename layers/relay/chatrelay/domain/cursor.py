@@ -39,7 +39,7 @@ class Cursor:
         cursor = cls(kinds=kinds)  # at the end of the log for a client that claims to have more
         while (part := cursor.next_part(log)) is not None:
             known = utf16_prefix(part.content, offset - cursor.offset)
-            cursor.advance(Stretch(cursor.number, part, cursor.offset, known))
+            cursor._pass(known)
             if len(known) < len(part.content):
                 break
         return cursor
@@ -85,5 +85,8 @@ class Cursor:
 
     def advance(self, stretch: Stretch) -> None:
         """Move behind `stretch`, which has arrived."""
-        self.index += len(stretch.content)
-        self.offset += utf16_length(stretch.content)
+        self._pass(stretch.content)
+
+    def _pass(self, content: str) -> None:
+        self.index += len(content)
+        self.offset += utf16_length(content)

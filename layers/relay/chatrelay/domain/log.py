@@ -18,12 +18,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from chatrelay.domain.text import utf16_length, utf16_prefix
 
 Kind = Literal["message", "reasoning", "tool", "tool_result", "source"]
-KINDS: frozenset[Kind] = frozenset(("message", "reasoning", "tool", "tool_result", "source"))
+KINDS: frozenset[Kind] = frozenset(get_args(Kind))
 GROWING = ("message", "reasoning")
 LONGEST = 600_000
 """UTF-16 code units of a log: far beyond what a model may write, and what one transaction of DynamoDB can store."""

@@ -330,8 +330,7 @@ class Conversations:
         Raise ``Conflict`` if the conversation was deleted since. The next call finds nothing of the message.
         """
         pk, message_id = conversation_pk(accepted.key), accepted.send.id
-        known = self._table.get(pk, MESSAGE_ID + message_id)
-        reply = known and self._table.get(pk, turn_reply(known["turn"]))
+        known, reply = self._reply_to(pk, message_id)
         if known and reply:
             return known["turn"], reply
         if known:  # a deletion has come between: the id goes, if both are still as they were seen
@@ -339,11 +338,14 @@ class Conversations:
             self._table.transact(unchanged, Delete(pk, turn_reply(known["turn"]), IF_ABSENT))
         raise Conflict(f"{message_id} was deleted while it was accepted again")
 
+    def _reply_to(self, pk: str, message_id: str) -> tuple[Item | None, Item | None]:
+        """Return the item of a message id, and that of the message's reply, as far as they are there."""
+        known = self._table.get(pk, MESSAGE_ID + message_id)
+        return known, known and self._table.get(pk, turn_reply(known["turn"]))
+
     def owes(self, key: ConversationKey, message_id: str) -> bool:
         """Return whether the message was accepted, and its reply has not ended."""
-        pk = conversation_pk(key)
-        known = self._table.get(pk, MESSAGE_ID + message_id)
-        reply = known and self._table.get(pk, turn_reply(known["turn"]))
+        _, reply = self._reply_to(conversation_pk(key), message_id)
         return reply is not None and reply["reply_status"] not in ENDED
 
     # --- the queue ---
