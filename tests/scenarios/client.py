@@ -17,6 +17,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
+from tests.builders.contract import faults_of_frame
+
 Frame = dict[str, Any]
 QUIET_S = 2.0
 """After so long a silence the client asks again: its question or the answer may be lost. Too early does no harm."""
@@ -113,6 +115,8 @@ class Device:
         self.contradictions = 0
         self.apologies = 0
         """Errors that were nobody's but the relay's."""
+        self.breaches: list[str] = []
+        """What was not as the published contract says."""
         self.rivals = 0
         self.refusal: Frame | None = None
         self.ended_s: float | None = None
@@ -155,6 +159,7 @@ class Device:
             except TimeoutError:
                 await self._ask(socket)
             else:
+                self.breaches += faults_of_frame(frame)
                 await self._heed(socket, frame)
 
     async def _say(self, socket: ClientConnection, **frame: Any) -> None:
@@ -277,23 +282,27 @@ class Device:
 class Sender(Device):
     """A device with messages of its own, by id.
 
-    `cancel_at` is the length of a reply at which its user has enough, `takes_back` how many messages the user takes
-    back because they have to wait.
+    `instead` are the frames that replace something, by the id of the message that they bring or have answered anew:
+    they are said until that is accepted. `cancel_at` is the length of a reply at which its user has enough,
+    `takes_back` how many messages the user takes back because they have to wait.
     """
 
-    def __init__(self, messages: Mapping[str, str], *device: Any) -> None:
+    def __init__(self, messages: Mapping[str, str], *device: Any, instead: Mapping[str, Frame] | None = None) -> None:
         super().__init__(*device)
         self.cancel_at: int | None = None
         self.takes_back = 0
         self.cancelled_s: dict[str, float] = {}
         """When the model was to be stopped, by reply."""
         self._messages = messages
+        self._instead = instead or {}
 
     async def _ask(self, socket: ClientConnection) -> None:
         await super()._ask(socket)
         for message, content in self._messages.items():
             reply = self.current.get(message)
-            if reply is None or (reply.ends and not reply.is_whole):
+            if reply is None and message in self._instead:
+                await self._say(socket, **self._instead[message])
+            elif reply is None or (reply.ends and not reply.is_whole):
                 await self._say(socket, action="send", id=message, conversation=self._conversation, content=content)
 
     async def _piece(self, socket: ClientConnection, reply: Assembly, frame: Frame) -> None:

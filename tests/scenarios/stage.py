@@ -253,6 +253,7 @@ class Stage:
             row.resumes_s += device.resumes_s if self.resumes_are_timed else []
             row.out_of_order += device.contradictions
             row.doubled += device.rivals
+            row.flaws += device.breaches
         row.cancels_s += _cancels_s(talk)
         if not self.services_fail and any(device.apologies for device in talk.devices):
             row.flaws.append("a device was told of an error inside of the relay")
