@@ -138,6 +138,13 @@ WRONG_QUESTIONS: list[Frame | str] = [
     {"action": "ack", "reply": NOTHING, "offset": True},
     {"action": "ack", "reply": NOTHING, "offset": 2**53},
     {"action": "ack", "reply": NOTHING, "offset": 0},
+    {"action": "regenerate"},
+    {"action": "regenerate", "reply": 7},
+    {"action": "regenerate", "reply": NOTHING},
+    {"action": "edit", "id": "m2", "conversation": "talk", "content": "Of nothing?"},
+    {"action": "edit", "id": "m2", "conversation": "talk", "content": "Of nothing?", "replaces": 7},
+    {"action": "edit", "id": "m2", "conversation": "talk", "content": "Of nothing?", "replaces": "m1"},
+    {"action": "edit", "id": "m2", "conversation": "talk", "content": " ", "replaces": "m1"},
 ]
 
 
@@ -366,6 +373,43 @@ async def queues(it: Recorder) -> None:
                 await phone.hear_end()
         await it.idle("talk")
         await it.call("GET", "/api/conversations/talk/messages")
+
+
+async def replacements(it: Recorder) -> None:
+    """What was said is changed and asked again; what was there is kept."""
+    old, released = held("I am the old", " reply.")
+    tries = iter([old, answer("I am the new reply.")])
+    it.relay.plays("Which reply are you?", lambda _: next(tries))
+    edit = {"action": "edit", "id": "m2", "conversation": "talk", "content": "Which reply are you?", "replaces": "m1"}
+    async with it.phone("sender") as sender, it.phone("viewer") as viewer:
+        await greet(viewer, conversation="talk")
+        await sender.ask("What is wrong here?", id="m1", conversation="talk")
+        await viewer.hear_end()
+        await sender.say(edit)
+        first = (await sender.hear_text("I am the old"))["reply"]
+        await viewer.hear_text("I am the old")
+        again = {"action": "regenerate", "reply": first}
+        await sender.say(again)
+        await sender.hear()
+        await it.heartbeat(first)
+        released.set()
+        for phone in (sender, viewer):
+            await phone.hear_end()
+        await it.idle("talk")
+        for said in (again, again, edit):
+            await sender.say(said)
+            await sender.hear_end()
+        await viewer.hear_end()
+        await it.idle("talk")
+        await viewer.say({"action": "resume", "reply": first})
+        await viewer.hear_end()
+        await it.call("POST", "/api/conversations/talk/messages", {"id": "m3", "content": "And?", "replaces": "m9"})
+        await it.call("GET", "/api/conversations/talk/messages")
+        await it.call("GET", "/api/conversations/talk/messages?replaced=true")
+    async with it.phone("a stranger's", key=it.strangers_key) as phone:
+        for said in (again, edit):
+            await phone.say(said)
+            await phone.hear()
 
 
 WRONG_MESSAGES: list[Any] = [

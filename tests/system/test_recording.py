@@ -34,7 +34,7 @@ SESSION = (
     ),
     (
         (scenes.resumes, scenes.cancels, scenes.queues),
-        (scenes.replies, scenes.builderos, scenes.deletions),
+        (scenes.replies, scenes.builderos, scenes.deletions, scenes.replacements),
     ),
     (
         (scenes.failures,),
