@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from emulator.stand_ins.fake_anthropic import serving_in_thread
-from tests.bench import cold_start, first_text, hot_path, load, plots, round_trips, scaling
+from tests.bench import cold_start, cost, first_text, hot_path, load, plots, profiles, round_trips, scaling
 from tests.builders.deployments import REPOSITORY, deployments
 from tests.scenarios.stage import GATEWAY
 
@@ -33,6 +33,8 @@ INTRODUCTION = (
     "measured: here two shared cores that play AWS, the model and all clients, too. They differ by a factor.",
 )
 LIGHT_MOST, MESSAGE_MOST, LAYER_MOST_MB = 1.4, 0.55, 60
+WHOLE_CORE_MB = 1769
+"""Source: AWS's page about the memory of functions."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,8 @@ def trips(_docs: Path) -> Part:
             ["what a client does", "calls", "longest chain", "… before the first frame", "… before the model", "posts"],
             rows,
         ),
+        "",
+        f"A message without its deltas keeps its worker busy with {profiles.told(first.profile)}.",
     ]
     return Part("Calls of AWS", lines, targets)
 
@@ -247,6 +251,7 @@ def starts(_docs: Path) -> Part:
     with tempfile.TemporaryDirectory() as folder:
         plain = cold_start.plain(python, Path(folder))
         found = cold_start.starts(python, ours, plain)
+        imported = {name: cold_start.imports(python, ours, name) for name in ("connect", "message")}
     (bare,) = (start.processor_s for start in found.pop("bare"))
     rows = [
         [
@@ -254,6 +259,8 @@ def starts(_docs: Path) -> Part:
             f"{mine.processor_s / bare:.2f}",
             f"{theirs.processor_s / bare:.2f}",
             f"{mine.processor_s / theirs.processor_s:.2f}",
+            ms(mine.processor_s),
+            ms(mine.processor_s * WHOLE_CORE_MB / cold_start.memory_mb(name)),
         ]
         for name, (mine, theirs) in found.items()
     ]
@@ -282,11 +289,35 @@ def starts(_docs: Path) -> Part:
     ]
     lines = [
         "Processor time from a new process to its first answer. A bare interpreter that asks DynamoDB by boto3 is 1.",
-        "A Lambda of 1,769 MB has one core; one of 512 MB takes 3.5 times as long (scaled, not measured).",
+        f"A Lambda of {WHOLE_CORE_MB:,} MB has one core: the last column is what this machine would take with the part",
+        "of a core that the function's memory gives (scaled, not measured).",
         "",
-        *table(["function", "ours", "with SAM's own layer", "ours / SAM's"], rows),
+        *table(["function", "ours", "with SAM's own layer", "ours / SAM's", "here, one core", "here, its part"], rows),
+        "",
+        *(f"`{name}` imports {profiles.told(shares)}." for name, shares in imported.items()),
+        "",
+        f"What memory buys `message`, which has {cold_start.memory_mb('message'):,} MB:",
+        "",
+        *_sizes(found["message"][0].processor_s),
     ]
     return Part("Cold starts", lines, targets)
+
+
+def _sizes(start_s: float) -> list[str]:
+    """Return a table of what a worker costs and how long it takes to start, by memory."""
+    model = cost.model(cost.Chat(), cost.Prices())
+    rows = []
+    for memory_mb in (256, 512, 1024, WHOLE_CORE_MB, 3008):
+        chat = cost.Chat(memory_gb=memory_mb / 1024)
+        dollars = cost.reply(chat, cost.Prices())["Lambda"]
+        part = min(1.0, memory_mb / WHOLE_CORE_MB)  # more than one core is no use to one thread
+        rows.append(
+            [f"{memory_mb:,} MB", f"{part:.2f}", ms(start_s / part), f"${dollars * 1000:.2f}", f"{dollars / model:.1%}"]
+        )
+    return table(
+        ["memory", "of a core", "start (scaled)", f"1,000 replies of {chat.reply_s:.0f} s", "of the model's price"],
+        rows,
+    )
 
 
 def _python() -> str:
@@ -295,9 +326,10 @@ def _python() -> str:
     return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603
 
 
-def many(_docs: Path) -> Part:
+def many(docs: Path) -> Part:
     """Many streams at once."""
-    found = asyncio.run(load.loads())
+    measured = asyncio.run(load.loads(docs / "bench" / "worker.svg"))
+    found = measured.loads
     one, ten, fifty = (next(each for each in found if each.streams == number) for number in (1, 10, 50))
     rows = [
         [
@@ -320,9 +352,23 @@ def many(_docs: Path) -> Part:
         "Streams of 30 deltas a second for 10 s, each with a worker of its own. The whole emulator, its services, the",
         "model and the clients share this machine's cores with the workers.",
         "",
-        *table(["streams", "lag, median", "lag, 99th percentile", "last `typing`, one = 1", "a worker's memory"], rows),
+        *table(
+            ["streams", "lag, median", "lag, 99th percentile", "last `typing`, one = 1", "memory a stream"],
+            rows,
+        ),
+        "",
+        "Who uses the processor meanwhile:",
+        "",
+        *table(["streams", *one.processor_s], ([str(each.streams), *_shares(each.processor_s)] for each in found)),
+        "",
+        f"A worker that writes spends its time with {profiles.told(measured.worker)} ([flame graph](worker.svg)).",
+        f"The gateway: {profiles.told(measured.gateway)}.",
     ]
     return Part("Load", lines, targets)
+
+
+def _shares(times_s: Mapping[str, float]) -> Iterator[str]:
+    return (f"{each / sum(times_s.values()):.0%}" for each in times_s.values())
 
 
 PARTS: dict[str, Callable[[Path], Part]] = {

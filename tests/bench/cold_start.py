@@ -18,6 +18,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
+
+from tests.bench import profiles
 from tests.builders.deployments import REPOSITORY
 
 CONNECTION = {"connectionId": "c=", "messageId": "m", "requestTimeEpoch": 1, "connectedAt": 1, "routeKey": "hello"}
@@ -40,6 +43,7 @@ EVENTS: dict[str, Any] = {
 }
 """The smallest event that each function answers."""
 LIGHT = ("authorizer", "connect", "disconnect", "control", "failed")
+TEMPLATE = yaml_parse((REPOSITORY / "template.yaml").read_text(encoding="utf-8"))
 BARE = "import boto3; boto3.client('dynamodb').get_item(TableName='t', Key={'pk': {'S': 'p'}})"
 INVOKE = """
 import json, sys
@@ -109,13 +113,17 @@ class Start:
     processor_s: float
 
 
+def _shell(path: Sequence[Path], url: str) -> dict[str, str]:
+    return VARIABLES | {"PATH": os.environ["PATH"], "AWS_ENDPOINT_URL": url, "PYTHONPATH": ":".join(map(str, path))}
+
+
 def started(python: str, path: Sequence[Path], code: str, *arguments: str, url: str, times: int) -> Start:
     """Return what a new process takes that runs `code`, which must succeed."""
-    shell = VARIABLES | {"PATH": os.environ["PATH"], "AWS_ENDPOINT_URL": url, "PYTHONPATH": ":".join(map(str, path))}
 
     def once() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([python, "-c", code, *arguments], env=shell, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+        command, shell = [python, "-c", code, *arguments], _shell(path, url)
+        subprocess.run(command, env=shell, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -146,3 +154,19 @@ def starts(python: str, layers: Sequence[Path], plain: Sequence[Path], times: in
                 for each in (layers, plain)
             )
     return found
+
+
+def imports(python: str, layers: Sequence[Path], function: str) -> dict[str, float]:
+    """Return each package's share of what `function` imports until its first answer, the largest first."""
+    with services() as url:
+        command = [python, "-X", "importtime", "-c", INVOKE, json.dumps(EVENTS[function])]
+        shell = _shell([REPOSITORY / "functions" / function, *layers], url)
+        ran = subprocess.run(command, env=shell, check=True, capture_output=True, text=True)  # noqa: S603
+    return profiles.of_imports(ran.stderr)
+
+
+def memory_mb(function: str) -> int:
+    """Return the memory that the template gives to `function`."""
+    resources = (resource.get("Properties", {}) for resource in TEMPLATE["Resources"].values())
+    properties = next(each for each in resources if each.get("CodeUri") == f"functions/{function}")
+    return int(properties.get("MemorySize", TEMPLATE["Globals"]["Function"]["MemorySize"]))

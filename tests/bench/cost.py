@@ -1,7 +1,8 @@
 """What a deployment costs, and where an account's quotas bind: from published prices, and what the code does. Pure.
 
 Prices: Region us-east-1, on demand, without the free tier, from the price pages of API Gateway (WebSocket APIs), Lambda
-(arm64) and DynamoDB (on-demand, standard class), as of November 2026. Quotas: an account's defaults, which AWS raises.
+(arm64), DynamoDB (on-demand, standard class) and Anthropic (Claude Sonnet), as of November 2026. Quotas: an account's
+defaults, which AWS raises.
 """
 
 import heapq
@@ -25,6 +26,7 @@ class Prices:
     gb_second: float = 0.0000133334
     write_unit: float = 0.625 / MILLION
     read_unit: float = 0.125 / MILLION
+    output_token: float = 15.00 / MILLION
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ def reply(chat: Chat, prices: Prices, *, one_post_a_delta: bool = False) -> Mapp
         "Lambda": chat.reply_s * chat.memory_gb * prices.gb_second + 2 * prices.request,
         "DynamoDB": writes * prices.write_unit + READS * prices.read_unit,
     }
+
+
+def model(chat: Chat, prices: Prices) -> float:
+    """Return the dollars that the model writes a reply for, if a delta is a token; what it reads is not in them."""
+    return chat.reply_s * chat.deltas_a_second * prices.output_token
 
 
 def idle_month(prices: Prices, pings_a_minute: float = PINGS_A_MINUTE) -> Mapping[str, float]:

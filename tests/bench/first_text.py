@@ -4,13 +4,17 @@ A fault plan delays each call as AWS would. What a call took beyond that is the 
 call, for the calls that wait for each other.
 """
 
+import asyncio
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 from anthropic import AsyncAnthropic
 
 from emulator.stand_ins.script import answer
+from tests.bench import profiles
 from tests.bench.round_trips import Stage, calls, longest_chain
 from tests.builders.deployments import Relay
 
@@ -24,6 +28,7 @@ LATENCIES_S = {
 }
 POST_S = 0.015
 MESSAGES = 30
+PROFILE_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,14 @@ class FirstText:
     """Medians over several messages, in seconds.
 
     `added_s` is from the worker's first call until the model is asked, less what the SDK takes for that by itself, and
-    one post; `latencies_s` is what of it are AWS's latencies. `processor_s` is the worker's processor time a message.
+    one post; `latencies_s` is what of it are AWS's latencies. `processor_s` is the worker's processor time a message,
+    `profile` each package's share of that.
     """
 
     added_s: float
     latencies_s: float
     processor_s: float
+    profile: dict[str, float]
 
 
 async def measured(relay: Relay) -> FirstText:
@@ -48,6 +55,7 @@ async def measured(relay: Relay) -> FirstText:
         for _ in range(3):
             await stage.send(conversation)
         processor_s = await _processor_s(stage, conversation)
+        profile = await _profile(stage, conversation)
         async with httpx.AsyncClient(base_url=f"http://{relay.address}") as client:
             (await client.post("/_faults", json=plan)).raise_for_status()
             try:
@@ -56,7 +64,7 @@ async def measured(relay: Relay) -> FirstText:
                 await client.delete("/_faults")
     direct_s = await _direct_s(relay)
     waited_s, latencies_s = found[len(found) // 2]
-    return FirstText(waited_s - direct_s + POST_S, latencies_s, processor_s)
+    return FirstText(waited_s - direct_s + POST_S, latencies_s, processor_s, profile)
 
 
 async def _until_asked(stage: Stage, conversation: str) -> tuple[float, float]:
@@ -97,3 +105,13 @@ async def _processor_s(stage: Stage, conversation: str) -> float:
         await stage.send(conversation)
     await stage.quiet()
     return (used_s() - before_s) / MESSAGES
+
+
+async def _profile(stage: Stage, conversation: str) -> dict[str, float]:
+    """Return what the worker does with one message after the other, by package."""
+    (worker,) = sorted(stage.relay.workers("message"), key=lambda each: -sum(each.cpu_times()[:2]))[:1]
+    with tempfile.TemporaryDirectory() as folder:
+        profile = asyncio.create_task(profiles.of_process(worker.pid, PROFILE_S, Path(folder)))
+        while not profile.done():
+            await stage.send(conversation)
+        return await profile

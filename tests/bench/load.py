@@ -3,11 +3,14 @@
 import asyncio
 import json
 import math
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
+import psutil
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -15,13 +18,16 @@ from starlette.routing import Route
 
 from emulator.stand_ins.fake_anthropic import serving_in_thread
 from emulator.stand_ins.script import block_delta, block_start, closing, message_start
-from tests.builders.deployments import deployments
+from tests.bench import profiles
+from tests.builders.deployments import Relay, deployments
 from tests.builders.phone import Phone, assembled
 
 STREAMS = (1, 10, 25, 50)
 REPLY_S = 10.0
 WARM = "Warm up"
 AT_A_TIME = 10
+PROFILED = 10
+"""So many streams are written while one of them is profiled: what more of them do is wait for a processor."""
 
 
 class TellingTime:
@@ -66,13 +72,24 @@ class Load:
     """From each message to its first frame, sorted."""
     memory_mb: float
     """Of one worker, at the end."""
+    processor_s: dict[str, float]
+    """Who has used how much of the processor meanwhile."""
 
     def lag_s(self, quantile: float) -> float:
         return self.lags_s[math.ceil(quantile * len(self.lags_s)) - 1]
 
 
-async def loads(rate: int = 30) -> list[Load]:
-    """Return what becomes of each number of streams of `rate` deltas a second."""
+@dataclass(frozen=True)
+class Loads:
+    """What became of each number of streams, and what a worker and the gateway did, by package: see ``profiles``."""
+
+    loads: list[Load]
+    worker: dict[str, float]
+    gateway: dict[str, float]
+
+
+async def loads(picture: Path, rate: int = 30) -> Loads:
+    """Measure each number of streams of `rate` deltas a second, then profile. `picture` gets a worker's flame graph."""
     most = max(STREAMS)
     with serving_in_thread(TellingTime(rate).app) as model, deployments() as start:
         relay = start(
@@ -86,13 +103,45 @@ async def loads(rate: int = 30) -> list[Load]:
                 await asyncio.gather(*(_ask(phone, f"warm-{warm}-{n}", WARM) for n, phone in enumerate(phones[:warm])))
             found = []
             for streams in STREAMS:
-                heard = await asyncio.gather(
-                    *(_ask(phone, f"{streams}-{n}", "Go") for n, phone in enumerate(phones[:streams]))
-                )
+                used_s = _used_s(relay)
+                heard = await _asked(phones[:streams], f"{streams}")
+                used_s = {who: after_s - used_s[who] for who, after_s in _used_s(relay).items()}
                 memory = [worker.memory_info().rss for worker in relay.workers("message")]
                 lags_s = sorted(lag_s for each, _ in heard for lag_s in each)
-                found.append(Load(streams, lags_s, sorted(each for _, each in heard), max(memory) / 1e6))
-            return found
+                found.append(Load(streams, lags_s, sorted(each for _, each in heard), max(memory) / 1e6, used_s))
+            worker, gateway = await _profiled(relay, phones[:PROFILED], picture)
+            return Loads(found, worker, gateway)
+
+
+async def _profiled(relay: Relay, phones: Sequence[Phone], picture: Path) -> tuple[dict[str, float], dict[str, float]]:
+    asked = asyncio.create_task(_asked(phones, "profiled"))
+    await asyncio.sleep(REPLY_S / 5)  # by now all write
+    busiest = max(relay.workers("message"), key=lambda worker: worker.cpu_percent(interval=0.1))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        worker, gateway = await asyncio.gather(
+            profiles.of_process(busiest.pid, REPLY_S / 2, folder, picture),
+            profiles.of_process(relay.process.pid, REPLY_S / 2, folder),
+        )
+    await asked
+    return worker, gateway
+
+
+def _used_s(relay: Relay) -> dict[str, float]:
+    """Return the processor time so far, by who has used it."""
+    gateway = psutil.Process(relay.process.pid)
+    workers = [sum(worker.cpu_times()[:2]) for worker in relay.workers("message")]
+    others = sum(sum(child.cpu_times()[:2]) for child in gateway.children(recursive=True)) - sum(workers)
+    return {
+        "the workers": sum(workers),
+        "the gateway": sum(gateway.cpu_times()[:2]),
+        "DynamoDB and the other functions": others,
+        "the model and the clients": sum(psutil.Process().cpu_times()[:2]),
+    }
+
+
+async def _asked(phones: Sequence[Phone], name: str) -> list[tuple[list[float], float]]:
+    return await asyncio.gather(*(_ask(phone, f"{name}-{n}", "Go") for n, phone in enumerate(phones)))
 
 
 async def _ask(phone: Phone, conversation: str, text: str) -> tuple[list[float], float]:

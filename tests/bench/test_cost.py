@@ -1,6 +1,6 @@
 from tests.bench.cost import CONCURRENCY, REQUESTS, Chat, Prices, idle_month, peak, reply
 
-FREE = Prices(0, 0, 0, 0, 0, 0)
+FREE = Prices(0, 0, 0, 0, 0, 0, 0)
 
 
 def test_a_reply_costs_what_its_posts_its_worker_and_its_items_cost() -> None:
