@@ -6,6 +6,8 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
+import chatrelay.agents.claude  # noqa: F401 -- before others import the SDK whole: the relay imports a third of it
+
 pytest_plugins = ["tests.builders.deployments", "tests.builders.browser", "tests.builders.layer", "tests.builders.push"]
 
 # What a test shows must not depend on how busy the machine is.

@@ -13,8 +13,9 @@ from referencing.jsonschema import DRAFT202012
 from tests.builders.deployments import REPOSITORY
 
 PROTOCOL = REPOSITORY / "protocol"
-SOCKET = yaml.safe_load((PROTOCOL / "asyncapi.yaml").read_text(encoding="utf-8"))
-HTTP = yaml.safe_load((PROTOCOL / "openapi.yaml").read_text(encoding="utf-8"))
+SOCKET, HTTP = (
+    yaml.load((PROTOCOL / name).read_bytes(), yaml.CSafeLoader) for name in ("asyncapi.yaml", "openapi.yaml")
+)
 JSON = "application/json"
 
 

@@ -14,7 +14,7 @@ from tests.scenarios.deaths import MOMENTS, WORKER
 from tests.scenarios.stage import BEFORE, Stage, script
 
 # As they stand in the event: a frame is a text in it.
-EDIT, AGAIN = r'\"edit\"', r'\"regenerate\"'
+EDIT, AGAIN = r"\"edit\"", r"\"regenerate\""
 WRITE = {"operation": "TransactWriteItems"}
 REPLACING = [{"do": "repeat", **WORKER, "contains": each, "nth": 1} for each in (EDIT, AGAIN)]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.schema import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped]
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
@@ -24,9 +23,6 @@ from tests.emulator.template import corpus
 
 MUTATIONS = int(os.environ.get("MUTATIONS", "40"))
 """Of the corpus's templates: `make nightly` makes more."""
-
-AWS = sorted(PROVIDER_SCHEMA_MANAGER.get_resource_types(REGION))
-"""Every type of CloudFormation's, as cfn-lint knows them."""
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +56,28 @@ def test_the_documentation_has_the_tables_as_they_are() -> None:
 # --- types of resources ---
 
 
-def test_each_type_is_in_one_class_and_the_tables_have_no_other() -> None:
+@pytest.fixture(scope="module")
+def schemas() -> Any:
+    """What cfn-lint knows of all types. It takes a second to import, and whoever collects tests does not need it."""
+    from cfnlint.schema import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped]
+
+    return PROVIDER_SCHEMA_MANAGER
+
+
+def test_each_type_is_in_one_class_and_the_tables_have_no_other(schemas: Any) -> None:
+    known = schemas.get_resource_types(REGION)
     for table in (NEEDS_NOTHING, NOT_SERVED):
         for pattern in table.keys() - {"AWS::CDK::Metadata", "AWS::Serverless::*", "Custom::*"}:
-            assert any(resource_types.matches(kind, pattern) for kind in AWS), pattern
-    for kind, reason in (resource_types.classify(kind) for kind in AWS):
+            assert any(resource_types.matches(kind, pattern) for kind in known), pattern
+    for kind, reason in (resource_types.classify(kind) for kind in known):
         assert (kind is Class.SERVED) == (reason == "")
-    assert {kind for kind in AWS if resource_types.classify(kind)[0] is Class.SERVED} == SERVED.keys()
+    assert {kind for kind in known if resource_types.classify(kind)[0] is Class.SERVED} == SERVED.keys()
     assert not SERVED.keys() & (NEEDS_NOTHING.keys() | NOT_SERVED.keys())
 
 
 @pytest.mark.parametrize("kind", SERVED)
-def test_properties_in_the_tables_are_the_types_own(kind: str) -> None:
-    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, kind).schema
+def test_properties_in_the_tables_are_the_types_own(schemas: Any, kind: str) -> None:
+    schema = schemas.get_resource_schema(REGION, kind).schema
     named = {name for each, name in NOT_SERVED_PROPERTIES if each == kind}
     assert SERVED[kind].obeyed | SERVED[kind].quiet | named <= schema["properties"].keys() | {"Tags"}
     assert not SERVED[kind].obeyed & SERVED[kind].quiet
