@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import secrets
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from infra.bridgehub.clis import Cli, Command, Failed, TooLong, last_words, parse
+from infra.bridgehub.clis import Cli, Command, Event, Failed, TooLong, last_words, parse
 from infra.bridgehub.running import Running, running
 
 REQUEST_BYTES = 1024 * 1024
@@ -90,7 +89,7 @@ class Answers:
             await _say(send, {"type": "error", "message": str(problem)})
 
     async def _run(self, command: Command, send: Send) -> dict[str, int]:
-        """Send the texts as the command line writes them. Return the tokens that it used. Raise ``Failed``."""
+        """Send the answer as the command line writes it. Return the tokens that it used. Raise ``Failed``."""
         name = self._cli.name
         try:
             # The time limit is the answer's: leaving has its own.
@@ -107,8 +106,8 @@ class Answers:
         reader = self._cli.reader()
         async for line in call.lines():
             logger.debug("%r", line)
-            if text := reader.read(line):
-                await _say(send, {"type": "text", "text": text})
+            for event in reader.read(line):
+                await _say(send, event)
             # What the process does after a complete answer is its own affair.
             if self._cli.answers_once and reader.used is not None:
                 return reader.used
@@ -120,7 +119,7 @@ class Answers:
         raise Failed(f"{end}: {said}" if said else f"{end}.")
 
 
-async def _say(send: Send, event: dict[str, Any]) -> None:
+async def _say(send: Send, event: Event) -> None:
     line = json.dumps(event) + "\n"
     await send({"type": "http.response.body", "body": line.encode(), "more_body": True})
 

@@ -159,12 +159,14 @@ class BridgeHub:
 class OpenAI:
     """What a deployment without BridgeHub chooses for Codex.
 
-    `base_url` ends in ``/v1``, as for OpenAI's own SDKs; `prompt` as for ``Claude``.
+    `base_url` ends in ``/v1``, as for OpenAI's own SDKs; `thinking` asks for a summary of what the model thinks;
+    `prompt` as for ``Claude``.
     """
 
     base_url: str
     secret: str
     model: str
+    thinking: bool
     max_tokens: int
     prompt: str
     read_timeout_s: int
@@ -176,6 +178,7 @@ class OpenAI:
             base_url=environment.url("OPENAI_BASE_URL"),
             secret=environment.text("OPENAI_SECRET"),
             model=environment.text("CODEX_MODEL"),
+            thinking=environment.flag("CODEX_THINKING"),
             max_tokens=environment.number("CODEX_MAX_TOKENS"),
             prompt=environment.text("CODEX_PROMPT"),
             read_timeout_s=environment.number("CODEX_READ_TIMEOUT"),

@@ -44,6 +44,14 @@ match prompt.split()[-1]:
         message("Gro", kind="item.updated")
         message("Growing", kind="item.completed")
         complete()
+    case "work":
+        ran = {"id": "item_1", "type": "command_execution", "command": "bash -lc ls", "aggregated_output": ""}
+        say("item.completed", item={"id": "item_0", "type": "reasoning", "text": "**Looking** \ud83d\ude00"})
+        say("item.started", item={**ran, "exit_code": None, "status": "in_progress"})
+        say("item.updated", item={**ran, "aggregated_output": "a.py\n", "exit_code": None, "status": "in_progress"})
+        say("item.completed", item={**ran, "aggregated_output": "a.py\n" * 9000, "exit_code": 0, "status": "completed"})
+        message("There is a lot.", 2)
+        complete()
     case "fail":
         message("So far")
         say("turn.failed", error={"message": "You have hit your usage limit."})

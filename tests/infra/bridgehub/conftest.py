@@ -1,10 +1,8 @@
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.infra.bridgehub.sidecars import BRIDGEHUB, HERE, Sidecar, starting
+from tests.infra.bridgehub.sidecars import BRIDGEHUB, Sidecar, codex_in, starting
 
 
 @pytest.fixture(scope="session")
@@ -27,15 +25,6 @@ def single(start_sidecar: Callable[..., Sidecar]) -> Sidecar:
 
 
 @pytest.fixture(scope="session")
-def codex_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What stands in for the executable ``codex``."""
-    program = tmp_path_factory.mktemp("codex") / "codex"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "codex.py"}" "$@"\n')
-    program.chmod(0o755)
-    return program
-
-
-@pytest.fixture(scope="session")
-def codex(start_sidecar: Callable[..., Sidecar], codex_program: Path) -> Sidecar:
+def codex(start_sidecar: Callable[..., Sidecar], tmp_path_factory: pytest.TempPathFactory) -> Sidecar:
     """A sidecar in front of Codex itself."""
-    return start_sidecar("--codex", str(codex_program), "--calls", "8")
+    return start_sidecar("--codex", str(codex_in(tmp_path_factory.mktemp("codex"))), "--calls", "8")

@@ -92,6 +92,14 @@ def _start(*options: str) -> Sidecar:
     return Sidecar(url, process, log)
 
 
+def codex_in(folder: Path) -> Path:
+    """What stands in for the executable ``codex``."""
+    program = folder / "codex"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "codex.py"}" "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
 async def eventually(probe: Callable[[], Any]) -> Any:
     """What `probe` gives, as soon as that is true."""
     async with asyncio.timeout(PATIENCE_S):

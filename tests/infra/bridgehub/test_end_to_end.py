@@ -12,11 +12,12 @@ import pytest
 
 from chatrelay.agents import codex as adapter
 from chatrelay.agents.codex import REQUEST_BYTES, Codex
+from chatrelay.domain.blocks import RESULT_LENGTH
 from chatrelay.domain.errors import Denied, Overloaded, Upstream
 from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Turn
 from chatrelay.settings import BridgeHub as Settings
-from tests.builders.written import text_in
+from tests.builders.written import log_in, text_in
 from tests.infra.bridgehub.sidecars import TOKEN, Sidecar, gone, idle, needs_node, stayers
 
 Ask = Callable[..., AsyncGenerator[object]]
@@ -113,6 +114,21 @@ async def test_a_text_arrives_while_codex_is_still_at_work(codex: Sidecar, tmp_p
     assert said == "\n\nSecond."
     assert ending.usage == {"input_tokens": 30, "output_tokens": 7, "cache_read_input_tokens": 60}
     assert ending.blocks == [{"type": "text", "text": "First.\n\nSecond."}]
+
+
+async def test_what_codex_thinks_and_does_is_in_the_log(codex: Sidecar, tmp_path: Path) -> None:
+    log = log_in([event async for event in ask(codex, "work", tmp_path)])
+
+    thought, call, result, answer = log.parts
+    assert (thought.content, call.content, answer.content) == (
+        "**Looking** 😀",
+        '{"command": "bash -lc ls"}',
+        "There is a lot.",
+    )
+    assert call.facts == {"call": "item_1", "name": "command_execution", "by": "model"}
+    assert result.facts == {"call": "item_1", "is_error": False, "truncated": True}
+    assert len(result.content) == RESULT_LENGTH
+    assert result.content.startswith('{"exit_code": 0, "output": "a.py\\n')
 
 
 @needs_node

@@ -16,7 +16,7 @@ from openapi_spec_validator import validate
 from emulator.stand_ins.fake_anthropic import serving
 from infra.bridgehub.__main__ import parser
 from infra.bridgehub.app import application
-from infra.bridgehub.clis import ARGUMENT_BYTES, BridgeHub
+from infra.bridgehub.clis import ARGUMENT_BYTES, OUTPUT_CHARS, BridgeHub
 from tests.builders.patience import PATIENCE_S
 from tests.infra.bridgehub.sidecars import (
     BRIDGEHUB,
@@ -300,6 +300,23 @@ async def test_codexs_messages_are_the_answer(codex: Sidecar, message: str, text
 
     assert said == [text(content) for content in texts]
     assert ended.get("message", ended["type"]) == last
+
+
+async def test_what_codex_thinks_and_does_is_told_as_it_happens(codex: Sidecar) -> None:
+    *told, end = events(await codex.ask("work"))
+
+    assert told == [
+        {"type": "reasoning", "text": "**Looking** 😀"},
+        {"type": "tool", "call": "item_1", "name": "command_execution", "input": {"command": "bash -lc ls"}},
+        {
+            "type": "tool_result",
+            "call": "item_1",
+            "content": {"exit_code": 0, "output": ("a.py\n" * 9000)[:OUTPUT_CHARS]},
+            "is_error": False,
+        },
+        text("There is a lot."),
+    ]
+    assert end["type"] == "end"
 
 
 async def test_codex_may_stay_after_its_turn(codex: Sidecar, tmp_path: Path) -> None:

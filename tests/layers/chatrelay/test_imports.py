@@ -14,6 +14,7 @@ PURE = [
     *(module for module in MODULES if module.startswith(("chatrelay.domain.", "chatrelay.wire."))),
     "chatrelay.agents.accumulator",
     "chatrelay.agents.mending",
+    "chatrelay.agents.output_items",
     "chatrelay.agents.refusals",
     *(module for module in MODULES if module.startswith("chatrelay.agents.requests")),
     "chatrelay.agents.retry_after",

@@ -26,6 +26,7 @@ OPENAI = {
     "OPENAI_BASE_URL": "https://api.openai.com/v1",
     "OPENAI_SECRET": "relay/openai",
     "CODEX_MODEL": "gpt-5",
+    "CODEX_THINKING": "true",
     "CODEX_MAX_TOKENS": "4096",
     "CODEX_PROMPT": "",
     "CODEX_READ_TIMEOUT": "60",
@@ -50,7 +51,7 @@ def test_the_settings_of_claude_are_typed() -> None:
 def test_the_settings_of_codex_are_typed() -> None:
     assert BridgeHub.read(Environment(BRIDGEHUB)) == BridgeHub("https://bridge.example", "relay/bridgehub", "/work")
     assert OpenAI.read(Environment(OPENAI)) == OpenAI(
-        "https://api.openai.com/v1", "relay/openai", "gpt-5", 4096, "", read_timeout_s=60
+        "https://api.openai.com/v1", "relay/openai", "gpt-5", True, 4096, "", read_timeout_s=60
     )
 
 

@@ -1,7 +1,7 @@
 """Codex, over BridgeHub: a command-line relay on its user's own machine.
 
-There, ``infra/bridgehub`` takes BridgeHub's request and answers with lines of JSON, as its ``openapi.yaml`` says: texts
-as they are written, pings in between, and ``end`` or ``error`` last. An answer without that last line was cut off.
+There, ``infra/bridgehub`` takes BridgeHub's request and answers with lines of JSON, as its ``openapi.yaml`` says: what
+is written as it is written, pings in between, and ``end`` or ``error`` last. An answer without that was cut off.
 """
 
 import json
@@ -16,8 +16,9 @@ from chatrelay.agents.refusals import Refusal
 from chatrelay.agents.requests import Message
 from chatrelay.agents.requests.plain_text import as_plain_messages, as_text
 from chatrelay.agents.retry_after import retry_after_s
-from chatrelay.agents.text_stream import ROOM, End, answered
+from chatrelay.agents.text_stream import ROOM, End, Growing, answered, text_field
 from chatrelay.agents.usage import counted
+from chatrelay.domain.blocks import called, returned
 from chatrelay.domain.errors import Denied, Overloaded, Reason, ReplyError, Said, Upstream
 from chatrelay.domain.log import Written
 from chatrelay.domain.reply import Ending
@@ -125,35 +126,52 @@ def _said(response: httpx.Response) -> Said:
     return refusals.said(response.status_code, None, None, None)
 
 
-async def _events(response: httpx.Response) -> AsyncGenerator[str | End]:
-    """Yield texts, empty for events without text, and the end. Raise ``ValueError`` outside the grammar."""
-    is_first, rest = True, b""
+async def _events(response: httpx.Response) -> AsyncGenerator[Written | End]:
+    """Yield what is written, and the end. Raise ``ValueError`` outside the grammar."""
+    is_first, rest, growing = True, b"", Growing()
     async for chunk in response.aiter_bytes():
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             # Some senders begin with a byte order mark, which RFC 8259 8.1 lets readers ignore.
-            yield _event(line.removeprefix(BYTE_ORDER_MARK) if is_first else line)
+            for written in _event(line.removeprefix(BYTE_ORDER_MARK) if is_first else line, growing):
+                yield written
             is_first = False
         if len(rest) > LINE_BYTES:
             raise ValueError("a line without an end")
     # Some senders do not end the last line.
     with suppress(*OUT_OF_GRAMMAR):  # a last line that is cut in half says nothing
-        yield _event(rest)
+        for written in _event(rest, growing):
+            yield written
 
 
-def _event(line: bytes) -> str | End:
+def _event(line: bytes, growing: Growing) -> Iterator[Written | End]:
     if not line.strip():  # ndjson-spec 1.0.0: empty lines keep a connection alive, and lines may end in CR LF
-        return ""
+        return
     match json.loads(line):
         case {"type": "text", **more}:
-            return _text(more.get("text"))
+            yield from growing.grow("message", text_field(more.get("text")))
+        case {"type": "reasoning", **more}:
+            yield from growing.grow("reasoning", text_field(more.get("text")))
+        case {"type": "tool", **more}:
+            tool = called(text_field(more.get("call")), text_field(more.get("name")), "model", more.get("input"))
+            yield from growing.end()
+            yield tool
+        case {"type": "tool_result", **more}:
+            is_error = more.get("is_error")
+            if not isinstance(is_error, bool | None):
+                raise ValueError("is_error is neither true nor false")
+            result = returned(text_field(more.get("call")), more.get("content"), is_error=bool(is_error))
+            yield from growing.end()
+            yield result
         case {"type": "end", **more}:
-            return End("end_turn", "codex", counted(more.get("usage"), *USAGE))
+            yield from growing.end()
+            yield End("end_turn", "codex", counted(more.get("usage"), *USAGE))
         case {"type": "error", **more}:
-            raise _failure(_text(more.get("message")).strip() or "Codex could not answer.")
+            raise _failure(text_field(more.get("message")).strip() or "Codex could not answer.")
         case {"type": str()}:
-            return ""  # a ping, or an event of a later version
-    raise ValueError("no event of the sidecar")
+            pass  # a ping, or an event of a later version
+        case _:
+            raise ValueError("no event of the sidecar")
 
 
 def _failure(sentence: str) -> ReplyError:
@@ -166,12 +184,6 @@ def _failure(sentence: str) -> ReplyError:
         case Reason() as reason:
             return Denied(shown, reason=reason, said=said)
     return Upstream(shown)
-
-
-def _text(value: object) -> str:
-    if value is not None and not isinstance(value, str):
-        raise ValueError("no text")
-    return value or ""
 
 
 @contextmanager

@@ -13,13 +13,15 @@ import httpx
 from httpx_sse import EventSource, SSEError
 
 from chatrelay.agents import KeptText, bearer, refusals
+from chatrelay.agents.output_items import tools
 from chatrelay.agents.refusals import OPENAI, Refusal
 from chatrelay.agents.requests.openai import to_openai
 from chatrelay.agents.retry_after import retry_after_s
-from chatrelay.agents.text_stream import ROOM, End, answered
+from chatrelay.agents.text_stream import ROOM, End, Growing, answered, text_field
 from chatrelay.agents.usage import counted
+from chatrelay.domain.blocks import cited
 from chatrelay.domain.errors import Reason, Refused, ReplyError, Said, Upstream
-from chatrelay.domain.log import Written
+from chatrelay.domain.log import Cited, Written
 from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Room, Turn
 from chatrelay.settings import OpenAI as Settings
@@ -65,40 +67,69 @@ class OpenAI:
                             yield event
 
 
-async def _events(response: httpx.Response) -> AsyncGenerator[str | End]:
-    """Yield texts, empty for events without text, and the end."""
+async def _events(response: httpx.Response) -> AsyncGenerator[Written | End]:
+    """Yield what is written, and the end."""
     # UTF-8 whatever the headers say, and perhaps with a byte order mark: WHATWG HTML 9.2.5 and 9.2.6.
     response.encoding = "utf-8-sig"
     # httpx-sse compares the media type as it stands; RFC 9110 8.3.1 lets services write it in capitals.
     response.headers["content-type"] = response.headers.get("content-type", "").lower()
+    growing = Growing()
     async with aclosing(EventSource(response).aiter_sse()) as events:
         async for event in events:
             # An event without data does not count: WHATWG HTML 9.2.6.
             if event.data and not event.data.startswith(DONE):
-                yield _event(json.loads(event.data), response)
+                for written in _event(json.loads(event.data), growing, response):
+                    yield written
 
 
-def _event(event: object, response: httpx.Response) -> str | End:
+def _event(event: Any, growing: Growing, response: httpx.Response) -> Iterator[Written | End]:
     match event:
-        case {"type": "response.output_text.delta", **more}:
-            return _text(more.get("delta"))
         case {"type": "response.refusal.delta" | "response.refusal.done"}:
             raise Refused("Codex declined to answer this.", said=_said(response))
         case {"type": "response.completed", **more}:
-            return _end("end_turn", more.get("response"))
+            yield from growing.end()
+            yield _end("end_turn", more.get("response"))
         case {"type": "response.incomplete", **more}:
-            return _incomplete(more.get("response"), _said(response))
+            end = _incomplete(more.get("response"), _said(response))
+            yield from growing.end()
+            yield end
         case {"type": "response.failed" | "error"}:
             raise _failure(event, response)
         case {"type": str()}:
-            return ""  # an event of another kind of output, or of a later version
-    raise ValueError("no event of the service")
+            yield from _written(event, growing)
+        case _:
+            raise ValueError("no event of the service")
 
 
-def _text(delta: object) -> str:
-    if delta is not None and not isinstance(delta, str):
-        raise ValueError("delta is no text")
-    return delta or ""
+def _written(event: Mapping[Any, Any], growing: Growing) -> Iterator[Written]:
+    """Yield what an event adds to the log: nothing if it is of another kind of output, or of a later version."""
+    # What tells the stretches of one kind apart: a pair goes on in its own part only.
+    stretch = tuple(event.get(name) for name in ("output_index", "content_index", "summary_index"))
+    match event:
+        case {"type": "response.output_text.delta", **more}:
+            yield from growing.grow("message", text_field(more.get("delta")), stretch)
+        # The second is of open models, whose thoughts nobody sums up.
+        case {"type": "response.reasoning_summary_text.delta" | "response.reasoning_text.delta", **more}:
+            yield from growing.grow("reasoning", text_field(more.get("delta")), stretch)
+        case {"type": "response.output_text.annotation.added", "annotation": {"type": "url_citation", **citation}}:
+            yield from _source(citation, growing)
+        case {"type": "response.output_item.done", "item": {"type": str()} as item}:
+            if pieces := list(tools(item)):
+                yield from growing.end()
+                yield from pieces
+
+
+def _source(citation: Mapping[Any, Any], growing: Growing) -> Iterator[Cited]:
+    """Yield the source that a citation adds to the text that grows; without such a text, there is nothing to support.
+
+    The citation names the stretch of its text at which it stands, in characters, and comes when that is written. So it
+    supports what is written from there on. One that names no place within the text supports all of it.
+    """
+    url, title, start = text_field(citation.get("url")), text_field(citation.get("title")), citation.get("start_index")
+    if start is not None and type(start) is not int:  # not `isinstance`: to Python, true is an integer
+        raise ValueError("start_index is no number")
+    if url and growing.kind == "message" and (text := growing.text):
+        yield cited(url, title, text[start:] if start is not None and 0 <= start < len(text) else text)
 
 
 def _incomplete(response: object, heard: Said) -> End:

@@ -1,7 +1,8 @@
 """The content blocks of a model's answer, as the parts of a reply's log. Pure.
 
-Blocks are Anthropic's: https://platform.claude.com/docs/en/api/messages. Other services' answers are stored as text
-blocks. A block whose kind nobody knows, or that may not be shown, is no part.
+Blocks are Anthropic's: https://platform.claude.com/docs/en/api/messages. Of other services' answers only the text is
+a block; ``called``, ``returned`` and ``cited`` make their other parts. A block whose kind nobody knows, or that may not
+be shown, is no part.
 """
 
 import json
@@ -10,7 +11,7 @@ from typing import Any
 
 from chatrelay.domain.attachments import Block
 from chatrelay.domain.log import Cited, Log, Part, Piece, Written
-from chatrelay.domain.text import utf16_length, utf16_prefix
+from chatrelay.domain.text import join_surrogates, utf16_length, utf16_prefix
 
 RESULT_LENGTH = 30_000
 """UTF-16 code units of a tool's result that are shown."""
@@ -44,28 +45,44 @@ def read(blocks: Iterable[Block]) -> Iterator[Written]:
 def concluded(block: Block) -> Iterator[Written]:
     """Yield what a block adds to the log with its end: the sources of a text, a tool's call or result."""
     match block:
-        case {"type": "text", "text": str(text), "citations": [*cited]}:
-            for each in cited:
+        case {"type": "text", "text": str(text), "citations": [*citations]}:
+            for each in citations:
                 match each:
                     case {"url": str(url), **more} if url:
                         title = more.get("title")
-                        yield Cited(url, _fact(title if isinstance(title, str) else ""), utf16_length(text))
+                        yield cited(url, title if isinstance(title, str) else "", text)
         case {"type": str(kind), "id": str(call), "name": str(name), "input": asked} if kind in TOOLS:
-            written = json.dumps(asked or {}, ensure_ascii=False, allow_nan=False)
-            yield Piece("tool", written, {"call": _fact(call), "name": _fact(name), "by": TOOLS[kind]})
+            yield called(call, name, TOOLS[kind], asked)
         case {"type": str(kind), "tool_use_id": str(call)} if kind.endswith("_tool_result"):
-            yield _result(call, block)
+            found = block.get("content")
+            of = found.get("type") if isinstance(found, dict) else None
+            is_error = bool(block.get("is_error")) or (isinstance(of, str) and of.endswith("_error"))
+            yield returned(call, found, is_error=is_error)
 
 
-def _result(call: str, block: Block) -> Piece:
-    found = block.get("content")
-    told = json.dumps(_unsealed(found), ensure_ascii=False, allow_nan=False)
-    kind = found.get("type") if isinstance(found, dict) else None
-    is_error = bool(block.get("is_error")) or (isinstance(kind, str) and kind.endswith("_error"))
+def called(call: str, name: str, by: str, asked: Any) -> Piece:
+    """Return a tool's call, with the JSON value that it was `asked`; no value is ``{}``.
+
+    Raise ``ValueError`` for no JSON.
+    """
+    return Piece("tool", _json(asked or {}), {"call": _fact(call), "name": _fact(name), "by": by})
+
+
+def returned(call: str, found: Any, *, is_error: bool) -> Piece:
+    """Return what came back from a tool, a JSON value: as far as it may be shown, and as much as is shown.
+
+    Raise ``ValueError`` for no JSON.
+    """
+    told = _json(_unsealed(found))
     facts: dict[str, Any] = {"call": _fact(call), "is_error": is_error}
     if utf16_length(told) > RESULT_LENGTH:
         told, facts["truncated"] = utf16_prefix(told, RESULT_LENGTH), True
     return Piece("tool_result", told, facts)
+
+
+def cited(url: str, title: str, text: str) -> Cited:
+    """Return a source of `text`, which is the end of what is written."""
+    return Cited(join_surrogates(url), _fact(title), utf16_length(text))
 
 
 def _unsealed(value: Any) -> Any:
@@ -76,6 +93,10 @@ def _unsealed(value: Any) -> Any:
     return value
 
 
+def _json(value: Any) -> str:
+    return join_surrogates(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
 def _fact(text: str) -> str:
     """Return a describing field, at most ``FACT_BYTES`` of UTF-8."""
-    return text.encode()[:FACT_BYTES].decode(errors="ignore")
+    return join_surrogates(text).encode()[:FACT_BYTES].decode(errors="ignore")

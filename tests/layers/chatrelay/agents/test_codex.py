@@ -15,7 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 from chatrelay.agents import codex
 from chatrelay.agents.codex import LINE_BYTES, REQUEST_BYTES, SENTENCE_CHARS, Codex
+from chatrelay.domain.blocks import RESULT_LENGTH
 from chatrelay.domain.errors import Denied, Overloaded, Reason, ReplyError, TooLong, Upstream
+from chatrelay.domain.log import Part as LogPart
 from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Turn
 from chatrelay.settings import BridgeHub as Settings
@@ -23,7 +25,7 @@ from emulator.stand_ins.fake_anthropic import serving
 from tests.builders.cancelling import cancelled_midway
 from tests.builders.doubles import Address, Secret
 from tests.builders.patience import PATIENCE_S
-from tests.builders.written import text_in
+from tests.builders.written import log_in, text_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -181,9 +183,70 @@ async def test_lines_may_be_cut_anywhere_and_hold_any_character(agent: Codex, si
 
 
 async def test_events_of_a_later_version_are_ignored(agent: Codex, sidecar: Sidecar) -> None:
-    sidecar.says({"type": "thinking", "text": "Hm"}, text("So."), {"type": "tool"}, END, text("after the end"))
+    sidecar.says({"type": "thinking", "text": "Hm"}, text("So."), {"type": "brand_new"}, END, text("after the end"))
 
     assert (await play(agent))[0] == ["So."]
+
+
+def thought(content: str) -> dict[str, Any]:
+    return {"type": "reasoning", "text": content}
+
+
+async def written(agent: Codex, sidecar: Sidecar, *events: dict[str, Any]) -> list[LogPart]:
+    """The parts of the answer that has these events."""
+    sidecar.says(*events, END)
+    return log_in([event async for event in agent.answer("talk", ASKED)]).parts
+
+
+async def test_an_answer_has_thoughts_and_tools(agent: Codex, sidecar: Sidecar) -> None:
+    call = {"call": "item_1", "name": "command_execution", "input": {"command": "ls 早"}}
+    result = {"call": "item_1", "content": {"exit_code": 1, "output": "no"}, "is_error": True}
+
+    events = [thought("Hm"), {"type": "tool", **call}, {"type": "tool_result", **result}, text("So.")]
+
+    assert await written(agent, sidecar, *events) == [
+        LogPart("reasoning", "Hm"),
+        LogPart("tool", '{"command": "ls 早"}', {"call": "item_1", "name": "command_execution", "by": "model"}),
+        LogPart("tool_result", '{"exit_code": 1, "output": "no"}', {"call": "item_1", "is_error": True}),
+        LogPart("message", "So."),
+    ]
+
+
+async def test_a_model_is_told_nothing_but_the_text(agent: Codex, sidecar: Sidecar) -> None:
+    sidecar.says(text("One."), {"type": "tool", "call": "t", "name": "n"}, thought("Hm"), text("Two."), END)
+
+    *_, ending = [event async for event in agent.answer("talk", ASKED)]
+
+    assert isinstance(ending, Ending)
+    assert ending.blocks == [text("One.Two.")]
+
+
+@pytest.mark.parametrize(
+    ("events", "parts"),
+    [
+        ([thought("so \ud83d"), {"type": "ping"}, thought("\ude00!")], [("reasoning", "so 😀!")]),
+        ([thought("\ud83d"), text("\ude00")], [("reasoning", "\ufffd"), ("message", "\ufffd")]),
+        (
+            [text("\ud83d"), {"type": "tool", "call": "t", "name": "n", "input": None}, text("\ude00")],
+            [("message", "\ufffd"), ("tool", "{}"), ("message", "\ufffd")],
+        ),
+        ([{"type": "tool", "input": "ls \ud83d"}], [("tool", '"ls \ufffd"')]),
+        ([{"type": "tool_result"}], [("tool_result", "null")]),
+        ([{"type": "tool_result", "content": "x" * 90_000}], [("tool_result", '"' + "x" * (RESULT_LENGTH - 1))]),
+        ([thought(""), {**thought(""), "text": None}, text("")], []),
+    ],
+    ids=["a thought", "a thought and a text", "a tool between", "half an input", "nothing", "a long result", "empty"],
+)
+async def test_what_is_cut_or_missing_is_told_as_it_can_be(
+    agent: Codex, sidecar: Sidecar, events: list[dict[str, Any]], parts: list[tuple[str, str]]
+) -> None:
+    assert [(part.kind, part.content) for part in await written(agent, sidecar, *events)] == parts
+
+
+async def test_what_describes_a_tool_is_bounded(agent: Codex, sidecar: Sidecar) -> None:
+    (tool,) = await written(agent, sidecar, {"type": "tool", "call": "c" * 9000, "name": "漢" * 300, "input": {}})
+
+    assert tool.facts == {"call": "c" * 512, "name": "漢" * 170, "by": "model"}
 
 
 async def test_a_request_is_bridgehubs(agent: Codex, sidecar: Sidecar) -> None:

@@ -85,7 +85,7 @@ async def _clients(url: str, environment: pytest.MonkeyPatch) -> AsyncIterator[d
         chosen = ClaudeSettings(False, "", "m", "", False, 0, 10, "", 60, 1000)
         yield {
             "claude": Claude(anthropic, Secret(), None, chosen),
-            "openai": OpenAI(responses, Secret(), None, OpenAISettings(url, "", "gpt-5", 100, "", 60)),
+            "openai": OpenAI(responses, Secret(), None, OpenAISettings(url, "", "gpt-5", True, 100, "", 60)),
             "sidecar": Codex(sidecar, Secret(), BridgeHub(url, "", "/")),
         }
 
@@ -199,6 +199,22 @@ TEXT: Event = {"type": "text", "text": ""}
 THOUGHT: Event = {"type": "thinking", "thinking": None, "signature": None}
 SEARCH: Event = {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}
 CITATION = delta("citations_delta", citation={"type": "web_search_result_location"})
+SUMMARY = "response.reasoning_summary_text.delta"
+
+
+def at_openai(kind: str, **fields: Any) -> tuple[str, list[Event]]:
+    """An answer with such an event behind its text."""
+    return "openai", [*OPENAI[:2], {"type": kind, **fields}, OPENAI[2]]
+
+
+def item(kind: str, **fields: Any) -> tuple[str, list[Event]]:
+    return at_openai("response.output_item.done", item={"type": kind, **fields})
+
+
+def annotation(**fields: Any) -> tuple[str, list[Event]]:
+    return at_openai("response.output_text.annotation.added", annotation={"type": "url_citation", **fields})
+
+
 SAYING_NOTHING: dict[str, tuple[str, list[Event]]] = {
     "a text that begins with null, and a citation": ("claude", with_block({"type": "text", "text": None}, CITATION)),
     "a text block without a text": ("claude", with_block({"type": "text"})),
@@ -224,6 +240,20 @@ SAYING_NOTHING: dict[str, tuple[str, list[Event]]] = {
     "an end without an answer at OpenAI": ("openai", [*OPENAI[:2], {"type": "response.completed"}]),
     "an end of null at OpenAI": ("openai", [*OPENAI[:2], {"type": "response.completed", "response": None}]),
     "a model of another type": ("openai", [*OPENAI[:2], {"type": "response.completed", "response": {"model": 7}}]),
+    "a thought of null at OpenAI": at_openai(SUMMARY, delta=None),
+    "a thought without a text at OpenAI": at_openai(SUMMARY),
+    "a thought of another place at OpenAI": at_openai(SUMMARY, delta="Hm", output_index=[], summary_index="x"),
+    "an item of null": at_openai("response.output_item.done", item=None),
+    "an item without a type": at_openai("response.output_item.done", item={"id": 7}),
+    "an item of a later version": item("brand_new_call", status=7, id=7),
+    "a call with nothing in it": item("mcp_call"),
+    "a call of nulls": item("web_search_call", id=None, status=None, action=None),
+    "an annotation of null": at_openai("response.output_text.annotation.added", annotation=None),
+    "a citation without a place": annotation(url="u", title=None, start_index=None),
+    "a url of null": annotation(url=None),
+    "a thought of null from the sidecar": ("sidecar", [{"type": "reasoning", "text": None}, *SIDECAR]),
+    "a tool with nothing in it from the sidecar": ("sidecar", [{"type": "tool", "call": None}, *SIDECAR]),
+    "a result with nothing in it from the sidecar": ("sidecar", [{"type": "tool_result", "is_error": None}, *SIDECAR]),
     "a text of null from the sidecar": ("sidecar", [{"type": "text", "text": None}, *SIDECAR]),
     "no text from the sidecar": ("sidecar", [{"type": "text"}, *SIDECAR]),
     "usage of null from the sidecar": ("sidecar", [*SIDECAR[:2], {"type": "end", "usage": None}]),
@@ -265,6 +295,27 @@ NONSENSE: dict[str, tuple[str, bytes]] = {
     "a text of an earlier block": ("claude", as_sse(begun(TEXT))),
     "a message of null": ("claude", as_sse({"type": "message_start", "message": None})),
     "a delta that is none": ("openai", as_sse({**OPENAI[0], "delta": {}})),
+    **{
+        f"{what} at OpenAI": ("openai", as_sse(events[2]))
+        for what, (_, events) in {
+            "a thought that is none": at_openai(SUMMARY, delta={}),
+            "a raw thought that is none": at_openai("response.reasoning_text.delta", delta=7),
+            "a call that is none": item("mcp_call", id=7),
+            "a status that is none": item("mcp_call", status=7),
+            "a name that is none": item("function_call", name={}),
+            "arguments that are none": item("mcp_call", arguments={}),
+            "an action that is none": item("web_search_call", action=[]),
+            "a query that is no number": item("file_search_call", queries=float("nan")),
+            "a url that is none": annotation(url=7),
+            "a title that is none": annotation(url="u", title=7),
+            "a place that is none": annotation(url="u", start_index=True),
+        }.items()
+    },
+    "a thought that is none from the sidecar": ("sidecar", as_line({"type": "reasoning", "text": {}})),
+    "a call that is none from the sidecar": ("sidecar", as_line({"type": "tool", "call": 7})),
+    "a name that is none from the sidecar": ("sidecar", as_line({"type": "tool", "name": []})),
+    "an input that is no number from the sidecar": ("sidecar", as_line({"type": "tool", "input": float("inf")})),
+    "a result that neither failed nor did not": ("sidecar", as_line({"type": "tool_result", "is_error": "no"})),
     "a text that is none from the sidecar": ("sidecar", as_line({"type": "text", "text": {}})),
     "an error that is none from the sidecar": ("sidecar", as_line({"type": "error", "message": 7})),
 }

@@ -6,34 +6,32 @@ import math
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope
-from starlette.types import Send as SendMessage
 
 from chatrelay.agents import openai
 from chatrelay.agents.openai import OpenAI
 from chatrelay.domain.errors import Denied, Overloaded, Reason, Refused, ReplyError, Said, TooLong, Unaccepted, Upstream
+from chatrelay.domain.log import Part
 from chatrelay.domain.reply import Ending
 from chatrelay.domain.turns import Turn
 from chatrelay.settings import OpenAI as Settings
-from emulator.stand_ins.fake_anthropic import Performance, Received, serving
+from emulator.stand_ins.fake_anthropic import serving
 from emulator.stand_ins.script import Cut, Pause, Script, Send, Step
 from tests.builders.cancelling import cancelled_midway
 from tests.builders.doubles import Address, Secret
+from tests.builders.openai_service import Service
 from tests.builders.patience import PATIENCE_S
-from tests.builders.written import text_in
+from tests.builders.written import log_in, text_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SETTINGS = Settings("unused here", "relay/openai", "gpt-5", 4096, "/relay/prompt", 60)
+SETTINGS = Settings("unused here", "relay/openai", "gpt-5", False, 4096, "/relay/prompt", 60)
 ASKED = [Turn("1", "Good morning")]
 SILENCE_S = 0.6
 USAGE = {
@@ -47,24 +45,6 @@ USAGE = {
 
 async def be_kind(*, renew: bool = False) -> str:
     return "Be kinder." if renew else "Be kind."
-
-
-class Service:
-    """Plays `script` for every request that is none of `refusals`, which are answers to the first ones."""
-
-    def __init__(self) -> None:
-        self.script = Script(())
-        self.refusals: list[Response] = []
-        self.requests: list[Received] = []
-        self._app = Starlette(routes=[Route("/v1/responses", self._answer, methods=["POST"])])
-
-    async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
-        await self._app(scope, receive, send)
-
-    async def _answer(self, request: Request) -> Response:
-        received = Received(await request.json(), dict(request.headers))
-        self.requests.append(received)
-        return self.refusals.pop(0) if self.refusals else Performance(self.script, received, dict, "req_1")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +112,7 @@ def begun(*deltas: str) -> Script:
             "output_index": 0,
             "item": {"id": "rs_1", "type": "reasoning", "summary": []},
         },
-        {"type": "response.reasoning_summary_text.delta", "item_id": "rs_1", "summary_index": 0, "delta": "Hm"},
+        {"type": "response.output_item.done", "output_index": 0, "item": {"id": "rs_1", "type": "reasoning"}},
         {"type": "response.output_item.added", "output_index": 1, "item": item},
         {"type": "response.content_part.added", "part": part, **place},
         *({"type": "response.output_text.delta", "delta": delta, "logprobs": [], **place} for delta in deltas),
@@ -215,6 +195,198 @@ async def test_a_pair_that_is_cut_between_two_deltas_is_whole(agent: OpenAI, ser
     said, ending = await play(agent)
 
     assert (said, ending.blocks) == ("so 😀!\ufffd", [{"type": "text", "text": "so 😀!\ufffd"}])
+
+
+COMPLETED = {"type": "response.completed", "response": response("completed", usage=USAGE)}
+
+
+def said(delta: str, part: int = 0, output: int = 2) -> dict[str, Any]:
+    place = {"item_id": "msg_1", "output_index": output, "content_index": part}
+    return {"type": "response.output_text.delta", "delta": delta, "logprobs": [], **place}
+
+
+def thought(delta: str, part: int = 0, output: int = 0) -> dict[str, Any]:
+    place = {"item_id": f"rs_{output}", "output_index": output, "summary_index": part}
+    return {"type": "response.reasoning_summary_text.delta", "delta": delta, **place}
+
+
+def raw_thought(delta: str, part: int = 0) -> dict[str, Any]:
+    place = {"item_id": "rs_0", "output_index": 0, "content_index": part}
+    return {"type": "response.reasoning_text.delta", "delta": delta, **place}
+
+
+def done(**item: Any) -> dict[str, Any]:
+    return {"type": "response.output_item.done", "output_index": 1, "item": item}
+
+
+def citation(**more: Any) -> dict[str, Any]:
+    fields = {"type": "url_citation", "url": "https://w.example/", "title": "Weather", **more}
+    place = {"item_id": "msg_1", "output_index": 2, "content_index": 0, "annotation_index": 0}
+    return {"type": "response.output_text.annotation.added", "annotation": fields, **place}
+
+
+SEARCH = {"id": "ws_1", "type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "rain"}}
+
+
+async def written(agent: OpenAI, service: Service, *events: dict[str, Any]) -> list[tuple[str, str]]:
+    """The parts of the answer that has these events, by kind and content."""
+    service.script = numbered(*events, COMPLETED)
+    return [(part.kind, part.content) for part in log_in([event async for event in agent.answer("talk", ASKED)]).parts]
+
+
+async def test_an_answer_has_thoughts_tools_texts_and_their_sources(agent: OpenAI, service: Service) -> None:
+    link = "([w.example](https://w.example/))"
+    service.script = numbered(
+        {"type": "response.created", "response": response("in_progress")},
+        {"type": "response.output_item.added", "output_index": 0, "item": {"id": "rs_0", "type": "reasoning"}},
+        {"type": "response.reasoning_summary_part.added", "item_id": "rs_0", "summary_index": 0},
+        thought("**Wea"),
+        thought("ther**"),
+        {"type": "response.reasoning_summary_text.done", "summary_index": 0, "text": "**Weather**"},
+        {"type": "response.output_item.added", "output_index": 1, "item": {**SEARCH, "status": "in_progress"}},
+        {"type": "response.web_search_call.searching", "output_index": 1, "item_id": "ws_1"},
+        done(**SEARCH),
+        said("It rains 😀. "),
+        said(link),
+        citation(start_index=12, end_index=12 + len(link)),
+        {"type": "response.output_text.done", "text": f"It rains 😀. {link}"},
+        COMPLETED,
+    )
+
+    *events, ending = [event async for event in agent.answer("talk", ASKED)]
+
+    text, asked, found = f"It rains 😀. {link}", '{"type": "search", "query": "rain"}', '{"status": "completed"}'
+    begins = len("**Weather**") + len(asked) + len(found) + len("It rains . ") + 2  # the emoji counts twice
+    assert log_in(events).parts == [
+        Part("reasoning", "**Weather**"),
+        Part("tool", asked, {"call": "ws_1", "name": "web_search", "by": "model"}),
+        Part("tool_result", found, {"call": "ws_1", "is_error": False}),
+        Part("message", text),
+        Part("source", "https://w.example/", {"title": "Weather", "from": begins, "to": begins + len(link)}),
+    ]
+    assert isinstance(ending, Ending)
+    assert ending.blocks == [{"type": "text", "text": text}], "no model is told anything but the text"
+
+
+@pytest.mark.parametrize(
+    ("events", "parts"),
+    [
+        ([thought("One"), thought("Two", 1)], [("reasoning", "One\n\nTwo")]),
+        ([thought("One"), thought("", 1), thought("Three", 2)], [("reasoning", "One\n\nThree")]),
+        ([thought("One"), done(type="reasoning", id="rs_0"), thought("Two", output=1)], [("reasoning", "One\n\nTwo")]),
+        ([raw_thought("So "), raw_thought("on"), thought("In short")], [("reasoning", "So on\n\nIn short")]),
+        (
+            [thought("One"), said("So."), thought("Two", 1)],
+            [("reasoning", "One"), ("message", "So."), ("reasoning", "Two")],
+        ),
+        ([said("So "), said("far", 1)], [("message", "So far")]),
+        ([said("So "), done(type="message", id="msg_1"), said("far", output=3)], [("message", "So far")]),
+        ([thought("\ud83d"), thought("\ude00!")], [("reasoning", "😀!")]),
+        ([thought("\ud83d"), thought("\ude00!", 1)], [("reasoning", "\ufffd\n\n\ufffd!")]),
+        ([thought("\ud83d"), said("\ude00")], [("reasoning", "\ufffd"), ("message", "\ufffd")]),
+        ([said("\ud83d"), said("\ude00", 1)], [("message", "\ufffd\ufffd")]),
+        ([said("\ud83d"), said("", 1), said("\ude00")], [("message", "😀")]),
+        (
+            [said("\ud83d"), done(type="function_call", call_id="c", name="n"), said("\ude00")],
+            [("message", "\ufffd"), ("tool", "{}"), ("message", "\ufffd")],
+        ),
+    ],
+)
+async def test_what_follows_belongs_together_only_within_its_part(
+    agent: OpenAI, service: Service, events: list[dict[str, Any]], parts: list[tuple[str, str]]
+) -> None:
+    assert await written(agent, service, *events) == parts
+
+
+@pytest.mark.parametrize(
+    ("start", "supported"),
+    [
+        (5, "漢 b"),
+        (0, "a漢😀 b漢 b"),
+        (None, "a漢😀 b漢 b"),
+        (-1, "a漢😀 b漢 b"),
+        (99, "a漢😀 b漢 b"),
+        (2**70, "a漢😀 b漢 b"),
+    ],
+)
+async def test_a_citation_supports_what_is_written_from_its_beginning_on(
+    agent: OpenAI, service: Service, start: int | None, supported: str
+) -> None:
+    service.script = numbered(
+        said("Yes. ", 1, 1), said("a漢😀 b"), said("漢 b"), citation(start_index=start), COMPLETED
+    )
+
+    log = log_in([event async for event in agent.answer("talk", ASKED)])
+
+    text, source = log.parts
+    units = text.content.encode("utf-16-le")[2 * source.facts["from"] : 2 * source.facts["to"]]
+    assert units.decode("utf-16-le") == supported
+
+
+@pytest.mark.parametrize(
+    ("events", "sources"),
+    [
+        ([said("So"), citation(), citation(), citation(url="b")], ["https://w.example/", "b"]),
+        ([said("So"), citation(url="\ud83d")], ["\ufffd"]),
+        ([said("So"), citation(url=None), citation(url=""), citation(type="file_citation")], []),
+        ([citation()], []),
+        ([said("\ud83d"), citation()], []),
+        ([said("So"), thought("Hm"), citation()], []),
+        ([said("So"), {"type": "response.output_text.annotation.added", "annotation": None}], []),
+    ],
+    ids=["once a url", "half a character", "no url", "no text", "half a text", "too late", "null"],
+)
+async def test_a_source_is_a_url_that_a_text_cites(
+    agent: OpenAI, service: Service, events: list[dict[str, Any]], sources: list[str]
+) -> None:
+    found = await written(agent, service, *events)
+
+    assert [content for kind, content in found if kind == "source"] == sources
+
+
+async def test_a_citation_may_have_no_title_or_a_long_one(agent: OpenAI, service: Service) -> None:
+    titles = [citation(title=None), citation(url="b", title="漢" * 300)]
+    service.script = numbered(said("So"), *titles, COMPLETED)
+
+    _, first, second = log_in([event async for event in agent.answer("talk", ASKED)]).parts
+
+    assert (first.facts["title"], second.facts["title"]) == ("", "漢" * 170)
+
+
+async def test_what_was_thought_stays_when_an_answer_is_cut_off(agent: OpenAI, service: Service) -> None:
+    service.script = numbered(thought("Hm"), done(**SEARCH), {"type": "error", "code": "server_error"})
+
+    async with aclosing(agent.answer("talk", ASKED)) as events:
+        log = log_in([await anext(events) for _ in range(3)])
+        with pytest.raises(Upstream):
+            await anext(events)
+
+    assert [part.kind for part in log.parts] == ["reasoning", "tool", "tool_result"]
+
+
+async def test_a_summary_of_thoughts_is_asked_for_where_the_deployment_says_so(
+    client: httpx.AsyncClient, service: Service
+) -> None:
+    service.script = begun("Yes") + ended()
+
+    await play(OpenAI(client, Secret(), None, replace(SETTINGS, thinking=True)))
+
+    assert service.requests[0].body["reasoning"] == {"summary": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("code", "field"), [("unsupported_parameter", "reasoning.effort"), ("unsupported_value", "reasoning.summary")]
+)
+async def test_a_model_that_does_not_think_is_the_operators_to_mend(
+    agent: OpenAI, service: Service, code: str, field: str
+) -> None:
+    """As OpenAI refuses it for models that do not reason, and for organizations that are not verified."""
+    error = {"message": "No.", "type": "invalid_request_error", "param": field, "code": code}
+    service.refusals = [Response(json.dumps({"error": error}), 400, media_type="application/json")]
+
+    _, problem = await broken_off(agent)
+
+    assert (type(problem), problem.reason) == (Denied, Reason.SETTINGS)
 
 
 async def test_events_that_are_not_known_are_ignored(agent: OpenAI, service: Service) -> None:

@@ -15,11 +15,13 @@ from chatrelay.settings import OpenAI
 
 def to_openai(turns: Sequence[Turn], instructions: str, settings: OpenAI) -> Request:
     """Return a request to answer the last of `turns`. `instructions` are the system prompt, or blank."""
-    request = {
+    request: Request = {
         "model": settings.model,
         "input": as_plain_messages(turns),
         "max_output_tokens": settings.max_tokens,
         "stream": True,
         "store": False,
     }
+    if settings.thinking:  # refused by models that do not think, and for accounts that OpenAI has not verified
+        request["reasoning"] = {"summary": "auto"}
     return {**request, "instructions": instructions} if instructions.strip() else request
