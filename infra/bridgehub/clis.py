@@ -48,15 +48,15 @@ def parse(body: bytes) -> Asked:
             "session": str(),
             "payload": {"message": str(message), "context": [*context]},
         }:
-            return Asked(raw, directory, message, [_note(note) for note in context])
+            notes = []
+            for note in context:
+                match note:
+                    case {"title": str(title), "content": str(content)}:
+                        notes.append((title, content))
+                    case _:
+                        raise ValueError("no context of bridgehub/1.0")
+            return Asked(raw, directory, message, notes)
     raise ValueError("no request of bridgehub/1.0")
-
-
-def _note(note: object) -> tuple[str, str]:
-    match note:
-        case {"title": str(title), "content": str(content)}:
-            return title, content
-    raise ValueError("no context of bridgehub/1.0")
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,12 @@ class EventReader:
     def read(self, line: bytes) -> str:
         match _parsed(line):
             case {"type": str(), "item": {"type": "agent_message", "id": str(item), "text": str(text)}}:
-                return self._beyond(item, text)
+                known = self._texts.get(item, "")
+                new = text[len(known) :]
+                if new and not known and any(self._texts.values()):
+                    new = PARAGRAPH + new
+                self._texts[item] = text
+                return new
             case {"type": "turn.completed", **more}:
                 self.used = _usage(more.get("usage"))
             # It may be a connection that is tried again: only the turn's own events are the end.
@@ -190,15 +195,6 @@ class EventReader:
             case {"type": "turn.failed", **more}:
                 raise Failed(f"Codex could not answer: {_message(more) or self.trouble or 'it does not say why.'}")
         return ""
-
-    def _beyond(self, item: str, text: str) -> str:
-        """Return what of the message `item` was not read before."""
-        known = self._texts.get(item, "")
-        new = text[len(known) :]
-        if new and not known and any(self._texts.values()):
-            new = PARAGRAPH + new
-        self._texts[item] = text
-        return new
 
 
 def _message(failed: Mapping[Any, Any]) -> str:
