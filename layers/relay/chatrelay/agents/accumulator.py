@@ -46,11 +46,6 @@ class Accumulator:
         """The content blocks as they came, but halves of surrogate pairs, which can be neither sent nor stored."""
         return list(map(_whole, self._blocks.values()))
 
-    @property
-    def _last(self) -> int:
-        """The index of the block that grows, -1 before the first."""
-        return next(reversed(self._blocks), -1)
-
     def feed(self, event: object) -> Iterator[Written]:
         """Yield what `event` adds to the reply's log. Raise ``ValueError`` outside the grammar."""
         match event:
@@ -61,7 +56,7 @@ class Accumulator:
                 self.model = _text(message, "model")
                 self._count(message)
             case {"type": "content_block_start", "index": int(index), "content_block": {"type": str()} as block} if (
-                index > self._last
+                index > next(reversed(self._blocks), -1)
             ):
                 yield from self._finish(self._open)
                 yield from self._begin(index, block)

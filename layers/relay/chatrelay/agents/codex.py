@@ -5,8 +5,8 @@ as they are written, pings in between, and ``end`` or ``error`` last. An answer 
 """
 
 import json
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
 import httpx
@@ -79,13 +79,20 @@ class Codex:
                 break
             first -= 1
         asked = _request(message, session_id, directory, conversation_history[first:])
-        with _translate_errors():
+        try:
             async with bearer.posted(self._client, self._token, "/v1/answers", asked) as response:
+                said = refusals.said(response.status_code, None, None, None)
                 if response.status_code != httpx.codes.OK:
-                    raise _refusal(response)
-                async with aclosing(answered(_events(response), _said(response))) as events:
+                    raise _refusal(response, said)
+                async with aclosing(answered(_events(response), said)) as events:
                     async for event in events:
                         yield event
+        except bearer.UNREACHABLE as problem:
+            raise Upstream("BridgeHub cannot be reached. Is its machine awake?", reason=Reason.UNREACHABLE) from problem
+        except httpx.HTTPError as problem:
+            raise Upstream("BridgeHub broke off.", reason=Reason.CUT_OFF) from problem
+        except OUT_OF_GRAMMAR as problem:
+            raise Upstream("BridgeHub sent something that is no answer.", reason=Reason.OUT_OF_GRAMMAR) from problem
 
 
 def _request(message: str, session_id: str, directory: str, history: Sequence[Message]) -> dict[str, Any]:
@@ -106,9 +113,8 @@ def _request(message: str, session_id: str, directory: str, history: Sequence[Me
     }
 
 
-def _refusal(response: httpx.Response) -> ReplyError:
+def _refusal(response: httpx.Response, said: Said) -> ReplyError:
     """Return what the sidecar's refusal means. A shorter history would not help: the request has only what fits."""
-    said = _said(response)
     if response.status_code in BUSY:
         wait_s = retry_after_s(response.headers)
         return Overloaded("Codex is busy with other messages at the moment.", retry_after_s=wait_s, said=said)
@@ -119,10 +125,6 @@ def _refusal(response: httpx.Response) -> ReplyError:
     if response.status_code in refusals.NEVER:
         return refusals.denied("BridgeHub", Reason.SETTINGS, said)
     return Upstream("BridgeHub did not take the message.", said=said)
-
-
-def _said(response: httpx.Response) -> Said:
-    return refusals.said(response.status_code, None, None, None)
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[str | End]:
@@ -150,38 +152,22 @@ def _event(line: bytes) -> str | End:
         case {"type": "end", **more}:
             return End("end_turn", "codex", counted(more.get("usage"), *USAGE))
         case {"type": "error", **more}:
-            raise _failure(_text(more.get("message")).strip() or "Codex could not answer.")
+            # In the sidecar's words: they say more than the relay could.
+            sentence = _text(more.get("message")).strip() or "Codex could not answer."
+            said = refusals.said(httpx.codes.OK, "error", sentence, None)
+            shown = beginning(join_surrogates(sentence), SENTENCE_CHARS)
+            match next((row.means for row in refusals.CODEX if row.reads(Refusal(said))), None):
+                case Reason.TOO_LONG:
+                    raise refusals.too_long("Codex", 0, said)
+                case Reason() as reason:
+                    raise Denied(shown, reason=reason, said=said)
+            raise Upstream(shown)
         case {"type": str()}:
             return ""  # a ping, or an event of a later version
     raise ValueError("no event of the sidecar")
-
-
-def _failure(sentence: str) -> ReplyError:
-    """Return the error that ended the answer, in the sidecar's words: they say more than the relay could."""
-    said = refusals.said(httpx.codes.OK, "error", sentence, None)
-    shown = beginning(join_surrogates(sentence), SENTENCE_CHARS)
-    match next((row.means for row in refusals.CODEX if row.reads(Refusal(said))), None):
-        case Reason.TOO_LONG:
-            return refusals.too_long("Codex", 0, said)
-        case Reason() as reason:
-            return Denied(shown, reason=reason, said=said)
-    return Upstream(shown)
 
 
 def _text(value: object) -> str:
     if value is not None and not isinstance(value, str):
         raise ValueError("no text")
     return value or ""
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Raise our errors for those of httpx and of the grammar."""
-    try:
-        yield
-    except bearer.UNREACHABLE as problem:
-        raise Upstream("BridgeHub cannot be reached. Is its machine awake?", reason=Reason.UNREACHABLE) from problem
-    except httpx.HTTPError as problem:
-        raise Upstream("BridgeHub broke off.", reason=Reason.CUT_OFF) from problem
-    except OUT_OF_GRAMMAR as problem:
-        raise Upstream("BridgeHub sent something that is no answer.", reason=Reason.OUT_OF_GRAMMAR) from problem

@@ -102,20 +102,16 @@ def _asked(turn: Turn) -> list[Block]:
 
 
 def _answered(blocks: Sequence[Block], known: set[str]) -> list[Block]:
-    """Return the blocks of an earlier answer that go back, in their order. `known` has the searches before them."""
-    kept = _searches(blocks, known)
-    for at, each in enumerate(blocks):
-        if each["type"] == "text" and not _is_blank(each):
-            kept[at] = _with(each, "type", "text") | _citations(each)
-    return [kept[at] for at in sorted(kept)]
+    """Return the blocks of an earlier answer that go back, in their order: texts, and searches that have a result.
 
-
-def _searches(blocks: Sequence[Block], known: set[str]) -> dict[int, Block]:
-    """Return the searches that have a result, with their results, by their positions. Each id comes once."""
+    `known` has the ids of the searches before them: each comes once.
+    """
     uses: dict[str, int] = {}
-    kept: dict[int, Block] = {}
+    kept: dict[int, Block] = {}  # by position: a search goes back once its result is found
     for at, each in enumerate(blocks):
         match each:
+            case {"type": "text"} if not _is_blank(each):
+                kept[at] = _with(each, "type", "text") | _citations(each)
             case {"type": "server_tool_use", "id": str(use), "name": "web_search", "input": {}}:
                 uses.setdefault(use, at)
             case {"type": "web_search_tool_result", "tool_use_id": str(use), "content": found} if (
@@ -125,7 +121,7 @@ def _searches(blocks: Sequence[Block], known: set[str]) -> dict[int, Block]:
                 asked = blocks[uses[use]]
                 kept[uses[use]] = _with(asked, "type", "id", "name", "input") | _caller(asked)
                 kept[at] = _with(each, "type", "tool_use_id") | {"content": _known_only(found)} | _caller(each)
-    return kept
+    return [kept[at] for at in sorted(kept)]
 
 
 def _is_found(found: object) -> bool:
