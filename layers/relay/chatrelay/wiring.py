@@ -92,11 +92,6 @@ class Wiring:
         return Acceptance(self.store, self.recovery, self._registry, lambda: self.files)
 
     @cached_property
-    def _posting(self) -> ThreadPoolExecutor:
-        """Threads for posts alone: posts that hang must keep no heartbeat waiting."""
-        return ThreadPoolExecutor(CONCURRENT_POSTS, "post")
-
-    @cached_property
     def files(self) -> Files:
         return Files.connect(self.environment.text("FILES_BUCKET"))
 
@@ -115,7 +110,7 @@ class Wiring:
             ReplyWriter,
             store=self.store,
             api=self.api,
-            threads=self._posting,
+            threads=ThreadPoolExecutor(CONCURRENT_POSTS, "post"),  # posts that hang must keep no heartbeat waiting
             workers=self.workers,
             pushes=self.pushes,
             telemetry=self.telemetry,

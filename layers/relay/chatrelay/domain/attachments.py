@@ -121,11 +121,6 @@ def name_in(key: str) -> str:
     return unquote(key.rpartition("/")[2])
 
 
-def shown_inline(filename: str) -> str:
-    """Return a ``Content-Disposition`` that shows the file inline (RFC 6266)."""
-    return f"inline; filename*=UTF-8''{quote(filename, safe='')}"
-
-
 def must_be_name(filename: str) -> str:
     """Return `filename`. Raise ``InvalidMessage`` if it is empty or too long."""
     if not filename.strip():

@@ -54,18 +54,14 @@ def concluded(block: Block) -> Iterator[Written]:
             written = json.dumps(asked or {}, ensure_ascii=False, allow_nan=False)
             yield Piece("tool", written, {"call": _fact(call), "name": _fact(name), "by": TOOLS[kind]})
         case {"type": str(kind), "tool_use_id": str(call)} if kind.endswith("_tool_result"):
-            yield _result(call, block)
-
-
-def _result(call: str, block: Block) -> Piece:
-    found = block.get("content")
-    told = json.dumps(_unsealed(found), ensure_ascii=False, allow_nan=False)
-    kind = found.get("type") if isinstance(found, dict) else None
-    is_error = bool(block.get("is_error")) or (isinstance(kind, str) and kind.endswith("_error"))
-    facts: dict[str, Any] = {"call": _fact(call), "is_error": is_error}
-    if utf16_length(told) > RESULT_LENGTH:
-        told, facts["truncated"] = utf16_prefix(told, RESULT_LENGTH), True
-    return Piece("tool_result", told, facts)
+            found = block.get("content")
+            told = json.dumps(_unsealed(found), ensure_ascii=False, allow_nan=False)
+            result = found.get("type") if isinstance(found, dict) else None
+            is_error = bool(block.get("is_error")) or (isinstance(result, str) and result.endswith("_error"))
+            facts: dict[str, Any] = {"call": _fact(call), "is_error": is_error}
+            if utf16_length(told) > RESULT_LENGTH:
+                told, facts["truncated"] = utf16_prefix(told, RESULT_LENGTH), True
+            yield Piece("tool_result", told, facts)
 
 
 def _unsealed(value: Any) -> Any:
