@@ -54,7 +54,7 @@ class Accumulator:
             case {"type": "message_start", "message": {} as message}:
                 self.started = True
                 self.model = _text(message, "model")
-                self._count(message)
+                self.usage |= counted(message.get("usage"), *USAGE)
             case {"type": "content_block_start", "index": int(index), "content_block": {"type": str()} as block} if (
                 index > next(reversed(self._blocks), -1)
             ):
@@ -122,11 +122,8 @@ class Accumulator:
         # There may be several, with a stop reason each: the last holds.
         if isinstance(delta := more.get("delta"), dict):
             self.stop_reason = _text(delta, "stop_reason") or self.stop_reason
-        self._count(more)
-
-    def _count(self, event: Mapping[Any, Any]) -> None:
-        """Update the usage, which is cumulative; a number that is left out stays as it was."""
-        self.usage |= counted(event.get("usage"), *USAGE)
+        # Cumulative: a number that is left out stays as it was.
+        self.usage |= counted(more.get("usage"), *USAGE)
 
 
 def _whole(block: Block) -> Block:

@@ -197,7 +197,9 @@ def meaning(agent: str, rows: Sequence[Row], refusal: Refusal) -> ReplyError:
             sentence = f"{agent} is very busy at the moment."
             return Overloaded(sentence, retry_after_s=refusal.retry_after_s, said=refusal.said)
         case Reason.TOO_LONG:
-            return too_long(agent, _fits(read, refusal.tokens), refusal.said)
+            has, most = _number(read, "has", refusal.tokens), _number(read, "most", _number(read, "rate"))
+            fits = max(most - _number(read, "out"), 1) / has if has and most else 0.5  # if the service does not say
+            return too_long(agent, fits, refusal.said)
         case Reason.UNACCEPTED:
             return Unaccepted(f"{agent} does not take this message. Change it, or leave it out.", said=refusal.said)
         case Reason.DECLINED:
@@ -220,9 +222,3 @@ def denied(agent: str, reason: Reason, said: Said | None = None) -> Denied:
 def too_long(agent: str, fits: float, said: Said) -> TooLong:
     """Return the error for a request that is too long. The service takes about the part `fits` of it."""
     return TooLong(f"This message is too long for {agent}.", fits=min(fits, MOST_FITS), said=said)
-
-
-def _fits(read: re.Match[str], tokens: int) -> float:
-    """Return the part of a request of `tokens` that fits; a half, if the service does not say."""
-    has, out, most = _number(read, "has", tokens), _number(read, "out"), _number(read, "most", _number(read, "rate"))
-    return max(most - out, 1) / has if has and most else 0.5
