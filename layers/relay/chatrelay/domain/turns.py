@@ -33,13 +33,6 @@ class Turn:
     files: tuple[Loaded, ...] = ()
     plain: bool = False
 
-    @property
-    def is_rich(self) -> bool:
-        """Whether a model that knows content blocks gets more than text."""
-        # Thinking does not count: no request carries the thinking of an earlier turn.
-        is_rich = (block["type"] not in ("text", *THINKING) or block.get("citations") for block in self.blocks)
-        return not self.plain and bool(self.attachments or any(is_rich))
-
 
 @dataclass(frozen=True)
 class Room:
@@ -84,4 +77,10 @@ def shortened(turns: Sequence[Turn], fits: float) -> Sequence[Turn]:
 def plain(turns: Sequence[Turn]) -> Sequence[Turn]:
     """Return `turns`, all but the last as text only."""
     *earlier, last = turns
-    return [*(replace(turn, plain=True) if turn.is_rich else turn for turn in earlier), last]
+    told: list[Turn] = []
+    for turn in earlier:
+        # Whether a model that knows content blocks gets more than text. Thinking does not count: no request carries the
+        # thinking of an earlier turn.
+        is_rich = (block["type"] not in ("text", *THINKING) or block.get("citations") for block in turn.blocks)
+        told.append(replace(turn, plain=True) if turn.attachments or any(is_rich) else turn)
+    return [*told, last]
