@@ -38,10 +38,6 @@ async def _nothing(_stack: Stack, _services: Services) -> None:
     return
 
 
-def _unsaid(_entry: Mapping[str, Any]) -> None:
-    return None
-
-
 @dataclass(frozen=True)
 class Plugin:
     """What a repository adds.
@@ -69,7 +65,7 @@ class Plugin:
     environment: Mapping[str, str] = field(default_factory=dict)
     parameters: Callable[[Mapping[str, str]], Mapping[str, str]] = dict
     banner: Sequence[str] = ()
-    sentence: Sentence = _unsaid
+    sentence: Sentence = lambda _: None
     prepare: Callable[[Stack, Services], Awaitable[None]] = _nothing
     end: Callable[[], Awaitable[None]] = _no_end
 

@@ -58,42 +58,41 @@ def routes(protocol: Path = PROTOCOL) -> list[BaseRoute]:
 def frames(document: Document) -> Iterator[tuple[str, list[Entry]]]:
     """Yield who says what over the socket."""
     for operation in document["operations"].values():
-        names = [each["$ref"].rpartition("/")[2] for each in operation["messages"]]
-        yield operation["title"], [_frame(document, name) for name in names]
+        entries = []
+        for each in operation["messages"]:
+            name = each["$ref"].rpartition("/")[2]
+            message = document["components"]["messages"][name]
+            fields = list(_fields(document, message["payload"]))
+            examples = [("", _json(example["payload"])) for example in message["examples"]]
+            described = message["summary"], message.get("description", "")
+            entries.append(Entry(name, name, *described, [("", fields)], examples))
+        yield operation["title"], entries
 
 
 def calls(document: Document) -> tuple[str, list[Entry]]:
     """Return the HTTP calls."""
     operations = (
-        (path, method, each)
+        (f"{method.upper()} {path}", each)
         for path, methods in document["paths"].items()
         for method, each in methods.items()
         if method in METHODS
     )
-    return "HTTP calls", [_call(document, path, method, each) for path, method, each in operations]
-
-
-def _frame(document: Document, name: str) -> Entry:
-    message = document["components"]["messages"][name]
-    fields = list(_fields(document, message["payload"]))
-    examples = [("", _json(example["payload"])) for example in message["examples"]]
-    return Entry(name, name, message["summary"], message.get("description", ""), [("", fields)], examples)
-
-
-def _call(document: Document, path: str, method: str, operation: Document) -> Entry:
-    tables, examples = [], []
-    bodies = [("Body", operation["requestBody"])] if "requestBody" in operation else []
-    bodies += [
-        (f"{status}: {_resolved(document, answer)['description']}", answer)
-        for status, answer in operation["responses"].items()
-        if status != "default"
-    ]
-    for title, body in bodies:
-        for kind, content in _resolved(document, body).get("content", {}).items():
-            tables.append((f"{title} ({kind})", list(_fields(document, content["schema"]))))
-            if "example" in content:
-                examples.append((title, _json(content["example"])))
-    return Entry(operation["operationId"], f"{method.upper()} {path}", operation["summary"], "", tables, examples)
+    entries = []
+    for call, operation in operations:
+        tables, examples = [], []
+        bodies = [("Body", operation["requestBody"])] if "requestBody" in operation else []
+        bodies += [
+            (f"{status}: {_resolved(document, answer)['description']}", answer)
+            for status, answer in operation["responses"].items()
+            if status != "default"
+        ]
+        for title, body in bodies:
+            for kind, content in _resolved(document, body).get("content", {}).items():
+                tables.append((f"{title} ({kind})", list(_fields(document, content["schema"]))))
+                if "example" in content:
+                    examples.append((title, _json(content["example"])))
+        entries.append(Entry(operation["operationId"], call, operation["summary"], "", tables, examples))
+    return "HTTP calls", entries
 
 
 def _fields(document: Document, schema: Document, before: str = "") -> Iterator[Field]:
@@ -101,7 +100,8 @@ def _fields(document: Document, schema: Document, before: str = "") -> Iterator[
     properties, required = _properties(document, schema)
     for name, given in properties.items():
         field = _resolved(document, given)
-        yield Field(before + name, _type(field), name in required, _described(document, given))
+        description = given.get("description") or field.get("description", "")
+        yield Field(before + name, _type(field), name in required, str(description))
         items = _resolved(document, field.get("items", {}))
         for inner, end in ((field, "."), (items, "[].")):
             if "properties" in inner:
@@ -127,10 +127,6 @@ def _resolved(document: Document, schema: Document) -> Document:
             found = found[name]
         schema = found
     return schema
-
-
-def _described(document: Document, schema: Document) -> str:
-    return str(schema.get("description") or _resolved(document, schema).get("description", ""))
 
 
 def _type(schema: Document) -> str:

@@ -12,17 +12,6 @@ from infra import stack
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says. Return the exit status: 1 if it could not be done."""
-    options = _parser().parse_args(arguments)
-    try:
-        deployed = stack.chosen(options)
-        table = Table(deployed.session.client("dynamodb"), options.table or deployed.output("TableName"))
-        return int(options.do(ApiKeys(table), options))
-    except stack.PROBLEMS as problem:
-        print(f"infra.keys: {stack.told(problem)}", file=sys.stderr)
-        return 1
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.keys", description=__doc__)
     stack.add_options(parser)
     parser.add_argument("--table", help="the table itself, instead of the stack's")
@@ -35,7 +24,14 @@ def _parser() -> argparse.ArgumentParser:
     revoke = commands.add_parser("revoke", help="remove a key")
     revoke.add_argument("id", help="as `list` shows it")
     revoke.set_defaults(do=_revoke)
-    return parser
+    options = parser.parse_args(arguments)
+    try:
+        deployed = stack.chosen(options)
+        table = Table(deployed.session.client("dynamodb"), options.table or deployed.output("TableName"))
+        return int(options.do(ApiKeys(table), options))
+    except stack.PROBLEMS as problem:
+        print(f"infra.keys: {stack.told(problem)}", file=sys.stderr)
+        return 1
 
 
 def _create(keys: ApiKeys, options: argparse.Namespace) -> int:

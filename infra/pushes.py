@@ -43,7 +43,13 @@ class Queue:
             QueueUrl=self._url, MaxNumberOfMessages=BATCH, VisibilityTimeout=HIDDEN_S, WaitTimeSeconds=1
         ).get("Messages"):
             for message in messages:
-                yield _unsent(message)
+                # Source: Lambda's guide, "Capturing records of asynchronous invocations".
+                record = json.loads(message["Body"])
+                context = record["requestContext"]
+                raised = record.get("responsePayload") or {}
+                reason = f"{context['condition']}: {raised.get('errorMessage', 'no answer')}"
+                function = context["functionArn"].removesuffix(":$LATEST")
+                yield Unsent(record["timestamp"], record["requestPayload"], function, reason, message["ReceiptHandle"])
 
     def delete(self, unsent: Unsent) -> None:
         self._client.delete_message(QueueUrl=self._url, ReceiptHandle=unsent.receipt)
@@ -54,18 +60,6 @@ class Queue:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says. Return the exit status: 1 if it could not be done."""
-    options = _parser().parse_args(arguments)
-    try:
-        deployed = stack.chosen(options)
-        queue = Queue(deployed.session.client("sqs"), deployed.output("UnsentPushes"))
-        options.do(queue, deployed)
-    except stack.PROBLEMS as problem:
-        print(f"infra.pushes: {stack.told(problem)}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.pushes", description=__doc__)
     stack.add_options(parser)
     commands = parser.add_subparsers(required=True, metavar="list | resend | discard")
@@ -75,7 +69,15 @@ def _parser() -> argparse.ArgumentParser:
         ("discard", _discard, "drop them"),
     ):
         commands.add_parser(name, help=words, description=words).set_defaults(do=do)
-    return parser
+    options = parser.parse_args(arguments)
+    try:
+        deployed = stack.chosen(options)
+        queue = Queue(deployed.session.client("sqs"), deployed.output("UnsentPushes"))
+        options.do(queue, deployed)
+    except stack.PROBLEMS as problem:
+        print(f"infra.pushes: {stack.told(problem)}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _list(queue: Queue, _: stack.Stack) -> None:
@@ -112,19 +114,6 @@ def _each(queue: Queue, do: Callable[[Unsent], None]) -> int:
         print(unsent)
         done += 1
     return done
-
-
-def _unsent(message: dict[str, Any]) -> Unsent:
-    """Return what a message of the queue says.
-
-    Source: Lambda's guide, "Capturing records of asynchronous invocations".
-    """
-    record = json.loads(message["Body"])
-    context = record["requestContext"]
-    raised = record.get("responsePayload") or {}
-    reason = f"{context['condition']}: {raised.get('errorMessage', 'no answer')}"
-    function = context["functionArn"].removesuffix(":$LATEST")
-    return Unsent(record["timestamp"], record["requestPayload"], function, reason, message["ReceiptHandle"])
 
 
 if __name__ == "__main__":

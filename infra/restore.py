@@ -18,26 +18,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("table", help="the earlier one, which stays as it is")
     options = parser.parse_args(arguments)
     try:
-        _copy(stack.chosen(options), options.table)
+        deployed = stack.chosen(options)
+        dynamodb = deployed.session.resource("dynamodb")
+        copied = 0
+        with dynamodb.Table(deployed.output("TableName")).batch_writer() as batch:
+            for page in dynamodb.meta.client.get_paginator("scan").paginate(TableName=options.table):
+                for item in page["Items"]:
+                    batch.put_item(item)  # replaces what has the same key, so a copy that broke off is begun again
+                    copied += 1
+                    if copied % SHOWN_EVERY == 0:
+                        print(f"{copied} ...", flush=True)
+        files = deployed.output("FilesBucket")
+        print(f"{copied} items copied. The files: aws s3 sync s3://<the earlier bucket> s3://{files}")
     except stack.PROBLEMS as problem:
         print(f"infra.restore: {stack.told(problem)}", file=sys.stderr)
         return 1
     return 0
-
-
-def _copy(deployed: stack.Stack, earlier: str) -> None:
-    dynamodb = deployed.session.resource("dynamodb")
-    copied = 0
-    with dynamodb.Table(deployed.output("TableName")).batch_writer() as batch:
-        for page in dynamodb.meta.client.get_paginator("scan").paginate(TableName=earlier):
-            for item in page["Items"]:
-                batch.put_item(item)  # replaces what has the same key, so a copy that broke off is begun again
-                copied += 1
-                if copied % SHOWN_EVERY == 0:
-                    print(f"{copied} ...", flush=True)
-    print(
-        f"{copied} items copied. The files: aws s3 sync s3://<the earlier bucket> s3://{deployed.output('FilesBucket')}"
-    )
 
 
 if __name__ == "__main__":

@@ -116,7 +116,8 @@ class Walk:
                     await self._greeting(socket)
                     await self._resume(socket, reply)
                     await self._cancel(socket)
-                    await self._bodies(socket)
+                    for number, (what, body) in enumerate(BODIES.items()):
+                        await self._body(socket, f"body-{number}", what, OK_ONLY + body)
                     async with self._connected(websocket) as other:
                         await self._longest(socket, other)
                     was_held = await self._held(socket)
@@ -263,10 +264,6 @@ class Walk:
         if ended is None or ended.end.get("stop_reason") != "cancelled":
             raise Wrong(f"A cancelled reply ends with {_shown(ended.end if ended else None)}. {LOGS}")
         self._say(f"cancel: heard after {time.monotonic() - began_s:.1f} s")
-
-    async def _bodies(self, socket: Socket) -> None:
-        for number, (what, body) in enumerate(BODIES.items()):
-            await self._body(socket, f"body-{number}", what, OK_ONLY + body)
 
     async def _longest(self, socket: Socket, other: Socket) -> None:
         """Send a frame as long as frames may be, and see it come out: another device of the user's is told it."""

@@ -4,7 +4,6 @@ import argparse
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
@@ -41,7 +40,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def chosen(options: argparse.Namespace, samconfig: Path = SAMCONFIG) -> Stack:
     """Return the stack that the options and the file name. Raise ``ValueError`` if the file cannot be read."""
-    kept = _kept(samconfig, options.config_env)
+    try:
+        tables = tomllib.loads(samconfig.read_text(encoding="utf-8")).get(options.config_env, {})
+    except FileNotFoundError:
+        tables = {}
+    except tomllib.TOMLDecodeError as problem:
+        raise ValueError(f"{samconfig.name} cannot be read: {problem}") from problem
+    # As `sam deploy` reads the file: what is for that command goes before what is for all.
+    kept = {**tables.get("global", {}).get("parameters", {}), **tables.get("deploy", {}).get("parameters", {})}
     session = boto3.Session(
         region_name=options.region or kept.get("region"), profile_name=options.profile or kept.get("profile")
     )
@@ -56,15 +62,3 @@ def told(problem: Exception) -> str:
         case NoCredentialsError():
             return "there are no AWS credentials: give --profile, or run `aws configure`."
     return str(problem)
-
-
-def _kept(samconfig: Path, environment: str) -> dict[str, Any]:
-    """Return the parameters that the file has for `sam deploy`; empty if there is no file. Raise ``ValueError``."""
-    try:
-        tables = tomllib.loads(samconfig.read_text(encoding="utf-8")).get(environment, {})
-    except FileNotFoundError:
-        return {}
-    except tomllib.TOMLDecodeError as problem:
-        raise ValueError(f"{samconfig.name} cannot be read: {problem}") from problem
-    # As `sam deploy` reads the file: what is for that command goes before what is for all.
-    return {**tables.get("global", {}).get("parameters", {}), **tables.get("deploy", {}).get("parameters", {})}

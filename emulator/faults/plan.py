@@ -398,23 +398,21 @@ def _faults(document: Mapping[str, Any]) -> Iterator[tuple[str, Fault]]:
         written = document.get(section, [])
         if not isinstance(written, list):
             raise PlanError(f"{section}: wants a list")
+        by_name = {kind.do: kind for kind in kinds}
         for index, each in enumerate(written):
             place = f"{section}[{index}]"
-            yield place, _fault(place, each, {kind.do: kind for kind in kinds})
-
-
-def _fault(place: str, written: Any, kinds: Mapping[str, type[Fault]]) -> Fault:
-    if not isinstance(written, dict):
-        raise PlanError(f"{place}: wants an object")
-    settings = dict(written)
-    do = settings.pop("do", None)
-    if not isinstance(do, str) or do not in kinds:
-        raise PlanError(f"{place}.do: wants one of {', '.join(kinds)}")
-    values = dict(_settings(place, settings, kinds[do]))
-    try:
-        return kinds[do](**values)
-    except PlanError as error:
-        raise PlanError(f"{place}: {error}") from error
+            if not isinstance(each, dict):
+                raise PlanError(f"{place}: wants an object")
+            settings = dict(each)
+            do = settings.pop("do", None)
+            if not isinstance(do, str) or do not in by_name:
+                raise PlanError(f"{place}.do: wants one of {', '.join(by_name)}")
+            values = dict(_settings(place, settings, by_name[do]))
+            try:
+                fault = by_name[do](**values)
+            except PlanError as error:
+                raise PlanError(f"{place}: {error}") from error
+            yield place, fault
 
 
 def _settings(place: str, written: Mapping[str, Any], kind: type[Fault]) -> Iterator[tuple[str, Any]]:

@@ -178,7 +178,7 @@ class ConnectionsApi:
             await check(request, "execute-api", self._credentials)
         except Refused as refused:
             return error(403, f"{refused.code}Exception", str(refused))
-        if not ids.is_connection_id(connection_id):
+        if not ids.CONNECTION_ID.match(connection_id):
             return error(400, "BadRequestException", f"Invalid connectionId: {connection_id}")
         try:
             return await self._answer(request, self._connections.find(connection_id, stage))

@@ -32,7 +32,6 @@ from emulator.services.storage_door import STORAGE, StorageDoor
 from emulator.serving import guard, server
 from emulator.serving.guard import Door, Guard, Names
 from emulator.template.apis import Api
-from emulator.template.functions import Function
 from emulator.template.stack import Stack
 
 A = TypeVar("A", bound=Api)
@@ -61,10 +60,15 @@ class Gateway:
         """Serve until SIGINT or SIGTERM. End every worker before returning."""
         await self.plugin.prepare(self.stack, self.services)
         sentence, supervisor = self.plugin.sentence, self.interference.workers
-        pools = {
-            name: Pool(function, self._variables(function), self.limits, sentence, supervisor)
-            for name, function in self.stack.functions.items()
+        endpoints = {
+            "AWS_ENDPOINT_URL": self.interference.services or self.services.endpoint,
+            "AWS_ENDPOINT_URL_LAMBDA": f"http://{self.address}",
+            "AWS_ENDPOINT_URL_S3": f"http://{self.address}{STORAGE}",
         }
+        pools = {}
+        for name, function in self.stack.functions.items():
+            variables = worker_variables.for_function(function, self.identity, endpoints, self.plugin.environment)
+            pools[name] = Pool(function, variables, self.limits, sentence, supervisor)
         invoker = Invoker(pools, self.services, self.limits, self.interference.events)
         storage = StorageDoor(self.services)
         await storage.look()  # before the first request: the guard asks which origins the buckets name
@@ -83,14 +87,6 @@ class Gateway:
         # Only now: the requests that the server has let finish were still asking both.
         await invoker.stop()
         await storage.stop()
-
-    def _variables(self, function: Function) -> Callable[[str], dict[str, str]]:
-        endpoints = {
-            "AWS_ENDPOINT_URL": self.interference.services or self.services.endpoint,
-            "AWS_ENDPOINT_URL_LAMBDA": f"http://{self.address}",
-            "AWS_ENDPOINT_URL_S3": f"http://{self.address}{STORAGE}",
-        }
-        return worker_variables.for_function(function, self.identity, endpoints, self.plugin.environment)
 
     def doors(self, invoker: Invoker, storage: StorageDoor) -> Sequence[Door]:
         """Return all routes, by who may ask them: a page of elsewhere may not, unless its origin is let in."""

@@ -47,7 +47,10 @@ class HttpApis:
         return response
 
     async def _answer(self, request: Request) -> Response:
-        stage, path = self._stage(request.scope["path"])
+        # A path names its stage first, but for the default stage's.
+        _, first, *rest = request.scope["path"].split("/", 2)
+        named = first in self._apis
+        stage, path = (first, "/" + "".join(rest)) if named else ("$default", request.scope["path"])
         api = self._apis.get(stage)
         if api is None:
             return _message(404, "Not Found")
@@ -60,18 +63,14 @@ class HttpApis:
             response.headers.update(cors_headers(api.cors, request.headers))
         return response
 
-    def _stage(self, path: str) -> tuple[str, str]:
-        """Return the stage that a path names and the path below it."""
-        _, first, *rest = path.split("/", 2)
-        if first in self._apis:
-            return first, "/" + "".join(rest)
-        return "$default", path
-
     async def _route(self, request: Request, api: HttpApi, stage: str, match: Match) -> Response:
-        body = await _read(request, self._limits.http_body_bytes)
-        if body is None:
+        body, limit_bytes = bytearray(), self._limits.http_body_bytes
+        # The rest is read and dropped: a client that is still sending would not hear the answer.
+        async for piece in request.stream():
+            body += piece[: limit_bytes + 1 - len(body)]
+        if len(body) > limit_bytes:
             return _message(413, "Request Entity Too Large")
-        call = _call(request, api, stage, self._domain, body)
+        call = _call(request, api, stage, self._domain, bytes(body))
         is_first = match.route.integration.payload == "1.0"
         event_of = events.http_first if is_first else events.http
         event = event_of(call, ids.new_event_ids(), match.route.key, match.path_parameters)
@@ -214,15 +213,6 @@ def _content(answer: Mapping[str, Any]) -> bytes:
         return base64.b64decode(body, validate=True)
     except binascii.Error as error:
         raise IntegrationFailed("body is not base64") from error
-
-
-async def _read(request: Request, limit_bytes: int) -> bytes | None:
-    """Return the body; None if it is too long."""
-    body = bytearray()
-    # The rest is read and dropped: a client that is still sending would not hear the answer.
-    async for piece in request.stream():
-        body += piece[: limit_bytes + 1 - len(body)]
-    return bytes(body) if len(body) <= limit_bytes else None
 
 
 def _call(request: Request, api: HttpApi, stage: str, domain: str, body: bytes) -> events.Call:

@@ -9,7 +9,7 @@ import uuid
 from emulator.gateway.events import EventIds
 
 # Eleven bytes in base64, as `L0SM9cOFvHcCIhw=`.
-_CONNECTION_ID = re.compile(r"^[A-Za-z0-9_-]{15}=$")
+CONNECTION_ID = re.compile(r"^[A-Za-z0-9_-]{15}=$")
 
 
 def new_event_ids() -> EventIds:
@@ -20,10 +20,6 @@ def new_event_ids() -> EventIds:
 def new_id() -> str:
     """Return a connection id, a message id or an extended request id: they look alike."""
     return base64.urlsafe_b64encode(os.urandom(11)).decode()
-
-
-def is_connection_id(text: str) -> bool:
-    return bool(_CONNECTION_ID.match(text))
 
 
 def now_ms() -> int:

@@ -110,7 +110,10 @@ class WebSockets:
     async def _handshake(
         self, api: WebSocketApi, connection: Connection, handshake: Handshake
     ) -> tuple[Connection, str | None]:
-        """Return the connection with what the authorizer said, and the subprotocol. Raise Refused."""
+        """Return the connection with what the authorizer said, and the subprotocol that `$connect` selects.
+
+        Raise Refused.
+        """
         route = api.routes.get("$connect")
         if route is None:
             return connection, None
@@ -118,7 +121,20 @@ class WebSockets:
             context = await self._authorize(route.authorizer, connection.socket, handshake)
             connection = Connection(replace(connection.socket, authorizer=context), self._limits)
         event = events.connect(connection.socket, ids.new_event_ids(), handshake.headers, handshake.query)
-        return connection, await self._connect(route.integration, connection.socket, event)
+        try:
+            answer = await self._integrate(route.integration, connection.socket, event)
+        except IntegrationTimedOut as error:
+            raise Refused(504) from error
+        except NotServed as reason:
+            raise Refused(501, str(reason)) from reason
+        except IntegrationFailed as error:
+            raise Refused(502) from error
+        if not route.integration.proxy:
+            return connection, None
+        if not 200 <= answer["statusCode"] < 300:
+            raise Refused(answer["statusCode"])
+        headers = answer.get("headers") or {}
+        return connection, next((value for name, value in headers.items() if name.lower() == _SUBPROTOCOL), None)
 
     async def _authorize(self, authorizer: Authorizer, socket: events.Socket, handshake: Handshake) -> dict[str, Any]:
         # Without what identifies the client, API Gateway does not call the authorizer.
@@ -139,23 +155,6 @@ class WebSockets:
             log.connection(socket.connection_id, f"authorizer: {error}")
             raise Refused(500) from error
         return {**allowed, "integrationLatency": answered.latency_ms}
-
-    async def _connect(self, integration: Integration, socket: events.Socket, event: Mapping[str, Any]) -> str | None:
-        """Run `$connect`. Return the subprotocol that it selects. Raise Refused."""
-        try:
-            answer = await self._integrate(integration, socket, event)
-        except IntegrationTimedOut as error:
-            raise Refused(504) from error
-        except NotServed as reason:
-            raise Refused(501, str(reason)) from reason
-        except IntegrationFailed as error:
-            raise Refused(502) from error
-        if not integration.proxy:
-            return None
-        if not 200 <= answer["statusCode"] < 300:
-            raise Refused(answer["statusCode"])
-        headers = answer.get("headers") or {}
-        return next((value for name, value in headers.items() if name.lower() == _SUBPROTOCOL), None)
 
     async def _converse(
         self, api: WebSocketApi, connection: Connection, websocket: WebSocket, subprotocol: str | None
@@ -188,7 +187,12 @@ class WebSockets:
         while True:
             incoming = await websocket.receive()
             if incoming["type"] == "websocket.disconnect":
-                return _closed(incoming)
+                reason = incoming.get("reason")
+                # uvicorn says 1005 for a lost connection, too, but then without a reason.
+                if reason is None:
+                    return Closed(1006, "Connection closed abnormally")
+                code = incoming.get("code") or 1005
+                return Closed(code, reason or ("Client-side close frame status not set" if code == 1005 else ""))
             connection.touch()
             text = incoming.get("text")
             if text is None:  # API Gateway takes no binary frames.
@@ -261,20 +265,17 @@ class WebSockets:
 def select_route(api: WebSocketApi, text: str) -> Route | None:
     """Return the route that a message selects. A client cannot select `$connect` or `$disconnect`."""
     selection = _SELECTION.match(api.selection)
-    key = _body_value(text, selection.group(1)[1:].split(".")) if selection else None
-    if key is not None and not key.startswith("$") and key in api.routes:
+    key: Any = None
+    if selection:
+        try:
+            key = json.loads(text)
+            for name in selection.group(1)[1:].split("."):
+                key = key[name]
+        except (ValueError, KeyError, TypeError, RecursionError):  # The last for a text of a thousand brackets.
+            key = None
+    if isinstance(key, str) and not key.startswith("$") and key in api.routes:
         return api.routes[key]
     return api.routes.get("$default")
-
-
-def _body_value(text: str, path: list[str]) -> str | None:
-    try:
-        value = json.loads(text)
-        for name in path:
-            value = value[name]
-    except (ValueError, KeyError, TypeError, RecursionError):  # The last for a text of a thousand brackets.
-        return None
-    return value if isinstance(value, str) else None
 
 
 def _send_error(connection: Connection, message: str, event_ids: events.EventIds) -> None:
@@ -308,16 +309,6 @@ def _identity(source: str, handshake: Handshake) -> bool:
     kind, _, name = source.removeprefix("route.request.").partition(".")
     pairs = handshake.headers if kind == "header" else handshake.query
     return any(value for key, value in pairs if key.lower() == name.lower())
-
-
-def _closed(incoming: Mapping[str, Any]) -> Closed:
-    """Return how a client closed; with 1006 for one that was lost."""
-    reason = incoming.get("reason")
-    # uvicorn says 1005 for a lost connection, too, but then without a reason.
-    if reason is None:
-        return Closed(1006, "Connection closed abnormally")
-    code = incoming.get("code") or 1005
-    return Closed(code, reason or ("Client-side close frame status not set" if code == 1005 else ""))
 
 
 async def _refuse(websocket: WebSocket, refusal: Refused, connection_id: str) -> None:

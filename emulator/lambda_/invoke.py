@@ -212,9 +212,6 @@ class InvokeApi:
             return _error(400, "InvalidRequestContentException", "Could not parse request body into json")
         if kind == "Event":
             return Response(status_code=202, headers={"x-amzn-RequestId": self._invoker.send(target, payload)})
-        return await self._call(target, payload)
-
-    async def _call(self, target: Target, payload: bytes) -> Response:
         try:
             outcome = await self._invoker.call(target, payload)
         except Throttled:

@@ -8,6 +8,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -60,8 +61,10 @@ class RuntimeApi:
         application = Starlette(
             routes=[
                 Route(f"{_PREFIX}/invocation/next", self._next),
-                Route(f"{_PREFIX}/invocation/{{request_id}}/response", self._response, methods=post),
-                Route(f"{_PREFIX}/invocation/{{request_id}}/error", self._failure, methods=post),
+                Route(
+                    f"{_PREFIX}/invocation/{{request_id}}/response", partial(self._answer, failed=False), methods=post
+                ),
+                Route(f"{_PREFIX}/invocation/{{request_id}}/error", partial(self._answer, failed=True), methods=post),
                 Route(f"{_PREFIX}/init/error", self._init_error, methods=post),
                 Route(f"{_PREFIX}/restore/next", self._restore_next),
                 Route(f"{_PREFIX}/restore/error", self._init_error, methods=post),
@@ -108,12 +111,6 @@ class RuntimeApi:
             "Lambda-Runtime-Trace-Id": invocation.trace_id,
         }
         return Response(invocation.payload, media_type="application/json", headers=headers)
-
-    async def _response(self, request: Request) -> Response:
-        return await self._answer(request, failed=False)
-
-    async def _failure(self, request: Request) -> Response:
-        return await self._answer(request, failed=True)
 
     async def _answer(self, request: Request, *, failed: bool) -> Response:
         body = await request.body()

@@ -173,23 +173,20 @@ class Services:
     def _secret(self, name: str, properties: Mapping[str, Any]) -> Deployed:
         secret = properties.get("SecretString")
         if secret is None:
-            secret = self._generated(_part(properties, "GenerateSecretString", {}))
+            # Made as the template asks. Source: AWS::SecretsManager::Secret GenerateSecretString.
+            settings = _part(properties, "GenerateSecretString", {})
+            own = ("SecretStringTemplate", "GenerateStringKey")
+            rules = {key: value for key, value in settings.items() if key not in own}
+            secret = str(self._call("secretsmanager", "GetRandomPassword", rules)[0]["RandomPassword"])
+            if "GenerateStringKey" in settings:
+                key, template = as_json_text(settings["GenerateStringKey"]), settings.get("SecretStringTemplate")
+                try:
+                    secret = json.dumps({**json.loads(as_json_text(template)), key: secret})
+                except (TypeError, ValueError):
+                    raise TemplateError("SecretStringTemplate must be the text of a JSON object") from None
         wanted = {"Name": properties.get("Name", name), "SecretString": secret}
         arn = self._call("secretsmanager", "CreateSecret", wanted)[0]["ARN"]
         return Deployed(arn, {"Id": arn})
-
-    def _generated(self, settings: Mapping[str, Any]) -> str:
-        """Return a secret made as a template asks. Source: AWS::SecretsManager::Secret GenerateSecretString."""
-        own = ("SecretStringTemplate", "GenerateStringKey")
-        rules = {key: value for key, value in settings.items() if key not in own}
-        password = str(self._call("secretsmanager", "GetRandomPassword", rules)[0]["RandomPassword"])
-        if "GenerateStringKey" not in settings:
-            return password
-        key, template = as_json_text(settings["GenerateStringKey"]), settings.get("SecretStringTemplate")
-        try:
-            return json.dumps({**json.loads(as_json_text(template)), key: password})
-        except (TypeError, ValueError):
-            raise TemplateError("SecretStringTemplate must be the text of a JSON object") from None
 
 
 @contextlib.contextmanager

@@ -170,8 +170,12 @@ def verify(received: Received, service: str | None, credentials: Credentials, no
     # AWS wants it signed: what was signed for another address would be good here otherwise.
     if "host" not in claim.headers:
         raise Refused("SignatureDoesNotMatch", "The header Host has to be signed.")
-    if claim.scope.service == "s3" and (unsigned := _unsigned(received, claim)):
-        raise Refused("AccessDenied", f"These headers have to be signed: {', '.join(unsigned)}.")
+    if claim.scope.service == "s3":
+        # By these a request would do more than was signed: read another object, or change who may read this.
+        names = {name.lower() for name, _ in received.headers} - claim.headers
+        unsigned = [name for name in sorted(names) if name.startswith("x-amz-") and not name.startswith(_OF_BODY)]
+        if unsigned:
+            raise Refused("AccessDenied", f"These headers have to be signed: {', '.join(unsigned)}.")
     headers = [(name.lower(), value) for name, value in received.headers if name.lower() in claim.headers]
     items = [(name, value) for name, value in received.query_items if name != "X-Amz-Signature"]
     request = _request(received, headers, items)
@@ -226,25 +230,25 @@ def same(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(), other.encode())
 
 
-def _unsigned(received: Received, claim: _Claim) -> list[str]:
-    """Return the headers that have to be signed for S3, and are not."""
-    # By these a request would do more than was signed: read another object, or change who may read this.
-    names = {name.lower() for name, _ in received.headers}
-    return sorted(name for name in names - claim.headers if name.startswith("x-amz-") and not name.startswith(_OF_BODY))
-
-
 def _of_headers(received: Received) -> _Claim:
     match = _AUTHORIZATION.fullmatch(received.header("authorization"))
     if not match:
         raise Refused("IncompleteSignature", f"The header Authorization is none of {ALGORITHM}.")
     credential, names, signature = match.groups()
+    scope = Scope.parsed(credential)
+    payload = received.header(_CONTENT)
+    if payload != UNSIGNED and not payload.startswith(_STREAMING):  # With these, there is no hash to compare.
+        found = hashlib.sha256(received.body).hexdigest()
+        if payload and not same(payload, found):
+            raise Refused("XAmzContentSHA256Mismatch", "The body is not the one that was signed.")
+        payload = found
     return _Claim(
-        scope=Scope.parsed(credential),
+        scope=scope,
         time=received.header("x-amz-date"),
         lasts=_SKEW,
         headers=frozenset(names.split(";")),
         token=received.header("x-amz-security-token"),
-        payload=_payload(received),
+        payload=payload,
         signature=signature,
     )
 
@@ -259,16 +263,6 @@ def _of_query(query: Mapping[str, str]) -> _Claim:
         raise Refused("AuthorizationQueryParametersError", f"The address wants {ALGORITHM} and up to seven days.")
     token, signature = query.get("X-Amz-Security-Token", ""), query["X-Amz-Signature"]
     return _Claim(Scope.parsed(credential), time, lasts, frozenset(names.split(";")), token, UNSIGNED, signature)
-
-
-def _payload(received: Received) -> str:
-    claimed = received.header(_CONTENT)
-    if claimed == UNSIGNED or claimed.startswith(_STREAMING):  # There is no hash of the body to compare.
-        return claimed
-    found = hashlib.sha256(received.body).hexdigest()
-    if claimed and not same(claimed, found):
-        raise Refused("XAmzContentSHA256Mismatch", "The body is not the one that was signed.")
-    return found
 
 
 def _check_scope(scope: Scope, service: str | None, time: str, token: str, credentials: Credentials) -> None:

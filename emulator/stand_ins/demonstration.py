@@ -243,10 +243,12 @@ def demonstration(body: dict[str, Any]) -> Script:
     chance = random.Random(json.dumps(body["messages"], sort_keys=True))  # noqa: S311 - must repeat itself
     asked = words.lower()
     wished = next((piece for signs, piece in WISHES if any(sign in asked for sign in signs)), None)
+    quoted = words if len(words) <= QUOTE_CHARS else words[:QUOTE_CHARS].rstrip() + " …"
+    seen = f"With it came {attachments} attachment{'s' * (attachments > 1)}, which I cannot look at."
     paragraphs = (
         chance.choice(OPENINGS),
-        _quoted(words),
-        _count_of_attachments(attachments),
+        "\n".join(f"> {line}".rstrip() for line in quoted.splitlines()),
+        seen if attachments else "",
         wished or chance.choice(PIECES),
         _memory(body["messages"]),
     )
@@ -262,17 +264,6 @@ def _words(content: str | list[dict[str, Any]]) -> tuple[str, int]:
         return content.strip(), 0
     texts = [block["text"] for block in content if block["type"] == "text"]
     return "\n\n".join(texts).strip(), len(content) - len(texts)
-
-
-def _quoted(words: str) -> str:
-    shown = words if len(words) <= QUOTE_CHARS else words[:QUOTE_CHARS].rstrip() + " …"
-    return "\n".join(f"> {line}".rstrip() for line in shown.splitlines())
-
-
-def _count_of_attachments(attachments: int) -> str:
-    if not attachments:
-        return ""
-    return f"With it came {attachments} attachment{'s' * (attachments > 1)}, which I cannot look at."
 
 
 def _memory(messages: list[dict[str, Any]]) -> str:

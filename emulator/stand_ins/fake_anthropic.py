@@ -67,7 +67,16 @@ class ScriptedModel:
             body = None
         received = Received(body if isinstance(body, dict) else {}, dict(request.headers))
         self.requests.append(received)
-        script = self._refusal_of(received, body) or self._choose(received.body)
+        headers = received.headers
+        # The SDK (measured: 2.12) sends a key as a bearer token; other clients send it as `x-api-key`.
+        if not (headers.get("x-api-key", "") or headers.get("authorization", "").removeprefix("Bearer").strip()):
+            script = refuse(401, message="authentication with an API key is required")
+        elif "anthropic-version" not in headers:
+            script = refuse(400, message="anthropic-version: header is required")
+        elif fault := fault_in(body):
+            script = refuse(400, message=fault)
+        else:
+            script = self._choose(received.body)
 
         # Not now: counting tokens fills the cache, and a request that fails before its first event fills none.
         def opening() -> dict[str, Any]:
@@ -75,17 +84,6 @@ class ScriptedModel:
             return {"id": f"msg_{number:024}", "model": received.body["model"], "usage": usage}
 
         return Performance(script, received, opening, f"req_{number:024}")
-
-    def _refusal_of(self, received: Received, body: object) -> Script | None:
-        headers = received.headers
-        # The SDK (measured: 2.12) sends a key as a bearer token; other clients send it as `x-api-key`.
-        if not (headers.get("x-api-key", "") or headers.get("authorization", "").removeprefix("Bearer").strip()):
-            return refuse(401, message="authentication with an API key is required")
-        if "anthropic-version" not in headers:
-            return refuse(400, message="anthropic-version: header is required")
-        if fault := fault_in(body):
-            return refuse(400, message=fault)
-        return None
 
 
 class Performance(Response):

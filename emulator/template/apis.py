@@ -169,7 +169,14 @@ def _route_or_not_served(deployment: Deployment, logical_id: str, key: str, make
 
 
 def _routes(deployment: Deployment, logical_id: str, api: str, properties: Mapping[str, Any]) -> Iterator[Route]:
-    yield from _openapi_routes(deployment, logical_id, properties.get("Body") or {})
+    document = _Document(properties.get("Body") or {})
+    for path, operations in document.paths.items():
+        for method, operation in _mapping(operations, path).items():
+            if method.upper() not in _METHODS and method != _ANY:  # as `parameters` and `summary`, which call nothing
+                continue
+            key = path if path == "$default" else f"{'ANY' if method == _ANY else method.upper()} {path}"
+            made = functools.partial(document.called, _mapping(operation or {}, key))
+            yield Route(key, *_route_or_not_served(deployment, logical_id, key, made))
     if "Target" in properties:  # quick create. Source: AWS::ApiGatewayV2::Api Target
         key = properties.get("RouteKey", "$default")
 
@@ -321,17 +328,6 @@ class _Document:
             simple_answers=str(found.get("enableSimpleResponses", "")).lower() == "true",
             payload=str(found.get("authorizerPayloadFormatVersion", "1.0")),
         )
-
-
-def _openapi_routes(deployment: Deployment, logical_id: str, body: Any) -> Iterator[Route]:
-    document = _Document(body)
-    for path, operations in document.paths.items():
-        for method, operation in _mapping(operations, path).items():
-            if method.upper() not in _METHODS and method != _ANY:  # as `parameters` and `summary`, which call nothing
-                continue
-            key = path if path == "$default" else f"{'ANY' if method == _ANY else method.upper()} {path}"
-            made = functools.partial(document.called, _mapping(operation or {}, key))
-            yield Route(key, *_route_or_not_served(deployment, logical_id, key, made))
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

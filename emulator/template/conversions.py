@@ -80,12 +80,8 @@ def _scalar(value: Any, wanted: str, path: str) -> Any:
         if text not in ("true", "false"):
             raise _unfit(value, "true or false", path)
         return text == "true"
-    if wanted in _NUMBERS:
-        return _number(value, path)
-    return as_text(value)
-
-
-def _number(value: Any, path: str) -> float:
+    if wanted not in _NUMBERS:
+        return as_text(value)
     text = as_text(value).strip()
     try:
         number = float(text)

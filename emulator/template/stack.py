@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,7 +70,12 @@ def build(deployment: Deployment, address: str, unpacked: Path) -> Stack:
         outputs={name: rewrite(as_json_text(value)) for name, value in deployment.outputs()},
         notices=(
             *omissions.lines(itertools.chain(*(each.omissions for each in everywhere), strangers)),
-            *_moved(reached, places),
+            *(
+                f"{api.name}: served at /{places[api.id, stage]}, because another API here has the stage {stage}"
+                for api in reached
+                for stage in api.stages
+                if places[api.id, stage] != stage
+            ),
         ),
     )
 
@@ -86,13 +91,6 @@ def _places(apis: Iterable[Api]) -> dict[tuple[str, str], str]:
             wanted = (stage, name, *(f"{name}-{n}" for n in range(2, len(places) + 3)))
             places[api.id, stage] = next(place for place in wanted if place not in places.values())
     return places
-
-
-def _moved(apis: Iterable[Api], places: Places) -> Iterator[str]:
-    for api in apis:
-        for stage in api.stages:
-            if places[api.id, stage] != stage:
-                yield f"{api.name}: served at /{places[api.id, stage]}, because another API here has the stage {stage}"
 
 
 def _rewriter(known: Iterable[str], places: Places, address: str) -> Callable[[str], str]:

@@ -17,6 +17,7 @@ from emulator.template.omissions import Omission
 
 _LOCAL = "local"
 _LONGEST = 4096  # of a parameter's value. Source: CloudFormation's quotas, which count bytes
+_INFINITE = {"MinValue": float("-inf"), "MaxValue": float("inf")}
 _SAM = "AWS::Serverless-2016-10-31"
 _INCLUDE = "AWS::Include"
 _SECTIONS = ("Parameters", "Mappings", "Conditions", "Rules", "Globals", "Metadata", "Outputs", "Resources")
@@ -258,18 +259,8 @@ def _satisfies(name: str, declaration: Mapping[str, Any], value: str) -> bool:
         return False
     if not _limit(name, declaration, "MinLength", 0) <= len(value) <= _limit(name, declaration, "MaxLength", _LONGEST):
         return False
-    return declaration.get("Type") != "Number" or _is_between(name, declaration, value)
-
-
-def _matches(pattern: Any, value: str) -> bool:
-    """Whether a value as a whole fits a parameter's pattern, if there is one."""
-    try:
-        return not isinstance(pattern, str) or bool(re.fullmatch(pattern, value))
-    except (re.error, RecursionError, OverflowError):  # Java's expressions know more than Python's.
+    if declaration.get("Type") != "Number":
         return True
-
-
-def _is_between(name: str, declaration: Mapping[str, Any], value: str) -> bool:
     try:
         number = float(value)
     except ValueError:
@@ -278,7 +269,12 @@ def _is_between(name: str, declaration: Mapping[str, Any], value: str) -> bool:
     return least <= number <= most
 
 
-_INFINITE = {"MinValue": float("-inf"), "MaxValue": float("inf")}
+def _matches(pattern: Any, value: str) -> bool:
+    """Whether a value as a whole fits a parameter's pattern, if there is one."""
+    try:
+        return not isinstance(pattern, str) or bool(re.fullmatch(pattern, value))
+    except (re.error, RecursionError, OverflowError):  # Java's expressions know more than Python's.
+        return True
 
 
 def _limit(name: str, declaration: Mapping[str, Any], limit: str, otherwise: float) -> float:
@@ -297,8 +293,16 @@ def _point_at_local_code(template: dict[str, Any], folder: Path, omit: Omit) -> 
         key, properties = _PATHS.get(resource["Type"]), resource.setdefault("Properties", {})
         if resource["Type"] == "AWS::Serverless::Function":
             _default_code(properties, default if isinstance(default, dict) else {})
-        if key and isinstance(properties.get(key), str):
-            _package(resource["Type"], key, properties, folder, omit)
+        if not key or not isinstance(properties.get(key), str):
+            continue
+        # Written into the template, from which the routes are read.
+        if resource["Type"] == "AWS::Serverless::HttpApi" and not _REMOTE.match(properties[key]):
+            properties["DefinitionBody"] = _included(_beside(folder, properties.pop(key), omit), folder, omit)
+        elif resource["Type"].startswith("AWS::Lambda::"):
+            bucket, _, name = _address(properties[key]).partition("://")[2].partition("/")
+            properties[key] = {"S3Bucket": bucket, "S3Key": name}
+        else:
+            properties[key] = _address(properties[key])
 
 
 def _default_code(function: dict[str, Any], common: Mapping[str, Any]) -> None:
@@ -308,18 +312,6 @@ def _default_code(function: dict[str, Any], common: Mapping[str, Any]) -> None:
             function.setdefault("ImageUri", _LOCAL)  # `sam build` would name it, which is not run here
     elif not {"CodeUri", "InlineCode", "ImageUri"} & function.keys() and "CodeUri" not in common:
         function["CodeUri"] = "."
-
-
-def _package(kind: str, key: str, properties: dict[str, Any], folder: Path, omit: Omit) -> None:
-    path = properties[key]
-    # Written into the template, from which the routes are read.
-    if kind == "AWS::Serverless::HttpApi" and not _REMOTE.match(path):
-        properties["DefinitionBody"] = _included(_beside(folder, properties.pop(key), omit), folder, omit)
-    elif kind.startswith("AWS::Lambda::"):
-        bucket, _, name = _address(path).partition("://")[2].partition("/")
-        properties[key] = {"S3Bucket": bucket, "S3Key": name}
-    else:
-        properties[key] = _address(path)
 
 
 def _address(path: str) -> str:

@@ -53,7 +53,12 @@ class Answers:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not secrets.compare_digest(token.encode(), self._token.encode()):
             raise HTTPException(401, "The token is missing or wrong.", {"www-authenticate": "Bearer"})
-        command = await self._command(request)
+        try:
+            command = self._cli.command(parse(await request.body()))
+        except TooLong as problem:
+            raise HTTPException(413, str(problem)) from problem
+        except (ValueError, RecursionError) as problem:
+            raise HTTPException(400, f"The request is wrong: {problem}") from problem
         if self._under_way == self._calls:
             raise HTTPException(429, f"{self._cli.name} is busy.", {"retry-after": str(RETRY_AFTER_S)})
         self._under_way += 1  # nothing was awaited since it was looked at
@@ -61,14 +66,6 @@ class Answers:
             await self._stream(command, receive, send)
         finally:
             self._under_way -= 1
-
-    async def _command(self, request: Request) -> Command:
-        try:
-            return self._cli.command(parse(await request.body()))
-        except TooLong as problem:
-            raise HTTPException(413, str(problem)) from problem
-        except (ValueError, RecursionError) as problem:
-            raise HTTPException(400, f"The request is wrong: {problem}") from problem
 
     async def _stream(self, command: Command, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-store")]

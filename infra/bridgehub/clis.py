@@ -59,15 +59,15 @@ def parse(body: bytes) -> Asked:
             "session": str(),
             "payload": {"message": str(message), "context": [*context]},
         }:
-            return Asked(raw, directory, message, [_note(note) for note in context])
+            notes = []
+            for note in context:
+                match note:
+                    case {"title": str(title), "content": str(content)}:
+                        notes.append((title, content))
+                    case _:
+                        raise ValueError("no context of bridgehub/1.0")
+            return Asked(raw, directory, message, notes)
     raise ValueError("no request of bridgehub/1.0")
-
-
-def _note(note: object) -> tuple[str, str]:
-    match note:
-        case {"title": str(title), "content": str(content)}:
-            return title, content
-    raise ValueError("no context of bridgehub/1.0")
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,6 @@ class Accumulator:
         """The content blocks as they came, but halves of surrogate pairs, which can be neither sent nor stored."""
         return list(map(_whole, self._blocks.values()))
 
-    @property
-    def _last(self) -> int:
-        """The index of the block that grows, -1 before the first."""
-        return next(reversed(self._blocks), -1)
-
     def feed(self, event: object) -> Iterator[Written]:
         """Yield what `event` adds to the reply's log. Raise ``ValueError`` outside the grammar."""
         match event:
@@ -59,9 +54,9 @@ class Accumulator:
             case {"type": "message_start", "message": {} as message}:
                 self.started = True
                 self.model = _text(message, "model")
-                self._count(message)
+                self.usage |= counted(message.get("usage"), *USAGE)
             case {"type": "content_block_start", "index": int(index), "content_block": {"type": str()} as block} if (
-                index > self._last
+                index > next(reversed(self._blocks), -1)
             ):
                 yield from self._finish(self._open)
                 yield from self._begin(index, block)
@@ -127,11 +122,8 @@ class Accumulator:
         # There may be several, with a stop reason each: the last holds.
         if isinstance(delta := more.get("delta"), dict):
             self.stop_reason = _text(delta, "stop_reason") or self.stop_reason
-        self._count(more)
-
-    def _count(self, event: Mapping[Any, Any]) -> None:
-        """Update the usage, which is cumulative; a number that is left out stays as it was."""
-        self.usage |= counted(event.get("usage"), *USAGE)
+        # Cumulative: a number that is left out stays as it was.
+        self.usage |= counted(more.get("usage"), *USAGE)
 
 
 def _whole(block: Block) -> Block:

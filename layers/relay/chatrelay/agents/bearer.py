@@ -28,17 +28,14 @@ async def posted(
 
     Raise ``httpx.HTTPError``.
     """
-    response = await _send(client, await secret_key(), path, body)
-    # The key may have been rotated: read again, once.
-    if response.status_code == httpx.codes.UNAUTHORIZED:
+    for renew in (False, True):  # the key may have been rotated: read again, once
+        headers = {"authorization": f"Bearer {await secret_key(renew=renew)}"}
+        request = client.build_request("POST", path, json=body, headers=headers)
+        response = await client.send(request, stream=True)
+        if renew or response.status_code != httpx.codes.UNAUTHORIZED:
+            break
         await response.aclose()  # its body is unread, and would keep the connection
-        response = await _send(client, await secret_key(renew=True), path, body)
     try:
         yield response
     finally:
         await response.aclose()
-
-
-async def _send(client: httpx.AsyncClient, key: str, path: str, body: dict[str, Any]) -> httpx.Response:
-    request = client.build_request("POST", path, json=body, headers={"authorization": f"Bearer {key}"})
-    return await client.send(request, stream=True)

@@ -159,7 +159,10 @@ class Claude:
                     async for event in stream:
                         for written in message.feed(event):
                             yield written
-                _must_have_ended(message, heard)
+                if not message.started:  # the SDK reads a proxy's page as an empty stream
+                    raise Upstream(NO_ANSWER, reason=Reason.OUT_OF_GRAMMAR, said=heard)
+                if not message.stopped:
+                    raise Upstream("The model's service cut its answer off.", reason=Reason.CUT_OFF, said=heard)
             messages.append(message)
         with _translate_errors(heard):
             ending = _ending(messages, heard)
@@ -183,16 +186,6 @@ def _blocks(messages: Sequence[Accumulator]) -> list[dict[str, Any]]:
     return [block for message in messages for block in message.blocks]
 
 
-def _must_have_ended(message: Accumulator, heard: Said) -> None:
-    if message.stopped:
-        return
-    if message.started:
-        raise Upstream("The model's service cut its answer off.", reason=Reason.CUT_OFF, said=heard)
-    raise Upstream(
-        NO_ANSWER, reason=Reason.OUT_OF_GRAMMAR, said=heard
-    )  # the SDK reads a proxy's page as an empty stream
-
-
 def _ending(messages: Sequence[Accumulator], heard: Said) -> Ending:
     last = messages[-1]
     if last.stop_reason == "refusal":
@@ -207,7 +200,15 @@ def _translate_errors(heard: Said | None = None, *, tokens: int = 0) -> Iterator
     try:
         yield
     except anthropic.APIStatusError as problem:
-        raise refusals.meaning("Claude", ANTHROPIC, _refusal(problem, tokens)) from problem
+        headers, body = problem.response.headers, problem.body
+        said = refusals.said(
+            problem.status_code,  # in mid-stream always 200
+            problem.type or headers.get("x-amzn-errortype", "").partition(":")[0],  # as Bedrock may name the type
+            problem.api_message or (body.get("message") if isinstance(body, dict) else None),
+            _request_id(problem.response),
+        )
+        refusal = Refusal(said, problem.error_code or "", tokens=tokens, retry_after_s=retry_after_s(headers))
+        raise refusals.meaning("Claude", ANTHROPIC, refusal) from problem
     except anthropic.APIConnectionError as problem:
         raise Upstream("The model's service cannot be reached.", reason=Reason.UNREACHABLE, said=heard) from problem
     except BROKEN as problem:
@@ -218,15 +219,3 @@ def _translate_errors(heard: Said | None = None, *, tokens: int = 0) -> Iterator
 
 def _request_id(response: httpx2.Response) -> str | None:
     return response.headers.get("request-id") or response.headers.get("x-amzn-requestid")
-
-
-def _refusal(problem: anthropic.APIStatusError, tokens: int) -> Refusal:
-    """Return what the service said. In mid-stream the status is always 200."""
-    headers, body = problem.response.headers, problem.body
-    said = refusals.said(
-        problem.status_code,
-        problem.type or headers.get("x-amzn-errortype", "").partition(":")[0],  # as Bedrock may name the type
-        problem.api_message or (body.get("message") if isinstance(body, dict) else None),
-        _request_id(problem.response),
-    )
-    return Refusal(said, problem.error_code or "", tokens=tokens, retry_after_s=retry_after_s(headers))

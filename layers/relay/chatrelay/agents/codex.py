@@ -6,7 +6,7 @@ is written as it is written, pings in between, and ``end`` or ``error`` last. An
 
 import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import httpx
@@ -80,13 +80,20 @@ class Codex:
                 break
             first -= 1
         asked = _request(message, session_id, directory, conversation_history[first:])
-        with _translate_errors():
+        try:
             async with bearer.posted(self._client, self._token, "/v1/answers", asked) as response:
+                said = refusals.said(response.status_code, None, None, None)
                 if response.status_code != httpx.codes.OK:
-                    raise _refusal(response)
-                async with aclosing(answered(_events(response), _said(response))) as events:
+                    raise _refusal(response, said)
+                async with aclosing(answered(_events(response), said)) as events:
                     async for event in events:
                         yield event
+        except bearer.UNREACHABLE as problem:
+            raise Upstream("BridgeHub cannot be reached. Is its machine awake?", reason=Reason.UNREACHABLE) from problem
+        except httpx.HTTPError as problem:
+            raise Upstream("BridgeHub broke off.", reason=Reason.CUT_OFF) from problem
+        except OUT_OF_GRAMMAR as problem:
+            raise Upstream("BridgeHub sent something that is no answer.", reason=Reason.OUT_OF_GRAMMAR) from problem
 
 
 def _request(message: str, session_id: str, directory: str, history: Sequence[Message]) -> dict[str, Any]:
@@ -107,9 +114,8 @@ def _request(message: str, session_id: str, directory: str, history: Sequence[Me
     }
 
 
-def _refusal(response: httpx.Response) -> ReplyError:
+def _refusal(response: httpx.Response, said: Said) -> ReplyError:
     """Return what the sidecar's refusal means. A shorter history would not help: the request has only what fits."""
-    said = _said(response)
     if response.status_code in BUSY:
         wait_s = retry_after_s(response.headers)
         return Overloaded("Codex is busy with other messages at the moment.", retry_after_s=wait_s, said=said)
@@ -120,10 +126,6 @@ def _refusal(response: httpx.Response) -> ReplyError:
     if response.status_code in refusals.NEVER:
         return refusals.denied("BridgeHub", Reason.SETTINGS, said)
     return Upstream("BridgeHub did not take the message.", said=said)
-
-
-def _said(response: httpx.Response) -> Said:
-    return refusals.said(response.status_code, None, None, None)
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[Written | End]:
@@ -184,16 +186,3 @@ def _failure(sentence: str) -> ReplyError:
         case Reason() as reason:
             return Denied(shown, reason=reason, said=said)
     return Upstream(shown)
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Raise our errors for those of httpx and of the grammar."""
-    try:
-        yield
-    except bearer.UNREACHABLE as problem:
-        raise Upstream("BridgeHub cannot be reached. Is its machine awake?", reason=Reason.UNREACHABLE) from problem
-    except httpx.HTTPError as problem:
-        raise Upstream("BridgeHub broke off.", reason=Reason.CUT_OFF) from problem
-    except OUT_OF_GRAMMAR as problem:
-        raise Upstream("BridgeHub sent something that is no answer.", reason=Reason.OUT_OF_GRAMMAR) from problem

@@ -84,15 +84,22 @@ async def _events(response: httpx.Response) -> AsyncGenerator[Written | End]:
 
 def _event(event: Any, growing: Growing, response: httpx.Response) -> Iterator[Written | End]:
     match event:
-        case {"type": "response.refusal.delta" | "response.refusal.done"}:
+        case {"type": "response.refusal.delta" | "response.refusal.done"} | {
+            "type": "response.incomplete",
+            "response": {"incomplete_details": {"reason": "content_filter"}},
+        }:
             raise Refused("Codex declined to answer this.", said=_said(response))
         case {"type": "response.completed", **more}:
             yield from growing.end()
             yield _end("end_turn", more.get("response"))
-        case {"type": "response.incomplete", **more}:
-            end = _incomplete(more.get("response"), _said(response))
+        case {
+            "type": "response.incomplete",
+            "response": {"incomplete_details": {"reason": "max_output_tokens"}} as stopped,
+        }:
             yield from growing.end()
-            yield end
+            yield _end("max_tokens", stopped)  # at its limit, as Claude's answers do
+        case {"type": "response.incomplete"}:
+            raise Upstream("The model's service could not finish its answer.", said=_said(response))
         case {"type": "response.failed" | "error"}:
             raise _failure(event, response)
         case {"type": str()}:
@@ -132,30 +139,18 @@ def _source(citation: Mapping[Any, Any], growing: Growing) -> Iterator[Cited]:
         yield cited(url, title, text[start:] if start is not None and 0 <= start < len(text) else text)
 
 
-def _incomplete(response: object, heard: Said) -> End:
-    """Return the end of an answer that stopped at its limit, as Claude's answers do. Raise for any other reason."""
-    match response:
-        case {"incomplete_details": {"reason": "max_output_tokens"}}:
-            return _end("max_tokens", response)
-        case {"incomplete_details": {"reason": "content_filter"}}:
-            raise Refused("Codex declined to answer this.", said=heard)
-    raise Upstream("The model's service could not finish its answer.", said=heard)
-
-
 def _end(stop_reason: str, response: object) -> End:
     fields = response if isinstance(response, dict) else {}
-    model = fields.get("model")
-    return End(stop_reason, model if isinstance(model, str) else "codex", _usage(fields.get("usage")))
-
-
-def _usage(usage: object) -> dict[str, int]:
-    """Return the usage in Claude's terms: ``input_tokens`` does not include what was read from the cache."""
-    counts = counted(usage, "input_tokens", "output_tokens")
-    if counts.keys() != {"input_tokens", "output_tokens"}:
-        return {}
-    details = usage.get("input_tokens_details") if isinstance(usage, dict) else None
-    cached = counted(details, "cached_tokens").get("cached_tokens", 0)
-    return {**counts, "input_tokens": max(counts["input_tokens"] - cached, 0), "cache_read_input_tokens": cached}
+    model, told = fields.get("model"), fields.get("usage")
+    usage = counted(told, "input_tokens", "output_tokens")
+    if usage.keys() == {"input_tokens", "output_tokens"}:
+        # In Claude's terms: `input_tokens` does not include what was read from the cache.
+        details = told.get("input_tokens_details") if isinstance(told, dict) else None
+        cached = counted(details, "cached_tokens").get("cached_tokens", 0)
+        usage |= {"input_tokens": max(usage["input_tokens"] - cached, 0), "cache_read_input_tokens": cached}
+    else:
+        usage = {}
+    return End(stop_reason, model if isinstance(model, str) else "codex", usage)
 
 
 def _failure(body: object, response: httpx.Response) -> ReplyError:

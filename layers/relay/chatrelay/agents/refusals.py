@@ -189,8 +189,22 @@ def meaning(agent: str, rows: Sequence[Row], refusal: Refusal) -> ReplyError:
     """Return the error that a `refusal` of the service behind `agent` means. A refusal that no row reads may pass."""
     for row in rows:
         if (read := row.reads(refusal)) is not None:
-            return _error(agent, row.means, refusal, read)
-    return Upstream("The model's service could not answer.", said=refusal.said)
+            break
+    else:
+        return Upstream("The model's service could not answer.", said=refusal.said)
+    match row.means:
+        case Reason.BUSY:
+            sentence = f"{agent} is very busy at the moment."
+            return Overloaded(sentence, retry_after_s=refusal.retry_after_s, said=refusal.said)
+        case Reason.TOO_LONG:
+            has, most = _number(read, "has", refusal.tokens), _number(read, "most", _number(read, "rate"))
+            fits = max(most - _number(read, "out"), 1) / has if has and most else 0.5  # if the service does not say
+            return too_long(agent, fits, refusal.said)
+        case Reason.UNACCEPTED:
+            return Unaccepted(f"{agent} does not take this message. Change it, or leave it out.", said=refusal.said)
+        case Reason.DECLINED:
+            return Refused(f"{agent} declined to answer this.", said=refusal.said)
+    return denied(agent, row.means, refusal.said)
 
 
 def said(status: int, kind: object, sentence: object, request_id: object) -> Said:
@@ -208,23 +222,3 @@ def denied(agent: str, reason: Reason, said: Said | None = None) -> Denied:
 def too_long(agent: str, fits: float, said: Said) -> TooLong:
     """Return the error for a request that is too long. The service takes about the part `fits` of it."""
     return TooLong(f"This message is too long for {agent}.", fits=min(fits, MOST_FITS), said=said)
-
-
-def _error(agent: str, means: Reason, refusal: Refusal, read: re.Match[str]) -> ReplyError:
-    match means:
-        case Reason.BUSY:
-            sentence = f"{agent} is very busy at the moment."
-            return Overloaded(sentence, retry_after_s=refusal.retry_after_s, said=refusal.said)
-        case Reason.TOO_LONG:
-            return too_long(agent, _fits(read, refusal.tokens), refusal.said)
-        case Reason.UNACCEPTED:
-            return Unaccepted(f"{agent} does not take this message. Change it, or leave it out.", said=refusal.said)
-        case Reason.DECLINED:
-            return Refused(f"{agent} declined to answer this.", said=refusal.said)
-    return denied(agent, means, refusal.said)
-
-
-def _fits(read: re.Match[str], tokens: int) -> float:
-    """Return the part of a request of `tokens` that fits; a half, if the service does not say."""
-    has, out, most = _number(read, "has", tokens), _number(read, "out"), _number(read, "most", _number(read, "rate"))
-    return max(most - out, 1) / has if has and most else 0.5

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 from uuid import uuid4
 
 from botocore.config import Config
@@ -86,8 +87,8 @@ class Files:
     def address(self, user: str, file: str) -> str:
         """Return an address from which anybody can get the file for a minute. Raise ``Forbidden`` if there is none."""
         key, _ = self._find(user, file)
-        named = attachments.shown_inline(attachments.name_in(key))
-        parameters = {"Bucket": self._bucket, "Key": key, "ResponseContentDisposition": named}
+        shown = f"inline; filename*=UTF-8''{quote(attachments.name_in(key), safe='')}"  # RFC 6266
+        parameters = {"Bucket": self._bucket, "Key": key, "ResponseContentDisposition": shown}
         return self._client.generate_presigned_url("get_object", parameters, DOWNLOAD_S)
 
     def checked(self, user: str, send: Send) -> Send:

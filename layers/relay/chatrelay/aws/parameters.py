@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
+from functools import partial
 
 from aws_lambda_powertools.utilities.parameters import get_parameter, get_secret
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
@@ -28,11 +29,7 @@ class Secret:
     async def __call__(self, *, renew: bool = False) -> str:
         """Return the text; `renew` reads it again. Raise ``Denied`` if it is missing or forbidden, and ``Upstream``."""
         sentence = f"The relay cannot read a key that it needs. {ASK_OPERATOR}"
-
-        def read() -> str | bytes:
-            stored: str | bytes = get_secret(self._name, max_age=SECRET_FRESH_S, force_fetch=renew)
-            return stored
-
+        read = partial(get_secret, self._name, max_age=SECRET_FRESH_S, force_fetch=renew)
         return await _read(self._name, read, sentence, Reason.KEY)
 
 
@@ -59,12 +56,8 @@ class Prompt:
     async def __call__(self, *, renew: bool = False) -> str:
         """Return the text; `renew` reads it again. Raise ``Denied`` if it is missing or forbidden, and ``Upstream``."""
         sentence = f"The relay cannot read what it tells the model before conversations. {ASK_OPERATOR}"
-
-        def read() -> str | bytes:
-            # Decrypted, in case it is a `SecureString`.
-            stored: str | bytes = get_parameter(self._name, decrypt=True, max_age=PROMPT_FRESH_S, force_fetch=renew)
-            return stored
-
+        # Decrypted, in case it is a `SecureString`.
+        read = partial(get_parameter, self._name, decrypt=True, max_age=PROMPT_FRESH_S, force_fetch=renew)
         return await _read(self._name, read, sentence, Reason.SETTINGS)
 
 

@@ -121,11 +121,6 @@ def name_in(key: str) -> str:
     return unquote(key.rpartition("/")[2])
 
 
-def shown_inline(filename: str) -> str:
-    """Return a ``Content-Disposition`` that shows the file inline (RFC 6266)."""
-    return f"inline; filename*=UTF-8''{quote(filename, safe='')}"
-
-
 def must_be_name(filename: str) -> str:
     """Return `filename`. Raise ``InvalidMessage`` if it is empty or too long."""
     if not filename.strip():
@@ -140,9 +135,20 @@ def identified(file: str, filename: str, size: int, beginning: bytes) -> Attachm
 
     Raise ``InvalidMessage`` for a type that no model reads, and ``TooLarge``.
     """
-    mime_type = _mime_type(beginning)
+    mime_type = next((each for each, sign in IMAGES.items() if sign.match(beginning)), None)
     if mime_type is None:
-        raise InvalidMessage("attachments", f"{filename}: {READABLE}")
+        is_all = len(beginning) <= TEXT_LIMIT_BYTES
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(beginning, final=is_all)  # of more, a character may be cut
+            reads_as_text = b"\0" not in beginning  # NUL is UTF-8 as well, but no text has it
+        except UnicodeDecodeError:
+            reads_as_text = False
+        if (PDF_LINE if reads_as_text else PDF_HEADER).search(beginning[:PDF_HEADER_WITHIN]):
+            mime_type = PDF
+        elif reads_as_text and is_all and beginning:
+            mime_type = TEXT
+        else:
+            raise InvalidMessage("attachments", f"{filename}: {READABLE}")
     limit = IMAGE_LIMIT_BYTES if mime_type in IMAGES else FILE_LIMIT_BYTES
     if size > limit:
         raise TooLarge(f"attachments: {filename}: must have at most {limit} bytes, has {size}")
@@ -189,19 +195,3 @@ def _safe(name: str) -> str:
     """Quote `name` so that no slash and no dot is left to make a path of."""
     # `quote` leaves dots alone, and "." and ".." are steps in a path (RFC 3986 5.2.4).
     return quote(name, safe="").replace(".", "%2E")
-
-
-def _mime_type(beginning: bytes) -> str | None:
-    """Return the type that the first bytes of a file show; None for a type that no model reads."""
-    for mime_type, sign in IMAGES.items():
-        if sign.match(beginning):
-            return mime_type
-    is_all = len(beginning) <= TEXT_LIMIT_BYTES
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=is_all)  # of more, a character may be cut
-        reads_as_text = b"\0" not in beginning  # NUL is UTF-8 as well, but no text has it
-    except UnicodeDecodeError:
-        reads_as_text = False
-    if (PDF_LINE if reads_as_text else PDF_HEADER).search(beginning[:PDF_HEADER_WITHIN]):
-        return PDF
-    return TEXT if reads_as_text and is_all and beginning else None

@@ -9,7 +9,7 @@ from itertools import takewhile
 
 FURTHER = 64
 """How many characters after a cut decide what it cuts: no emoji is longer."""
-INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}  # Unicode's general categories, UAX #44
+INVISIBLE = {"Cc", "Cf", "Zl", "Zp", "Zs"}  # control, format, line ends and white space: general categories, UAX #44
 HIGH_SURROGATES = ("\ud800", "\udbff")
 
 
@@ -51,9 +51,9 @@ def pasted(text: str) -> str:
     character.
     """
     begin, end = 0, len(text)
-    while begin < end and _is_invisible(text[begin]):
+    while begin < end and unicodedata.category(text[begin]) in INVISIBLE:
         begin += 1
-    while begin < end and _is_invisible(text[end - 1]):
+    while begin < end and unicodedata.category(text[end - 1]) in INVISIBLE:
         end -= 1
     return text[begin:end]
 
@@ -72,11 +72,6 @@ def beginning(text: str, length: int) -> str:
     # Emoji may be of many characters, so half a cluster can look like another emoji.
     ends = (found.end() for found in regex.finditer(r"\X", text[: length + FURTHER]))
     return text[: max(takewhile(lambda end: end <= length, ends), default=length)]
-
-
-def _is_invisible(character: str) -> bool:
-    """Return whether Unicode counts the character as white space, line end, control or format."""
-    return unicodedata.category(character) in INVISIBLE
 
 
 class SurrogateJoiner:

@@ -101,27 +101,26 @@ class Apns:
         """Post one push. A provider token that Apple finds too old is signed again, once."""
         url = f"{self._hosts[environment]}/3/device/{token}"
         payload = apns_payload(notification)
-        signed_s = self._signed_s()
-        response = await self._transport.post(url, self._headers(key, notification, signed_s), payload)
-        if _reason(response) == EXPIRED:
+        for is_last in (False, True):
+            signed_s = self._signed_s()
+            headers = {
+                "authorization": f"bearer {provider_token(key, self._account, signed_s)}",
+                "apns-topic": self._account.bundle_id,
+                "apns-push-type": "alert",
+                "apns-priority": "10",
+                "apns-expiration": str(int(self._clock()) + KEPT_S),
+                "apns-collapse-id": notification.reply,  # a push that is sent twice is shown once
+            }
+            response = await self._transport.post(url, headers, payload)
+            if is_last or _reason(response) != EXPIRED:
+                break
             if signed_s == self._signed_s():  # else another push has renewed the token
                 self._renewed_s = int(self._clock())
-            response = await self._transport.post(url, self._headers(key, notification, self._signed_s()), payload)
         return response
 
     def _signed_s(self) -> int:
         now_s = int(self._clock())
         return max(now_s - now_s % SPAN_S, self._renewed_s)
-
-    def _headers(self, key: ec.EllipticCurvePrivateKey, notification: Notification, signed_s: int) -> dict[str, str]:
-        return {
-            "authorization": f"bearer {provider_token(key, self._account, signed_s)}",
-            "apns-topic": self._account.bundle_id,
-            "apns-push-type": "alert",
-            "apns-priority": "10",
-            "apns-expiration": str(int(self._clock()) + KEPT_S),
-            "apns-collapse-id": notification.reply,  # a push that is sent twice is shown once
-        }
 
 
 def meaning(response: PushResponse, environment: PushEnvironment, asked_s: float) -> Verdict:

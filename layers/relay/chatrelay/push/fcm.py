@@ -144,12 +144,16 @@ def meaning(response: PushResponse, environment: PushEnvironment, asked_s: float
     error = response.body.get("error")
     error = error if isinstance(error, dict) else {}
     # Firebase's own code for the error, or else the code that all of Google's services have.
-    codes = [detail["errorCode"] for detail in _objects(error.get("details")) if "errorCode" in detail]
+    details = _objects(error.get("details"))
+    codes = [detail["errorCode"] for detail in details if "errorCode" in detail]
     code = next(iter(codes), error.get("status"))
     code = code if code and isinstance(code, str) else str(response.status)
+    violations = [violation for detail in details for violation in _objects(detail.get("fieldViolations"))]
+    named = any(violation.get("field") == "message.token" for violation in violations)
+    names_token = named if violations else error.get("message") == NO_TOKEN
     if response.is_good:
         return Delivered(environment)
-    if code == "UNREGISTERED" or (code == "INVALID_ARGUMENT" and _names_token(error)):
+    if code == "UNREGISTERED" or (code == "INVALID_ARGUMENT" and names_token):
         return Dead(int(asked_s * 1000))  # Google does not say since when
     if response.status == httpx.codes.TOO_MANY_REQUESTS:
         return Later(code, THROTTLED_S if response.retry_after_s is None else response.retry_after_s)
@@ -158,14 +162,6 @@ def meaning(response: PushResponse, environment: PushEnvironment, asked_s: float
     if response.status in OURS:
         return Misconfigured(code)
     return Rejected(code)
-
-
-def _names_token(error: dict[str, Any]) -> bool:
-    details = _objects(error.get("details"))
-    violations = [violation for detail in details for violation in _objects(detail.get("fieldViolations"))]
-    if not violations:
-        return error.get("message") == NO_TOKEN
-    return any(violation.get("field") == "message.token" for violation in violations)
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

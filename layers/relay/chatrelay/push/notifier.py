@@ -111,7 +111,15 @@ class Notifier:
         not_ours = await retry_later(lambda: self._claim(device, notification, until_s), self._first_pause_s, until_s)
         if not_ours is not None:
             return not_ours
-        verdict = await retry_later(lambda: _send(service, device, notification, until_s), self._first_pause_s, until_s)
+
+        async def send() -> Verdict:
+            try:
+                async with asyncio.timeout_at(until_s):  # before the function's deadline, which would cut every push
+                    return await service.send(device, notification)
+            except TimeoutError:
+                return Later("no time left")
+
+        verdict = await retry_later(send, self._first_pause_s, until_s)
         # Without a final verdict the claim runs out, before Lambda repeats the call.
         if not isinstance(verdict, Later):
             await asyncio.to_thread(self._finish, device, notification, verdict)
@@ -135,11 +143,3 @@ class Notifier:
             self._devices.forget(device, verdict.before_ms)
         if isinstance(verdict, Delivered) and verdict.environment is not device.environment:
             self._devices.found(device, verdict.environment)
-
-
-async def _send(service: Service, device: Device, notification: Notification, until_s: float) -> Verdict:
-    try:
-        async with asyncio.timeout_at(until_s):  # before the function's deadline, which would cut every phone's push
-            return await service.send(device, notification)
-    except TimeoutError:
-        return Later("no time left")

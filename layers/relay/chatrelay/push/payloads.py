@@ -42,7 +42,7 @@ def _fcm(notification: Notification, preview: str) -> Payload:
 
 
 def _alert(notification: Notification, preview: str) -> dict[str, str]:
-    return {"title": notification.title, **({"body": preview} if preview else {})}
+    return {"title": f"New message from {notification.sender}", **({"body": preview} if preview else {})}
 
 
 def _data(notification: Notification, preview: str) -> dict[str, str]:

@@ -23,10 +23,6 @@ class Notification:
     def sender(self) -> str:
         return self.agent.capitalize()
 
-    @property
-    def title(self) -> str:
-        return f"New message from {self.sender}"
-
 
 @dataclass(frozen=True)
 class Delivered:

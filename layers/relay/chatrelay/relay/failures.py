@@ -4,10 +4,10 @@ from typing import Any
 
 from chatrelay.domain.errors import Interrupted
 from chatrelay.domain.keys import ConversationKey
-from chatrelay.relay.dispatch import Dispatcher, Frame
+from chatrelay.relay.dispatch import Dispatcher, Frame, Message
 from chatrelay.relay.recovery import DIED, Recovery
 from chatrelay.store.store import Store
-from chatrelay.wire.inbound import Regenerate
+from chatrelay.wire.inbound import Regenerate, Send
 
 
 class Failures:
@@ -25,25 +25,21 @@ class Failures:
         """
         event, worker = record["requestPayload"], record["requestContext"]["requestId"]
         # Lambda's record names the invocation and nothing of the reply.
-        wrote = self._store.leases.place_of(worker)
-        key = wrote or self._waiting(event)
+        key = wrote = self._store.leases.place_of(worker)
+        if wrote is None and "continue" in event:
+            key = ConversationKey(**event["continue"])
+        elif wrote is None and "requestContext" in event:  # not a mere wake-up call
+            frame = Frame.from_event(event)
+            match self._dispatcher.message(frame):
+                case Message(user=user, asked=Regenerate(reply)):
+                    key = self._store.conversations.owed_instead(user, reply)
+                case Message(user=user, asked=Send(message_id, conversation)):
+                    asked = ConversationKey(user, conversation)
+                    key = asked if self._store.conversations.owes(asked, message_id) else None
+            if key is None:
+                # The message was never accepted, or was sent once more after its reply had ended: its sender hears
+                # nothing otherwise.
+                self._dispatcher.send_error(frame, Interrupted(DIED))
         if key is not None:
             # An invocation that began a reply has shortened the queue, so the count of fruitless calls begins again.
             self._recovery.after_failure(key, worker, 0 if wrote else event.get("attempt", 0))
-        elif "requestContext" in event:  # not a mere wake-up call
-            self._dispatcher.send_error(Frame.from_event(event), Interrupted(DIED))
-
-    def _waiting(self, event: dict[str, Any]) -> ConversationKey | None:
-        """Return the conversation in which something may wait for an answer. None if nothing of the message does.
-
-        Then it was never accepted, or was sent once more after its reply had ended: its sender hears nothing otherwise.
-        """
-        if "continue" in event:
-            return ConversationKey(**event["continue"])
-        message = self._dispatcher.message(Frame.from_event(event)) if "requestContext" in event else None
-        if message is None:
-            return None
-        if isinstance(message.asked, Regenerate):
-            return self._store.conversations.owed_instead(message.user, message.asked.reply)
-        key = ConversationKey(message.user, message.asked.conversation)
-        return key if self._store.conversations.owes(key, message.asked.id) else None

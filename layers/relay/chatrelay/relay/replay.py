@@ -1,6 +1,6 @@
 """Replies from the store: to a connection that asks, and to everybody when a reply has ended without its worker."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor, wait
 from contextlib import suppress
 from functools import partial
@@ -55,11 +55,7 @@ class Replay:
             for viewer in others
         ]
         # At once, because one connection that cannot be reached must not keep the others waiting.
-        done, _ = wait([self._threads.submit(_reach, post) for post in posts], LAST_FRAME_S)
+        done, _ = wait([self._threads.submit(post) for post in posts], LAST_FRAME_S)
         for each in done:
-            each.result()
-
-
-def _reach(post: Callable[[], None]) -> None:
-    with suppress(PostError):  # a connection that cannot be reached resumes
-        post()
+            with suppress(PostError):  # a connection that cannot be reached resumes
+                each.result()

@@ -26,7 +26,15 @@ class ResumeService:
         again, send the successor from the beginning. Raise ``Forbidden`` if there is no such reply or it is another
         user's, ``Gone`` if the connection is.
         """
-        location = self._asked(user, asked)
+        if asked.reply is None:  # the latest of the conversation that the client names
+            key = ConversationKey(user, str(asked.conversation))
+            writer = self._store.leases.get(key).writer
+            latest = ReplyLocation(writer.reply, key, writer.turn) if writer else self._store.conversations.latest(key)
+            if latest is None:
+                raise Forbidden("There is no such reply.")
+            location = latest
+        else:
+            location = self._find(user, asked.reply)
         self._recovery.ensure_progress(location.key)
         self._store.connections.subscribe(connection, location.key.conversation)
         writer = self._store.leases.get(location.key).writer  # after that: a worker that begins later sees the viewer
@@ -62,17 +70,6 @@ class ResumeService:
         location = self._find(user, asked.reply)
         if device is not None:
             self._store.replies.acknowledge(location.reply, device, asked.offset)
-
-    def _asked(self, user: str, asked: Resume) -> ReplyLocation:
-        """Return where the reply is that the client names, or the latest of the conversation that the client names."""
-        if asked.reply is not None:
-            return self._find(user, asked.reply)
-        key = ConversationKey(user, str(asked.conversation))
-        writer = self._store.leases.get(key).writer
-        found = ReplyLocation(writer.reply, key, writer.turn) if writer else self._store.conversations.latest(key)
-        if found is None:
-            raise Forbidden("There is no such reply.")
-        return found
 
     def _find(self, user: str, reply: str) -> ReplyLocation:
         location = self._store.replies.find(reply)

@@ -65,11 +65,6 @@ class Exchange:
     ended_at_ms: int | None
     is_replaced: bool = False
 
-    @property
-    def size_bytes(self) -> int:
-        told = (self.content, self.reply.log.text, *(part.content for part in self.reply.log.parts))
-        return sum(len(text.encode()) for text in told)
-
 
 class Archive:
     """The stored conversations of all users."""
@@ -81,7 +76,17 @@ class Archive:
 
     def conversations(self, user: str, cursor: str | None) -> Page[Summary]:
         """Return a page of the user's conversations, latest first. Raise ``InvalidMessage`` for a malformed cursor."""
-        after = None if cursor is None else _after(user, cursor)
+        after: Item | None = None
+        if cursor is not None:
+            match _position(cursor):
+                case [int(updated_at), str(conversation)] if (
+                    0 <= updated_at <= LATEST_MS and len(conversation) <= CONVERSATION_LIMIT
+                ):
+                    # Only a position is read: the user is the caller, so a forged cursor reaches nobody else's.
+                    pk = conversation_pk(ConversationKey(user, join_surrogates(conversation)))
+                    after = {"pk": pk, "sk": HEADER, "updated_at": int(updated_at)}
+                case _:
+                    raise _malformed()
         prefix = conversation_pk(ConversationKey(user, ""))
         found = [
             Summary(item["pk"].removeprefix(prefix), item["title"], int(item["updated_at"]))
@@ -107,7 +112,8 @@ class Archive:
             is_replaced = follows is not None and follows != earlier
             if is_replaced and not replaced:
                 continue
-            room_bytes -= exchange.size_bytes
+            told = (exchange.content, exchange.reply.log.text, *(part.content for part in exchange.reply.log.parts))
+            room_bytes -= sum(len(text.encode()) for text in told)
             if latest_first and (len(latest_first) == PAGE or room_bytes < 0):
                 return Page(latest_first[::-1], _cursor(turn, *([] if follows is None else [follows])))
             latest_first.append(replace(exchange, is_replaced=is_replaced))
@@ -183,18 +189,6 @@ def _position(cursor: str) -> list[int | str]:
     except (ValueError, RecursionError):
         raise _malformed() from None
     return position if isinstance(position, list) else []
-
-
-def _after(user: str, cursor: str) -> Item:
-    """Return the key in the index ``by_owner`` after which the page begins."""
-    # Only a position is read: the user is the caller, so a forged cursor reaches nobody else's conversations.
-    match _position(cursor):
-        case [int(updated_at), str(conversation)] if (
-            0 <= updated_at <= LATEST_MS and len(conversation) <= CONVERSATION_LIMIT
-        ):
-            key = ConversationKey(user, join_surrogates(conversation))
-            return {"pk": conversation_pk(key), "sk": HEADER, "updated_at": int(updated_at)}
-    raise _malformed()
 
 
 def _before(cursor: str) -> tuple[str, str | None]:

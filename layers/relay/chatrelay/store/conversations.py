@@ -178,7 +178,7 @@ class Conversations:
                 amended = replace(amended, first="")
             begun = replace(accepted, stream=replace(accepted.stream, epoch=seen.fence + 1), amended=amended)
             first, *more = writes(begun)
-            claim = self._leases.claim(begun.key, seen, _writer(begun, worker))
+            claim = self._leases.claim(begun.key, seen, Writer(begun.stream.reply, begun.turn, worker))
             record = self._leases.record_worker(begun.key, worker)
             refused = self._subscribed([first, *more, claim, record], subscription)
             if not refused:
@@ -368,7 +368,7 @@ class Conversations:
                 continue
             status = {":streaming": Status.STREAMING.value, ":queued": Status.QUEUED.value}
             refused = self._table.transact(
-                self._leases.take(key, seen, _writer(begun, worker)),
+                self._leases.take(key, seen, Writer(begun.stream.reply, begun.turn, worker)),
                 self._leases.record_worker(key, worker),
                 Delete(pk, head["sk"], IF_EXISTS),
                 Update(
@@ -523,10 +523,6 @@ class Conversations:
         return None if reply is None else ReplyLocation(reply["reply"], key, turn)
 
 
-def _writer(accepted: Accepted, worker: str) -> Writer:
-    return Writer(accepted.stream.reply, accepted.turn, worker)
-
-
 def _begun(accepted: Accepted) -> Item:
     """Return the attributes of a reply that waits, or that a worker begins."""
     status = Status.QUEUED if accepted.waits else Status.STREAMING
@@ -536,11 +532,11 @@ def _begun(accepted: Accepted) -> Item:
 def stored_reply(conversation: str, items: list[Item]) -> StoredReply:
     """Return the reply of one turn from its items."""
     head, *_ = items
+    parts, blocks = _written(items)
     unended = head["reply_status"] in (Status.QUEUED.value, Status.STREAMING.value)
     last = None if unended else Outbound.from_json(head["last_frame"])
-    return StoredReply(
-        StreamId(conversation, head["reply"], int(head["epoch"])), head["id"], head["agent"], _log(items), last
-    )
+    stream = StreamId(conversation, head["reply"], int(head["epoch"]))
+    return StoredReply(stream, head["id"], head["agent"], log_of(blocks, parts), last)
 
 
 def stored_attachments(message: Item) -> tuple[Attachment, ...]:
@@ -570,18 +566,6 @@ def _written(items: Iterable[Item]) -> tuple[list[Part], list[Block]]:
     return [Part(*part) for part in written["parts"]], written["blocks"]
 
 
-def _log(items: Iterable[Item]) -> Log:
-    parts, blocks = _written(items)
-    return log_of(blocks, parts)
-
-
-def _told(items: Iterable[Item]) -> list[Block]:
-    """Return the content blocks that a model is told: of a reply that is kept without any, its text."""
-    parts, blocks = _written(items)
-    text = "" if blocks else Log(parts).text
-    return [{"type": "text", "text": text}] if text else blocks
-
-
 def _turns(items: Iterable[Item], plain_through: str, last: str) -> list[Turn]:
     """Return the turns that lead to `last`, from the items of all: a message, then its reply in one item or more.
 
@@ -593,13 +577,19 @@ def _turns(items: Iterable[Item], plain_through: str, last: str) -> list[Turn]:
     path = set(_path({key: parts[0] for key, parts in stored.items()}, last))
     turns = []
     for key, (message, *reply) in stored.items():
-        if key not in path or any(map(_was_not_taken, reply)):
+        if key not in path:
+            continue
+        last_frames = (Outbound.from_json(item["last_frame"]) for item in reply if "last_frame" in item)
+        if any(frame.fields.get("code") in NOT_TAKEN for frame in last_frames):
             continue  # the next request would not be taken with a turn that was not taken, either
         attachments = stored_attachments(message)
         tokens = estimate_tokens(message["content"]) + sum(attachment.tokens for attachment in attachments)
         turn = Turn(key, message["content"], [], tokens, attachments, plain=key <= plain_through)
         if reply:
-            turn = replace(turn, blocks=_told(reply), tokens=tokens + int(reply[0]["tokens"]))
+            written, blocks = _written(reply)
+            if not blocks and (text := Log(written).text):  # kept without any: a model is told the text
+                blocks = [{"type": "text", "text": text}]
+            turn = replace(turn, blocks=blocks, tokens=tokens + int(reply[0]["tokens"]))
         turns.append(turn)
     return turns
 
@@ -618,7 +608,3 @@ def _follows_earlier(items: Iterable[Item], last: str) -> bool:
     messages = {turn_in(item["sk"]): item for item in items if "content" in item}
     parents = [messages[turn].get("parent", "") for turn in _path(messages, last)]
     return bool(parents and parents[-1])
-
-
-def _was_not_taken(item: Item) -> bool:
-    return "last_frame" in item and Outbound.from_json(item["last_frame"]).fields.get("code") in NOT_TAKEN

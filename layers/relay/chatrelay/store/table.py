@@ -134,22 +134,26 @@ class Table:
 
         `values` are for the ``:words`` in the expressions, `names` for the ``#words``.
         """
-        request = _without_none(ConditionExpression=condition, ExpressionAttributeNames=names)
-        return self._update(pk, sk, expression, values, **request) is not None
+        item = self._write(
+            self.client.update_item,
+            Key=_key(pk, sk),
+            UpdateExpression=expression,
+            ExpressionAttributeValues=encode_item(values),
+            **_without_none(ConditionExpression=condition, ExpressionAttributeNames=names),
+        )
+        return item is not None
 
     def update_returning(
         self, pk: str, sk: str, expression: str, values: Item, condition: str, returning: Returning
     ) -> Item | None:
         """Change one item, and return it as it was or is; None if `condition` does not hold."""
-        return self._update(pk, sk, expression, values, ConditionExpression=condition, ReturnValues=returning)
-
-    def _update(self, pk: str, sk: str, expression: str, values: Item, **request: Any) -> Item | None:
         return self._write(
             self.client.update_item,
             Key=_key(pk, sk),
             UpdateExpression=expression,
             ExpressionAttributeValues=encode_item(values),
-            **request,
+            ConditionExpression=condition,
+            ReturnValues=returning,
         )
 
     def delete(self, pk: str, sk: str) -> Item | None:
@@ -175,10 +179,8 @@ class Table:
     def delete_all(self, keys: Iterable[tuple[str, str]]) -> None:
         """Delete the items of these ``(pk, sk)``, a batch at a time, in about this order. Raise ``Unavailable``."""
         left = iter(keys)
-        while batch := [{"DeleteRequest": {"Key": _key(pk, sk)}} for pk, sk in islice(left, BATCH)]:
-            self._write_batch(batch)
+        batch: list[Any]
 
-    def _write_batch(self, batch: list[Any]) -> None:
         def attempt() -> None:
             nonlocal batch
             answer = self.client.batch_write_item(RequestItems={self.name: batch})
@@ -186,7 +188,8 @@ class Table:
             if batch:
                 raise Unavailable("DynamoDB leaves deletions undone")
 
-        retry(attempt, CONFLICT_PAUSES_S, on=Unavailable)
+        while batch := [{"DeleteRequest": {"Key": _key(pk, sk)}} for pk, sk in islice(left, BATCH)]:
+            retry(attempt, CONFLICT_PAUSES_S, on=Unavailable)
 
     def query(self, pk: str, first: str, last: str, *, forward: bool = True) -> Iterator[Item]:
         """Yield the items of `pk` from sort key `first` to `last`, both included, in order, read consistently."""

@@ -73,15 +73,14 @@ def attachments(frame: dict[str, Any]) -> tuple[Attachment, ...]:
         raise InvalidMessage("attachments", "must be a list")
     if len(named) > ATTACHMENTS_LIMIT:
         raise InvalidMessage("attachments", f"must be at most {ATTACHMENTS_LIMIT}, are {len(named)}")
-    return tuple(map(_attachment, named))
-
-
-def _attachment(named: Any) -> Attachment:
-    url = named.get("url") if isinstance(named, dict) else None
-    file = file_id(url) if isinstance(url, str) else None
-    if file is None:
-        raise InvalidMessage("attachments", "must each have the url that its upload to this relay gave")
-    return Attachment(file)
+    found = []
+    for each in named:
+        url = each.get("url") if isinstance(each, dict) else None
+        file = file_id(url) if isinstance(url, str) else None
+        if file is None:
+            raise InvalidMessage("attachments", "must each have the url that its upload to this relay gave")
+        found.append(Attachment(file))
+    return tuple(found)
 
 
 def offset(frame: dict[str, Any]) -> int:

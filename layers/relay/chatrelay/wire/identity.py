@@ -39,7 +39,12 @@ def credential(headers: Mapping[str, str]) -> str | None:
         return pasted(key)
     for offer in subprotocols(headers):
         if offer.startswith("bearer."):
-            return pasted(_base64url(offer.removeprefix("bearer.")))
+            text = offer.removeprefix("bearer.")
+            try:
+                key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+            except ValueError:  # not base64, not ASCII, not UTF-8
+                return ""
+            return pasted(key)
     return None
 
 
@@ -70,10 +75,3 @@ def handshake_headers(event: Mapping[str, Any]) -> dict[str, str]:
     several = (event.get("multiValueHeaders") or {}).items()
     offers = [line for name, lines in several if name.lower() == SUBPROTOCOLS for line in lines]
     return {**headers, SUBPROTOCOLS: ", ".join(offers)} if offers else headers
-
-
-def _base64url(text: str) -> str:
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
-    except ValueError:  # not base64, not ASCII, not UTF-8
-        return ""

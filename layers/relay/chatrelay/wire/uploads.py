@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from email.message import EmailMessage, Message, MIMEPart
+from email.message import EmailMessage, Message
 from email.parser import BytesParser
 from email.policy import HTTP
 from email.utils import collapse_rfc2231_value
@@ -40,7 +40,23 @@ class Asked:
 
 def parse_upload(body: bytes, content_type: str) -> Posted:
     """Return the part ``file`` of ``multipart/form-data`` (RFC 7578). Raise ``InvalidMessage`` and ``TooLarge``."""
-    part, filename = _file(body, content_type, "file")
+    # The mail parser, because a form is MIME: it takes white space after a boundary, too (RFC 2046 5.1.1).
+    head = f"Content-Type: {FOLD.sub('', content_type)}\r\n\r\n".encode("latin-1", "replace")
+    form = BytesParser(policy=HTTP.clone(message_factory=_Part)).parsebytes(head + body)
+    if form.get_content_type() != FORM or form.defects:
+        raise InvalidMessage("body", f"must be {FORM}")
+    for part in form.iter_parts():
+        headers = part.raw_items()
+        raw = next((str(value) for header, value in headers if header.lower() == "content-disposition"), "")
+        # A form's header is UTF-8, which no header of a mail is: so the parser has kept its bytes as surrogates.
+        named = FOLD.sub("", raw).encode("ascii", "surrogateescape").decode(errors="replace")
+        disposition = Message()
+        disposition["content-disposition"] = named
+        filename = _parameter(disposition, "filename")
+        if _parameter(disposition, "name") == "file" and filename:
+            break
+    else:
+        raise InvalidMessage("file", "is missing")
     content = part.get_payload(decode=True)
     if not isinstance(content, bytes) or not content:
         raise InvalidMessage("file", "must not be empty")
@@ -69,26 +85,6 @@ class _Part(EmailMessage):
     def get_content_type(self) -> str:
         kind = super().get_content_type()
         return UNKNOWN if kind.startswith(("message/", "multipart/")) and kind != FORM else kind
-
-
-def _file(body: bytes, content_type: str, name: str) -> tuple[MIMEPart, str]:
-    """Return the part of that name, and the name of its file."""
-    # The mail parser, because a form is MIME: it takes white space after a boundary, too (RFC 2046 5.1.1).
-    head = f"Content-Type: {FOLD.sub('', content_type)}\r\n\r\n".encode("latin-1", "replace")
-    form = BytesParser(policy=HTTP.clone(message_factory=_Part)).parsebytes(head + body)
-    if form.get_content_type() != FORM or form.defects:
-        raise InvalidMessage("body", f"must be {FORM}")
-    for part in form.iter_parts():
-        headers = part.raw_items()
-        raw = next((str(value) for header, value in headers if header.lower() == "content-disposition"), "")
-        # A form's header is UTF-8, which no header of a mail is: so the parser has kept its bytes as surrogates.
-        named = FOLD.sub("", raw).encode("ascii", "surrogateescape").decode(errors="replace")
-        disposition = Message()
-        disposition["content-disposition"] = named
-        filename = _parameter(disposition, "filename")
-        if _parameter(disposition, "name") == name and filename:
-            return part, filename
-    raise InvalidMessage(name, "is missing")
 
 
 def _parameter(disposition: Message, name: str) -> str:

@@ -102,40 +102,50 @@ def _asked(turn: Turn) -> list[Block]:
 
 
 def _answered(blocks: Sequence[Block], known: set[str]) -> list[Block]:
-    """Return the blocks of an earlier answer that go back, in their order. `known` has the searches before them."""
-    kept = _searches(blocks, known)
-    for at, each in enumerate(blocks):
-        if each["type"] == "text" and not _is_blank(each):
-            kept[at] = _with(each, "type", "text") | _citations(each)
-    return [kept[at] for at in sorted(kept)]
+    """Return the blocks of an earlier answer that go back, in their order: texts, and searches that have a result.
 
-
-def _searches(blocks: Sequence[Block], known: set[str]) -> dict[int, Block]:
-    """Return the searches that have a result, with their results, by their positions. Each id comes once."""
+    `known` has the ids of the searches before them: each comes once.
+    """
     uses: dict[str, int] = {}
-    kept: dict[int, Block] = {}
+    kept: dict[int, Block] = {}  # by position: a search goes back once its result is found
     for at, each in enumerate(blocks):
         match each:
+            case {"type": "text"} if not _is_blank(each):
+                kept[at] = _with(each, "type", "text") | _citations(each)
             case {"type": "server_tool_use", "id": str(use), "name": "web_search", "input": {}}:
                 uses.setdefault(use, at)
-            case {"type": "web_search_tool_result", "tool_use_id": str(use), "content": found} if (
-                use in uses and use not in known and _is_found(found)
+            case {"type": "web_search_tool_result", "tool_use_id": str(use), "content": content} if (
+                use in uses and use not in known and (found := _found(content)) is not None
             ):
                 known.add(use)
                 asked = blocks[uses[use]]
                 kept[uses[use]] = _with(asked, "type", "id", "name", "input") | _caller(asked)
-                kept[at] = _with(each, "type", "tool_use_id") | {"content": _known_only(found)} | _caller(each)
-    return kept
+                kept[at] = _with(each, "type", "tool_use_id") | {"content": found} | _caller(each)
+    return [kept[at] for at in sorted(kept)]
 
 
-def _is_found(found: object) -> bool:
-    """Return whether this is a search's result: pages, or an error."""
-    match found:
+def _found(content: Any) -> Any:
+    """Return a search's result with the fields that a request knows: pages, or an error. None if it is neither."""
+    match content:
         case {"type": "web_search_tool_result_error", "error_code": str()}:
-            return True
+            return _with(content, "type", "error_code")
         case [*pages]:
-            return all(map(_is_page, pages))
-    return False
+            known = []
+            for page in pages:
+                match page:
+                    case {
+                        "type": "web_search_result",
+                        "title": str(),
+                        "url": str(),
+                        "encrypted_content": str(sealed),
+                        **more,
+                    } if sealed:
+                        age = ["page_age"] if isinstance(more.get("page_age"), str | None) else []
+                        known.append(_with(page, "type", "title", "url", "encrypted_content", *age))
+                    case _:
+                        return None
+            return known
+    return None
 
 
 def _caller(block: Block) -> Block:
@@ -145,45 +155,20 @@ def _caller(block: Block) -> Block:
     return {}
 
 
-def _known_only(found: Any) -> Any:
-    if isinstance(found, dict):
-        return _with(found, "type", "error_code")
-    return [_with(page, "type", "title", "url", "encrypted_content") | _age(page) for page in found]
-
-
-def _age(page: Block) -> Block:
-    match page:
-        case {"page_age": str() | None as age}:
-            return {"page_age": age}
-    return {}
-
-
-def _is_page(page: object) -> bool:
-    match page:
-        case {"type": "web_search_result", "title": str(), "url": str(), "encrypted_content": str(sealed)} if sealed:
-            return True
-    return False
-
-
 def _citations(text: Block) -> Block:
     """Return the citations of a text, if there are any: some services refuse an empty list."""
-    match text:
-        case {"citations": [*cited]} if kept := [_with(each, *CITATION) for each in cited if _is_citation(each)]:
-            return {"citations": kept}
-    return {}
-
-
-def _is_citation(cited: object) -> bool:
-    match cited:
-        case {
-            "type": "web_search_result_location",
-            "url": str(),
-            "title": str() | None,
-            "cited_text": str(),
-            "encrypted_index": str(),
-        }:
-            return True
-    return False
+    cited, known = text.get("citations"), []
+    for each in cited if isinstance(cited, list) else ():
+        match each:
+            case {
+                "type": "web_search_result_location",
+                "url": str(),
+                "title": str() | None,
+                "cited_text": str(),
+                "encrypted_index": str(),
+            }:
+                known.append(_with(each, *CITATION))
+    return {"citations": known} if known else {}
 
 
 def _with(block: Block, *names: str) -> Block:
