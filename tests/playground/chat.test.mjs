@@ -26,6 +26,7 @@ class Node extends EventTarget {
   }
 
   prepend() {}
+  insertBefore() {}
   after() {}
   remove() {}
   replaceChildren() {}
