@@ -17,7 +17,7 @@
 import { Connection } from "./connection.js";
 import { Exchanges } from "./exchanges.js";
 
-export { doing, isOpen, isUnanswered, isUnsettled, isWhole, isWithdrawable } from "./exchange.js";
+export { isOpen, isUnanswered, isUnsettled, isWhole, isWithdrawable } from "./exchange.js";
 
 const UNSENT = { code: "too_large", content: "This message is not for the socket.", retryable: false };
 
@@ -195,12 +195,15 @@ export class ChatRelayClient extends EventTarget {
   }
 
   /**
-   * Take in what was said meanwhile: the latest turns, back to one that is here or to the first.
+   * Take in what was said meanwhile. What is not among the turns any more was replaced elsewhere, and goes; what the
+   * server may not have stays.
    *
-   * @returns all exchanges, in their order
+   * @param {() => Promise<object[]>} ask for the latest turns, back to one that is here or to the first. Asked again
+   *   if something here was replaced meanwhile
+   * @returns all exchanges, in their order; null if the conversation was left meanwhile
    */
-  catchUp(turns) {
-    return this.#exchanges.catchUp(turns);
+  catchUp(ask) {
+    return this.#exchanges.catchUp(ask);
   }
 
   // --- what connects the two
