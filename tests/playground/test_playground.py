@@ -329,8 +329,12 @@ async def test_parts_stand_in_their_order_and_are_the_same_live_reloaded_and_els
     await expect(chat.get_by_test_id("proof")).to_have_attribute("data-proof", "kept")
     assert await parts.evaluate(PARTS) == live
     await chat.set_viewport_size({"width": 360, "height": 740})
+    await expect(chat.get_by_test_id("latest")).to_be_hidden()
     for summary in await asides.locator("summary").all():
         await summary.click()
+    await expect(
+        chat.get_by_test_id("latest")
+    ).to_be_visible()  # whoever unfolds something is not scrolled away from it
     await expect(asides.last.locator("pre").last).to_contain_text("unavailable")
     assert await chat.locator("[data-scroll]").evaluate("box => box.scrollWidth") == 360
     await chat.set_viewport_size({"width": 1280, "height": 860})
