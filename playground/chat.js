@@ -138,10 +138,7 @@ export class Chat {
     if (this.#isMade) return;
     const { conversation } = this.client;
     let page;
-    const behind = async () => {
-      page = await this.#behind(conversation);
-      return page.turns;
-    };
+    const behind = async () => (page = await this.#behind(conversation));
     try {
       const exchanges = await this.client.catchUp(behind);
       if (exchanges === null) return;
@@ -158,10 +155,10 @@ export class Chat {
     }
   }
 
-  /** Return the latest turns of a conversation, back to one that is shown and that the relay has. */
+  /** Return the latest turns of a conversation, from one that is shown or from the first on. */
   async #behind(conversation) {
     let { turns, next } = await this.#http.turns(conversation);
-    for (let pages = 1; pages < PAGES_BEHIND && next && this.#isRecalled && !this.#hasOne(turns); pages += 1) {
+    for (let pages = 1; pages < PAGES_BEHIND && next && this.#isRecalled && !this.#isShown(turns[0]); pages += 1) {
       const before = await this.#http.turns(conversation, next);
       turns = [...before.turns, ...turns];
       next = before.next;
@@ -169,9 +166,9 @@ export class Chat {
     return { turns, next };
   }
 
-  #hasOne(turns) {
-    const here = turns.map(({ id }) => this.client.exchanges.get(id));
-    return here.some((exchange) => exchange && !isUnsettled(exchange));
+  #isShown(turn) {
+    const exchange = this.client.exchanges.get(turn?.id);
+    return exchange !== undefined && !isUnsettled(exchange);
   }
 
   async #recall(cursor = null) {

@@ -182,26 +182,26 @@ export class Exchanges {
 
   async catchUp(ask) {
     const { conversation } = this;
-    let turns = null;
+    let page = null;
     let before;
     for (let replacements = null; replacements !== this.#replacements; ) {
       replacements = this.#replacements; // if it is another one at the end, the turns may be those before it
       before = new Set(this.#here);
-      turns = await ask();
+      page = await ask();
       if (conversation !== this.conversation) return null;
     }
     const isOlder = (exchange) => before.has(exchange) && !isUnsettled(exchange);
-    this.#leaveOut(turns, isOlder);
-    this.#take(turns, inOrder, isOlder);
+    this.#leaveOut(page, isOlder);
+    this.#take(page.turns, inOrder, isOlder);
     return this.#here;
   }
 
-  /** Drop what is not on the conversation's path any more. The turns say nothing of what was before the first of them. */
-  #leaveOut(turns, isOlder) {
+  /** Drop what was replaced. Turns that are not the first ones say nothing of what is here before them. */
+  #leaveOut({ turns, next }, isOlder) {
     const ids = new Set(turns.flatMap(({ id, reply }) => [id, reply.id]));
     const isTold = ({ id, reply }) => ids.has(id) || ids.has(reply?.id);
     const here = this.#here;
-    const first = here.findIndex((exchange) => isOlder(exchange) && isTold(exchange));
+    const first = next === null ? 0 : here.findIndex(({ id }) => id === turns[0]?.id);
     for (const exchange of here.slice(Math.max(0, first))) {
       if (isOlder(exchange) && !isTold(exchange)) this.#drop(exchange);
     }
@@ -319,7 +319,10 @@ export class Exchanges {
 
   /** Of a message that is longer than a frame may be only the beginning comes: whoever has more keeps that. */
   #user({ id, reply, content, attachments = [], truncated = false, replaces }) {
+    // What has gone from here already, or is older than all that is here: only the turns tell what follows it.
+    const isUnclear = replaces !== undefined && !this.all.has(replaces) && !this.all.has(id);
     if (replaces !== undefined) this.#replace(replaces, id);
+    if (isUnclear) this.#app.emit("shown", { conversation: this.conversation });
     const exchange = this.#asking({ id, reply }) ?? this.#open(id, null, "typing");
     if (reply) exchange.reply ??= newReply(reply); // so that it is resumed, not sent again
     if (exchange.own) return;

@@ -204,6 +204,10 @@ const turn = (id, status, text = "") => ({
   reply: { id: `r-${id}`, status, parts: text ? [part(text)] : [] },
 });
 
+const page =
+  (turns, next = null) =>
+  async () => ({ turns, next });
+
 test("a reply's parts are put together, and known again from the server's store", () => {
   greeted();
   const exchange = client.send("Hello");
@@ -563,11 +567,11 @@ test("what was said meanwhile is put where it belongs, and what is here is not d
     turn("m6", "streaming"),
   ];
   assert.deepEqual(
-    (await client.catchUp(async () => told)).map(({ id }) => id),
+    (await client.catchUp(page(told))).map(({ id }) => id),
     ["m1", "m5", "m2", "m6", waiting.id],
   );
   assert.deepEqual([...client.exchanges.keys()], ["m1", "m5", "m2", "m6", waiting.id]);
-  await client.catchUp(async () => [...told, turn(waiting.id, "complete", "Here.")]);
+  await client.catchUp(page([...told, turn(waiting.id, "complete", "Here.")]));
   assert.deepEqual([client.exchanges.size, waiting.status, waiting.reply.text], [5, "complete", "Here."]);
 });
 
@@ -577,9 +581,24 @@ test("turns say nothing of what was before the first of them, nor of what began 
   let answer;
   const caughtUp = client.catchUp(() => new Promise((resolve) => (answer = resolve)));
   socket().says({ conversation: "c1", type: "typing", id: "m3", reply: "r3", epoch: 1, content: "" });
-  answer([turn("m1", "complete", "Yes.")]);
+  answer({ turns: [turn("m1", "complete", "Yes.")], next: "before m1" });
   await caughtUp;
   assert.deepEqual([...client.exchanges.keys()], ["m0", "m1", "m3"]);
+});
+
+test("what takes the place of a message that is not here is told by the turns, from their first on", async () => {
+  greeted();
+  client.recall([turn("m7", "complete", "Yes."), turn("m8", "complete", "Yes.")]);
+  const told = [page([turn("m9", "streaming")]), page([turn("m1", "complete", "Yes."), turn("m9", "streaming")])];
+  for (const ask of told) {
+    let caughtUp = null;
+    client.addEventListener("shown", () => (caughtUp = client.catchUp(ask)), { once: true });
+    socket().says({ ...ofReply({ type: "user", id: "m9", reply: "r-m9" }), replaces: "m2" });
+    assert.equal((await caughtUp).at(-1).id, "m9");
+    assert.equal(client.find("m7"), undefined);
+    client.converse("c1");
+    client.recall([turn("m7", "complete", "Yes."), turn("m8", "complete", "Yes.")]);
+  }
 });
 
 test("turns that were asked for before something was replaced are asked for again", async () => {
@@ -594,9 +613,9 @@ test("turns that were asked for before something was replaced are asked for agai
     const answers = [];
     const caughtUp = client.catchUp(() => new Promise((resolve) => answers.push(resolve)));
     replaced();
-    answers[0](before);
+    answers[0]({ turns: before, next: null });
     await settled();
-    answers[1](after);
+    answers[1]({ turns: after, next: null });
     assert.deepEqual(
       (await caughtUp).map(({ id }) => id),
       ["m9"],
@@ -610,7 +629,7 @@ test("what a message that was not sent yet takes the place of does not come back
   client.recall(turns);
   socket().happen("close", { code: 1006 });
   const edit = client.edit("m2", "Changed");
-  const shown = async () => (await client.catchUp(async () => turns)).map(({ id }) => id);
+  const shown = async () => (await client.catchUp(page(turns))).map(({ id }) => id);
   assert.deepEqual(await shown(), ["m1", edit.id]);
   client.regenerate("m1");
   assert.deepEqual(await shown(), ["m1", edit.id]);
@@ -629,7 +648,7 @@ test("a reply that is written here though another one has taken its place gives 
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply({ type: "message", part: 0, offset: 0, content: "Half" }));
   const anew = { id: "r2", status: "streaming", parts: [] };
-  await client.catchUp(async () => [{ ...turn(exchange.id), reply: anew }]);
+  await client.catchUp(page([{ ...turn(exchange.id), reply: anew }]));
   assert.deepEqual(socket().messages.at(-1), { action: "resume", conversation: "c1", reply: "r2", offset: 0 });
   socket().says(ofReply({ type: "resumed", id: exchange.id, offset: 4 }));
   socket().says(ofReply({ type: "message", part: 0, offset: 4, content: " of it" }));
@@ -637,7 +656,7 @@ test("a reply that is written here though another one has taken its place gives 
 });
 
 test("a reply that is still written though its place was taken is not shown by whoever joins", async () => {
-  client.addEventListener("shown", () => client.catchUp(async () => [turn("m1", "complete", "Yes.")]));
+  client.addEventListener("shown", () => client.catchUp(page([turn("m1", "complete", "Yes.")])));
   socket().happen("open");
   socket().says({ type: "ready", content: "", active: "r9" });
   await settled();
@@ -662,9 +681,11 @@ test("a reply that broke off here and was asked for again elsewhere is taken as 
   const exchange = client.send("Hello");
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply({ type: "error", code: "upstream", retryable: true, content: "Broken." }));
-  await client.catchUp(async () => [
-    { ...turn(exchange.id, "complete", "Whole."), reply: { id: "r2", status: "complete", parts: [part("Whole.")] } },
-  ]);
+  await client.catchUp(
+    page([
+      { ...turn(exchange.id, "complete", "Whole."), reply: { id: "r2", status: "complete", parts: [part("Whole.")] } },
+    ]),
+  );
   assert.deepEqual([exchange.status, exchange.reply.text, exchange.error], ["complete", "Whole.", null]);
 });
 
@@ -674,9 +695,9 @@ test("a reply that broke off while the turns were on their way is resumed, and b
   const broken = { type: "error", code: "upstream", retryable: true, content: "Broken." };
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply(broken));
-  await client.catchUp(async () => [
-    { ...turn(exchange.id, "streaming"), reply: { id: "r1", status: "streaming", parts: [part("Ha")] } },
-  ]);
+  await client.catchUp(
+    page([{ ...turn(exchange.id, "streaming"), reply: { id: "r1", status: "streaming", parts: [part("Ha")] } }]),
+  );
   assert.deepEqual(socket().messages.at(-1), { action: "resume", conversation: "c1", reply: "r1", offset: 2 });
   socket().says(ofReply({ type: "resumed", id: exchange.id, offset: 2 }));
   socket().says(ofReply({ type: "message", part: 0, offset: 2, content: "lf" }));
@@ -817,8 +838,6 @@ test("a reply that is running when a page joins is one exchange, though its mess
     [...client.exchanges.values()].map(({ id, content }) => [id, content]),
     [["m9", "Asked"]],
   );
-  await client.catchUp(async () => [
-    { ...turn("m9", "streaming"), reply: { id: "r9", status: "streaming", parts: [] } },
-  ]);
+  await client.catchUp(page([{ ...turn("m9", "streaming"), reply: { id: "r9", status: "streaming", parts: [] } }]));
   assert.deepEqual([...client.exchanges.keys()], ["m9"]);
 });

@@ -48,7 +48,7 @@ async function play({ opens, closes, hears, reads, user, content, id, replaces }
   if (opens) open();
   if (closes) Socket.opened.at(-1).happen("close", { code: 1006 });
   if (hears) Socket.opened.at(-1).says(renamed(hears, ids));
-  if (reads) await client.catchUp(async () => reads.turns.map((turn) => renamed(turn, ids)));
+  if (reads) await client.catchUp(async () => ({ ...reads, turns: reads.turns.map((turn) => renamed(turn, ids)) }));
   if (user === "sends") ids.set(id, client.send(content).id);
   if (user === "edits") ids.set(id, client.edit(ids.get(replaces), content).id);
   if (user === "regenerates") client.regenerate(ids.get(id));
