@@ -18,6 +18,10 @@ export class PartsView {
   #reply = null;
   #views = new Map(); // by kind and number of the first part, in their order
 
+  constructor() {
+    this.show(null, false);
+  }
+
   show(reply, isOpen) {
     const shown = sections(reply?.parts ?? [], isOpen);
     const last = shown.at(-1);
