@@ -137,13 +137,15 @@ export class Chat {
   async catchUp() {
     if (this.#isMade) return;
     const { conversation } = this.client;
+    let page;
+    const behind = async () => (page = await this.#behind(conversation));
     try {
-      const { turns, next } = await this.#behind(conversation);
-      if (conversation !== this.client.conversation) return;
-      if (!this.#isRecalled) this.earlier = next;
+      const exchanges = await this.client.catchUp(behind);
+      if (exchanges === null) return;
+      if (!this.#isRecalled || exchanges[0]?.id === page.turns[0]?.id) this.earlier = page.next;
       this.#isRecalled = true;
       this.#markKnown(conversation);
-      this.transcript.arrange(this.#adopt(this.client.catchUp(turns)));
+      this.transcript.arrange(this.#adopt(exchanges));
     } catch ({ code }) {
       // The next connection tries again. `forbidden` is news only of a conversation that the relay had before.
       if (code !== "forbidden" || !this.#known.delete(conversation)) return;
@@ -153,10 +155,10 @@ export class Chat {
     }
   }
 
-  /** Return the latest turns of a conversation, back to one that is shown. */
+  /** Return the latest turns of a conversation, from one that is shown or from the first on. */
   async #behind(conversation) {
     let { turns, next } = await this.#http.turns(conversation);
-    for (let pages = 1; pages < PAGES_BEHIND && next && this.#isRecalled && !this.#hasOne(turns); pages += 1) {
+    for (let pages = 1; pages < PAGES_BEHIND && next && this.#isRecalled && !this.#isShown(turns[0]); pages += 1) {
       const before = await this.#http.turns(conversation, next);
       turns = [...before.turns, ...turns];
       next = before.next;
@@ -164,8 +166,9 @@ export class Chat {
     return { turns, next };
   }
 
-  #hasOne(turns) {
-    return turns.some(({ id }) => this.client.exchanges.has(id));
+  #isShown(turn) {
+    const exchange = this.client.exchanges.get(turn?.id);
+    return exchange !== undefined && !isUnsettled(exchange);
   }
 
   async #recall(cursor = null) {
@@ -351,7 +354,7 @@ export class Chat {
   /** Keep a message from here until it is answered: its reply may fail, and the relay may forget both. */
   #remember(exchange) {
     if (isOpen(exchange) || exchange.status === "left") this.#markKnown(exchange.conversation);
-    if (exchange.status === "replaced") this.transcript.remove(exchange);
+    if (exchange.status === "replaced") this.#replaced(exchange);
     if (!exchange.own) return;
     const { conversation, id, content, attachments, status, error, wasSent, replaces } = exchange;
     if (isUnanswered(exchange)) {
@@ -364,6 +367,12 @@ export class Chat {
       this.#keep.dropMessage(id);
       if (status !== "withdrawn") for (const { kept } of attachments) if (kept) this.#blobs.drop(kept);
     }
+  }
+
+  /** Another message has taken its place, whether from here or from elsewhere. */
+  #replaced(exchange) {
+    this.transcript.remove(exchange);
+    if (this.editing === exchange.id) this.keepAll();
   }
 
   /** Put a refused message back where it was written. If another draft is there by now, its transcript offers it. */

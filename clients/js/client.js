@@ -8,7 +8,7 @@
  *   state     {state, retryAt}: the connection's; `retryAt` in milliseconds since 1970, or null
  *   exchange  an exchange of this conversation that is new or has changed
  *   status    an exchange of any conversation that is new or has another status
- *   shown     {conversation}: from now on all that is said in it comes in; call `catchUp` with what was said before
+ *   shown     {conversation}: from now on all that is said in it comes in; call `catchUp` for what was said before
  *   notice    an error that belongs to no message
  *   frame     {direction, frame, text}: "in" or "out"; `frame` is null if the text is no JSON
  *   lag       {ms}: to the server and back
@@ -17,7 +17,7 @@
 import { Connection } from "./connection.js";
 import { Exchanges } from "./exchanges.js";
 
-export { doing, isOpen, isUnanswered, isUnsettled, isWhole, isWithdrawable } from "./exchange.js";
+export { isOpen, isUnanswered, isUnsettled, isWhole, isWithdrawable } from "./exchange.js";
 
 const UNSENT = { code: "too_large", content: "This message is not for the socket.", retryable: false };
 
@@ -195,12 +195,15 @@ export class ChatRelayClient extends EventTarget {
   }
 
   /**
-   * Take in what was said meanwhile: the latest turns, back to one that is here or to the first.
+   * Take in what was said meanwhile. What is not among the turns any more was replaced elsewhere, and goes; what the
+   * server may not have stays.
    *
-   * @returns all exchanges, in their order
+   * @param {() => Promise<{turns: object[], next: string | null}>} ask for the latest turns, from one that is here or
+   *   from the first on; `next` is null if it is the first. Asked again if something here was replaced meanwhile
+   * @returns all exchanges, in their order; null if the conversation was left meanwhile
    */
-  catchUp(turns) {
-    return this.#exchanges.catchUp(turns);
+  catchUp(ask) {
+    return this.#exchanges.catchUp(ask);
   }
 
   // --- what connects the two

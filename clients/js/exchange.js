@@ -59,12 +59,6 @@ export function recalled(conversation, { id, content, attachments, reply: { id: 
   };
 }
 
-/** What the model is at beside its answer: the part that it writes; or null. */
-export function doing({ status, reply }) {
-  const last = reply?.parts.at(-1);
-  return isOpen({ status }) && last && last.type !== "message" ? last : null;
-}
-
 /** Whether the server has accepted the message and owes (the rest of) a reply. */
 export function isOpen({ status }) {
   return status === "typing" || status === "writing";

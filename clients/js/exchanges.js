@@ -47,6 +47,10 @@ export class Exchanges {
   #left = new Map();
   /** How often in turn something that was left could not be delivered. */
   #undelivered = 0;
+  /** Replies in whose place others are, or nothing: they may still be written, and are not heard any more. */
+  #gone = new Set();
+  /** How often something has taken the place of something else. */
+  #replacements = 0;
 
   /**
    * @param {string} agent
@@ -97,7 +101,7 @@ export class Exchanges {
   #say(content, attachments, replaces = null) {
     const begun = newExchange(this.conversation, hex(16), content, "queued", attachments);
     const exchange = { ...begun, own: true, replaces };
-    if (replaces) this.#replace(replaces, exchange.id);
+    this.#replaceFor(exchange);
     this.#begin(exchange);
     this.#flush();
     return exchange;
@@ -107,8 +111,8 @@ export class Exchanges {
   regenerate(id) {
     const exchange = this.all.get(id);
     if (!exchange?.reply || !["complete", "failed"].includes(exchange.status)) return;
-    this.#replace(id, id);
     this.#change(exchange, { status: "queued", ...unreplied(), regenerates: exchange.reply.id });
+    this.#replaceFor(exchange);
     this.#flush();
   }
 
@@ -142,6 +146,7 @@ export class Exchanges {
     const leaving = this.#here;
     this.conversation = conversation;
     this.all.clear();
+    this.#gone.clear();
     for (const exchange of leaving) this.#leave(exchange);
   }
 
@@ -175,20 +180,45 @@ export class Exchanges {
     return this.#take(turns, (past, present) => [...past, ...present.filter((exchange) => !past.includes(exchange))]);
   }
 
-  catchUp(turns) {
-    this.#take(turns, inOrder);
+  async catchUp(ask) {
+    const { conversation } = this;
+    let page = null;
+    let before;
+    for (let replacements = null; replacements !== this.#replacements; ) {
+      replacements = this.#replacements; // if it is another one at the end, the turns may be those before it
+      before = new Set(this.#here);
+      page = await ask();
+      if (conversation !== this.conversation) return null;
+    }
+    const isOlder = (exchange) => before.has(exchange) && !isUnsettled(exchange);
+    this.#leaveOut(page, isOlder);
+    this.#take(page.turns, inOrder, isOlder);
     return this.#here;
   }
 
-  #take(turns, arranged) {
+  /** Drop what was replaced. Turns that are not the first ones say nothing of what is here before them. */
+  #leaveOut({ turns, next }, isOlder) {
+    const ids = new Set(turns.flatMap(({ id, reply }) => [id, reply.id]));
+    const isTold = ({ id, reply }) => ids.has(id) || ids.has(reply?.id);
+    const here = this.#here;
+    const first = next === null ? 0 : here.findIndex(({ id }) => id === turns[0]?.id);
+    for (const exchange of here.slice(Math.max(0, first))) {
+      if (isOlder(exchange) && !isTold(exchange)) this.#drop(exchange);
+    }
+  }
+
+  #take(turns, arranged, isOlder = () => false) {
     const present = this.#here;
     // What is here has failed, and there is being written: asked for again elsewhere, or told of before it failed.
-    const followed = new Set(present.filter(({ reply, status }) => reply && status !== "failed"));
-    const told = turns.map((turn) => this.#known(turn) ?? this.#recalled(turn));
-    const fresh = told.filter((exchange) => !followed.has(exchange));
+    const followed = new Set(present.filter(({ status }) => status !== "failed").map(({ reply }) => reply));
+    const told = turns.map((turn) => this.#known(turn, isOlder) ?? this.#recalled(turn));
+    for (const { reply } of told) this.#gone.delete(reply.id);
+    const fresh = told.filter(({ reply }) => !followed.has(reply));
     this.all = new Map(arranged(told, present).map((exchange) => [exchange.id, exchange]));
-    if (this.#isOnline) for (const exchange of fresh.filter(isOpen)) this.#resume(exchange);
-    return told;
+    for (const exchange of this.#here.filter(isPending)) this.#replaceFor(exchange);
+    const taken = (exchange) => this.#isHere(exchange);
+    if (this.#isOnline) for (const exchange of fresh.filter(taken).filter(isOpen)) this.#resume(exchange);
+    return told.filter(taken);
   }
 
   #recalled(turn) {
@@ -197,14 +227,16 @@ export class Exchanges {
   }
 
   /** The exchange of a turn that is here: sent meanwhile, or told of by `ready`, which does not say what was asked. */
-  #known(turn) {
+  #known(turn, isOlder) {
     const { id, content, attachments = [], reply } = turn;
     const known = this.#asking({ id, reply: reply.id });
     if (!known) return null;
     const { status, own, wasSent, sentAt } = known;
     const asked = { content, attachments: own ? known.attachments : attachments, truncated: false };
     // Of a message of which nothing was heard here, or that was asked for again elsewhere, the server knows more.
-    const knowsMore = !known.reply || (status === "failed" && !hasFailed(reply.status));
+    const isOther = known.reply && known.reply.id !== reply.id && isOlder(known);
+    const knowsMore = !known.reply || isOther || (status === "failed" && !hasFailed(reply.status));
+    if (isOther) this.#gone.add(known.reply.id);
     Object.assign(known, knowsMore ? { ...this.#recalled(turn), own, wasSent, sentAt } : {}, asked);
     if (known.status !== status) this.#app.emit("status", known);
     return known;
@@ -243,11 +275,11 @@ export class Exchanges {
 
   /** The server shows this conversation: from now on all that is said in it comes in. */
   shown({ active }) {
-    this.#app.emit("shown", { conversation: this.conversation });
     const reply = active?.reply ?? active;
     // If a message has just been sent again, the active reply may be the one to it: `typing` will tell.
     const isSent = this.#here.some(({ status }) => status === "sent");
-    if (reply && !isSent && !this.#ofReply(reply)) this.#resume(this.#foreign(reply));
+    if (reply && !isSent && !this.#ofReply(reply) && !this.#gone.has(reply)) this.#resume(this.#foreign(reply));
+    this.#app.emit("shown", { conversation: this.conversation });
   }
 
   // --- what comes
@@ -256,6 +288,7 @@ export class Exchanges {
   heed(frame, text) {
     if (frame?.type === undefined) return this.#gatewayError(frame, text);
     if (this.isElsewhere(frame)) return; // the rest of a conversation that was left
+    if (this.#gone.has(frame.reply)) return;
     switch (frame.type) {
       case "error":
         return this.#error(frame);
@@ -277,7 +310,7 @@ export class Exchanges {
 
   #typing(frame) {
     const exchange = this.#asking(frame) ?? this.#open(frame.id, null, "typing");
-    if (frame.reply && exchange.reply?.id !== frame.reply) exchange.reply = newReply(frame.reply);
+    if (frame.reply && exchange.reply?.id !== frame.reply) this.#answerBy(exchange, frame.reply);
     if (exchange.reply && !isCurrent(exchange.reply, frame)) return;
     exchange.resuming = false; // a reply that waits its turn comes by itself
     const status = exchange.reply?.text ? "writing" : "typing";
@@ -286,7 +319,10 @@ export class Exchanges {
 
   /** Of a message that is longer than a frame may be only the beginning comes: whoever has more keeps that. */
   #user({ id, reply, content, attachments = [], truncated = false, replaces }) {
+    // What has gone from here already, or is older than all that is here: only the turns tell what follows it.
+    const isUnclear = replaces !== undefined && !this.all.has(replaces) && !this.all.has(id);
     if (replaces !== undefined) this.#replace(replaces, id);
+    if (isUnclear) this.#app.emit("shown", { conversation: this.conversation });
     const exchange = this.#asking({ id, reply }) ?? this.#open(id, null, "typing");
     if (reply) exchange.reply ??= newReply(reply); // so that it is resumed, not sent again
     if (exchange.own) return;
@@ -305,8 +341,10 @@ export class Exchanges {
   /** The message that `resumed` names: of a message that was accepted before, that may be the first frame to come. */
   #asked({ id, reply }) {
     const exchange = this.all.get(id);
-    if (exchange)
-      this.#change(exchange, { status: "typing", reply: newReply(reply), ...unreplied(), regenerates: null });
+    if (exchange) {
+      this.#answerBy(exchange, reply);
+      this.#change(exchange, { status: "typing", regenerates: null });
+    }
     return exchange;
   }
 
@@ -317,11 +355,7 @@ export class Exchanges {
     if (outcome === "gap") return this.#resume(exchange);
     exchange.resuming = false;
     if (outcome !== "appended") return;
-    const at = performance.now();
-    const part = reply.parts.at(-1);
-    part.beganAt ??= at;
-    part.endedAt = at;
-    exchange.arrivals.push({ at, chars: reply.length - known });
+    exchange.arrivals.push({ at: performance.now(), chars: reply.length - known });
     this.#change(exchange, { status: reply.text ? "writing" : "typing", waits: false, error: null });
   }
 
@@ -513,15 +547,34 @@ export class Exchanges {
     this.#changed(exchange);
   }
 
+  /** Drop what an exchange takes the place of: another message, or all that followed its own. */
+  #replaceFor({ id, replaces, regenerates }) {
+    if (regenerates) this.#replace(id, id);
+    else if (replaces) this.#replace(replaces, id);
+  }
+
   /** Drop what the message `id` takes the place of, or, if that is its own, what followed it. What is unsent stays. */
   #replace(replaced, id) {
+    this.#replacements += 1;
     const ids = [...this.all.keys()];
     const from = ids.indexOf(replaced);
     const gone = from === -1 ? [] : ids.slice(replaced === id ? from + 1 : from).map((each) => this.all.get(each));
-    for (const exchange of gone.filter((each) => each.id !== id && !isUnsettled(each))) {
-      this.all.delete(exchange.id);
-      this.#change(exchange, { status: "replaced" });
+    for (const exchange of gone.filter((each) => each.id !== id && !isUnsettled(each))) this.#drop(exchange);
+  }
+
+  #drop(exchange) {
+    if (exchange.reply) this.#gone.add(exchange.reply.id);
+    this.all.delete(exchange.id);
+    this.#change(exchange, { status: "replaced" });
+  }
+
+  /** The message has another reply from now on, or its first one. */
+  #answerBy(exchange, reply) {
+    if (exchange.reply) {
+      this.#gone.add(exchange.reply.id);
+      this.#replacements += 1;
     }
+    Object.assign(exchange, { reply: newReply(reply), ...unreplied() });
   }
 
   /** Begin a reply that was asked for elsewhere: by another device, or from here before a reload. */
@@ -565,6 +618,11 @@ export class Exchanges {
   #changed(exchange) {
     if (this.#isHere(exchange)) this.#app.emit("exchange", exchange);
   }
+}
+
+/** Whether the server may not know yet what the exchange takes the place of. */
+function isPending(exchange) {
+  return isUnsettled(exchange) && exchange.error?.retryable !== false;
 }
 
 function isAskedAnew({ status, regenerates }) {

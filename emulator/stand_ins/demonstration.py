@@ -15,9 +15,6 @@ from emulator.stand_ins.script import (
     Send,
     Step,
     answer,
-    block_delta,
-    block_start,
-    block_stop,
     blocks,
     cut_after,
     fail_after,
@@ -25,6 +22,7 @@ from emulator.stand_ins.script import (
     refuse,
     search_block,
     stall_after,
+    text_block,
     thinking_block,
 )
 
@@ -182,13 +180,13 @@ That is all. 一期一会 – one meeting, one chance – is a fine rule for tea
 a second one."""
 
 RIDDLE = """\
-Here is one:
+Nobody has told it, so here it is:
 
 > I am sent before I am finished, and read before I am whole. \
 Lose a piece of me, and you know exactly which.
 
-*A streamed reply.* Above this text you can unfold what a model does before it writes: it thought, and it looked \
-something up. Neither is part of the reply, so neither is kept."""
+*A streamed reply.* What a model does between its texts stands where it did it: unfold the lines above, and follow the \
+links below. All of it is part of one log, so it is here again after a reload."""
 
 THOUGHT = """\
 A riddle is wanted. It should be short, and its answer should be something that is before the reader's eyes.
@@ -199,14 +197,27 @@ speak of something that is read before it is whole.
 I had better make sure that nobody has told this one before. A search will do. And I must not forget to say that I am \
 a script, and that all of this thinking was written down beforehand."""
 
-QUERY = "riddles about streams"
-PAGES = [
-    {"type": "web_search_result", "title": title, "url": url, "encrypted_content": "", "page_age": None}
-    for title, url in (
-        ("A brief history of riddles", "https://riddles.example/history"),
-        ("What is read before it is whole?", "https://riddles.example/whole"),
-    )
-]
+DOUBT = """\
+A riddle like that may be well known. Let me see whether somebody has told it already."""
+
+SEARCHES = (
+    (
+        "riddles about streams",
+        (
+            ("A brief history of riddles", "https://riddles.example/history"),
+            ("Riddles of rivers, rain and everything that runs", "https://www.running-water.example/riddles"),
+        ),
+    ),
+    (
+        "read before it is whole",
+        (
+            ("What is read before it is whole?", "https://riddles.example/whole"),
+            ("How text travels: streams, pieces and places", "https://notes.typesetting.example/how-text-travels"),
+            ("Letters that arrived in parts", "https://archive.letters.example/1871/parts"),
+        ),
+    ),
+)
+"""What is looked up before each text, and the titles and addresses that are found."""
 SEARCH_S = 1.2
 WRITTEN = {"text_delta": "text", "thinking_delta": "thinking"}
 """What a model writes bit by bit, by the type of delta that brings it."""
@@ -253,7 +264,10 @@ def demonstration(body: dict[str, Any]) -> Script:
         _memory(body["messages"]),
     )
     text = "\n\n".join(filter(None, paragraphs))
-    script = _thoughtful(text, body) if RIDDLE in paragraphs else answer(text, delta_chars=len(text))
+    if RIDDLE in paragraphs:
+        script = _thoughtful(text.partition(RIDDLE)[0] + DOUBT, text[text.index(RIDDLE) :], body)
+    else:
+        script = answer(text, delta_chars=len(text))
     first = Pause(FIRST_S + chance.uniform(-0.1, 0.1))
     return Script((first, *chain.from_iterable(_uneven(step, chance) for step in script.steps)))
 
@@ -275,18 +289,28 @@ def _memory(messages: list[dict[str, Any]]) -> str:
     return f"*That was message {len(asked)} of yours in this conversation. The one before it was “{shown}”.*"
 
 
-def _thoughtful(text: str, body: dict[str, Any]) -> Script:
-    """Return a text, and before it what the request allows of thinking and searching."""
-    beside: list[list[Step]] = []
-    if "thinking" in body:
-        beside.append(thinking_block(THOUGHT, len(THOUGHT), 0))
-    if "tools" in body:
-        beside.append(search_block(len(beside), "srvtoolu_1", QUERY))
-        beside.append([Pause(SEARCH_S), *found_block(len(beside), "srvtoolu_1", PAGES)])
-    index = len(beside)
-    written = block_delta(index, {"type": "text_delta", "text": text})
-    beside.append([block_start(index, {"type": "text", "text": ""}), written, block_stop(index)])
-    return blocks(*chain.from_iterable(beside))
+def _thoughtful(doubt: str, told: str, body: dict[str, Any]) -> Script:
+    """Return two texts, and before them what the request allows of thinking and searching; the second cites a page."""
+    steps = thinking_block(THOUGHT, len(THOUGHT), 0) if "thinking" in body else []
+    index = len(steps) and 1
+    for text, (query, pages) in zip((doubt, told), SEARCHES, strict=True):
+        use, cited = f"srvtoolu_{index}", []
+        if "tools" in body:
+            found = [
+                {"type": "web_search_result", "title": title, "url": url, "encrypted_content": "", "page_age": None}
+                for title, url in pages
+            ]
+            steps += [*search_block(index, use, query), Pause(SEARCH_S), *found_block(index + 1, use, found)]
+            index += 2
+            cited = [_citation(*page) for page in pages if text == told]
+        steps += text_block(index, text, *cited, delta_chars=len(text))
+        index += 1
+    return blocks(*steps)
+
+
+def _citation(title: str, url: str) -> dict[str, Any]:
+    place = {"type": "web_search_result_location", "title": title, "url": url}
+    return {**place, "cited_text": title, "encrypted_index": ""}
 
 
 def _uneven(step: Step, chance: random.Random) -> Iterator[Step]:

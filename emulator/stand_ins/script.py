@@ -174,12 +174,12 @@ def block_delta(index: int, delta: Mapping[str, Any]) -> Send:
     return Send({"type": "content_block_delta", "index": index, "delta": delta})
 
 
-def text_block(index: int, text: str, *citations: Mapping[str, Any]) -> list[Step]:
+def text_block(index: int, text: str, *citations: Mapping[str, Any], delta_chars: int = 8) -> list[Step]:
     """Return a text, and before it what it cites."""
     return [
         block_start(index, {"type": "text", "text": ""} | ({"citations": []} if citations else {})),
         *(block_delta(index, {"type": "citations_delta", "citation": citation}) for citation in citations),
-        *(block_delta(index, {"type": "text_delta", "text": piece}) for piece in pieces(text, 8)),
+        *(block_delta(index, {"type": "text_delta", "text": piece}) for piece in pieces(text, delta_chars)),
         block_stop(index),
     ]
 

@@ -1,83 +1,108 @@
-/** What the model did beside its answer: thoughts, and tools with their input and result, in quiet lines that unfold. */
+/** What the model did beside its answer: thoughts and tools that follow each other, in one quiet line that unfolds. */
 
-import { element } from "./dom.js";
+import { inputOf, pagesIn, readable, summaryOf, titleOf } from "../sections.js";
+import { element, scrollable, write } from "./dom.js";
+import { linkList } from "./links.js";
 
-export class AsidesView {
-  element = element("div", "asides");
-  #lines = [];
+const TAIL_CHARS = 120;
 
-  /** @param {object | null} doing the part that the model is at, if that is none of its answer */
-  show(parts, doing) {
-    const asides = parts.filter(({ type }) => type === "reasoning" || type === "tool");
-    if (asides.length < this.#lines.length) this.#clear();
-    asides.forEach((aside, index) => {
-      this.#lines[index] ??= this.#newLine(aside.type);
-      const line = this.#lines[index];
-      if (aside.type === "reasoning") drawThought(line, aside, aside === doing);
-      else drawTool(line, aside, resultOf(aside, parts), aside === doing);
-    });
-    this.element.hidden = asides.length === 0;
+export class AsideView {
+  element = element("details", "aside");
+  #what = element("span", "what");
+  #tail = element("span", "tail");
+  #list = element("ol", "steps");
+  #steps = [];
+
+  constructor() {
+    const summary = element("summary");
+    summary.append(this.#what, this.#tail);
+    this.element.dataset.testid = "aside";
+    this.element.append(summary, this.#list);
   }
 
-  #newLine(type) {
-    const line = element("details", "aside");
-    line.dataset.testid = "aside";
-    line.dataset.type = type;
-    line.append(element("summary"), element("p"));
-    line.firstChild.append(element("span", "what"), element("span", "tail"));
-    this.element.append(line);
-    return line;
+  show({ steps }) {
+    const live = steps.findLast(({ isLive }) => isLive);
+    this.element.toggleAttribute("data-live", live !== undefined);
+    write(this.#what, summaryOf(steps));
+    // While the model thinks, the end of the thought is in the line.
+    write(this.#tail, live?.type === "thought" ? live.content.slice(-TAIL_CHARS).replaceAll("\n", " ") : "");
+    for (const [index, step] of steps.entries()) this.#viewOf(step, index).show(step);
+    for (const { element } of this.#steps.splice(steps.length)) element.remove();
   }
 
-  #clear() {
-    this.#lines = [];
-    this.element.replaceChildren();
-  }
-}
-
-function resultOf({ call }, parts) {
-  return parts.find(({ type, call: its }) => type === "tool_result" && its === call);
-}
-
-/** While the model thinks, show the end of the thought in the line. */
-function drawThought(line, { content, beganAt, endedAt }, isLive) {
-  const seconds = Math.round((endedAt - beganAt) / 1000);
-  const took = seconds > 1 ? `Thought for ${seconds} s` : "Thought for a moment";
-  draw(line, isLive ? "Thinking" : beganAt === undefined ? "Thought" : took, content, isLive);
-  line.querySelector(".tail").textContent = isLive ? content.slice(-120).replaceAll("\n", " ") : "";
-}
-
-function drawTool(line, tool, result, isLive) {
-  const found = result ? `\n\n${titleOf(result)}\n${readable(result.content)}` : "";
-  draw(line, nameOf(tool), `${readable(tool.content)}${found}`, isLive);
-}
-
-function nameOf({ name, content }) {
-  const { query } = parsed(content) ?? {};
-  return name === "web_search" && query ? `Searching the web: ${query}` : `Using ${name}`;
-}
-
-function titleOf({ is_error, truncated }) {
-  return is_error ? "It failed:" : truncated ? "Its result begins:" : "Its result:";
-}
-
-/** JSON as people read it; what is no JSON, because it was cut, as it stands. */
-function readable(content) {
-  const value = parsed(content);
-  return value === undefined ? content : typeof value === "string" ? value : JSON.stringify(value, null, 2);
-}
-
-function parsed(content) {
-  try {
-    return JSON.parse(content);
-  } catch {
-    return undefined;
+  /** After a loss, another step may stand in the place of one that was here. */
+  #viewOf({ type }, index) {
+    if (this.#steps[index]?.element.dataset.type !== type) {
+      for (const { element } of this.#steps.splice(index)) element.remove();
+      this.#steps[index] = type === "thought" ? new ThoughtView() : new ToolView();
+      this.#list.append(this.#steps[index].element);
+    }
+    return this.#steps[index];
   }
 }
 
-function draw(line, what, more, isLive) {
-  line.toggleAttribute("data-live", isLive);
-  line.toggleAttribute("data-empty", more === "");
-  line.querySelector(".what").textContent = what;
-  line.lastChild.textContent = more;
+class ThoughtView {
+  element = step("thought");
+  #text = element("p");
+
+  constructor() {
+    this.element.append(this.#text);
+  }
+
+  show({ content }) {
+    write(this.#text, content);
+  }
+}
+
+class ToolView {
+  element = step("tool");
+  #title = element("p", "title");
+  #given = box("Input");
+  #came = element("div");
+  #drawn = [];
+
+  constructor() {
+    this.element.append(this.#title, this.#given, this.#came);
+  }
+
+  /** Drawn only when it is another one: somebody may be reading in it. */
+  show(tool) {
+    const { name, input, result, state } = tool;
+    const wanted = [name, input, result?.content, state];
+    if (wanted.every((each, index) => each === this.#drawn[index])) return;
+    this.#drawn = wanted;
+    this.element.dataset.state = state;
+    write(this.#title, titleOf(tool));
+    fill(this.#given, inputOf(tool), `Input of ${name}`);
+    this.#came.replaceChildren(...(result ? [resultOf(result, name)] : []));
+  }
+}
+
+function resultOf(result, name) {
+  const pages = pagesIn(result);
+  if (pages) return linkList("pages", `What ${name} found`, pages);
+  const what = result.is_error ? "Error" : result.truncated ? "Beginning of the result" : "Result";
+  const shown = box(what);
+  fill(shown, readable(result.content), `${what} of ${name}`);
+  return shown;
+}
+
+/** Return a caption with a text below it that may be long, and then scrolls. */
+function box(caption) {
+  const figure = element("figure", "given");
+  figure.append(element("figcaption", "", caption), scrollable(element("pre"), caption));
+  return figure;
+}
+
+function fill(figure, text, name) {
+  figure.hidden = text === "";
+  figure.lastChild.textContent = text;
+  figure.lastChild.setAttribute("aria-label", name);
+}
+
+function step(type) {
+  const item = element("li", "step");
+  item.dataset.testid = "step";
+  item.dataset.type = type;
+  return item;
 }

@@ -1,12 +1,10 @@
 /** One exchange: what the user says, with its files, and the reply. It is drawn from its present state. */
 
-import { doing, isOpen } from "../../clients/js/client.js";
+import { isOpen } from "../../clients/js/client.js";
 import { news } from "./announcer.js";
-import { AsidesView } from "./asides.js";
 import { element } from "./dom.js";
 import { ENDINGS, Foot, waitsForConnection } from "./foot.js";
-import { MarkdownView } from "./markdown.js";
-import { SourcesView } from "./sources.js";
+import { PartsView } from "./parts.js";
 
 /** Between two drawings the page has this many times as long for everything else as the last drawing took. */
 const REST = 3;
@@ -18,10 +16,7 @@ export class ExchangeView {
   #files = element("div", "files");
   #user = message("user");
   #assistant = message("assistant");
-  #asides = new AsidesView();
-  #sources = new SourcesView();
-  #text = element("div", "text");
-  #markdown = new MarkdownView(this.#text);
+  #parts = new PartsView();
   #typing = element("div", "typing");
   #foot;
   #name;
@@ -29,8 +24,8 @@ export class ExchangeView {
   #drawn;
   #frame = null;
   #tookMs = 0;
-  /** What has been read out: the last status, how many blocks of the reply, and whether the user's own words. */
-  #told = { status: null, blocks: 0, words: false };
+  /** What has been read out: the last status, how many blocks of which reply, and whether the user's own words. */
+  #told = { status: null, reply: undefined, blocks: 0, words: false };
 
   /**
    * @param {string} name the agent's
@@ -47,12 +42,10 @@ export class ExchangeView {
     this.#showFile = showFile;
     this.#drawn = drawn;
     this.#foot = new Foot({ retry, withdraw, regenerate, edit });
-    this.#text.dataset.testid = "reply-text";
     this.#typing.dataset.testid = "typing";
     this.#typing.append(dots(), element("span"));
     const heading = element("h2", "unseen", name);
-    const beside = [this.#sources.element, this.#typing, this.#foot.element];
-    this.#assistant.append(heading, this.#asides.element, this.#text, ...beside);
+    this.#assistant.append(heading, this.#parts.element, this.#typing, this.#foot.element);
   }
 
   get elements() {
@@ -80,7 +73,8 @@ export class ExchangeView {
   /** Draw what was said before. Only what comes from now on is read out. */
   recall(exchange) {
     this.#draw(exchange);
-    this.#told = { status: exchange.status, blocks: this.#markdown.finished, words: true };
+    const { status, reply } = exchange;
+    this.#told = { status, reply: reply?.id, blocks: this.#parts.finished, words: true };
   }
 
   #draw(exchange) {
@@ -89,10 +83,7 @@ export class ExchangeView {
     this.#assistant.dataset.status = status;
     this.#assistant.setAttribute("aria-label", `${this.#name}${condition(exchange)}`);
     this.#assistant.hidden = status === "sent" && !reply;
-    this.#asides.show(reply?.parts ?? [], doing(exchange));
-    this.#sources.show(reply?.parts ?? []);
-    this.#text.hidden = !reply?.text;
-    this.#markdown.show(reply?.text ?? "", isOpen(exchange));
+    this.#parts.show(reply, isOpen(exchange));
     this.#drawTyping(exchange);
     this.#foot.show(exchange);
   }
@@ -112,8 +103,8 @@ export class ExchangeView {
   }
 
   #drawTyping(exchange) {
-    const { status, waits } = exchange;
-    this.#typing.hidden = status !== "typing" || doing(exchange) !== null; // an aside shows for itself
+    const { waits } = exchange;
+    this.#typing.hidden = !isOpen(exchange) || this.#parts.isLive; // what is being written shows for itself
     this.#typing.toggleAttribute("data-waits", waits);
     this.#typing.lastChild.textContent = waits ? "Waits for the reply before it" : `${this.#name} is typing…`;
   }
@@ -122,12 +113,13 @@ export class ExchangeView {
   #tell(exchange) {
     const told = this.#told;
     if (!told.words && exchange.content !== null) this.#tellWords(exchange);
+    if (exchange.reply?.id !== told.reply) told.blocks = 0;
+    told.reply = exchange.reply?.id;
     if (isOpen(exchange) && !isOpen(told)) {
-      told.blocks = 0;
       news(this.#assistant, `${this.#name} is typing`);
     }
-    for (const text of this.#markdown.spoken(told.blocks)) news(this.#assistant, text);
-    told.blocks = this.#markdown.finished;
+    for (const text of this.#parts.spoken(told.blocks)) news(this.#assistant, text);
+    told.blocks = this.#parts.finished;
     if (exchange.status !== told.status) this.#tellEnd(exchange);
     told.status = exchange.status;
   }

@@ -108,12 +108,17 @@ export function waitsForConnection({ status, sentAt }) {
   return status === "queued" && sentAt === null;
 }
 
-/** A button that copies the reply as the model has written it, if there is any of it. */
+/** A button that copies the texts of the reply as the model has written them, if there are any. */
 function copyOf(reply) {
   if (!reply?.text) return [];
-  const copy = copyButton("copy", "Copy reply", () => reply.text);
+  const copy = copyButton("copy", "Copy reply", () => textsOf(reply).join("\n\n"));
   copy.dataset.testid = "copy-reply";
   return [copy];
+}
+
+/** What stands between two texts ends the last paragraph of the first. */
+function textsOf({ parts }) {
+  return parts.filter(({ type }) => type === "message").map(({ content }) => content.trim());
 }
 
 function verdict(proof, length) {

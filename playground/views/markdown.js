@@ -9,7 +9,7 @@ import { completed } from "../complete_markdown.js";
 import { parse, render } from "../markdown.js";
 import DOMPurify from "../vendor/purify.es.js";
 import { copyButton } from "./clipboard.js";
-import { element } from "./dom.js";
+import { element, scrollable, write } from "./dom.js";
 
 DOMPurify.addHook("afterSanitizeAttributes", (node) => {
   if (node.tagName === "INPUT") {
@@ -193,12 +193,6 @@ function mergeElement(old, { attributes, childNodes }) {
   merge(old, { childNodes });
 }
 
-/** Append if possible: that leaves a selection where it is. */
-function write(node, text) {
-  if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
-  else node.data = text;
-}
-
 /** Put a bar with the language and a copy button above the code. */
 function frameCode(pre) {
   const frame = element("div", "code");
@@ -213,14 +207,6 @@ function frameTable(table) {
   const frame = scrollable(element("div", "table"), "Table");
   table.replaceWith(frame);
   frame.append(table);
-}
-
-/** Let the keyboard reach and scroll a box that may be wider than the page. */
-function scrollable(box, name) {
-  box.tabIndex = 0;
-  box.setAttribute("role", "group");
-  box.setAttribute("aria-label", name);
-  return box;
 }
 
 function spoken(block) {

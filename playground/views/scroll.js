@@ -14,6 +14,8 @@ export class Follower {
     this.#box = box;
     this.changed = changed;
     box.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    // Whoever unfolds something reads that. The event does not bubble.
+    box.addEventListener("toggle", () => this.#follow(this.#distance < NEAR_PX), { capture: true });
     new ResizeObserver(() => this.resized()).observe(box);
   }
 

@@ -26,6 +26,7 @@ class Node extends EventTarget {
   }
 
   prepend() {}
+  insertBefore() {}
   after() {}
   remove() {}
   replaceChildren() {}
@@ -65,8 +66,9 @@ function load(conversation = null) {
     async postMessage() {
       if (refusal) throw refusal;
     },
-    async turns(asked) {
-      if (told[asked]) return { turns: told[asked], next: null };
+    async turns(asked, cursor = null) {
+      const { turns, next = null } = cursor ? told[cursor] : { turns: told[asked] };
+      if (turns) return Array.isArray(turns) ? { turns, next } : turns;
       throw Object.assign(new Error("There is no such conversation."), { code: "forbidden" });
     },
   };
@@ -268,4 +270,38 @@ test("what came in meanwhile is said in one sentence, not read out", async () =>
     ["2 messages came in meanwhile"],
   );
   mock.restoreAll();
+});
+
+test("a message that another device replaces while it is edited here is replaced by nothing else", async () => {
+  const other = { ...turn("m2", "complete"), reply: { id: "r2", status: "complete", parts: [] } };
+  told.c1 = [turn("m1", "complete"), other];
+  await load("c1");
+  await greeted();
+  chat.edit("m2");
+  says({ type: "user", id: "m3", reply: "r3", content: "From elsewhere", replaces: "m1" });
+  assert.deepEqual([chat.editing, chat.draft], [null, "Hello"]);
+  assert.deepEqual([...chat.client.exchanges.keys()], ["m3"]);
+});
+
+test("what was replaced while the page was away is followed by what is there now, and by nothing unsent that is lost", async () => {
+  told.c1 = [turn("m1", "complete")];
+  await load("c1");
+  const unsent = say("Unsent");
+  const now = { ...turn("m2", "complete"), reply: { id: "r2", status: "complete", parts: [] } };
+  told.c1 = [now];
+  await chat.catchUp();
+  assert.deepEqual([...chat.client.exchanges.keys()], ["m2", unsent.id]);
+});
+
+test("a path that is another one from its beginning is read to its beginning", async () => {
+  const other = (id) => ({ ...turn(id, "complete"), reply: { id: `r-${id}`, status: "complete", parts: [] } });
+  told.c1 = { turns: [other("m1")], next: "before m1" };
+  await load("c1");
+  assert.equal(chat.earlier, "before m1");
+  const { id } = say("Accepted, and nobody has heard of it");
+  told.c1 = { turns: [other(id)], next: "before it" };
+  told["before it"] = { turns: [other("m8")], next: "before m8" };
+  told["before m8"] = { turns: [other("m7")] };
+  await chat.catchUp();
+  assert.deepEqual([...chat.client.exchanges.keys(), chat.earlier], ["m7", "m8", id, null]);
 });

@@ -150,7 +150,7 @@ async def test_without_a_network_nothing_is_lost_and_stop_is_said_later(relay: R
     assert [block["type"] for block in request.body["messages"][-1]["content"]] == ["image", "text"]
 
 
-async def test_what_was_said_while_away_comes_in_by_itself_once_and_in_order(relay: Relay, blank: Page) -> None:
+async def test_what_was_said_or_replaced_while_away_comes_in_once_and_in_order(relay: Relay, blank: Page) -> None:
     sockets: list[WebSocketRoute] = []
     refusing: list[bool] = []
 
@@ -166,12 +166,17 @@ async def test_what_was_said_while_away_comes_in_by_itself_once_and_in_order(rel
     await say(page, "First")
     await expect(page.get_by_test_id("reply-text")).to_have_text("Yes.")
     conversation = await page.evaluate("sessionStorage.getItem('conversation.claude')")
+    old = {"id": "old", "content": "To be replaced"}
+    call(relay, "POST", f"/api/conversations/{conversation}/messages", old)
+    await expect(page.get_by_test_id("reply-text")).to_have_text(["Yes."] * 2)
     refusing.append(True)
     await sockets[-1].close(code=1001)
     await be(page, "reconnecting")
     await say(page, "Fourth")
     for number, words in enumerate(("Second", "Third")):
-        call(relay, "POST", f"/api/conversations/{conversation}/messages", {"id": f"m{number}", "content": words})
+        replaces = {} if number else {"replaces": "old"}
+        message = {"id": f"m{number}", "content": words, **replaces}
+        call(relay, "POST", f"/api/conversations/{conversation}/messages", message)
     call(relay, "POST", "/api/conversations/said-elsewhere/messages", {"id": "m1", "content": "Elsewhere"})
     refusing.clear()
     await expect(page.locator(".user:visible")).to_have_text(["First", "Second", "Third", "Fourth"])

@@ -7,7 +7,17 @@ import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import FilePayload, Page, Route, WebSocketRoute, expect
 
-from emulator.stand_ins.script import answer, blocks, cut_after, search_block, text_block, thinking_block
+from emulator.stand_ins.script import (
+    answer,
+    block_start,
+    block_stop,
+    blocks,
+    cut_after,
+    found_block,
+    search_block,
+    text_block,
+    thinking_block,
+)
 from tests.builders.browser import in_a_browser, load, say, unfinished
 from tests.builders.deployments import Relay
 from tests.builders.phone import Phone
@@ -68,11 +78,32 @@ async def rejected(page: Page, _: Relay) -> None:
 
 
 async def rich(page: Page, relay: Relay) -> None:
-    beside = [*thinking_block("Let me see. " * 9, 20, 0.0), *search_block(1, "srvtoolu_1", "riddles")]
-    relay.plays("All of it", blocks(*beside, *text_block(2, RICH)))
+    found = {
+        "type": "web_search_result",
+        "title": "Riddles",
+        "url": "https://riddles.example/",
+        "encrypted_content": "",
+    }
+    cited = {"type": "web_search_result_location", "title": "Riddles", "url": "https://riddles.example/"}
+    output = "A line of what it printed.\n" * 40
+    script = blocks(
+        *thinking_block("Let me see. " * 9, 20, 0.0),
+        *search_block(1, "srvtoolu_1", "riddles"),
+        *found_block(2, "srvtoolu_1", [found]),
+        *text_block(3, "Let me count them."),
+        block_start(4, {"type": "server_tool_use", "id": "srvtoolu_2", "name": "count", "input": {"what": "riddles"}}),
+        block_stop(4),
+        block_start(5, {"type": "count_tool_result", "tool_use_id": "srvtoolu_2", "content": output}),
+        block_stop(5),
+        *text_block(6, RICH, {**cited, "cited_text": "", "encrypted_index": ""}),
+        *search_block(7, "srvtoolu_3", "more"),
+    )
+    relay.plays("All of it", script)
     await say(page, "All of it")
     await proven(page)
-    await page.get_by_test_id("aside").first.locator("summary").click()
+    await expect(page.locator(".what").last).to_have_text("Searching the web: more – was not finished")
+    for summary in await page.get_by_test_id("aside").locator("summary").all():
+        await summary.click()
 
 
 async def ended(page: Page, relay: Relay) -> None:
@@ -153,7 +184,7 @@ MORE_STATES = [
     (refused, 1400, LIGHT),
     (pushed, 390, LIGHT),
     (disconnected, 1400, DARK),
-    (rich, 390, FORCED),
+    (rich, 360, FORCED),
     (drawer, 390, FORCED),
     (writing, 1400, FORCED),
 ]

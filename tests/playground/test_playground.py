@@ -253,25 +253,91 @@ async def test_a_reply_can_be_stopped(relay: Relay, chat: Page) -> None:
     assert not upstream.finished
 
 
-async def test_what_the_model_does_beside_its_text_is_there_to_be_unfolded(relay: Relay, chat: Page) -> None:
+PARTS = """node => {
+    const copy = node.cloneNode(true);
+    for (const details of copy.querySelectorAll("details")) details.open = false;
+    return copy.innerHTML;
+}"""
+"""What stands in a reply, whatever is unfolded."""
+
+
+async def test_parts_stand_in_their_order_and_are_the_same_live_reloaded_and_elsewhere(
+    relay: Relay, chat: Page
+) -> None:
     thought = "Let me see. " * 20
     # Long enough to be seen on a busy machine, and never so silent that the relay gives up.
     searching: list[Step] = [Pause(1.0), Send({"type": "ping"})] * 5
-    beside = [*thinking_block(thought, 60, 1.0), *search_block(1, "srvtoolu_1", "riddles"), *searching]
-    found = {"type": "web_search_result", "title": "Riddles", "url": "https://riddles.example/"}
-    relay.plays("Think", blocks(*beside, *found_block(2, "srvtoolu_1", [found]), *text_block(3, "Got it.")))
-    asides = chat.get_by_test_id("aside")
+    found = {
+        "type": "web_search_result",
+        "title": "Riddles",
+        "url": "https://riddles.example/",
+        "encrypted_content": "",
+    }
+    cited = {"type": "web_search_result_location", "title": "Riddles", "url": "https://riddles.example/"}
+    script = blocks(
+        *thinking_block(thought, 60, 1.0),
+        *search_block(1, "srvtoolu_1", "riddles"),
+        *searching,
+        *found_block(2, "srvtoolu_1", [found] * 20),
+        *text_block(3, "Got **it"),
+        *search_block(4, "srvtoolu_2", "poems"),
+        *searching,
+        *found_block(5, "srvtoolu_2", {"type": "web_search_tool_result_error", "error_code": "unavailable"}),
+        *text_block(6, "Not** that.", {**cited, "cited_text": "", "encrypted_index": ""}),
+    )
+    relay.plays("Think", script)
+    parts, asides, texts = (chat.locator(each) for each in (".parts", ".aside", "[data-testid=reply-text]"))
     await say(chat, "Think")
-    await expect(asides.first.locator(".what")).to_have_text("Thinking")
-    await expect(asides.first.locator(".tail")).to_contain_text("Let me see.")
-    await expect(asides.nth(1)).to_have_attribute("data-live", "")
-    await expect(chat.get_by_test_id("reply-text").last).to_have_text("Got it.")
-    await expect(asides.locator(".what")).to_have_text([re.compile("^Thought for"), "Searching the web: riddles"])
-    await asides.nth(1).locator("summary").click()
-    await expect(asides.nth(1).locator("p")).to_contain_text("https://riddles.example/")
-    await asides.first.locator("summary").click()
-    await expect(asides.first.locator("p")).to_have_text(thought)
+    await expect(asides.locator(".what")).to_have_text("Thinking")
+    await expect(asides.locator(".tail")).to_contain_text("Let me see.")
+    await asides.locator("summary").click()
+    await expect(asides.locator(".what")).to_have_text("Searching the web: riddles")
+    await expect(asides).to_have_attribute("data-live", "")
+    await expect(asides.last.locator(".what")).to_have_text("Searching the web: poems")
+    await texts.first.evaluate("text => getSelection().selectAllChildren(text)")
+    other = await chat.context.new_page()
+    await other.goto(chat.url)
     await expect(chat.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    assert (await chat.evaluate("String(getSelection())")).strip() == "Got **it"
+    titles = ["Thought, searched the web", "Searched the web: poems – failed"]
+    await expect(asides.locator(".what")).to_have_text(titles)
+    assert await parts.evaluate("parts => [...parts.children].map(part => part.className)") == [
+        "aside",
+        "text",
+        "aside",
+        "text",
+        "sources",
+    ]
+    await expect(texts).to_have_text(["Got **it", "Not** that."])
+    await expect(asides.first).to_have_attribute("open", "")
+    await expect(asides.first.get_by_test_id("step").first).to_have_text(thought)
+    pages = asides.first.get_by_role("list", name="What web_search found")
+    await expect(pages.get_by_role("link", name="Riddles riddles.example")).to_have_count(20)
+    assert await pages.evaluate("({ clientHeight, scrollHeight }) => clientHeight < 240 && scrollHeight > 400")
+    await expect(chat.get_by_test_id("sources").get_by_role("link")).to_have_text("Riddles riddles.example")
+    clipboard = "{ value: { writeText: async (text) => (globalThis.copied = text) } }"
+    await chat.evaluate(f"Object.defineProperty(navigator, 'clipboard', {clipboard})")
+    await chat.get_by_test_id("copy-reply").click()
+    await expect(chat.get_by_test_id("copy-reply")).to_have_text("Copied")
+    assert await chat.evaluate("copied") == "Got **it\n\nNot** that."
+
+    live = await parts.evaluate(PARTS)
+    await expect(other.get_by_test_id("proof")).to_have_attribute("data-proof", "verified")
+    assert await other.locator(".parts").evaluate(PARTS) == live
+    await other.close()
+    await chat.reload()
+    await expect(chat.get_by_test_id("proof")).to_have_attribute("data-proof", "kept")
+    assert await parts.evaluate(PARTS) == live
+    await chat.set_viewport_size({"width": 360, "height": 740})
+    await expect(chat.get_by_test_id("latest")).to_be_hidden()
+    for summary in await asides.locator("summary").all():
+        await summary.click()
+    await expect(
+        chat.get_by_test_id("latest")
+    ).to_be_visible()  # whoever unfolds something is not scrolled away from it
+    await expect(asides.last.locator("pre").last).to_contain_text("unavailable")
+    assert await chat.locator("[data-scroll]").evaluate("box => box.scrollWidth") == 360
+    await chat.set_viewport_size({"width": 1280, "height": 860})
 
 
 async def test_a_message_is_changed_and_another_reply_asked_for(relay: Relay, chat: Page) -> None:

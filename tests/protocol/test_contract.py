@@ -143,6 +143,19 @@ FRAMES = [
 ]
 
 
+READ = [
+    (path.stem, step["reads"])
+    for path in VECTORS
+    for step in json.loads(path.read_text(encoding="utf-8"))["steps"]
+    if "reads" in step
+]
+
+
+@pytest.mark.parametrize("answer", [pytest.param(answer, id=stem) for stem, answer in READ])
+def test_what_a_vector_reads_over_http_is_of_the_contract(answer: dict[str, Any]) -> None:
+    assert faults_of_answer("GET", "/api/conversations/c1/messages", 200, answer) == []
+
+
 def test_a_vector_has_frames_of_the_contract() -> None:
     assert len(VECTORS) >= 30
     strange = {path for path, _, frame in FRAMES if faults_of_frame(frame)}

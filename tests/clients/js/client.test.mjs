@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { ChatRelayClient, doing, isWhole, isWithdrawable } from "../../../clients/js/client.js";
+import { ChatRelayClient, isWhole, isWithdrawable } from "../../../clients/js/client.js";
 import { Socket } from "./socket.mjs";
 
 globalThis.WebSocket = Socket;
@@ -204,6 +204,10 @@ const turn = (id, status, text = "") => ({
   reply: { id: `r-${id}`, status, parts: text ? [part(text)] : [] },
 });
 
+const page =
+  (turns, next = null) =>
+  async () => ({ turns, next });
+
 test("a reply's parts are put together, and known again from the server's store", () => {
   greeted();
   const exchange = client.send("Hello");
@@ -211,13 +215,13 @@ test("a reply's parts are put together, and known again from the server's store"
   const source = { type: "source", part: 4, offset: 8, content: "u", size: 1, title: "T", from: 6, to: 8 };
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply({ type: "reasoning", part: 0, offset: 0, content: "Hm" }));
-  assert.deepEqual([exchange.status, doing(exchange).type], ["typing", "reasoning"]);
+  assert.equal(exchange.status, "typing");
   socket().says(ofReply(tool));
   socket().says(ofReply({ type: "brand_new", part: 2, offset: 4, content: "??" }));
   socket().says(ofReply({ type: "message", part: 3, offset: 6, content: "So" }));
-  assert.deepEqual([exchange.status, doing(exchange)], ["writing", null]);
+  assert.equal(exchange.status, "writing");
   socket().says(ofReply(source));
-  const told = exchange.reply.parts.map(({ beganAt, endedAt, number, ...rest }) => rest);
+  const told = exchange.reply.parts.map(({ number, ...rest }) => rest);
   assert.deepEqual(told, [
     { type: "reasoning", content: "Hm" },
     { type: "tool", content: "{}", size: 2, call: "c1", name: "clock", by: "model" },
@@ -551,7 +555,7 @@ test("every message that is sent from here is told of, from its first status to 
   ]);
 });
 
-test("what was said meanwhile is put where it belongs, and what is here is not doubled", () => {
+test("what was said meanwhile is put where it belongs, and what is here is not doubled", async () => {
   greeted();
   client.recall([turn("m1", "complete", "Yes."), turn("m2", "complete", "Yes.")]);
   socket().happen("close", { code: 1006 });
@@ -563,34 +567,137 @@ test("what was said meanwhile is put where it belongs, and what is here is not d
     turn("m6", "streaming"),
   ];
   assert.deepEqual(
-    client.catchUp(told).map(({ id }) => id),
+    (await client.catchUp(page(told))).map(({ id }) => id),
     ["m1", "m5", "m2", "m6", waiting.id],
   );
   assert.deepEqual([...client.exchanges.keys()], ["m1", "m5", "m2", "m6", waiting.id]);
-  client.catchUp([...told, turn(waiting.id, "complete", "Here.")]);
+  await client.catchUp(page([...told, turn(waiting.id, "complete", "Here.")]));
   assert.deepEqual([client.exchanges.size, waiting.status, waiting.reply.text], [5, "complete", "Here."]);
 });
 
-test("a reply that broke off here and was asked for again elsewhere is taken as it is now", () => {
+test("turns say nothing of what was before the first of them, nor of what began since they were asked for", async () => {
+  greeted();
+  client.recall(["m0", "m1", "m2"].map((id) => turn(id, "complete", "Yes.")));
+  let answer;
+  const caughtUp = client.catchUp(() => new Promise((resolve) => (answer = resolve)));
+  socket().says({ conversation: "c1", type: "typing", id: "m3", reply: "r3", epoch: 1, content: "" });
+  answer({ turns: [turn("m1", "complete", "Yes.")], next: "before m1" });
+  await caughtUp;
+  assert.deepEqual([...client.exchanges.keys()], ["m0", "m1", "m3"]);
+});
+
+test("what takes the place of a message that is not here is told by the turns, from their first on", async () => {
+  greeted();
+  client.recall([turn("m7", "complete", "Yes."), turn("m8", "complete", "Yes.")]);
+  const told = [page([turn("m9", "streaming")]), page([turn("m1", "complete", "Yes."), turn("m9", "streaming")])];
+  for (const ask of told) {
+    let caughtUp = null;
+    client.addEventListener("shown", () => (caughtUp = client.catchUp(ask)), { once: true });
+    socket().says({ ...ofReply({ type: "user", id: "m9", reply: "r-m9" }), replaces: "m2" });
+    assert.equal((await caughtUp).at(-1).id, "m9");
+    assert.equal(client.find("m7"), undefined);
+    client.converse("c1");
+    client.recall([turn("m7", "complete", "Yes."), turn("m8", "complete", "Yes.")]);
+  }
+});
+
+test("turns that were asked for before something was replaced are asked for again", async () => {
+  const [before, after] = [[turn("m1", "complete", "Yes."), turn("m2", "complete", "Yes.")], [turn("m9", "streaming")]];
+  for (const replaced of [
+    () => socket().says({ ...ofReply({ type: "user", id: "m9", reply: "r-m9" }), replaces: "m1" }),
+    () => socket().says(ofReply({ type: "typing", id: "m1", reply: "r-m9" })),
+  ]) {
+    client.converse("c1");
+    greeted();
+    client.recall(before);
+    const answers = [];
+    const caughtUp = client.catchUp(() => new Promise((resolve) => answers.push(resolve)));
+    replaced();
+    answers[0]({ turns: before, next: null });
+    await settled();
+    answers[1]({ turns: after, next: null });
+    assert.deepEqual(
+      (await caughtUp).map(({ id }) => id),
+      ["m9"],
+    );
+  }
+});
+
+test("what a message that was not sent yet takes the place of does not come back, unless it was refused", async () => {
+  greeted();
+  const turns = [turn("m1", "complete", "Yes."), turn("m2", "complete", "Yes."), turn("m3", "streaming")];
+  client.recall(turns);
+  socket().happen("close", { code: 1006 });
+  const edit = client.edit("m2", "Changed");
+  const shown = async () => (await client.catchUp(page(turns))).map(({ id }) => id);
+  assert.deepEqual(await shown(), ["m1", edit.id]);
+  client.regenerate("m1");
+  assert.deepEqual(await shown(), ["m1", edit.id]);
+  mock.timers.tick(500);
+  greeted();
+  socket().says({ type: "error", id: edit.id, code: "forbidden", retryable: false, content: "No." });
+  socket().says({ type: "error", code: "forbidden", retryable: false, content: "No." });
+  assert.deepEqual(await shown(), ["m1", "m2", "m3", edit.id]);
+  socket().says(ofReply({ type: "message", reply: "r-m3", part: 0, offset: 0, content: "Heard" }));
+  assert.equal(client.find("m3").reply.text, "Heard");
+});
+
+test("a reply that is written here though another one has taken its place gives way, and is not heard any more", async () => {
+  greeted();
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  socket().says(ofReply({ type: "message", part: 0, offset: 0, content: "Half" }));
+  const anew = { id: "r2", status: "streaming", parts: [] };
+  await client.catchUp(page([{ ...turn(exchange.id), reply: anew }]));
+  assert.deepEqual(socket().messages.at(-1), { action: "resume", conversation: "c1", reply: "r2", offset: 0 });
+  socket().says(ofReply({ type: "resumed", id: exchange.id, offset: 4 }));
+  socket().says(ofReply({ type: "message", part: 0, offset: 4, content: " of it" }));
+  assert.deepEqual([client.exchanges.size, exchange.reply.id, exchange.reply.text], [1, "r2", ""]);
+});
+
+test("a reply that is still written though its place was taken is not shown by whoever joins", async () => {
+  client.addEventListener("shown", () => client.catchUp(page([turn("m1", "complete", "Yes.")])));
+  socket().happen("open");
+  socket().says({ type: "ready", content: "", active: "r9" });
+  await settled();
+  socket().says(ofReply({ type: "message", reply: "r9", part: 0, offset: 0, content: "Late" }));
+  assert.deepEqual([...client.exchanges.keys()], ["m1"]);
+});
+
+test("another reply, asked for elsewhere, is acknowledged like the first", async () => {
+  client.device = "d1";
+  greeted();
+  const { id } = client.send("Hello");
+  for (const reply of ["r1", "r2"]) {
+    socket().says(ofReply({ type: "typing", id, reply }));
+    socket().says(ofReply({ type: "complete", reply, length: 0 }));
+    client.acknowledge();
+    assert.deepEqual(socket().messages.at(-1), { action: "ack", reply, offset: 0 });
+  }
+});
+
+test("a reply that broke off here and was asked for again elsewhere is taken as it is now", async () => {
   greeted();
   const exchange = client.send("Hello");
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply({ type: "error", code: "upstream", retryable: true, content: "Broken." }));
-  client.catchUp([
-    { ...turn(exchange.id, "complete", "Whole."), reply: { id: "r2", status: "complete", parts: [part("Whole.")] } },
-  ]);
+  await client.catchUp(
+    page([
+      { ...turn(exchange.id, "complete", "Whole."), reply: { id: "r2", status: "complete", parts: [part("Whole.")] } },
+    ]),
+  );
   assert.deepEqual([exchange.status, exchange.reply.text, exchange.error], ["complete", "Whole.", null]);
 });
 
-test("a reply that broke off while the turns were on their way is resumed, and breaks off here as well", () => {
+test("a reply that broke off while the turns were on their way is resumed, and breaks off here as well", async () => {
   greeted();
   const exchange = client.send("Hello");
   const broken = { type: "error", code: "upstream", retryable: true, content: "Broken." };
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply(broken));
-  client.catchUp([
-    { ...turn(exchange.id, "streaming"), reply: { id: "r1", status: "streaming", parts: [part("Ha")] } },
-  ]);
+  await client.catchUp(
+    page([{ ...turn(exchange.id, "streaming"), reply: { id: "r1", status: "streaming", parts: [part("Ha")] } }]),
+  );
   assert.deepEqual(socket().messages.at(-1), { action: "resume", conversation: "c1", reply: "r1", offset: 2 });
   socket().says(ofReply({ type: "resumed", id: exchange.id, offset: 2 }));
   socket().says(ofReply({ type: "message", part: 0, offset: 2, content: "lf" }));
@@ -722,7 +829,7 @@ test("what was left and could not be delivered goes out a moment later, without 
   assert.equal(exchange.status, "left");
 });
 
-test("a reply that is running when a page joins is one exchange, though its message is heard of later", () => {
+test("a reply that is running when a page joins is one exchange, though its message is heard of later", async () => {
   socket().happen("open");
   socket().says({ type: "ready", content: "", active: "r9" });
   socket().says(ofReply({ type: "user", reply: "r9", id: "m9", content: "Asked" }));
@@ -731,6 +838,6 @@ test("a reply that is running when a page joins is one exchange, though its mess
     [...client.exchanges.values()].map(({ id, content }) => [id, content]),
     [["m9", "Asked"]],
   );
-  client.catchUp([{ ...turn("m9", "streaming"), reply: { id: "r9", status: "streaming", parts: [] } }]);
+  await client.catchUp(page([{ ...turn("m9", "streaming"), reply: { id: "r9", status: "streaming", parts: [] } }]));
   assert.deepEqual([...client.exchanges.keys()], ["m9"]);
 });

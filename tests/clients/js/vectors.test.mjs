@@ -29,7 +29,7 @@ for (const file of readdirSync(VECTORS).filter((name) => name.endsWith(".json"))
   const { name, about, steps } = JSON.parse(readFileSync(new URL(file, VECTORS), "utf8"));
   test(`${name}: ${about}`, async () => {
     for (const [number, step] of steps.entries()) {
-      play(step);
+      await play(step);
       await nothingLeftToDo();
       check(step, `step ${number}`);
     }
@@ -44,10 +44,11 @@ async function nothingLeftToDo() {
   }
 }
 
-function play({ opens, closes, hears, user, content, id, replaces }) {
+async function play({ opens, closes, hears, reads, user, content, id, replaces }) {
   if (opens) open();
   if (closes) Socket.opened.at(-1).happen("close", { code: 1006 });
   if (hears) Socket.opened.at(-1).says(renamed(hears, ids));
+  if (reads) await client.catchUp(async () => ({ ...reads, turns: reads.turns.map((turn) => renamed(turn, ids)) }));
   if (user === "sends") ids.set(id, client.send(content).id);
   if (user === "edits") ids.set(id, client.edit(ids.get(replaces), content).id);
   if (user === "regenerates") client.regenerate(ids.get(id));

@@ -413,7 +413,7 @@ class TestDemonstration:
             events = [step.event for step in demonstration(asked | allowed).steps if isinstance(step, Send)]
             kinds.append([event["content_block"]["type"] for event in events if "content_block" in event])
         searched = ["server_tool_use", "web_search_tool_result"]
-        assert kinds == [["text"], ["thinking", *searched, "text"]]
+        assert kinds == [["text", "text"], ["thinking", *searched, "text", *searched, "text"]]
 
     def test_blocks_are_read_and_attachments_counted(self) -> None:
         content = [{"type": "image", "source": {}}, {"type": "text", "text": "What is this?"}]
