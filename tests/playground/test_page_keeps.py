@@ -177,11 +177,11 @@ async def test_what_was_said_or_replaced_while_away_comes_in_once_and_in_order(r
         replaces = {} if number else {"replaces": "old"}
         message = {"id": f"m{number}", "content": words, **replaces}
         call(relay, "POST", f"/api/conversations/{conversation}/messages", message)
-    call(relay, "POST", "/api/conversations/said-elsewhere/messages", {"id": "m1", "content": "Elsewhere"})
+    call(relay, "POST", "/api/conversations/said-elsewhere/messages", {"id": "m1", "content": "Said on another phone"})
     refusing.clear()
     await expect(page.locator(".user:visible")).to_have_text(["First", "Second", "Third", "Fourth"])
     await expect(page.get_by_test_id("reply-text")).to_have_text(["Yes."] * 4)
-    await expect(page.get_by_test_id("conversation").filter(has_text="Elsewhere")).to_have_count(1)
+    await expect(page.get_by_test_id("conversation").filter(has_text="Said on another phone")).to_have_count(1)
     await be(page, "online")
     assert len(relay.requests_for("Fourth")) == 1
 
