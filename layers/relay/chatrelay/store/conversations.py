@@ -10,7 +10,6 @@ from uuid import uuid4
 from chatrelay.domain.attachments import Attachment, Block
 from chatrelay.domain.blocks import log_of
 from chatrelay.domain.errors import (
-    ClientError,
     Conflict,
     Duplicate,
     Forbidden,
@@ -249,16 +248,8 @@ class Conversations:
         Raise ``Forbidden`` if there is no such reply, ``InvalidMessage`` if it has not ended, and ``Duplicate`` if
         another one has taken its place.
         """
-        location = self._replies.find(reply)
-        found: list[Item] = []
-        if location is not None and location.key.user == user:
-            bounds = turn_message(location.turn), turn_reply(location.turn)
-            found = list(self._table.query(conversation_pk(location.key), *bounds))
-        if location is None or len(found) < 2:
-            raise Forbidden("There is no such reply.")
-        message, item = found
-        successor = item.get("replaced_by") if item["reply"] == reply else item["reply"]
-        if successor is not None:
+        location, message, item = self._turn_of(user, reply)
+        if (successor := _successor(item, reply)) is not None:
             raise Duplicate(successor)
         if item["reply_status"] not in ENDED:
             raise InvalidMessage("reply", "is still being written: cancel it, or wait for its end")
@@ -269,14 +260,27 @@ class Conversations:
     def owed_instead(self, user: str, reply: str) -> ConversationKey | None:
         """Return where a reply that has not ended has taken the place of `reply`; None if none has."""
         try:
-            self.asked_again(user, reply)
-        except Duplicate as known:
-            successor = self._replies.find(known.reply)
-            stored = None if successor is None else self.stored(successor)
-            return successor.key if successor is not None and stored is not None and stored.last is None else None
-        except ClientError:
-            pass
-        return None
+            _, _, item = self._turn_of(user, reply)
+        except Forbidden:
+            return None
+        successor = _successor(item, reply)
+        location = None if successor is None else self._replies.find(successor)
+        stored = None if location is None else self.stored(location)
+        return location.key if location is not None and stored is not None and stored.last is None else None
+
+    def _turn_of(self, user: str, reply: str) -> tuple[ReplyLocation, Item, Item]:
+        """Return where a reply of the user's is, its message, and what is there of it or of a newer reply.
+
+        Raise ``Forbidden`` if there is no such reply.
+        """
+        location = self._replies.find(reply)
+        if location is not None and location.key.user == user:
+            bounds = turn_message(location.turn), turn_reply(location.turn)
+            found = list(self._table.query(conversation_pk(location.key), *bounds))
+            if len(found) == 2:
+                message, item = found
+                return location, message, item
+        raise Forbidden("There is no such reply.")
 
     def _parent(self, key: ConversationKey, send: Send) -> str | None:
         """Return the turn that a message follows which comes in the place of another; None for any other message."""
@@ -527,6 +531,11 @@ def _begun(accepted: Accepted) -> Item:
     """Return the attributes of a reply that waits, or that a worker begins."""
     status = Status.QUEUED if accepted.waits else Status.STREAMING
     return {"reply": accepted.stream.reply, "epoch": accepted.stream.epoch, "reply_status": status.value}
+
+
+def _successor(item: Item, reply: str) -> str | None:
+    """Return what has taken the place of `reply`, from its turn's item: another try, or the reply asked for anew."""
+    return item.get("replaced_by") if item["reply"] == reply else str(item["reply"])
 
 
 def stored_reply(conversation: str, items: list[Item]) -> StoredReply:
