@@ -172,11 +172,11 @@ async def test_what_was_said_while_away_comes_in_by_itself_once_and_in_order(rel
     await say(page, "Fourth")
     for number, words in enumerate(("Second", "Third")):
         call(relay, "POST", f"/api/conversations/{conversation}/messages", {"id": f"m{number}", "content": words})
-    call(relay, "POST", "/api/conversations/said-elsewhere/messages", {"id": "m1", "content": "Elsewhere"})
+    call(relay, "POST", "/api/conversations/said-elsewhere/messages", {"id": "m1", "content": "In another talk"})
     refusing.clear()
     await expect(page.locator(".user:visible")).to_have_text(["First", "Second", "Third", "Fourth"])
     await expect(page.get_by_test_id("reply-text")).to_have_text(["Yes."] * 4)
-    await expect(page.get_by_test_id("conversation").filter(has_text="Elsewhere")).to_have_count(1)
+    await expect(page.get_by_test_id("conversation").filter(has_text="In another talk")).to_have_count(1)
     await be(page, "online")
     assert len(relay.requests_for("Fourth")) == 1
 
