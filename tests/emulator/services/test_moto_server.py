@@ -3,16 +3,33 @@
 import copy
 import http.client
 import importlib.metadata
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from moto.core.serialize import (
+    SERVICE_SPECIFIC_SERIALIZERS,
+    JSONSerializer,
+    XFormedAttributePicker,
+    get_serializer_class,
+)
+from moto.core.utils import get_service_model
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 
 from emulator.services import services
-from emulator.services.moto_server import PATCHED_MOTO, PATCHES, keep_touched_items_only, query_one_partition
+from emulator.services.moto_server import (
+    PATCHED_MOTO,
+    PATCHES,
+    AttributeValueSerializer,
+    keep_touched_items_only,
+    query_one_partition,
+    serialize_one_alternative,
+)
 from emulator.services.services import Services
 from tests.builders.deployments import CREDENTIALS
 
@@ -99,6 +116,41 @@ def test_query_one_partition_sees_no_other(
     found, _, _ = made.query(DynamoType({"S": "one"}), None, [], 10, None, True, None)  # type: ignore[arg-type]
     assert [item.attrs["sk"].value for item in found] == ["a", "b"]
     assert {item.hash_key.value for item in seen} == {"one"}
+
+
+NAMES = st.text(min_size=1, max_size=3)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(
+        st.text(max_size=3).map(lambda text: {"S": text}),
+        st.integers().map(lambda number: {"N": str(number)}),
+        st.binary(max_size=3).map(lambda written: {"B": written}),
+        st.booleans().map(lambda truth: {"BOOL": truth}),
+        st.just({"NULL": True}),
+        st.lists(st.text(max_size=3), min_size=1, max_size=3).map(lambda texts: {"SS": texts}),
+        st.lists(st.binary(max_size=3), min_size=1, max_size=3).map(lambda written: {"BS": written}),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda values: {"L": values}),
+        st.dictionaries(NAMES, inner, max_size=3).map(lambda values: {"M": values}),
+    ),
+)
+
+
+@given(st.dictionaries(NAMES, VALUES, max_size=3))
+def test_serialize_one_alternative_gives_what_moto_gives(item: dict[str, Any]) -> None:
+    operation = get_service_model("dynamodb").operation_model("GetItem")
+    mine, theirs = (
+        made(operation, value_picker=XFormedAttributePicker()).serialize({"Item": item})
+        for made in (AttributeValueSerializer, JSONSerializer)
+    )
+    assert mine == theirs
+    assert json.loads(mine["body"])["Item"].keys() == item.keys()
+
+
+def test_serialize_one_alternative_is_what_dynamodb_answers_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(SERVICE_SPECIFIC_SERIALIZERS, "dynamodb", raising=False)
+    serialize_one_alternative()
+    assert get_serializer_class("dynamodb", get_service_model("dynamodb").protocol) is AttributeValueSerializer
 
 
 @pytest.fixture(scope="module")
