@@ -8,14 +8,13 @@ from websockets.exceptions import InvalidStatus
 from tests.builders.deployments import Relay
 from tests.builders.patience import PATIENCE_S
 from tests.builders.phone import Phone
-from tests.scenarios import deaths, plays, queues
+from tests.scenarios import deaths, queues
 from tests.scenarios.plays import Scenario, name_of, run
 
 SHORT = (
     deaths.a_worker_is_killed_at_any_event_of_the_model,
     deaths.a_worker_dies_when_its_reader_has_left,
     deaths.the_deadline_comes_in_mid_reply,
-    plays.resume_against_completion,
     queues.a_queue_outlives_its_workers,
 )
 

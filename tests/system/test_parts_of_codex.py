@@ -129,6 +129,7 @@ async def test_what_openai_thinks_searches_and_cites(
     ]
 
 
+@pytest.mark.nightly  # the sidecar and the agent are tested without a deployment, too
 async def test_what_codex_thinks_and_runs_on_its_users_machine(
     relay_with_codex_alone: Relay, conversation: str
 ) -> None:
