@@ -93,11 +93,24 @@ class Server(wsgi.Server):
         return self._listening
 
 
+class Dispatcher(DomainDispatcherApplication):
+    """moto's services. Which of them a host is, is looked up once: moto lists its folders for it, at every request."""
+
+    def __init__(self) -> None:
+        super().__init__(create_backend_app)
+        self._known: dict[str | None, Any] = {}
+
+    def get_backend_for_host(self, host: str | None) -> Any:
+        if host not in self._known:
+            self._known[host] = super().get_backend_for_host(host)
+        return self._known[host]
+
+
 class Serialized:
     """moto's WSGI application, behind a check of who asks."""
 
     def __init__(self, names: Names, credentials: Credentials) -> None:
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = Dispatcher()
         self._names = names
         self._credentials = credentials
         self._dynamodb = threading.Lock()
