@@ -31,7 +31,7 @@ smoke: .venv/run  ## Walk through a deployment and say what is wrong (URL, CHATR
 	@$(BIN)/python -m infra.smoke $(or $(URL),$(error the address of the HTTP API is missing: CHATRELAY_KEY=crk_… make smoke URL=https://…))
 
 test: .venv/test  ## Run every test
-	$(BIN)/python -m pytest -n 4 --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --no-loadscope-reorder
 
 busy: .venv/test  ## Run every test three times while two other programs hold two cores
 	@trap 'kill $$loops' EXIT; trap 'exit 130' INT TERM; for core in 1 2; do (while :; do :; done) & loops="$$loops $$!"; done; \

@@ -57,5 +57,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByStage
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector what is collected: it lives to the end. That is a twentieth of what most tests take."""
+    """Spare the garbage collector what was collected: it lives to the end. That is a twentieth of what tests take."""
     gc.freeze()
