@@ -75,7 +75,7 @@ def _services() -> list[str]:
         path.read_text() for folder in ("functions", "layers/relay") for path in (REPOSITORY / folder).rglob("*.py")
     ]
     asked = {service for text in code for service in CLIENT.findall(text)}
-    return sorted(asked | {name for call, name in OF_POWERTOOLS.items() if any(f"{call}(" in text for text in code)})
+    return sorted(asked | {name for call, name in OF_POWERTOOLS.items() if any(call in text for text in code)})
 
 
 def _wrong_in(layer: str, packed: zipfile.ZipFile, services: list[str]) -> list[str]:
