@@ -30,6 +30,7 @@ STAGES = {
     "tests/emulator/": "the emulator with functions of its own",
     "tests/scenarios/": "the deployment with faults",
     "tests/layers/chatrelay/store/": "DynamoDB Local",
+    "tests/layers/chatrelay/relay/": "moto",
 }
 """What tests share that takes seconds of a processor to start. Those with the most to do come first."""
 
