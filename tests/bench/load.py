@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -20,37 +21,42 @@ from emulator.stand_ins.fake_anthropic import serving_in_thread
 from emulator.stand_ins.script import block_delta, block_start, closing, message_start
 from tests.bench import profiles
 from tests.builders.deployments import Relay, deployments
-from tests.builders.phone import Phone, assembled
+from tests.builders.phone import ENDS, Phone, trimmed
 
 STREAMS = (1, 10, 25, 50)
 REPLY_S = 10.0
 WARM = "Warm up"
-AT_A_TIME = 10
+IDLE_PERCENT = 30.0
 PROFILED = 10
 """So many streams are written while one of them is profiled: what more of them do is wait for a processor."""
 
 
 class TellingTime:
-    """A model whose every delta is the moment at which it is sent, `rate` of them a second, by the monotonic clock."""
+    """A model whose every delta is the moment at which it is sent, `rate` of them a second, by the monotonic clock.
+
+    What is asked with ``WARM`` in it is answered by signs of life, until `released` is set.
+    """
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
+        self.released = threading.Event()
         self.app = Starlette(routes=[Route("/v1/messages", self._messages, methods=["POST"])])
 
     async def _messages(self, request: Request) -> Response:
         asked = (await request.json())["messages"][-1]["content"]
-        return StreamingResponse(
-            self._events(0.0 if WARM in json.dumps(asked) else REPLY_S), media_type="text/event-stream"
-        )
+        return StreamingResponse(self._events(warm=WARM in json.dumps(asked)), media_type="text/event-stream")
 
-    async def _events(self, reply_s: float) -> AsyncIterator[str]:
+    async def _events(self, *, warm: bool) -> AsyncIterator[str]:
         usage = {"input_tokens": 1, "output_tokens": 1}
         start = dict(message_start().event)
         start["message"] = {**start["message"], "id": "msg_1", "model": "claude", "usage": usage}
         yield _event(start)
         yield _event(block_start(0, {"type": "text", "text": ""}).event)
+        while warm and not self.released.is_set():
+            yield _event({"type": "ping"})
+            await asyncio.sleep(1.0)
         began_s = time.monotonic()
-        for number in range(max(1, round(reply_s * self._rate))):
+        for number in range(1 if warm else round(REPLY_S * self._rate)):
             await asyncio.sleep(began_s + number / self._rate - time.monotonic())
             yield _event(block_delta(0, {"type": "text_delta", "text": f"{time.monotonic():.4f} "}).event)
         for step in closing(1).steps:
@@ -90,19 +96,25 @@ class Loads:
 
 async def loads(picture: Path, rate: int = 30) -> Loads:
     """Measure each number of streams of `rate` deltas a second, then profile. `picture` gets a worker's flame graph."""
-    most = max(STREAMS)
-    with serving_in_thread(TellingTime(rate).app) as model, deployments() as start:
+    most, told = max(STREAMS), TellingTime(rate)
+    with serving_in_thread(told.app) as model, deployments() as start:
         relay = start(
             "--parameter", "FirstFrameAuth=false", "--limit", f"max_environments={most}", ANTHROPIC_BASE_URL=model
         )
         async with AsyncExitStack() as stack:
-            phones = [await stack.enter_async_context(Phone.connected(relay.websocket, relay.key)) for _ in range(most)]
-            # All workers are warm: how long it takes to start one is counted elsewhere. A few start at a time, because
-            # an event that waits for a minute is given up.
-            for warm in range(AT_A_TIME, most + 1, AT_A_TIME):
-                await asyncio.gather(*(_ask(phone, f"warm-{warm}-{n}", WARM) for n, phone in enumerate(phones[:warm])))
+            # All workers are warm: how long it takes to start one is counted elsewhere. One starts at a time, and is
+            # busy until all are there.
+            phones, warming = [], []
+            for number in range(most):
+                phones.append(await stack.enter_async_context(Phone.connected(relay.websocket, relay.key)))
+                phones[-1].is_strict = False  # or the clients would take more of the processor than the relay
+                warming.append(asyncio.create_task(_ask(phones[-1], f"warm-{number}", WARM)))
+                await _idle()
+            told.released.set()
+            await asyncio.gather(*warming)
             found = []
             for streams in STREAMS:
+                await _idle()
                 used_s = _used_s(relay)
                 heard = await _asked(phones[:streams], f"{streams}")
                 used_s = {who: after_s - used_s[who] for who, after_s in _used_s(relay).items()}
@@ -113,6 +125,12 @@ async def loads(picture: Path, rate: int = 30) -> Loads:
             return Loads(found, worker, gateway)
 
 
+async def _idle() -> None:
+    """Wait until the machine has little to do: what replies have started is over."""
+    while await asyncio.to_thread(psutil.cpu_percent, 1.0) > IDLE_PERCENT:
+        pass
+
+
 async def _profiled(relay: Relay, phones: Sequence[Phone], picture: Path) -> tuple[dict[str, float], dict[str, float]]:
     asked = asyncio.create_task(_asked(phones, "profiled"))
     await asyncio.sleep(REPLY_S / 5)  # by now all write
@@ -120,7 +138,7 @@ async def _profiled(relay: Relay, phones: Sequence[Phone], picture: Path) -> tup
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         worker, gateway = await asyncio.gather(
-            profiles.of_process(busiest.pid, REPLY_S / 2, folder, picture),
+            profiles.of_process(busiest.pid, REPLY_S / 3, folder, picture),
             profiles.of_process(relay.process.pid, REPLY_S / 2, folder),
         )
     await asked
@@ -147,13 +165,19 @@ async def _asked(phones: Sequence[Phone], name: str) -> list[tuple[list[float], 
 async def _ask(phone: Phone, conversation: str, text: str) -> tuple[list[float], float]:
     """Return the lag of each delta of the reply, and how long its first frame took."""
     before, asked_s = len(phone.frames), time.monotonic()
-    frames = await phone.ask(text, id=conversation, conversation=conversation)
-    arrived_s, offset = [], 0
-    for frame, at_s in zip(frames, phone.arrived_s[before:], strict=True):
-        arrived_s += [at_s] * len(frame["content"] if frame["type"] == "message" else "")
-    text = assembled(frames)
-    lags_s = []
-    for word in text.split():
-        offset += len(word) + 1
-        lags_s.append(arrived_s[offset - 1] - float(word))
+    await phone.say({"action": "send", "id": conversation, "conversation": conversation, "content": text})
+    while before == len(phone.frames) or phone.frames[-1]["type"] not in ENDS:
+        try:
+            await phone.hear()
+        except TimeoutError:  # what a worker could not deliver, it leaves to the client to ask for
+            await phone.say({"action": "resume", "conversation": conversation, "offset": 0})
+    arrived: dict[int, float] = {}
+    for frame, at_s in zip(phone.frames[before:], phone.arrived_s[before:], strict=True):
+        if frame["type"] == "message":
+            for position in range(frame["offset"], frame["offset"] + len(frame["content"])):
+                arrived.setdefault(position, at_s)
+    lags_s, end = [], 0
+    for word in trimmed(phone.frames[before:]).split():
+        end += len(word) + 1
+        lags_s.append(arrived[end - 1] - float(word))
     return lags_s, phone.arrived_s[before] - asked_s

@@ -26,20 +26,24 @@ async def of_process(pid: int, seconds: float, folder: Path, picture: Path | Non
     """Return the share of each package in what a process does for so long, the largest first; waiting does not count.
 
     A sample counts for the package whose code is innermost. `folder` is for files in between; a `picture` gets a flame
-    graph of the same process.
+    graph of what the process does afterwards, as long again.
     """
     samples = folder / f"{pid}.txt"
-    outputs = [("raw", samples), *([("flamegraph", picture)] if picture else [])]
-    await asyncio.gather(*(_record(pid, seconds, kind, output) for kind, output in outputs))
+    await _record(pid, seconds, "raw", samples)
+    if picture is not None:
+        await _record(pid, seconds, "flamegraph", picture)
     return of_samples(samples.read_text(encoding="utf-8").splitlines())
 
 
 async def _record(pid: int, seconds: float, kind: str, output: Path) -> None:
     command = ["record", "--pid", str(pid), "--duration", str(round(seconds)), "--rate", str(RATE), "--format", kind]
-    # It would stop the process at every sample, and two of them would wait for each other.
-    quiet = ["--nonblocking", "--output", str(output)]
     process = await asyncio.create_subprocess_exec(
-        PY_SPY, *command, *quiet, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        PY_SPY,
+        *command,
+        "--output",
+        str(output),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
     _, complaint = await process.communicate()
     if process.returncode:
