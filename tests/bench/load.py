@@ -107,7 +107,6 @@ async def loads(picture: Path, rate: int = 30) -> Loads:
             phones, warming = [], []
             for number in range(most):
                 phones.append(await stack.enter_async_context(Phone.connected(relay.websocket, relay.key)))
-                phones[-1].is_strict = False  # or the clients would take more of the processor than the relay
                 warming.append(asyncio.create_task(_ask(phones[-1], f"warm-{number}", WARM)))
                 await _idle()
             told.released.set()

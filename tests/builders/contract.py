@@ -6,9 +6,7 @@ from functools import cache
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from referencing import Registry
-from referencing.jsonschema import DRAFT202012
+from jsonschema_rs import Draft202012, Draft202012Validator, Registry
 
 from tests.builders.deployments import REPOSITORY
 
@@ -54,22 +52,18 @@ def _path(target: str) -> str | None:
 
 def _faults(document: str, pointer: str, value: Any) -> list[str]:
     errors = _validator(document, pointer).iter_errors(value)
-    return [f"{'.'.join(map(str, error.absolute_path))}: {error.message}" for error in errors]
+    return [f"{'.'.join(map(str, error.instance_path))}: {error.message}" for error in errors]
 
 
 @cache
 def _validator(document: str, pointer: str) -> Draft202012Validator:
-    return Draft202012Validator(
-        {"$ref": f"urn:{document}{pointer}", "unevaluatedProperties": False}, registry=_registry()
-    )
+    schema = {"$ref": f"urn:{document}{pointer}", "unevaluatedProperties": False}
+    return Draft202012Validator(schema, registry=_registry())
 
 
 @cache
-def _registry() -> Registry[Any]:
-    documents = {"urn:asyncapi": SOCKET, "urn:openapi": HTTP}
-    return Registry().with_resources(
-        (uri, DRAFT202012.create_resource(_closed(document))) for uri, document in documents.items()
-    )
+def _registry() -> Registry:
+    return Registry([("urn:asyncapi", _closed(SOCKET)), ("urn:openapi", _closed(HTTP))], draft=Draft202012)
 
 
 def _closed(schema: Any) -> Any:
