@@ -51,15 +51,14 @@ async def measured(relay: Relay) -> FirstText:
     relay.plays("How many?", answer("Yes.", delta_chars=4))
     plan = {"calls": [{"do": "delay", "operation": name, "seconds": each} for name, each in LATENCIES_S.items()]}
     async with Stage.opened(relay) as stage:
-        conversation = stage.new("c")
         for _ in range(3):
-            await stage.send(conversation)
-        processor_s = await _processor_s(stage, conversation)
-        profile = await _profile(stage, conversation)
+            await _begun(stage)
+        processor_s = await _processor_s(stage)
+        profile = await _profile(stage)
         async with httpx.AsyncClient(base_url=f"http://{relay.address}") as client:
             (await client.post("/_faults", json=plan)).raise_for_status()
             try:
-                found = sorted([await _until_asked(stage, conversation) for _ in range(MESSAGES)])
+                found = sorted([await _until_asked(stage) for _ in range(MESSAGES)])
             finally:
                 await client.delete("/_faults")
     direct_s = await _direct_s(relay)
@@ -67,8 +66,17 @@ async def measured(relay: Relay) -> FirstText:
     return FirstText(waited_s - direct_s + POST_S, latencies_s, processor_s, profile)
 
 
-async def _until_asked(stage: Stage, conversation: str) -> tuple[float, float]:
+async def _begun(stage: Stage) -> str:
+    """Return a conversation of one turn. A longer one is read longer, by the worker as by DynamoDB."""
+    conversation = stage.new("c")
+    await stage.send(conversation)
+    return conversation
+
+
+async def _until_asked(stage: Stage) -> tuple[float, float]:
     """Return how long a worker took from its first call until the model was asked, and the latencies in that."""
+    conversation = await _begun(stage)
+    await stage.quiet()
     seen, asked = len(stage.relay.log), len(stage.relay.model.requests)
     await stage.send(conversation)
     await stage.quiet()
@@ -95,23 +103,23 @@ async def _direct_s(relay: Relay) -> float:
     return sorted(taken)[len(taken) // 2]
 
 
-async def _processor_s(stage: Stage, conversation: str) -> float:
+async def _processor_s(stage: Stage) -> float:
     def used_s() -> float:
         times = [worker.cpu_times() for worker in stage.relay.workers("message")]
         return sum(each.user + each.system for each in times)
 
     before_s = used_s()
-    for _ in range(MESSAGES):
-        await stage.send(conversation)
+    for _ in range(MESSAGES // 2):
+        await stage.send(await _begun(stage))
     await stage.quiet()
     return (used_s() - before_s) / MESSAGES
 
 
-async def _profile(stage: Stage, conversation: str) -> dict[str, float]:
+async def _profile(stage: Stage) -> dict[str, float]:
     """Return what the worker does with one message after the other, by package."""
     (worker,) = sorted(stage.relay.workers("message"), key=lambda each: -sum(each.cpu_times()[:2]))[:1]
     with tempfile.TemporaryDirectory() as folder:
         profile = asyncio.create_task(profiles.of_process(worker.pid, PROFILE_S, Path(folder)))
         while not profile.done():
-            await stage.send(conversation)
+            await stage.send(await _begun(stage))
         return await profile
