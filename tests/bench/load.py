@@ -27,6 +27,7 @@ STREAMS = (1, 10, 25, 50)
 REPLY_S = 10.0
 WARM = "Warm up"
 IDLE_PERCENT = 30.0
+"""Of the processor: less is nothing but waiting."""
 PROFILED = 10
 """So many streams are written while one of them is profiled: what more of them do is wait for a processor."""
 
@@ -108,7 +109,8 @@ async def loads(picture: Path, rate: int = 30) -> Loads:
             for number in range(most):
                 phones.append(await stack.enter_async_context(Phone.connected(relay.websocket, relay.key)))
                 warming.append(asyncio.create_task(_ask(phones[-1], f"warm-{number}", WARM)))
-                await _idle()
+                while not phones[-1].frames:  # noqa: ASYNC110 -- no event tells of it
+                    await asyncio.sleep(0.1)
             told.released.set()
             await asyncio.gather(*warming)
             found = []
