@@ -166,15 +166,19 @@ async def _asked(phones: Sequence[Phone], name: str) -> list[tuple[list[float], 
 async def _ask(phone: Phone, conversation: str, text: str) -> tuple[list[float], float]:
     """Return the lag of each delta of the reply, and how long its first frame took."""
     before, asked_s = len(phone.frames), time.monotonic()
-    await phone.say({"action": "send", "id": conversation, "conversation": conversation, "content": text})
-    while before == len(phone.frames) or phone.frames[-1]["type"] not in ENDS:
+    said = {"action": "send", "id": conversation, "conversation": conversation, "content": text}
+    await phone.say(said)
+    while before == len(phone.frames) or phone.frames[-1].get("type") not in ENDS:
         try:
-            await phone.hear()
+            frame = await phone.hear()
         except TimeoutError:  # what a worker could not deliver, it leaves to the client to ask for
             await phone.say({"action": "resume", "conversation": conversation, "offset": 0})
+        else:
+            if "type" not in frame:  # API Gateway's own words: it could not hand the message on
+                await phone.say(said)
     arrived: dict[int, float] = {}
     for frame, at_s in zip(phone.frames[before:], phone.arrived_s[before:], strict=True):
-        if frame["type"] == "message":
+        if frame.get("type") == "message":
             for position in range(frame["offset"], frame["offset"] + len(frame["content"])):
                 arrived.setdefault(position, at_s)
     lags_s, end = [], 0
