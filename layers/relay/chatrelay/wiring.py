@@ -29,6 +29,7 @@ from chatrelay.wire.limits import AGENTS
 
 if TYPE_CHECKING:
     from chatrelay.agents import Agent
+    from chatrelay.aws.parameters import Prompt
     from chatrelay.push.notifier import Notifier
     from chatrelay.relay.conversation_worker import ConversationWorker
 
@@ -132,12 +133,12 @@ class Wiring:
         from chatrelay.agents import claude
         from chatrelay.agents.fallback import Fallback
         from chatrelay.agents.mending import Mending
-        from chatrelay.aws.parameters import Key, Prompt
+        from chatrelay.aws.parameters import Key
 
         settings = Claude.read(self.environment)
         client = (claude.bedrock if settings.bedrock else claude.client)(settings.read_timeout_s)
         key = None if settings.bedrock else Key(settings.secret)
-        prompt = Prompt(settings.prompt) if settings.prompt else None
+        prompt = self._prompt(settings.prompt)
         agent: Agent = claude.Claude(client, key, prompt, settings)
         if settings.fallback_model:  # within `Mending`: what neither model takes is mended once
             other = claude.Claude(client, key, prompt, replace(settings, model=settings.fallback_model))
@@ -148,17 +149,21 @@ class Wiring:
     def _codex(self) -> "Agent":
         from chatrelay.agents import codex, openai
         from chatrelay.agents.mending import Mending
-        from chatrelay.aws.parameters import Key, Prompt
+        from chatrelay.aws.parameters import Key
 
         if self.environment.text("CODEX_BACKEND") == "openai":
             at = OpenAI.read(self.environment)
             client = openai.client(at.base_url, at.read_timeout_s)
-            prompt = Prompt(at.prompt) if at.prompt else None
-            agent: Agent = openai.OpenAI(client, Key(at.secret), prompt, at)
+            agent: Agent = openai.OpenAI(client, Key(at.secret), self._prompt(at.prompt), at)
         else:
             hub = BridgeHub.read(self.environment)
             agent = codex.Codex(codex.client(hub.base_url), Key(hub.secret), hub)
         return Mending(agent, reads_text_only=True)
+
+    def _prompt(self, name: str) -> "Prompt | None":
+        from chatrelay.aws.parameters import Prompt
+
+        return Prompt(name) if name else None
 
     @cached_property
     def workers(self) -> WorkerInvoker:

@@ -9,7 +9,6 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -26,10 +25,7 @@ TIMEOUT = httpx.Timeout(5.0, connect=3.0)
 
 @dataclass(frozen=True)
 class PushResponse:
-    """The answer of a push service. `body` is empty if it is no JSON object.
-
-    `retry_after_s` is how long the service asks to wait; None without a valid ``retry-after``.
-    """
+    """The answer of a push service. `body` is empty if it is no JSON object."""
 
     status: int
     body: dict[str, Any]
@@ -78,19 +74,7 @@ class PushTransport:
                 answer = await self._post(url, headers, content)
             except httpx.TransportError as failure:
                 raise Unanswered(type(failure).__name__) from failure
-        try:
-            body = json.loads(answer.content)
-        except (ValueError, RecursionError):
-            body = None
-        said = answer.headers.get("retry-after", "")
-        retry_after_s: float | None = None
-        if said.isascii() and said.isdecimal():
-            retry_after_s = float(said)
-        else:
-            with suppress(ValueError):  # neither seconds nor a date
-                # The date may have passed by now.
-                retry_after_s = max(0.0, parsedate_to_datetime(said).timestamp() - self._clock())
-        return PushResponse(answer.status_code, body if isinstance(body, dict) else {}, retry_after_s)
+        return PushResponse(answer.status_code, _object(answer.content), _retry_after_s(answer, self._clock()))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -111,3 +95,23 @@ class PushTransport:
         finally:
             self._under_way -= 1
             self._used_s = self._clock()
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _retry_after_s(answer: httpx.Response, now_s: float) -> float | None:
+    """Return how long the service asks to wait, in seconds or by a date; None without a valid ``retry-after``."""
+    said = answer.headers.get("retry-after", "")
+    if said.isascii() and said.isdecimal():
+        return float(said)
+    try:
+        # The date may have passed by now.
+        return max(0.0, parsedate_to_datetime(said).timestamp() - now_s)
+    except ValueError:
+        return None

@@ -9,15 +9,7 @@ from uuid import uuid4
 
 from chatrelay.domain.attachments import Attachment, Block
 from chatrelay.domain.blocks import log_of
-from chatrelay.domain.errors import (
-    Conflict,
-    Duplicate,
-    Forbidden,
-    InvalidMessage,
-    Refused,
-    Superseded,
-    TooLong,
-)
+from chatrelay.domain.errors import Conflict, Duplicate, Forbidden, InvalidMessage, Refused, Superseded, TooLong
 from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
 from chatrelay.domain.log import Log, Part
 from chatrelay.domain.reply import Ending, Reply, Status

@@ -134,26 +134,22 @@ class Table:
 
         `values` are for the ``:words`` in the expressions, `names` for the ``#words``.
         """
-        item = self._write(
-            self.client.update_item,
-            Key=_key(pk, sk),
-            UpdateExpression=expression,
-            ExpressionAttributeValues=encode_item(values),
-            **_without_none(ConditionExpression=condition, ExpressionAttributeNames=names),
-        )
-        return item is not None
+        request = _without_none(ConditionExpression=condition, ExpressionAttributeNames=names)
+        return self._update(pk, sk, expression, values, **request) is not None
 
     def update_returning(
         self, pk: str, sk: str, expression: str, values: Item, condition: str, returning: Returning
     ) -> Item | None:
         """Change one item, and return it as it was or is; None if `condition` does not hold."""
+        return self._update(pk, sk, expression, values, ConditionExpression=condition, ReturnValues=returning)
+
+    def _update(self, pk: str, sk: str, expression: str, values: Item, **request: Any) -> Item | None:
         return self._write(
             self.client.update_item,
             Key=_key(pk, sk),
             UpdateExpression=expression,
             ExpressionAttributeValues=encode_item(values),
-            ConditionExpression=condition,
-            ReturnValues=returning,
+            **request,
         )
 
     def delete(self, pk: str, sk: str) -> Item | None:
