@@ -67,7 +67,8 @@ def told(shares: Mapping[str, float], most: int = 8) -> str:
 
 
 def _package(name: str) -> str:
-    return STANDARD if name in sys.stdlib_module_names or name.startswith("<") else name
+    # What is native has no file.
+    return STANDARD if not name or name in sys.stdlib_module_names or name.startswith("<") else name
 
 
 def _shares(taken: Counter[str]) -> dict[str, float]:

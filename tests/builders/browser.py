@@ -20,6 +20,15 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAAD0lEQVR4nGP4MK2i4tIdAA5dBCWeG9XrAAAAAElFTkSuQmCC"
 )
 """Two pixels."""
+FOUND = {"type": "web_search_result", "title": "Riddles", "url": "https://riddles.example/", "encrypted_content": ""}
+CITED = {
+    "type": "web_search_result_location",
+    "title": "Riddles",
+    "url": "https://riddles.example/",
+    "cited_text": "",
+    "encrypted_index": "",
+}
+"""A page as a search finds it, and as a text cites it."""
 PDF = b"%PDF-1.4\n%%EOF"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [

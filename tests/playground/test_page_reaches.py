@@ -18,7 +18,7 @@ from emulator.stand_ins.script import (
     text_block,
     thinking_block,
 )
-from tests.builders.browser import in_a_browser, load, say, unfinished
+from tests.builders.browser import CITED, FOUND, in_a_browser, load, say, unfinished
 from tests.builders.deployments import Relay
 from tests.builders.phone import Phone
 
@@ -78,24 +78,17 @@ async def rejected(page: Page, _: Relay) -> None:
 
 
 async def rich(page: Page, relay: Relay) -> None:
-    found = {
-        "type": "web_search_result",
-        "title": "Riddles",
-        "url": "https://riddles.example/",
-        "encrypted_content": "",
-    }
-    cited = {"type": "web_search_result_location", "title": "Riddles", "url": "https://riddles.example/"}
     output = "A line of what it printed.\n" * 40
     script = blocks(
         *thinking_block("Let me see. " * 9, 20, 0.0),
         *search_block(1, "srvtoolu_1", "riddles"),
-        *found_block(2, "srvtoolu_1", [found]),
+        *found_block(2, "srvtoolu_1", [FOUND]),
         *text_block(3, "Let me count them."),
         block_start(4, {"type": "server_tool_use", "id": "srvtoolu_2", "name": "count", "input": {"what": "riddles"}}),
         block_stop(4),
         block_start(5, {"type": "count_tool_result", "tool_use_id": "srvtoolu_2", "content": output}),
         block_stop(5),
-        *text_block(6, RICH, {**cited, "cited_text": "", "encrypted_index": ""}),
+        *text_block(6, RICH, CITED),
         *search_block(7, "srvtoolu_3", "more"),
     )
     relay.plays("All of it", script)

@@ -19,7 +19,7 @@ from emulator.stand_ins.script import (
     text_block,
     thinking_block,
 )
-from tests.builders.browser import PDF, PNG, call, hold_back, in_a_browser, load, say, unfinished
+from tests.builders.browser import CITED, FOUND, PDF, PNG, call, hold_back, in_a_browser, load, say, unfinished
 from tests.builders.deployments import Relay
 from tests.builders.phone import Phone
 
@@ -267,23 +267,16 @@ async def test_parts_stand_in_their_order_and_are_the_same_live_reloaded_and_els
     thought = "Let me see. " * 20
     # Long enough to be seen on a busy machine, and never so silent that the relay gives up.
     searching: list[Step] = [Pause(1.0), Send({"type": "ping"})] * 5
-    found = {
-        "type": "web_search_result",
-        "title": "Riddles",
-        "url": "https://riddles.example/",
-        "encrypted_content": "",
-    }
-    cited = {"type": "web_search_result_location", "title": "Riddles", "url": "https://riddles.example/"}
     script = blocks(
         *thinking_block(thought, 60, 1.0),
         *search_block(1, "srvtoolu_1", "riddles"),
         *searching,
-        *found_block(2, "srvtoolu_1", [found] * 20),
+        *found_block(2, "srvtoolu_1", [FOUND] * 20),
         *text_block(3, "Got **it"),
         *search_block(4, "srvtoolu_2", "poems"),
         *searching,
         *found_block(5, "srvtoolu_2", {"type": "web_search_tool_result_error", "error_code": "unavailable"}),
-        *text_block(6, "Not** that.", {**cited, "cited_text": "", "encrypted_index": ""}),
+        *text_block(6, "Not** that.", CITED),
     )
     relay.plays("Think", script)
     parts, asides, texts = (chat.locator(each) for each in (".parts", ".aside", "[data-testid=reply-text]"))

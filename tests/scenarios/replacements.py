@@ -9,6 +9,7 @@ from uuid import uuid4
 import httpx
 
 from tests.builders.contract import faults_of_answer
+from tests.builders.patience import PATIENCE_S
 from tests.scenarios.client import Assembly, Frame, Sender
 from tests.scenarios.deaths import MOMENTS, WORKER
 from tests.scenarios.stage import BEFORE, Stage, script
@@ -43,14 +44,7 @@ async def what_was_said_is_replaced_over_a_bad_line(stage: Stage) -> None:
 
 async def what_was_said_is_replaced_while_dynamodb_fails(stage: Stage) -> None:
     nth = sorted(stage.random.sample(range(1, 8), 2))
-    lost = {
-        "do": "silence",
-        "operation": "TransactWriteItems",
-        **WORKER,
-        "takes_effect": True,
-        "nth": nth,
-        "seconds": 6,
-    }
+    lost = {"do": "silence", **WORKER, **WRITE, "takes_effect": True, "nth": nth, "seconds": 6}
     await _replace(stage, calls=[{"do": "throttle", "probability": 0.1}, lost])
 
 
@@ -137,7 +131,7 @@ class _Talk:
         """The turns that HTTP shows."""
         relay = self.stage.relay
         target = f"/api/conversations/{quote(self.conversation, safe='')}/messages{query}"
-        async with httpx.AsyncClient(headers={"X-API-Key": relay.key}, timeout=60) as http:
+        async with httpx.AsyncClient(headers={"X-API-Key": relay.key}, timeout=PATIENCE_S) as http:
             answer = (await http.get(f"http://{relay.address}{target}")).json()
         self.stage.flaws += faults_of_answer("GET", target, httpx.codes.OK, answer)
         return list(answer["turns"])

@@ -75,7 +75,7 @@ async def answered(events: AsyncGenerator[Written | End], heard: Said) -> AsyncG
             if isinstance(event, End):  # nothing after the end counts
                 yield ending("".join(texts), event)
                 return
-            if isinstance(event, Piece) and is_text(event):
+            if is_text(event):
                 texts.append(event.content)
             yield event
     raise Upstream("The model's service cut its answer off.", reason=Reason.CUT_OFF, said=heard)

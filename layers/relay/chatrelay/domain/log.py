@@ -18,7 +18,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 from chatrelay.domain.text import utf16_length, utf16_prefix
 
@@ -55,7 +55,7 @@ class NewTry:
 Written = Piece | Cited | NewTry
 
 
-def is_text(event: object) -> bool:
+def is_text(event: object) -> TypeGuard[Piece]:
     """Return whether that is text of the answer itself."""
     return isinstance(event, Piece) and event.kind == "message"
 
