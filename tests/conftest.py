@@ -1,6 +1,9 @@
+import functools
 import gc
+import os
 from collections.abc import Iterator
 
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer  # type: ignore[import-untyped]
@@ -9,6 +12,12 @@ from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 import chatrelay.agents.claude  # noqa: F401 -- before others import the SDK whole: the relay imports a third of it
 
 pytest_plugins = ["tests.builders.deployments", "tests.builders.browser", "tests.builders.layer", "tests.builders.push"]
+
+# What takes longer than most tests is not read anew by each of them: what boto3 knows of AWS is read once, and the
+# authorities' certificates are not read at all, for they vouch for nothing that a test meets.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = os.devnull
 
 # What a test shows must not depend on how busy the machine is.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import httpx
 import psutil
 import pytest
 
@@ -70,6 +72,12 @@ class Relay:
     def requests_for(self, prompt: str) -> list[Any]:
         """What the model was asked when the last message was `prompt`."""
         return [request for request in self.model.requests if asked(request.body) == prompt]
+
+    def turns(self, conversation: str, query: str = "") -> list[Any]:
+        """What HTTP tells of a conversation."""
+        url = f"http://{self.address}/api/conversations/{quote(conversation, safe='')}/messages{query}"
+        found: list[Any] = httpx.get(url, headers={"X-API-Key": self.key}, timeout=PATIENCE_S).json()["turns"]
+        return found
 
     def workers(self, function: str) -> list[psutil.Process]:
         """The processes that run one of our functions."""

@@ -2,12 +2,11 @@
 
 import httpx
 
-from tests.builders import plain_http
 from tests.builders.deployments import Relay
 
 
 def get(url: str, headers: dict[str, str] | None = None) -> httpx.Response:
-    return plain_http.request("GET", url, headers=headers)
+    return httpx.get(url, headers=headers)
 
 
 def test_a_rebound_name_is_told_nothing_whatever_it_asks(relay: Relay) -> None:

@@ -140,7 +140,9 @@ async def test_conversations_are_listed_opened_with_what_runs_and_deleted(relay:
     await expect(rows.nth(0)).to_contain_text("Question 0")
 
 
-async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, page: Page, tmp_path: Path) -> None:
+async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, blank: Page, tmp_path: Path) -> None:
+    await blank.add_init_script("Object.defineProperty(navigator, 'pdfViewerEnabled', { value: true })")
+    page = await load(blank, relay)
     tray, files, picker = page.get_by_test_id("attachment"), page.get_by_test_id("file"), page.get_by_test_id("picker")
     bar = tray.first.get_by_role("progressbar", include_hidden=True)
     uploads = await hold_back(page, "**/api/files/upload")

@@ -1,18 +1,8 @@
 """What was said is replaced: another message in the place of one, another reply in the place of one."""
 
-from typing import Any
-from urllib.parse import quote
-
 from emulator.stand_ins.script import answer, stall_after
-from tests.builders import plain_http
 from tests.builders.deployments import Relay
 from tests.builders.phone import Frame, Phone, assembled, proves
-
-
-def turns(relay: Relay, conversation: str, query: str = "") -> list[Any]:
-    url = f"http://{relay.address}/api/conversations/{quote(conversation, safe='')}/messages{query}"
-    found: list[Any] = plain_http.request("GET", url, headers={"X-API-Key": relay.key}).json()["turns"]
-    return found
 
 
 def has_ended(frame: Frame) -> bool:
@@ -51,8 +41,8 @@ async def test_an_edit_takes_the_place_of_a_message_and_of_all_that_followed_on_
     assert proves(complete, "And now? Yes.")
     assert (assembled(again), len(relay.requests_for("And now?"))) == ("And now? Yes.", 1)
     assert told(relay, "Well?") == ["Good morning", "Good morning Yes.", "And now?", "And now? Yes.", "Well?"]
-    assert [turn["id"] for turn in turns(relay, conversation)] == ["m0", "m2", "m3"]
-    every = [(turn["id"], turn.get("replaced", False)) for turn in turns(relay, conversation, "?replaced=true")]
+    assert [turn["id"] for turn in relay.turns(conversation)] == ["m0", "m2", "m3"]
+    every = [(turn["id"], turn.get("replaced", False)) for turn in relay.turns(conversation, "?replaced=true")]
     assert every == [("m0", False), ("m1", True), ("m2", False), ("m3", False)]
 
 
@@ -80,8 +70,8 @@ async def test_a_reply_is_answered_anew_once_and_the_old_one_is_kept(relay: Rela
     assert (assembled(pieces), assembled(again), known["reply"]) == ("The new one.", "The new one.", new["reply"])
     assert assembled(kept) == "The old one."
     assert told(relay, "And then?") == ["Which?", "The new one.", "And then?"]
-    assert turns(relay, conversation)[0]["reply"]["id"] == new["reply"]
-    assert [turn["reply"]["text"] for turn in turns(relay, conversation, "?replaced=true")][:2] == [
+    assert relay.turns(conversation)[0]["reply"]["id"] == new["reply"]
+    assert [turn["reply"]["text"] for turn in relay.turns(conversation, "?replaced=true")][:2] == [
         "The old one.",
         "The new one.",
     ]
@@ -104,4 +94,4 @@ async def test_what_cannot_be_replaced_is_said_and_nothing_is_lost(relay: Relay,
     assert (early["code"], "cancel it" in early["content"]) == ("invalid_message", True)
     assert (unknown["code"], nothing["code"], nothing["id"]) == ("forbidden", "forbidden", "m2")
     assert (complete["stop_reason"], complete["length"]) == ("cancelled", len("And so on"))
-    assert [turn["id"] for turn in turns(relay, conversation, "?replaced=true")] == ["m1"]
+    assert [turn["id"] for turn in relay.turns(conversation, "?replaced=true")] == ["m1"]

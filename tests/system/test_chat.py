@@ -8,7 +8,6 @@ What a client hears of every kind of end, and what all devices see, the recorded
 import asyncio
 import json
 import math
-from urllib.parse import quote
 
 import pytest
 
@@ -24,7 +23,6 @@ from emulator.stand_ins.script import (
     text_block,
     thinking_block,
 )
-from tests.builders import plain_http
 from tests.builders.deployments import Relay
 from tests.builders.phone import Phone, assembled, proves, trimmed, utf16_length
 
@@ -141,8 +139,7 @@ async def test_thoughts_tools_and_sources_are_parts_of_the_reply_and_remembered(
     assert used["input"] == {"query": "weather 早"}
     assert found["content"] == [SEALED_PAGE]
     assert said == {"type": "text", "text": "It rains.", "citations": [SEALED_CITATION]}
-    url = f"http://{relay.address}/api/conversations/{quote(conversation, safe='')}/messages"
-    turn, _ = plain_http.request("GET", url, headers={"X-API-Key": relay.key}).json()["turns"]
+    turn, _ = relay.turns(conversation)
     assert [(part["type"], part["content"]) for part in turn["reply"]["parts"]] == list(LOG.items())
     assert turn["reply"]["text"] == "It rains."
 

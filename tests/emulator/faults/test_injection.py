@@ -19,7 +19,6 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from websockets.asyncio.client import ClientConnection, connect
 
 from emulator.__main__ import main
-from tests.builders import plain_http
 from tests.builders.serving import CONFORMANCE, Record, Serving, eventually, serving, shake_hands
 
 _TABLE = "local-things"
@@ -58,7 +57,7 @@ def faulty(faulty_gateway: Serving, first_report: Any) -> Iterator[Serving]:  # 
 
 def ask(gateway: Serving, method: str, **more: Any) -> httpx.Response:
     """Ask at the path of plans."""
-    return plain_http.request(method, gateway.http("_faults"), **more)
+    return httpx.request(method, gateway.http("_faults"), **more)
 
 
 def put(gateway: Serving, seed: int = 0, **sections: Any) -> None:
