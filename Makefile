@@ -43,8 +43,9 @@ scenarios: .venv/test  ## Let everything go wrong that may, and count what is lo
 bench: .venv/bench layers  ## Measure streams, calls, starts and load beside what others do, into docs/bench (some minutes)
 	$(BIN)/python -m tests.bench
 
-nightly: .venv/test layers  ## Run what takes long: layers that start, faulty deployments, the store over moto, forty times the fuzz, all scenarios
+nightly: .venv/test layers  ## Run what takes long: layers that start, faulty deployments, the store over moto, forty times the properties and the fuzz, all scenarios
 	$(BIN)/python -m pytest -n 2 -m nightly
+	$(BIN)/python -m pytest -n 2 --timeout 1800 --hypothesis-profile nightly $$(grep -rl --include=*.py @given tests)
 	MUTATIONS=4000 $(BIN)/python -m pytest --timeout 3600 tests/emulator/template/test_corpus.py
 	RECORDINGS=100000 $(BIN)/python -m pytest -n 2 --timeout 1800 tests/layers/chatrelay/agents/test_fuzz.py
 	$(BIN)/python -m tests.scenarios --seed $(SEED) --repeat 3

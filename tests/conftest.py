@@ -20,7 +20,8 @@ os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = os.devnull
 
 # What a test shows must not depend on how busy the machine is.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("busy", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", settings.get_profile("busy"), max_examples=2000)
 settings.load_profile("busy")
 
 
@@ -35,7 +36,7 @@ def undisturbed() -> Iterator[None]:
 STAGES = {
     "tests/system/": "the deployment",
     "tests/events/": "the deployment",
-    "tests/playground/": "the deployment in a browser",
+    "tests/playground/": "the deployment",
     "tests/emulator/": "the emulator with functions of its own",
     "tests/scenarios/": "the deployment with faults",
     "tests/layers/chatrelay/store/": "DynamoDB Local",

@@ -106,6 +106,7 @@ def parts_in(frames: list[Frame]) -> list[tuple[str, str]]:
     return list(found.values())
 
 
+@pytest.mark.nightly
 async def test_what_openai_thinks_searches_and_cites(
     relay_with_openai: Relay, service: Service, conversation: str
 ) -> None:
@@ -129,7 +130,7 @@ async def test_what_openai_thinks_searches_and_cites(
     ]
 
 
-@pytest.mark.nightly  # the sidecar and the agent are tested without a deployment, too
+@pytest.mark.nightly
 async def test_what_codex_thinks_and_runs_on_its_users_machine(
     relay_with_codex_alone: Relay, conversation: str
 ) -> None:

@@ -36,7 +36,7 @@ from tests.builders.doubles import Secret
 from tests.builders.written import log_in
 from tests.layers.chatrelay.agents.mutations import Event, as_line, as_odd_aws, as_sse, chunked, mutated
 
-RECORDINGS = int(os.environ.get("RECORDINGS", "2500"))
+RECORDINGS = int(os.environ.get("RECORDINGS", "1500"))
 """Of each agent: `make nightly` plays more."""
 ASKED = [Turn("1", "Does it rain?")]
 SETTINGS = ClaudeSettings(False, "", "m", "", True, 3, 10, "", 60, 1000)

@@ -183,7 +183,6 @@ def test_an_answer_is_the_log_that_its_events_say(
     playing = Playing()
     asked = agent(playing.client)
 
-    @settings(max_examples=300)
     @given(st.lists(answers, min_size=2, max_size=8))
     def holds(answer: list[tuple[Event, Told | None]]) -> None:
         playing.stream = b"".join(map(frame, [*(event for event, _ in answer), end]))
