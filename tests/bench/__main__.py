@@ -6,6 +6,7 @@ Every figure is a count, a ratio within one run, or exact by virtual time: the n
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -338,6 +339,7 @@ def many(docs: Path) -> Part:
             ms(each.lag_s(0.99)),
             f"{each.typing_s[-1] / one.typing_s[-1]:.1f}",
             f"{each.memory_mb:.0f} MB",
+            f"{each.cores:.1f}",
         ]
         for each in found
     ]
@@ -353,9 +355,15 @@ def many(docs: Path) -> Part:
         "model and the clients share this machine's cores with the workers.",
         "",
         *table(
-            ["streams", "lag, median", "lag, 99th percentile", "last `typing`, one = 1", "memory a stream"],
+            ["streams", "lag, median", "lag, 99th percentile", "last `typing`, one = 1", "memory a stream", "cores"],
             rows,
         ),
+        "",
+        f"This machine has {os.cpu_count()} cores. Where all are busy, characters and first frames wait for one: nothing",
+        "else is waited for before `typing`, so that ten at once take five times as long on two cores at best, and all",
+        "ask the one process that plays DynamoDB. On AWS each worker has its own part of a core, and API Gateway and",
+        f"DynamoDB have machines of their own. {fifty.streams} streams that each get what one alone gets want",
+        f"{fifty.streams * one.cores:.1f} cores.",
         "",
         "Who uses the processor meanwhile:",
         "",

@@ -81,6 +81,13 @@ class Load:
     """Of one worker, at the end."""
     processor_s: dict[str, float]
     """Who has used how much of the processor meanwhile."""
+    took_s: float
+    """From the first message to the end of the last reply."""
+
+    @property
+    def cores(self) -> float:
+        """How many cores were busy, on average."""
+        return sum(self.processor_s.values()) / self.took_s
 
     def lag_s(self, quantile: float) -> float:
         return self.lags_s[math.ceil(quantile * len(self.lags_s)) - 1]
@@ -116,12 +123,14 @@ async def loads(picture: Path, rate: int = 30) -> Loads:
             found = []
             for streams in STREAMS:
                 await _idle()
-                used_s = _used_s(relay)
+                used_s, began_s = _used_s(relay), time.monotonic()
                 heard = await _asked(phones[:streams], f"{streams}")
+                took_s = time.monotonic() - began_s
                 used_s = {who: after_s - used_s[who] for who, after_s in _used_s(relay).items()}
                 memory = [worker.memory_info().rss for worker in relay.workers("message")]
                 lags_s = sorted(lag_s for each, _ in heard for lag_s in each)
-                found.append(Load(streams, lags_s, sorted(each for _, each in heard), max(memory) / 1e6, used_s))
+                typing_s = sorted(each for _, each in heard)
+                found.append(Load(streams, lags_s, typing_s, max(memory) / 1e6, used_s, took_s))
             worker, gateway = await _profiled(relay, phones[:PROFILED], picture)
             return Loads(found, worker, gateway)
 
