@@ -1,7 +1,7 @@
 """Who may ask: in front of everything that listens here, for any web page may send requests to this machine.
 
 A request has to name this machine (a name that was rebound to it is another one's), and a page of another origin has to
-be let in by whoever is asked. No page may show another one's in a frame.
+be let in by whoever is asked: `gateway.doors` says who lets in whom. No page may show another one's in a frame.
 """
 
 import fnmatch

@@ -1,7 +1,8 @@
 """The pace of an outbox: what goes out now, what waits and for how long. Pure: the time is an argument.
 
 A model writes a delta every 5-30 ms and a post takes 10-30 ms: one post a delta falls behind for ever. So the first
-text goes out at once; after that one post is in flight at a time, and whatever has gathered goes in the next.
+text goes out at once; after that one post is in flight at a time, and whatever has gathered goes in the next. How long
+it gathers, each dialect says.
 """
 
 from dataclasses import dataclass

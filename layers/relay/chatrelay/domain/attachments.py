@@ -168,7 +168,7 @@ def affordable(attachments: Iterable[Attachment], room: FileRoom) -> list[Attach
     return found
 
 
-def block(file: Loaded) -> Block:
+def as_block(file: Loaded) -> Block:
     """Return the file as a content block for the model."""
     attachment, content = file.attachment, file.content
     if content is None or attachment.mime_type == TEXT:

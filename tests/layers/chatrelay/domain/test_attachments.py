@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatrelay.domain import attachments
-from chatrelay.domain.attachments import Attachment, Loaded, as_text, block, file_id, identified, key, name_in
+from chatrelay.domain.attachments import Attachment, Loaded, as_block, as_text, file_id, identified, key, name_in
 from chatrelay.domain.errors import InvalidMessage, TooLarge
 
 ID = "0123456789abcdef0123456789abcdef"
@@ -99,23 +99,23 @@ def test_an_image_in_base64_has_at_most_5_mb() -> None:
 
 def test_a_picture_becomes_an_image() -> None:
     source = {"type": "base64", "media_type": "image/png", "data": "cGl4ZWxz"}
-    assert block(Loaded(Attachment(ID, "a.png", "image/png", 6), b"pixels")) == {"type": "image", "source": source}
+    assert as_block(Loaded(Attachment(ID, "a.png", "image/png", 6), b"pixels")) == {"type": "image", "source": source}
 
 
 def test_a_pdf_becomes_a_document() -> None:
     source = {"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="}
     loaded = Loaded(Attachment(ID, "a.pdf", "application/pdf", 4), b"%PDF")
-    assert block(loaded) == {"type": "document", "source": source, "title": "a.pdf"}
+    assert as_block(loaded) == {"type": "document", "source": source, "title": "a.pdf"}
 
 
 def test_a_text_becomes_a_text_with_its_name() -> None:
     loaded = Loaded(Attachment(ID, "a.txt", "text/plain", 6), "漢字".encode())
-    assert block(loaded) == {"type": "text", "text": "a.txt:\n\n漢字"}
+    assert as_block(loaded) == {"type": "text", "text": "a.txt:\n\n漢字"}
 
 
 def test_what_is_gone_becomes_a_text_that_says_so() -> None:
     loaded = Loaded(Attachment(ID, "a.png", "image/png", 6), None)
-    assert block(loaded) == {"type": "text", "text": "[a.png was attached here and is no longer available.]"}
+    assert as_block(loaded) == {"type": "text", "text": "[a.png was attached here and is no longer available.]"}
 
 
 def test_a_picture_is_a_name_to_who_reads_only_text() -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 from chatrelay.agents.requests import Message, Request
 from chatrelay.agents.requests.plain_text import as_text
-from chatrelay.domain.attachments import Block, block
+from chatrelay.domain.attachments import Block, as_block
 from chatrelay.domain.turns import Turn
 from chatrelay.settings import Claude
 
@@ -97,7 +97,7 @@ def _asked(turn: Turn) -> list[Block]:
     if turn.plain:
         return [{"type": "text", "text": as_text(turn)}]
     said = {"type": "text", "text": turn.content}
-    files = [block(file) for file in turn.files]
+    files = [as_block(file) for file in turn.files]
     return files if files and _is_blank(said) else [*files, said]
 
 
