@@ -37,11 +37,14 @@ async def of_process(pid: int, seconds: float, folder: Path, picture: Path | Non
 
 async def _record(pid: int, seconds: float, kind: str, output: Path) -> None:
     command = ["record", "--pid", str(pid), "--duration", str(round(seconds)), "--rate", str(RATE), "--format", kind]
+    # What it is called with is the picture's title: no path of this machine shall be in it.
     process = await asyncio.create_subprocess_exec(
-        PY_SPY,
+        PY_SPY.name,
         *command,
         "--output",
-        str(output),
+        output.name,
+        executable=PY_SPY,
+        cwd=output.parent,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )

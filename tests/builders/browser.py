@@ -15,6 +15,7 @@ from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from emulator.stand_ins.script import Pause, Script, Send, partial
 from tests.builders.deployments import Relay
+from tests.builders.patience import PATIENCE_S
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAAD0lEQVR4nGP4MK2i4tIdAA5dBCWeG9XrAAAAAElFTkSuQmCC"
@@ -76,7 +77,7 @@ async def hold_back(page: Page, pattern: str) -> asyncio.Event:
 
 def call(relay: Relay, method: str, path: str, body: dict[str, Any] | None = None) -> None:
     headers = {"X-API-Key": relay.key}
-    answer = httpx.request(method, f"http://{relay.address}{path}", json=body, headers=headers)
+    answer = httpx.request(method, f"http://{relay.address}{path}", json=body, headers=headers, timeout=PATIENCE_S)
     assert answer.is_success, answer.text
 
 

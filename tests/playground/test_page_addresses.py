@@ -3,10 +3,11 @@
 import httpx
 
 from tests.builders.deployments import Relay
+from tests.builders.patience import PATIENCE_S
 
 
 def get(url: str, headers: dict[str, str] | None = None) -> httpx.Response:
-    return httpx.get(url, headers=headers)
+    return httpx.get(url, headers=headers, timeout=PATIENCE_S)
 
 
 def test_a_rebound_name_is_told_nothing_whatever_it_asks(relay: Relay) -> None:

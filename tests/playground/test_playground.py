@@ -141,6 +141,7 @@ async def test_conversations_are_listed_opened_with_what_runs_and_deleted(relay:
 
 
 async def test_files_are_uploaded_shown_and_shown_again(relay: Relay, blank: Page, tmp_path: Path) -> None:
+    # A browser without a window has no viewer of its own for PDFs; the page asks no more than whether there is one.
     await blank.add_init_script("Object.defineProperty(navigator, 'pdfViewerEnabled', { value: true })")
     page = await load(blank, relay)
     tray, files, picker = page.get_by_test_id("attachment"), page.get_by_test_id("file"), page.get_by_test_id("picker")

@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from websockets.asyncio.client import ClientConnection, connect
 
 from emulator.__main__ import main
+from tests.builders.patience import PATIENCE_S
 from tests.builders.serving import CONFORMANCE, Record, Serving, eventually, serving, shake_hands
 
 _TABLE = "local-things"
@@ -57,7 +58,7 @@ def faulty(faulty_gateway: Serving, first_report: Any) -> Iterator[Serving]:  # 
 
 def ask(gateway: Serving, method: str, **more: Any) -> httpx.Response:
     """Ask at the path of plans."""
-    return httpx.request(method, gateway.http("_faults"), **more)
+    return httpx.request(method, gateway.http("_faults"), timeout=PATIENCE_S, **more)
 
 
 def put(gateway: Serving, seed: int = 0, **sections: Any) -> None:
