@@ -50,6 +50,10 @@ class OpenAI:
         self._prompt = prompt
         self._settings = settings
 
+    @property
+    def model(self) -> str:
+        return self._settings.model
+
     async def answer(self, conversation: str, turns: Sequence[Turn]) -> AsyncGenerator[Written | Ending]:  # noqa: ARG002
         """Implement ``Agent``."""
         asked = to_openai(turns, await self._prompt() if self._prompt else "", self._settings)
@@ -144,10 +148,15 @@ def _end(stop_reason: str, response: object) -> End:
     model, told = fields.get("model"), fields.get("usage")
     usage = counted(told, "input_tokens", "output_tokens")
     if usage.keys() == {"input_tokens", "output_tokens"}:
-        # In Claude's terms: `input_tokens` does not include what was read from the cache.
+        # In Claude's terms: `input_tokens` includes neither what was read from the cache nor what was written to it.
         details = told.get("input_tokens_details") if isinstance(told, dict) else None
-        cached = counted(details, "cached_tokens").get("cached_tokens", 0)
-        usage |= {"input_tokens": max(usage["input_tokens"] - cached, 0), "cache_read_input_tokens": cached}
+        cache = counted(details, "cached_tokens", "cache_write_tokens")
+        read, created = cache.get("cached_tokens", 0), cache.get("cache_write_tokens", 0)
+        usage |= {
+            "input_tokens": max(usage["input_tokens"] - read - created, 0),
+            "cache_read_input_tokens": read,
+            "cache_creation_input_tokens": created,
+        }
     else:
         usage = {}
     return End(stop_reason, model if isinstance(model, str) else "codex", usage)

@@ -36,7 +36,7 @@ ASKED = [Turn("1", "Good morning")]
 SILENCE_S = 0.6
 USAGE = {
     "input_tokens": 90,
-    "input_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 0},
+    "input_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 20},
     "output_tokens": 7,
     "output_tokens_details": {"reasoning_tokens": 0},
     "total_tokens": 97,
@@ -152,7 +152,12 @@ async def test_an_answer_is_its_texts_and_then_its_ending(agent: OpenAI, service
         Ending(
             "end_turn",
             "gpt-5-2025",
-            {"input_tokens": 30, "output_tokens": 7, "cache_read_input_tokens": 60},
+            {
+                "input_tokens": 10,
+                "output_tokens": 7,
+                "cache_read_input_tokens": 60,
+                "cache_creation_input_tokens": 20,
+            },
             [{"type": "text", "text": "Good 早上 🌅 morning"}],
         ),
     )
@@ -182,11 +187,16 @@ async def test_usage_that_is_not_told_is_estimated(agent: OpenAI, service: Servi
     assert (await play(agent))[1].usage == {"output_tokens": 5}
 
 
-async def test_usage_without_a_cache_read_nothing_from_it(agent: OpenAI, service: Service) -> None:
+async def test_usage_without_a_cache_neither_read_nor_wrote_it(agent: OpenAI, service: Service) -> None:
     usage = {"input_tokens": 3, "output_tokens": 4}
     service.script = numbered({"type": "response.completed", "response": response("completed", usage=usage)})
 
-    assert (await play(agent))[1].usage == {"input_tokens": 3, "output_tokens": 4, "cache_read_input_tokens": 0}
+    assert (await play(agent))[1].usage == {
+        "input_tokens": 3,
+        "output_tokens": 4,
+        "cache_read_input_tokens": 0,
+        "cache_creation_input_tokens": 0,
+    }
 
 
 async def test_a_pair_that_is_cut_between_two_deltas_is_whole(agent: OpenAI, service: Service) -> None:
