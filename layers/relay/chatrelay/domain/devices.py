@@ -25,7 +25,7 @@ class PushEnvironment(StrEnum):
 
 @dataclass(frozen=True)
 class Device:
-    """A user's phone as it registered last. `registered_at_ms` is since 1970."""
+    """A user's phone as it registered last, and by which credential. `registered_at_ms` is since 1970."""
 
     id: str
     user: str
@@ -33,3 +33,4 @@ class Device:
     platform: Platform
     environment: PushEnvironment
     registered_at_ms: int
+    credential: str

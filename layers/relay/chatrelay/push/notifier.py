@@ -93,7 +93,7 @@ class Notifier:
         """
         until_s = asyncio.get_running_loop().time() + budget_s
         shown = notification if self._previews else replace(notification, text="")
-        devices = await asyncio.to_thread(self._devices.all, user)
+        devices = await asyncio.to_thread(self._devices.reachable, user)
         waiting = [device for device in devices if device.id not in acknowledged]
         pushes = [self._push(device, shown, until_s) for device in waiting]
         # One phone's failure must not keep the others from their push.

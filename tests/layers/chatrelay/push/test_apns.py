@@ -23,7 +23,7 @@ NOW_S = SPAN_BEGINS_S + 1500.5
 NOW_MS = 1_700_003_100_500
 ACCOUNT = Account("TEAM123456", "KEY1234567", "com.example.relay")
 TOKEN = "ab" * 32
-PHONE = Device("phone", "alice", TOKEN, Platform.IOS, PushEnvironment.PRODUCTION, 1_600_000_000_000)
+PHONE = Device("phone", "alice", TOKEN, Platform.IOS, PushEnvironment.PRODUCTION, 1_600_000_000_000, "key:1")
 HELLO = Notification("31ce", "c1", "claude", "Good morning")
 PRODUCTION, SANDBOX = f"/production/3/device/{TOKEN}", f"/sandbox/3/device/{TOKEN}"
 

@@ -19,7 +19,7 @@ from tests.builders.push_services import Authority, Faulty, PushService, Receive
 NOW_S = 1_700_000_000.5
 NOW_MS = 1_700_000_000_500
 TOKEN = "cR:APA91b_x-"
-PHONE = Device("phone", "alice", TOKEN, Platform.ANDROID, PushEnvironment.PRODUCTION, 1_600_000_000_000)
+PHONE = Device("phone", "alice", TOKEN, Platform.ANDROID, PushEnvironment.PRODUCTION, 1_600_000_000_000, "key:1")
 DELIVERED = Delivered(PushEnvironment.PRODUCTION)
 HELLO = Notification("31ce", "c1", "codex", "Good morning")
 GRANT, SEND = "/token", "/v1/projects/relay-1/messages:send"

@@ -12,9 +12,11 @@ from chatrelay.push.notifier import Notifier, NotServed, Outcome, PushedBefore
 from chatrelay.push.service import Dead, Delivered, Later, Misconfigured, Notification, Rejected, Verdict
 from chatrelay.store.devices import Devices
 from chatrelay.store.pushes import Claim, Pushes
+from chatrelay.store.store import Store
 from chatrelay.store.table import Table
 from chatrelay.wire.registration import Registration
 from tests.builders.doubles import Clock
+from tests.builders.layer import by_key
 
 NOW_S = 1_700_000_000.0
 LONG_AFTER_MS = 4_000_000_000_000
@@ -51,7 +53,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def devices(table: Table) -> Devices:
-    return Devices(table)
+    return Store.over(table).devices
 
 
 @pytest.fixture
@@ -72,8 +74,8 @@ def notifier(devices: Devices, pushes: Pushes, phones: Phones) -> Notifier:
 
 async def test_every_device_of_the_user_is_told_once(notifier: Notifier, devices: Devices, phones: Phones) -> None:
     for registration in (PHONE, TABLET, ROBOT):
-        devices.register("alice", registration)
-    devices.register("bob", replace(PHONE, device_id="bobs"))
+        devices.register(by_key("alice"), registration)
+    devices.register(by_key("bob"), replace(PHONE, device_id="bobs", token="dd" * 32))
 
     outcome = await notifier.notify("alice", HELLO, (), BUDGET_S)
 
@@ -86,8 +88,8 @@ async def test_every_device_of_the_user_is_told_once(notifier: Notifier, devices
 async def test_a_device_that_acknowledged_the_end_is_not_told(
     notifier: Notifier, devices: Devices, phones: Phones
 ) -> None:
-    devices.register("alice", PHONE)
-    devices.register("alice", TABLET)
+    devices.register(by_key("alice"), PHONE)
+    devices.register(by_key("alice"), TABLET)
 
     await notifier.notify("alice", HELLO, {"phone", "somebody"}, BUDGET_S)
 
@@ -102,7 +104,7 @@ async def test_a_user_without_devices_is_no_trouble(notifier: Notifier) -> None:
 
 
 async def test_without_previews_no_word_leaves_the_relay(devices: Devices, pushes: Pushes, phones: Phones) -> None:
-    devices.register("alice", PHONE)
+    devices.register(by_key("alice"), PHONE)
     notifier = Notifier(devices, pushes, {Platform.IOS: phones}, previews=False)
 
     await notifier.notify("alice", HELLO, (), BUDGET_S)
@@ -111,8 +113,8 @@ async def test_without_previews_no_word_leaves_the_relay(devices: Devices, pushe
 
 
 async def test_devices_are_told_at_the_same_time(notifier: Notifier, devices: Devices, phones: Phones) -> None:
-    devices.register("alice", PHONE)
-    devices.register("alice", TABLET)
+    devices.register(by_key("alice"), PHONE)
+    devices.register(by_key("alice"), TABLET)
     meeting = asyncio.Barrier(2)
 
     async def wait_for_the_other() -> Verdict:
@@ -132,9 +134,9 @@ async def test_devices_are_told_at_the_same_time(notifier: Notifier, devices: De
 async def test_a_reply_that_is_told_again_is_told_nobody_twice(
     notifier: Notifier, devices: Devices, phones: Phones
 ) -> None:
-    devices.register("alice", PHONE)
+    devices.register(by_key("alice"), PHONE)
     await notifier.notify("alice", HELLO, (), BUDGET_S)
-    devices.register("alice", TABLET)
+    devices.register(by_key("alice"), TABLET)
 
     outcome = await notifier.notify("alice", HELLO, (), BUDGET_S)
     await notifier.notify("alice", replace(HELLO, reply="next"), {"tablet"}, BUDGET_S)
@@ -144,7 +146,7 @@ async def test_a_reply_that_is_told_again_is_told_nobody_twice(
 
 
 async def test_calls_that_race_tell_once(notifier: Notifier, devices: Devices, phones: Phones) -> None:
-    devices.register("alice", PHONE)
+    devices.register(by_key("alice"), PHONE)
 
     outcomes = await asyncio.gather(*(notifier.notify("alice", HELLO, (), BUDGET_S) for _ in range(5)))
 
@@ -156,7 +158,7 @@ async def test_calls_that_race_tell_once(notifier: Notifier, devices: Devices, p
 async def test_a_push_that_another_call_is_at_is_owed(
     notifier: Notifier, devices: Devices, pushes: Pushes, phones: Phones
 ) -> None:
-    devices.register("alice", PHONE)
+    devices.register(by_key("alice"), PHONE)
     pushes.claim("31ce", "phone", 60)
 
     outcome = await notifier.notify("alice", HELLO, (), budget_s=0.2)
@@ -169,7 +171,7 @@ async def test_a_push_that_another_call_is_at_is_owed(
 async def test_a_push_whose_worker_died_in_the_middle_is_sent_by_the_next(
     notifier: Notifier, devices: Devices, phones: Phones, clock: Clock
 ) -> None:
-    devices.register("alice", PHONE)
+    devices.register(by_key("alice"), PHONE)
     reached = asyncio.Event()
 
     async def never() -> Verdict:
@@ -190,7 +192,7 @@ async def test_a_push_whose_worker_died_in_the_middle_is_sent_by_the_next(
 async def test_a_claim_lasts_as_long_as_its_push_may_take(
     notifier: Notifier, devices: Devices, pushes: Pushes, phones: Phones, clock: Clock
 ) -> None:
-    devices.register("alice", PHONE)
+    devices.register(by_key("alice"), PHONE)
     claims: list[Claim] = []
 
     async def meanwhile() -> Verdict:
@@ -208,7 +210,7 @@ async def test_a_claim_lasts_as_long_as_its_push_may_take(
 
 
 async def test_a_push_that_fails_for_now_is_tried_again(notifier: Notifier, devices: Devices, phones: Phones) -> None:
-    devices.register("alice", PHONE)
+    devices.register(by_key("alice"), PHONE)
     phones.verdicts["phone"] = [Later("Shutdown"), Later("ReadTimeout"), Later("TooManyRequests", 0.02)]
 
     outcome = await notifier.notify("alice", HELLO, (), BUDGET_S)
@@ -220,7 +222,7 @@ async def test_a_push_that_fails_for_now_is_tried_again(notifier: Notifier, devi
 async def test_the_pauses_grow_and_are_as_long_as_the_service_asks(
     devices: Devices, pushes: Pushes, phones: Phones
 ) -> None:
-    devices.register("alice", PHONE)
+    devices.register(by_key("alice"), PHONE)
     times_s: list[float] = []
 
     def noted(verdict: Verdict) -> Callable[[], Awaitable[Verdict]]:
@@ -242,8 +244,8 @@ async def test_the_pauses_grow_and_are_as_long_as_the_service_asks(
 async def test_a_wait_that_is_longer_than_the_budget_is_owed_at_once(
     notifier: Notifier, devices: Devices, phones: Phones, clock: Clock
 ) -> None:
-    devices.register("alice", PHONE)
-    devices.register("alice", TABLET)
+    devices.register(by_key("alice"), PHONE)
+    devices.register(by_key("alice"), TABLET)
     phones.verdicts["phone"] = [Later("QUOTA_EXCEEDED", 3600)]
 
     outcome = await notifier.notify("alice", HELLO, (), BUDGET_S)
@@ -260,7 +262,7 @@ async def test_a_wait_that_is_longer_than_the_budget_is_owed_at_once(
 async def test_a_service_that_never_answers_is_given_up_in_time(
     notifier: Notifier, devices: Devices, phones: Phones
 ) -> None:
-    devices.register("alice", PHONE)
+    devices.register(by_key("alice"), PHONE)
 
     async def never() -> Verdict:
         await asyncio.Event().wait()
@@ -274,8 +276,8 @@ async def test_a_service_that_never_answers_is_given_up_in_time(
 async def test_a_secret_that_cannot_be_read_fails_the_call_when_all_others_are_told(
     notifier: Notifier, devices: Devices, phones: Phones, clock: Clock
 ) -> None:
-    devices.register("alice", PHONE)
-    devices.register("alice", TABLET)
+    devices.register(by_key("alice"), PHONE)
+    devices.register(by_key("alice"), TABLET)
 
     async def unreadable() -> Verdict:
         raise Upstream("The key cannot be read.")
@@ -298,8 +300,8 @@ async def test_a_secret_that_cannot_be_read_fails_the_call_when_all_others_are_t
 
 
 async def test_a_device_whose_token_is_dead_is_forgotten(notifier: Notifier, devices: Devices, phones: Phones) -> None:
-    devices.register("alice", PHONE)
-    devices.register("alice", TABLET)
+    devices.register(by_key("alice"), PHONE)
+    devices.register(by_key("alice"), TABLET)
     phones.verdicts["phone"] = [Dead(LONG_AFTER_MS)]
 
     outcome = await notifier.notify("alice", HELLO, (), BUDGET_S)
@@ -312,10 +314,10 @@ async def test_a_device_whose_token_is_dead_is_forgotten(notifier: Notifier, dev
 async def test_a_device_that_registers_while_its_old_token_dies_is_kept(
     notifier: Notifier, devices: Devices, phones: Phones
 ) -> None:
-    devices.register("alice", PHONE)
+    devices.register(by_key("alice"), PHONE)
 
     async def renewed() -> Verdict:
-        devices.register("alice", replace(PHONE, token="dd" * 32))
+        devices.register(by_key("alice"), replace(PHONE, token="dd" * 32))
         return Dead(LONG_AFTER_MS)
 
     phones.verdicts["phone"] = [renewed]
@@ -327,7 +329,7 @@ async def test_a_device_that_registers_while_its_old_token_dies_is_kept(
 async def test_a_token_that_died_before_the_device_registered_with_it_is_kept(
     notifier: Notifier, devices: Devices, phones: Phones
 ) -> None:
-    devices.register("alice", PHONE)
+    devices.register(by_key("alice"), PHONE)
     phones.verdicts["phone"] = [Dead(1_600_000_000_000)]
 
     await notifier.notify("alice", HELLO, (), BUDGET_S)
@@ -338,7 +340,7 @@ async def test_a_token_that_died_before_the_device_registered_with_it_is_kept(
 async def test_the_environment_in_which_a_device_was_reached_is_kept(
     notifier: Notifier, devices: Devices, phones: Phones
 ) -> None:
-    devices.register("alice", PHONE)
+    devices.register(by_key("alice"), PHONE)
     phones.verdicts["phone"] = [Delivered(PushEnvironment.SANDBOX)]
 
     await notifier.notify("alice", HELLO, (), BUDGET_S)
@@ -350,8 +352,8 @@ async def test_the_environment_in_which_a_device_was_reached_is_kept(
 async def test_what_is_our_fault_is_told_and_not_tried_again_and_the_device_is_kept(
     notifier: Notifier, devices: Devices, phones: Phones, verdict: Misconfigured | Rejected
 ) -> None:
-    devices.register("alice", PHONE)
-    devices.register("alice", TABLET)
+    devices.register(by_key("alice"), PHONE)
+    devices.register(by_key("alice"), TABLET)
     phones.verdicts["phone"] = [verdict]
 
     outcome = await notifier.notify("alice", HELLO, (), BUDGET_S)
@@ -369,8 +371,8 @@ async def test_what_is_our_fault_is_told_and_not_tried_again_and_the_device_is_k
 async def test_a_platform_that_is_not_set_up_is_nobodys_fault_and_may_be_set_up_later(
     notifier: Notifier, devices: Devices, pushes: Pushes, phones: Phones
 ) -> None:
-    devices.register("alice", PHONE)
-    devices.register("alice", ROBOT)
+    devices.register(by_key("alice"), PHONE)
+    devices.register(by_key("alice"), ROBOT)
     for_iphones = Notifier(devices, pushes, {Platform.IOS: phones}, previews=True)
 
     outcome = await for_iphones.notify("alice", HELLO, (), BUDGET_S)

@@ -15,9 +15,11 @@ from chatrelay.push.service import Delivered, Later, Notification, Service
 from chatrelay.push.transport import PushTransport
 from chatrelay.store.devices import Devices
 from chatrelay.store.pushes import Pushes
+from chatrelay.store.store import Store
 from chatrelay.store.table import Table
 from chatrelay.wire.registration import Registration
 from tests.builders.doubles import Clock
+from tests.builders.layer import by_key
 from tests.builders.push_keys import APPLE, Secret, pem, service_account
 from tests.builders.push_services import Authority, Faulty, PushService, Reply
 
@@ -45,9 +47,9 @@ def clock() -> Clock:
 @pytest.fixture
 def devices(table: Table) -> Devices:
     """Alice's three."""
-    devices = Devices(table)
+    devices = Store.over(table).devices
     for registration in (PHONE, TABLET, ROBOT):
-        devices.register("alice", registration)
+        devices.register(by_key("alice"), registration)
     return devices
 
 

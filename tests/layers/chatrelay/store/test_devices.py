@@ -1,13 +1,22 @@
-from collections.abc import Callable
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import cycle, product
+from operator import eq
 
 import pytest
 
 from chatrelay.domain.devices import Device, Platform, PushEnvironment
+from chatrelay.domain.errors import Conflict, RateLimited, Unauthorized
+from chatrelay.domain.identity import Identity
+from chatrelay.store.accounts import Accounts
+from chatrelay.store.attribute_values import Item
 from chatrelay.store.devices import Devices
-from chatrelay.store.table import Table
+from chatrelay.store.store import Store
+from chatrelay.store.table import Table, Write
 from chatrelay.wire.registration import Registration
 from tests.builders.doubles import Clock
 from tests.builders.layer import scanned
@@ -17,7 +26,7 @@ NOW_MS = NOW_S * 1000
 PHONE = Registration("phone", "aa" * 32, Platform.IOS)
 TABLET = Registration("tablet", "cR:x", Platform.ANDROID)
 RENEWED = replace(PHONE, token="bb" * 32)
-AS_STORED = Device("phone", "alice", "aa" * 32, Platform.IOS, PushEnvironment.PRODUCTION, NOW_MS)
+AS_STORED = Device("phone", "alice", "aa" * 32, Platform.IOS, PushEnvironment.PRODUCTION, NOW_MS, "key")
 
 
 @pytest.fixture
@@ -27,236 +36,372 @@ def clock() -> Clock:
 
 @pytest.fixture
 def devices(table: Table, clock: Clock) -> Devices:
-    return Devices(table, clock)
+    return Store.over(table, clock).devices
 
 
 def test_a_device_is_kept_as_it_registered(devices: Devices) -> None:
-    devices.register("alice", PHONE)
+    devices.register(who("alice"), PHONE)
 
     assert devices.all("alice") == [AS_STORED]
 
 
 def test_a_user_may_have_several_devices_and_others_none_of_them(devices: Devices) -> None:
-    devices.register("alice", PHONE)
-    devices.register("alice", TABLET)
+    devices.register(who("alice"), PHONE)
+    devices.register(who("alice"), TABLET)
 
     assert [device.id for device in devices.all("alice")] == ["phone", "tablet"]
     assert devices.all("bob") == devices.all("alic") == devices.all("alice#") == []
 
 
 def test_a_device_that_registers_again_is_one_device(devices: Devices, clock: Clock) -> None:
-    devices.register("alice", PHONE)
+    devices.register(who("alice"), PHONE)
     clock.now_s += 60
-    devices.register("alice", PHONE)
+    devices.register(who("alice"), PHONE)
 
     assert devices.all("alice") == [replace(AS_STORED, registered_at_ms=NOW_MS + 60_000)]
 
 
-def test_a_changed_token_replaces_the_one_before(devices: Devices) -> None:
-    devices.register("alice", PHONE)
-    devices.register("alice", RENEWED)
-
-    assert devices.all("alice") == [replace(AS_STORED, token="bb" * 32)]
-
-
-@pytest.mark.parametrize("theirs", [PHONE, RENEWED], ids=["the same token", "a changed token"])
-def test_a_phone_that_changes_hands_is_told_of_the_new_users_replies_only(
-    devices: Devices, clock: Clock, theirs: Registration
-) -> None:
-    devices.register("alice", PHONE)
-    clock.now_s += 60
-    devices.register("bob", theirs)
-
-    assert devices.all("alice") == []
-    assert [(device.id, device.user, device.token) for device in devices.all("bob")] == [("phone", "bob", theirs.token)]
-
-
-def test_a_phone_may_come_back(devices: Devices, clock: Clock) -> None:
-    for user in ("alice", "bob", "alice"):
-        clock.now_s += 60
-        devices.register(user, PHONE)
-
-    assert ([device.id for device in devices.all("alice")], devices.all("bob")) == (["phone"], [])
-
-
-def test_users_who_register_the_same_phone_at_once_do_not_both_have_it(devices: Devices) -> None:
-    users = ["alice", "bob", "carol"]
-    with ThreadPoolExecutor(9) as pool:
-        list(pool.map(devices.register, users * 6, [PHONE] * 18))
-
-    assert [len(devices.all(user)) for user in users].count(1) == 1
-
-
-def test_a_phone_that_registered_under_two_names_counts_once_by_the_latest(devices: Devices, clock: Clock) -> None:
-    devices.register("alice", PHONE)
-    clock.now_s += 60
-    devices.register("alice", replace(PHONE, device_id="again"))
-
-    assert [device.id for device in devices.all("alice")] == ["again"]
-
-
 @pytest.mark.parametrize("device_id", ["x" * 128, "漢字", "🌅" * 128, "~~", "a#b", "#", "\x00", "DEVICE#phone"])
 def test_a_device_may_call_itself_anything(devices: Devices, device_id: str) -> None:
-    devices.register("alice", replace(PHONE, device_id=device_id))
+    devices.register(who("alice"), replace(PHONE, device_id=device_id))
 
     assert [device.id for device in devices.all("alice")] == [device_id]
     assert devices.delete("alice", device_id)
     assert devices.all("alice") == []
 
 
-# --- no more ----------------------------------------------------------------------------------------------------------
+def test_the_same_characters_are_another_token_on_another_platform(devices: Devices) -> None:
+    devices.register(who("alice"), PHONE)
+    devices.register(who("bob"), replace(PHONE, platform=Platform.ANDROID))
+    devices.register(who("alice"), replace(PHONE, platform=Platform.ANDROID))
+
+    assert ([device.platform for device in devices.all("alice")], devices.all("bob")) == ([Platform.ANDROID], [])
 
 
-def test_a_device_that_is_deleted_is_no_more_and_the_others_stay(devices: Devices) -> None:
-    devices.register("alice", PHONE)
-    devices.register("alice", TABLET)
-
-    assert [devices.delete("alice", "phone"), devices.delete("alice", "phone")] == [True, False]
-    assert [device.id for device in devices.all("alice")] == ["tablet"]
+# --- who has a token --------------------------------------------------------------------------------------------------
 
 
-def test_a_user_deletes_no_other_users_device(devices: Devices) -> None:
-    devices.register("alice", PHONE)
+@dataclass(frozen=True)
+class Name:
+    """A device: the user, and what the device calls itself."""
 
-    assert not devices.delete("bob", "phone")
-    assert devices.all("alice") == [AS_STORED]
+    user: str
+    id: str
 
-
-def test_a_user_deletes_no_device_that_has_become_anothers(devices: Devices, clock: Clock) -> None:
-    devices.register("alice", PHONE)
-    clock.now_s += 60
-    devices.register("bob", PHONE)
-
-    assert not devices.delete("alice", "phone")
-    assert [device.id for device in devices.all("bob")] == ["phone"]
+    @property
+    def credential(self) -> str:
+        """By which it registers."""
+        return "key" if self.id == "phone" else "sign-in"
 
 
-def test_a_device_whose_token_is_dead_is_forgotten(devices: Devices) -> None:
-    devices.register("alice", PHONE)
-
-    assert devices.forget(AS_STORED, NOW_MS + 1)
-    assert devices.all("alice") == []
-
-
-def test_a_device_that_has_another_token_by_now_is_kept(devices: Devices) -> None:
-    devices.register("alice", RENEWED)
-
-    assert not devices.forget(AS_STORED, NOW_MS + 1)
-    assert [device.token for device in devices.all("alice")] == [RENEWED.token]
+TOKENS = {"s": "aa" * 32, "t": "bb" * 32}
+NAMES = [Name(*each) for each in product(("alice", "bob"), ("phone", "tablet"))]
+Owners = frozenset[tuple[str, Name]]
+"""Who is the last to have registered each token: all that the relay has to know."""
+NOBODY: Owners = frozenset()
 
 
-def test_a_device_that_has_registered_since_its_token_died_is_kept(devices: Devices) -> None:
-    devices.register("alice", PHONE)
+@dataclass(frozen=True)
+class Register:
+    name: Name
+    token: str
 
-    assert not devices.forget(AS_STORED, NOW_MS)
-    assert devices.all("alice") == [AS_STORED]
+    def after(self, owners: Owners) -> Owners:
+        """Nobody but the device and the token's owner loses anything."""
+        others = {each for each in owners if each[0] != self.token and each[1] != self.name}
+        return frozenset(others | {(self.token, self.name)})
 
-
-def test_a_device_that_is_another_users_by_now_is_kept(devices: Devices, clock: Clock) -> None:
-    devices.register("alice", PHONE)
-    clock.now_s += 60
-    devices.register("bob", PHONE)
-
-    devices.forget(AS_STORED, NOW_MS + 1)
-
-    assert [device.id for device in devices.all("bob")] == ["phone"]
+    def happen(self, devices: Devices) -> None:
+        registration = Registration(self.name.id, TOKENS[self.token], Platform.IOS)
+        devices.register(who(self.name.user, self.name.credential), registration)
 
 
-def test_a_device_that_was_deleted_is_not_forgotten_again(devices: Devices) -> None:
-    devices.register("alice", PHONE)
-    devices.delete("alice", "phone")
+@dataclass(frozen=True)
+class Unregister:
+    name: Name
 
-    assert not devices.forget(AS_STORED, NOW_MS + 1)
-    assert devices.all("alice") == []
+    def after(self, owners: Owners) -> Owners:
+        return frozenset(each for each in owners if each[1] != self.name)
 
-
-@pytest.mark.parametrize("how", ["deleted", "forgotten"])
-def test_a_device_may_register_again_later(devices: Devices, clock: Clock, table: Table, how: str) -> None:
-    devices.register("alice", PHONE)
-    devices.delete("alice", "phone") if how == "deleted" else devices.forget(AS_STORED, NOW_MS + 1)
-    clock.now_s += 60
-    devices.register("alice", PHONE)
-
-    assert [device.id for device in devices.all("alice")] == ["phone"]
-    assert leftovers(table) == []
+    def happen(self, devices: Devices) -> None:
+        devices.delete(self.name.user, self.name.id)
 
 
-@pytest.mark.parametrize("how", ["deleted", "forgotten", "moved"])
-def test_what_is_left_of_a_device_expires(devices: Devices, table: Table, clock: Clock, how: str) -> None:
-    devices.register("alice", PHONE)
-    clock.now_s += 60
-    if how == "deleted":
-        devices.delete("alice", "phone")
-    if how == "forgotten":
-        devices.forget(AS_STORED, NOW_MS + 1)
-    if how == "moved":
-        devices.register("bob", PHONE)
+@dataclass(frozen=True)
+class Forget:
+    """A push to the device has found that the token is dead."""
 
-    expiring = leftovers(table)
-    kept = [item for item in scanned(table) if item not in expiring]
-    assert {item.get("user_id", item["pk"]) for item in kept} == ({"bob", "USER#bob"} if how == "moved" else set())
-    assert {int(item["expires_at"]) for item in expiring} == {NOW_S + 60}
+    name: Name
+    token: str
+
+    def after(self, owners: Owners) -> Owners:
+        return owners - {(self.token, self.name)}
+
+    def happen(self, devices: Devices) -> None:
+        device = replace(AS_STORED, id=self.name.id, user=self.name.user, token=TOKENS[self.token])
+        devices.forget(device, NOW_MS + 1)
+
+
+@dataclass(frozen=True)
+class Revoke:
+    user: str
+    credential: str
+
+    def after(self, owners: Owners) -> Owners:
+        return frozenset(each for each in owners if (each[1].user, each[1].credential) != (self.user, self.credential))
+
+    def happen(self, devices: Devices) -> None:
+        devices.revoke(self.user, partial(eq, self.credential))
+
+
+Event = Register | Unregister | Forget | Revoke
+EVENTS: list[Event] = [
+    *(Register(name, token) for name, token in product(NAMES, TOKENS)),
+    *(Unregister(name) for name in NAMES),
+    *(Forget(name, token) for name, token in product(NAMES, TOKENS)),
+    *(Revoke(user, credential) for user, credential in product(("alice", "bob"), ("key", "sign-in"))),
+]
+
+
+def is_tried(owners: Owners) -> bool:
+    """Whether nobody has a token, or alice has s: any other state is one of these by other names."""
+    return not owners or any(token == "s" and name.user == "alice" for token, name in owners)
+
+
+def route(start: Owners, untried: dict[Owners, set[Event]]) -> list[Event]:
+    """The shortest way to an event that has not happened in such a state; empty if all have."""
+    waiting: deque[tuple[Owners, list[Event]]] = deque([(start, [])])
+    seen = {start}
+    while waiting:
+        owners, events = waiting.popleft()
+        for event in EVENTS:
+            after = event.after(owners)
+            if is_tried(owners) and event in untried.setdefault(owners, set(EVENTS)):
+                return [*events, event]
+            if after not in seen:
+                seen.add(after)
+                waiting.append((after, [*events, event]))
+    return []
+
+
+def stored(owners: Owners) -> list[Item]:
+    """All that the table has then."""
+    items: list[Item] = []
+    for token, name in owners:
+        digest = hashlib.sha256(f"ios#{TOKENS[token]}".encode()).hexdigest()
+        items.append({"pk": f"PUSHTOKEN#{digest}", "sk": "OWNER", "user_id": name.user, "device_id": name.id})
+        device = {"credential": name.credential, "device_token": TOKENS[token], "platform": "ios"}
+        at = {"environment": "production", "registered_at_ms": NOW_MS}
+        items.append({"pk": f"USER#{name.user}", "sk": f"DEVICE#{name.id}", **device, **at})
+    return in_order(items)
+
+
+def who(user: str, credential: str = "key") -> Identity:
+    return Identity(user, credential, 1)
+
+
+def told(table: Table) -> list[Item]:
+    """What the table has but for the users themselves."""
+    return [item for item in scanned(table) if item["sk"] not in ("ACCOUNT", "PROFILE")]
+
+
+def in_order(items: list[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: (item["pk"], item["sk"]))
+
+
+def test_whatever_happens_in_whatever_order_a_token_is_the_last_ones_who_registered_it(
+    devices: Devices, table: Table
+) -> None:
+    """Two users, two devices each, two tokens: a walk on which every event happens in every state.
+
+    After each event the table has exactly what the state says. So no more of the past can decide what happens next, and
+    these are all orders, however long.
+    """
+    owners, untried = NOBODY, dict[Owners, set[Event]]()
+    while events := route(owners, untried):
+        for event in events:
+            untried.get(owners, set()).discard(event)
+            owners = event.after(owners)
+            event.happen(devices)
+            assert in_order(told(table)) == stored(owners), event
+    assert len(untried) == 1 + 2 + 2 * 3  # neither token has an owner, one has, both have
 
 
 # --- at the same time -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Meanwhile(Table):
-    """Lets something happen before its next update."""
+class Overtaken(Table):
+    """Before each of its transactions, the next of `rivals` happens."""
 
-    happening: list[Callable[[], object]] = field(default_factory=list)
+    rivals: Iterator[Callable[[], object]]
 
-    def update(self, *arguments: Any, **more: Any) -> bool:
-        if self.happening:
-            self.happening.pop()()
-        return super().update(*arguments, **more)
-
-
-def slow(table: Table, clock: Clock, meanwhile: Callable[[], object]) -> Devices:
-    """Devices in whose next call `meanwhile` happens before what is left is cleared away."""
-    return Devices(Meanwhile(table.client, table.name, [meanwhile]), clock)
+    def transact(self, *writes: Write) -> list[Write]:
+        next(self.rivals, lambda: None)()
+        return super().transact(*writes)
 
 
-def test_a_phone_that_comes_back_while_it_is_moved_stays(devices: Devices, table: Table, clock: Clock) -> None:
-    devices.register("alice", PHONE)
-    clock.now_s += 60
-    later = Devices(table, Clock(NOW_S + 61))
-
-    slow(table, clock, lambda: later.register("alice", PHONE)).register("bob", PHONE)
-
-    assert ([device.id for device in devices.all("alice")], devices.all("bob")) == (["phone"], [])
+def overtaken(devices: Devices, table: Table, rivals: Iterable[Event]) -> Devices:
+    happening = (partial(rival.happen, devices) for rival in rivals)
+    return Store.over(Overtaken(table.client, table.name, happening), Clock(NOW_S)).devices
 
 
-@pytest.mark.parametrize(("user", "after_s"), [("alice", 1), ("bob", 0)])
-def test_a_phone_that_registers_while_it_is_deleted_stays(
-    devices: Devices, table: Table, clock: Clock, user: str, after_s: int
+ALICES, BOBS = Name("alice", "phone"), Name("bob", "phone")
+
+
+@pytest.mark.parametrize(
+    ("event", "rival"),
+    [
+        (Register(ALICES, "s"), Forget(ALICES, "s")),
+        (Register(ALICES, "s"), Register(ALICES, "t")),
+        (Register(ALICES, "s"), Register(BOBS, "s")),
+        (Register(ALICES, "t"), Register(ALICES, "t")),
+        (Register(ALICES, "t"), Register(BOBS, "s")),
+        (Register(ALICES, "t"), Register(BOBS, "t")),
+        (Register(BOBS, "s"), Unregister(ALICES)),
+        (Register(BOBS, "s"), Register(ALICES, "t")),
+        (Register(BOBS, "s"), Register(BOBS, "t")),
+        (Unregister(ALICES), Register(ALICES, "t")),
+        (Unregister(ALICES), Register(BOBS, "s")),
+        (Forget(ALICES, "s"), Register(ALICES, "t")),
+        (Forget(ALICES, "s"), Register(BOBS, "s")),
+        (Revoke("alice", "key"), Register(ALICES, "t")),
+        (Revoke("alice", "key"), Register(BOBS, "s")),
+    ],
+    ids=repr,
+)
+def test_what_is_overtaken_happens_after_its_rival(devices: Devices, table: Table, event: Event, rival: Event) -> None:
+    Register(ALICES, "s").happen(devices)
+
+    event.happen(overtaken(devices, table, [rival]))
+
+    assert in_order(told(table)) == stored(event.after(rival.after(frozenset({("s", ALICES)}))))
+
+
+@pytest.mark.parametrize(
+    ("event", "rivals"),
+    [
+        (Register(ALICES, "s"), [Register(BOBS, "s"), Unregister(BOBS)]),
+        (Unregister(ALICES), [Register(ALICES, "t"), Register(ALICES, "s")]),
+    ],
+    ids=["register", "unregister"],
+)
+def test_who_is_overtaken_every_time_gives_up(
+    devices: Devices, table: Table, event: Event, rivals: list[Event]
 ) -> None:
-    devices.register("alice", PHONE)
-    later = Devices(table, Clock(NOW_S + after_s))
+    Register(ALICES, "s").happen(devices)
 
-    assert slow(table, clock, lambda: later.register(user, PHONE)).delete("alice", "phone")
+    with pytest.raises(Conflict):
+        event.happen(overtaken(devices, table, cycle(rivals)))
 
-    assert [device.id for device in devices.all(user)] == ["phone"]
-    assert leftovers(table) == []
+
+def test_of_users_who_register_one_token_at_once_one_has_it(devices: Devices, table: Table) -> None:
+    users = [who("alice"), who("bob")] * 3
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(devices.register, users, [PHONE] * 6))
+
+    assert in_order(told(table)) in [stored(frozenset({("s", name)})) for name in (ALICES, BOBS)]
+
+
+# --- how many ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_user_has_as_many_devices_as_the_limit_says_and_those_may_register_again(devices: Devices) -> None:
+    devices.register(who("alice"), PHONE, 1)
+    devices.register(who("alice"), replace(PHONE, token="cc" * 32), 1)
+
+    with pytest.raises(RateLimited, match="1 devices"):
+        devices.register(who("alice"), TABLET, 1)
+
+    assert [device.id for device in devices.all("alice")] == ["phone"]
+
+
+def test_who_may_have_no_device_has_none(devices: Devices) -> None:
+    with pytest.raises(RateLimited, match="no device"):
+        devices.register(who("alice"), PHONE, 0)
+
+
+def test_a_device_that_has_gone_however_it_went_makes_room(devices: Devices) -> None:
+    devices.register(who("alice"), PHONE, 1)
+    devices.register(who("bob"), PHONE, 1)  # it is bob's phone now
+
+    devices.register(who("alice"), TABLET, 1)
+
+    assert [device.id for device in devices.all("alice")] == ["tablet"]
+
+
+def test_who_is_blocked_registers_nothing_and_is_reached_nowhere(devices: Devices, table: Table) -> None:
+    devices.register(who("alice"), PHONE)
+    Accounts(table).block("alice")
+
+    with pytest.raises(Unauthorized):
+        devices.register(who("alice"), TABLET)
+    assert devices.reachable("alice") == []
+
+    Accounts(table).unblock("alice")
+    assert devices.reachable("alice") == devices.all("alice") == [AS_STORED]
+
+
+# --- no more ----------------------------------------------------------------------------------------------------------
+
+
+def test_only_a_device_that_there_is_can_be_deleted(devices: Devices) -> None:
+    devices.register(who("alice"), PHONE)
+
+    assert [devices.delete("bob", "phone"), devices.delete("alice", "tablet")] == [False, False]
+    assert [devices.delete("alice", "phone"), devices.delete("alice", "phone")] == [True, False]
+
+
+def test_a_credential_that_is_revoked_takes_its_devices_with_it_and_no_other(devices: Devices) -> None:
+    devices.register(who("alice"), PHONE)
+    devices.register(who("alice"), replace(TABLET, device_id="robot"))
+    devices.register(who("alice", "sign-in"), replace(PHONE, device_id="laptop", token="cc" * 32))
+    devices.register(who("bob"), replace(PHONE, token="dd" * 32))
+
+    assert [devices.revoke("alice", partial(eq, "key")), devices.revoke("alice", partial(eq, "key"))] == [2, 0]
+    assert [device.id for user in ("alice", "bob") for device in devices.all(user)] == ["laptop", "phone"]
+
+
+def test_a_device_that_registers_by_another_credential_outlives_the_first(devices: Devices, table: Table) -> None:
+    again = partial(devices.register, who("alice", "sign-in"), PHONE)
+    devices.register(who("alice"), PHONE)
+
+    assert (
+        Store.over(Overtaken(table.client, table.name, iter([again]))).devices.revoke("alice", partial(eq, "key")) == 0
+    )
+    assert devices.all("alice") == [replace(AS_STORED, credential="sign-in")]
+
+
+def test_a_device_whose_token_is_dead_is_forgotten_once(devices: Devices) -> None:
+    devices.register(who("alice"), PHONE)
+
+    assert [devices.forget(AS_STORED, NOW_MS + 1), devices.forget(AS_STORED, NOW_MS + 1)] == [True, False]
+    assert devices.all("alice") == []
+
+
+def test_a_device_that_has_registered_since_its_token_died_is_kept(devices: Devices) -> None:
+    devices.register(who("alice"), PHONE)
+
+    assert not devices.forget(AS_STORED, NOW_MS)
+    assert devices.all("alice") == [AS_STORED]
 
 
 # --- the environment --------------------------------------------------------------------------------------------------
 
 
 def test_the_environment_that_was_found_out_is_kept_as_long_as_the_token(devices: Devices) -> None:
-    devices.register("alice", PHONE)
+    devices.register(who("alice"), PHONE)
 
     devices.found(AS_STORED, PushEnvironment.SANDBOX)
-    devices.register("alice", PHONE)
+    devices.register(who("alice"), PHONE)
     assert devices.all("alice") == [replace(AS_STORED, environment=PushEnvironment.SANDBOX)]
 
-    devices.register("alice", RENEWED)
+    devices.register(who("alice"), RENEWED)
     assert devices.all("alice") == [replace(AS_STORED, token=RENEWED.token)]
 
 
 def test_the_environment_of_a_token_says_nothing_of_the_next_one(devices: Devices) -> None:
-    devices.register("alice", RENEWED)
+    devices.register(who("alice"), RENEWED)
 
     devices.found(AS_STORED, PushEnvironment.SANDBOX)
 
@@ -264,13 +409,9 @@ def test_the_environment_of_a_token_says_nothing_of_the_next_one(devices: Device
 
 
 def test_finding_out_brings_no_device_back(devices: Devices) -> None:
-    devices.register("alice", PHONE)
+    devices.register(who("alice"), PHONE)
     devices.forget(AS_STORED, NOW_MS + 1)
 
     devices.found(AS_STORED, PushEnvironment.SANDBOX)
 
     assert devices.all("alice") == []
-
-
-def leftovers(table: Table) -> list[dict[str, Any]]:
-    return [item for item in scanned(table) if "expires_at" in item]
