@@ -7,8 +7,13 @@ RelayError
 │   │   ├── NoSuchAgent          this deployment does not have it
 │   │   └── NoDevice             a registration without a token or a device
 │   ├── Unauthorized         no credentials, or wrong ones
+│   │   └── TokenRefused         a token of an issuer; says why to the operator alone
+│   ├── Expired              the credentials of a connection have run out
 │   ├── Forbidden            another user's, or no such thing: one answer for both, so nobody can probe
-│   └── TooLarge             names the limit, and the other way in
+│   ├── TooLarge             names the limit, and the other way in
+│   ├── RateLimited          more at once than the user may have
+│   │   └── TooManyReplies       names those that are owed
+│   └── QuotaExceeded        the user's day or month is used up
 ├── ReplyError           the reply ended without being complete
 │   ├── Overloaded           the model's service is busy
 │   ├── Upstream             the model's service failed or cut the stream
@@ -105,6 +110,44 @@ class Unauthorized(ClientError):
     code = "unauthorized"
 
 
+class TokenReason(StrEnum):
+    """Why a token was refused, for the operator. The values are few and fixed: they may be a metric's dimension."""
+
+    TOO_LONG = "too_long"
+    MALFORMED = "malformed"
+    ISSUER = "issuer"
+    ALGORITHM = "algorithm"
+    KEYS = "keys"
+    KEY = "key"
+    SIGNATURE = "signature"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    KIND = "kind"
+    AUDIENCE = "audience"
+    CLAIM = "claim"
+
+
+class TokenRefused(Unauthorized):
+    """A token of an issuer that is not taken. Its client gets one sentence, whatever the reason.
+
+    `reason` and `advice`, a sentence that says what to do, are for the log. Neither has the token or whose it is.
+    """
+
+    def __init__(self, reason: TokenReason, advice: str) -> None:
+        super().__init__("Invalid token")
+        self.reason = reason
+        self.advice = advice
+
+
+class Expired(ClientError):
+    """The credentials by which a connection came have run out. The connection can be given new ones."""
+
+    code = "expired"
+
+    def __init__(self) -> None:
+        super().__init__("Your sign-in has run out. Sign in again.")
+
+
 class Forbidden(ClientError):
     """Another user's, or no such thing: one answer for both, so that nobody can probe."""
 
@@ -115,6 +158,28 @@ class TooLarge(ClientError):
     """A message or a file over the limit of this way in. Another way in may take it."""
 
     code = "too_large"
+
+
+class RateLimited(ClientError):
+    """More at once than the user may have. It is let in after `retry_after_s`, if that is known."""
+
+    code = "rate_limited"
+    retryable = True
+
+
+class TooManyReplies(RateLimited):
+    """So many replies are owed to the user that one of them has to end first. `replies` are their ids."""
+
+    def __init__(self, limit: int, replies: frozenset[str]) -> None:
+        super().__init__(f"You may have {limit} replies written at once. Wait until one has ended.")
+        self.replies = replies
+
+
+class QuotaExceeded(ClientError):
+    """The user's day or month is used up. It begins anew after `retry_after_s`, if ever."""
+
+    code = "quota_exceeded"
+    retryable = True
 
 
 class Reason(StrEnum):

@@ -10,12 +10,14 @@ In the store, a reply may be QUEUED first, while the conversation's previous rep
 A reply ends exactly once. Any other move raises ``IllegalMove``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from chatrelay.domain.errors import Interrupted, RelayError, ReplyError, Upstream
 from chatrelay.domain.log import Log, Written
+from chatrelay.domain.turns import estimate_tokens
+from chatrelay.domain.usage import Used
 
 
 class Status(StrEnum):
@@ -38,21 +40,27 @@ class Ending:
     """How a model ended: why, which model, its usage, and its content blocks exactly as they came.
 
     `usage` has integers only: ``input_tokens``, ``output_tokens``, ``cache_read_input_tokens`` and
-    ``cache_creation_input_tokens``, those that are known.
+    ``cache_creation_input_tokens``, those that are known. No token is counted twice: those of the cache are
+    not among `input_tokens`. `cost` is in micro-dollars, None if nobody knows.
     """
 
     stop_reason: str
     model: str
     usage: dict[str, int]
     blocks: list[dict[str, Any]]
+    cost: int | None = None
 
 
 class Reply:
-    """The reply that a worker writes: a log, and where it stands."""
+    """The reply that a worker writes: a log, and where it stands.
+
+    `asked` is what the model was given, as far as that is known: its name, and tokens by an estimate.
+    """
 
     def __init__(self, id: str, log: Log | None = None) -> None:  # noqa: A002 - the field's name
         self.id = id
         self.log = log or Log()
+        self.asked = Used("", {})
         self.status = Status.STREAMING
         self.ending: Ending | None = None
 
@@ -75,6 +83,14 @@ class Reply:
     def cancel(self) -> None:
         """End the reply with what is written, because its user has stopped it."""
         self._move(Status.CANCELLED)
+
+    @property
+    def used(self) -> Used:
+        """What the reply has used: as its service says, or by an estimate if it broke off before that."""
+        if self.ending is not None:
+            return Used(self.ending.model, self.ending.usage, self.ending.cost)
+        written = "".join(part.content for part in self.log.parts)
+        return replace(self.asked, tokens={**self.asked.tokens, "output_tokens": estimate_tokens(written)})
 
     @property
     def has_ended(self) -> bool:

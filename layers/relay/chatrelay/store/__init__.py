@@ -18,11 +18,16 @@
 | reply's location       | ``REPLY#<reply>``                | ``REPLY``                       |
 | journal entry          | ``REPLY#<reply>``                | ``JOURNAL#<offset>``            |
 | acknowledgment         | ``REPLY#<reply>``                | ``ACK#<device>``                |
+| user                   | ``USER#<user>``                  | ``ACCOUNT``                     |
+| user in the list       | ``USER#<user>``                  | ``PROFILE``                     |
+| revoked credential     | ``USER#<user>``                  | ``REVOKED#<credential>``        |
+| messages of a minute   | ``USER#<user>``                  | ``MINUTE#<since 1970>``         |
+| usage                  | ``USER#<user>``                  | ``USAGE#<day>, USAGE#<month>``  |
 | device of a user       | ``USER#<user>``                  | ``DEVICE#<id>``                 |
-| owner of a device      | ``DEVICE#<id>``                  | ``OWNER``                       |
+| owner of a push token  | ``PUSHTOKEN#<SHA-256>``          | ``OWNER``                       |
 | push of a reply        | ``PUSHED#<reply>``               | ``DEVICE#<id>``                 |
 
 ``<turn>`` is the time at which API Gateway received the message, in milliseconds, and the reply's id: the order of
 the keys is the order of the conversation. The index ``by_owner`` (``owner_id``, ``updated_at``) has a user's
-conversations, and all API keys. ``expires_at`` (TTL) is in seconds since 1970.
+conversations, all API keys and all users. ``expires_at`` (TTL) is in seconds since 1970.
 """

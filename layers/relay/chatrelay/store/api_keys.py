@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from chatrelay.domain.identity import KEY, Identity
 from chatrelay.store.attribute_values import Item
 from chatrelay.store.item_keys import API_KEY, API_KEY_PK, name_in
 from chatrelay.store.table import Table
@@ -40,28 +41,35 @@ class ApiKeys:
         item = {"user_id": user, "label": label, "owner_id": OWNER, "updated_at": int(self._clock() * 1000)}
         self._table.put({"pk": API_KEY_PK + key_hash(key), "sk": API_KEY, **item})
 
-    def user_of(self, key: str) -> str | None:
-        """Return the user whose key this is; None for an unknown key."""
+    def identity_of(self, key: str) -> Identity | None:
+        """Return whose key this is; None for an unknown key."""
         item = self._table.get(API_KEY_PK + key_hash(key), API_KEY)
-        return None if item is None else str(item["user_id"])
+        return None if item is None else _identity(item)
 
     def all(self) -> Iterator[Key]:
         """Yield every key, the latest first. A key of the last second may be missing: the index follows the table."""
         for item in self._items():
             yield Key(_id(item), item["user_id"], item["label"], int(item["updated_at"]))
 
-    def revoke(self, key_id: str) -> int:
-        """Remove the keys with this id, and return how many there were."""
-        revoked = [item for item in self._items() if _id(item) == key_id]
-        for item in revoked:
-            self._table.delete(item["pk"], item["sk"])
-        return len(revoked)
+    def owners(self, key_id: str) -> list[Identity]:
+        """Return whose keys have this id."""
+        return [_identity(item) for item in self._items() if _id(item) == key_id]
+
+    def remove(self, key_id: str) -> None:
+        """Remove the keys with this id."""
+        for item in self._items():
+            if _id(item) == key_id:
+                self._table.delete(item["pk"], item["sk"])
 
     def _items(self) -> Iterator[Item]:
         after: Item | None = None
         while page := self._table.owned_by(OWNER, PAGE, after):
             yield from page
             after = {name: page[-1][name] for name in ("pk", "sk", "updated_at")}
+
+
+def _identity(item: Item) -> Identity:
+    return Identity(item["user_id"], KEY + _id(item), int(item["updated_at"]) // 1000)
 
 
 def _id(item: Item) -> str:

@@ -15,8 +15,10 @@ from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.errors import Conflict, Forbidden, InvalidMessage
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.domain.text import join_surrogates
+from chatrelay.domain.usage import Used
+from chatrelay.store.accounts import Accounts
 from chatrelay.store.attribute_values import Item
-from chatrelay.store.conversations import StoredReply, stored_attachments, stored_reply
+from chatrelay.store.conversations import ENDED, StoredReply, stored_attachments, stored_reply
 from chatrelay.store.item_keys import CONTENTS, HEADER, TURN, conversation_pk, received_ms, turn_in
 from chatrelay.store.leases import Leases
 from chatrelay.store.replies import Replies
@@ -53,6 +55,7 @@ class Exchange:
     """A message and its reply. `ended_at_ms` is None until the reply has ended.
 
     `is_replaced` says that another message, or another reply to this one, has taken its place or that of one before it.
+    `used` is None as `ended_at_ms` is.
     """
 
     message_id: str
@@ -64,15 +67,17 @@ class Exchange:
     status: str
     ended_at_ms: int | None
     is_replaced: bool = False
+    used: Used | None = None
 
 
 class Archive:
     """The stored conversations of all users."""
 
-    def __init__(self, table: Table, leases: Leases, replies: Replies) -> None:
+    def __init__(self, table: Table, leases: Leases, replies: Replies, accounts: Accounts) -> None:
         self._table = table
         self._leases = leases
         self._replies = replies
+        self._accounts = accounts
 
     def conversations(self, user: str, cursor: str | None) -> Page[Summary]:
         """Return a page of the user's conversations, latest first. Raise ``InvalidMessage`` for a malformed cursor."""
@@ -141,6 +146,7 @@ class Archive:
                     reply=reply,
                     status=head["reply_status"],
                     ended_at_ms=None if reply.last is None else int(head["ended_at_ms"]),
+                    used=None if reply.last is None else _used(head["ending"]),
                 ),
             )
 
@@ -158,7 +164,10 @@ class Archive:
             if header is None:  # another deletion has finished
                 return
             seen = self._leases.fence_off(key)  # first: from now on the writer's conditional writes fail
-            self._table.delete_all(self._contents(key))
+            owed: set[str] = set()
+            self._table.delete_all(self._contents(key, owed))
+            if owed:
+                self._accounts.forget(key.user, owed)
             # The header goes last, so that a deletion that breaks off can be repeated.
             unchanged = {":seen": header["updated_at"]}
             delete_header = Delete(pk, HEADER, "updated_at = :seen", unchanged)
@@ -167,16 +176,25 @@ class Archive:
             header = self._table.get(pk, HEADER)  # written since
         raise Conflict(pk)
 
-    def _contents(self, key: ConversationKey) -> Iterator[tuple[str, str]]:
-        """Yield the keys of all items but header, lease and viewers.
+    def _contents(self, key: ConversationKey, owed: set[str]) -> Iterator[tuple[str, str]]:
+        """Yield the keys of all items but header, lease and viewers, and note the replies that have not ended.
 
         The items of a reply come before the turn that names the reply, so a deletion that breaks off loses no reply.
         """
         for item in self._table.query(conversation_pk(key), *CONTENTS):
             if "reply_status" in item:
+                if item["reply_status"] not in ENDED:
+                    owed.add(item["reply"])
                 for reply in {item["reply"], *item.get("earlier_replies", ())}:
                     yield from self._replies.keys(reply)
             yield item["pk"], item["sk"]
+
+
+def _used(ending: Item) -> Used:
+    """Return what a reply has used that has ended so."""
+    cost = ending["cost"]
+    tokens = {name: int(count) for name, count in ending["usage"].items()}
+    return Used(ending["model"], tokens, None if cost is None else int(cost))
 
 
 def _cursor(*position: int | str) -> str:

@@ -12,16 +12,17 @@ from chatrelay.domain.blocks import log_of
 from chatrelay.domain.errors import Conflict, Duplicate, Forbidden, InvalidMessage, Refused, Superseded, TooLong
 from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
 from chatrelay.domain.log import Log, Part
-from chatrelay.domain.reply import Ending, Reply, Status
+from chatrelay.domain.reply import Reply, Status
 from chatrelay.domain.text import beginning
 from chatrelay.domain.turns import Amended, Turn, estimate_tokens, window
+from chatrelay.domain.usage import Spent
+from chatrelay.store.accounts import Account, Accounts, Allowance
 from chatrelay.store.attribute_values import Item
 from chatrelay.store.item_keys import (
     HEADER,
     LEASE,
     MESSAGE_ID,
     QUEUE,
-    STATE,
     TURN,
     beginning_with,
     conversation_pk,
@@ -36,6 +37,7 @@ from chatrelay.store.item_keys import (
 from chatrelay.store.leases import Lease, Leases, Writer
 from chatrelay.store.replies import Replies
 from chatrelay.store.table import IF_ABSENT, IF_EXISTS, Delete, Put, Table, Update, Write, transient_as_unavailable
+from chatrelay.store.usages import Usages
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.outbound import Outbound
 
@@ -48,8 +50,6 @@ WRITE_END = (
     "SET reply_status = :status, written = :written, written_of = :reply, ending = :ending, tokens = :tokens,"
     " sha256 = :sha256, last_frame = :last, ended_at_ms = :now"
 )
-UNENDED = "(reply_status = :streaming OR (last_frame = :last AND sha256 = :sha256))"
-"""The second half lets an end be repeated whose answer was lost: this very end is stored already."""
 UNWRITTEN = {"written": '{"parts":[],"blocks":[]}', "written_of": "", "tokens": 0}
 WRITTEN_BYTES = 3_000_000
 """One transaction of DynamoDB has at most 4 MB."""
@@ -107,10 +107,20 @@ class StoredReply:
 class Conversations:
     """The conversations of all users."""
 
-    def __init__(self, table: Table, leases: Leases, replies: Replies, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        table: Table,
+        leases: Leases,
+        replies: Replies,
+        accounts: Accounts,
+        usages: Usages,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._table = table
         self._leases = leases
         self._replies = replies
+        self._accounts = accounts
+        self._usages = usages
         self._clock = clock
 
     # --- accepting a message ---
@@ -130,7 +140,8 @@ class Conversations:
         The invocation `worker` writes the reply if it can have the conversation's lease. Otherwise, and without a
         worker, the message waits. A known message id gets a new reply if its last reply broke off; the stored text of
         the last stays until the new reply has ended. Raise ``Duplicate`` if the last reply waits, streams or is
-        complete, and ``Forbidden`` if there is no message that this one could replace.
+        complete, ``Forbidden`` if there is no message that this one could replace, and ``RateLimited`` or
+        ``QuotaExceeded`` if the user may not have another message answered now.
         """
         key = ConversationKey(user, send.conversation)
         stream = StreamId(send.conversation, uuid4().hex, WAITING)
@@ -162,8 +173,13 @@ class Conversations:
         subscription: Sequence[Write],
         writes: Callable[[Accepted], list[Write]],
     ) -> Accepted | None:
-        """Write `writes` together with the lease or a queue entry. Return None if the first of them is refused."""
-        seen, amended = self._state(accepted.key)
+        """Write `writes` together with the lease or a queue entry. Return None if the first of them is refused.
+
+        Raise ``RateLimited`` and ``QuotaExceeded``.
+        """
+        seen, amended, account, spent = self._state(accepted.key)
+        allowance = self._accounts.allowance(account, spent, accepted.stream.reply)
+        counted = [*(part for part, _ in allowance), *self._accounts.introduction(account)]
         if worker is not None and seen.writer is None and not seen.queued:
             if accepted.parent is not None:
                 amended = replace(amended, first="")
@@ -171,17 +187,22 @@ class Conversations:
             first, *more = writes(begun)
             claim = self._leases.claim(begun.key, seen, Writer(begun.stream.reply, begun.turn, worker))
             record = self._leases.record_worker(begun.key, worker)
-            refused = self._subscribed([first, *more, claim, record], subscription)
+            refused = self._subscribed([first, *more, *counted, claim, record], subscription)
             if not refused:
                 return begun
             if first in refused:
                 return None
+            _raise_refused(allowance, refused)
             # The claim has lost a race against another message: this one waits.
         entry = Put({"pk": conversation_pk(accepted.key), "sk": QUEUE + accepted.turn})
         queued: list[Write] = [entry, self._leases.wait(accepted.key)]
         if worker is not None:  # it may die before it has looked whether anybody writes
             queued.append(self._leases.record_worker(accepted.key, worker))
-        return None if self._subscribed([*writes(accepted), *queued], subscription) else accepted
+        first, *more = writes(accepted)
+        refused = self._subscribed([first, *more, *counted, *queued], subscription)
+        if refused and first not in refused:
+            _raise_refused(allowance, refused)
+        return None if refused else accepted
 
     def _subscribed(self, writes: Sequence[Write], subscription: Sequence[Write]) -> list[Write]:
         """Write `writes` with the `subscription`, or without it if that is what is refused. Return what is refused."""
@@ -190,12 +211,18 @@ class Conversations:
             return self._table.transact(*writes)
         return refused
 
-    def _state(self, key: ConversationKey) -> tuple[Lease, Amended]:
-        """Return the conversation's lease, and what earlier requests to the model have taught."""
-        items = {item["sk"]: item for item in self._table.query(conversation_pk(key), *STATE)}
-        header = items.get(HEADER, {})
+    def _state(self, key: ConversationKey) -> tuple[Lease, Amended, Account, tuple[Spent, Spent]]:
+        """Return what every message needs to know, in one read.
+
+        The conversation's lease, what earlier requests to the model have taught, the user's account, and what the user
+        has spent today and this month.
+        """
+        pk, user = conversation_pk(key), key.user
+        items = self._table.get_all((pk, HEADER), (pk, LEASE), self._accounts.key(user), *self._usages.keys(user))
+        header = items.get((pk, HEADER), {})
         amended = Amended(header.get("window_from", ""), header.get("plain_through", ""))
-        return self._leases.read(items.get(LEASE)), amended
+        account = self._accounts.read(user, items.get(self._accounts.key(user)))
+        return self._leases.read(items.get((pk, LEASE))), amended, account, self._usages.spent(user, items)
 
     def _first_try(self, accepted: Accepted) -> list[Write]:
         """Return the writes that store a new message. The first is refused if the message id is known."""
@@ -347,11 +374,14 @@ class Conversations:
     # --- the queue ---
 
     def take_next(self, key: ConversationKey, worker: str) -> Accepted | None:
-        """Return the next queued message, leased to `worker`. None if the queue is empty or another worker writes."""
+        """Return the next queued message, leased to `worker`.
+
+        None if the queue is empty, another worker writes, or the user is blocked: then it waits.
+        """
         pk = conversation_pk(key)
         while True:
-            seen, amended = self._state(key)
-            if seen.writer:
+            seen, amended, account, _ = self._state(key)
+            if seen.writer or account.is_blocked:
                 return None
             head = self._table.first(pk, QUEUE)
             if head is None:
@@ -440,19 +470,19 @@ class Conversations:
     # --- the end of a reply ---
 
     def finish(self, accepted: Accepted, reply: Reply, last: Outbound) -> None:
-        """Store the reply as it ended, once, with the frame that says so.
+        """Store the reply as it ended, once, with the frame that says so and what it has used.
 
         Raise ``Superseded`` if the reply has ended already or another worker writes it by now, and ``Unavailable``.
         """
         location = ReplyLocation(reply.id, accepted.key, accepted.turn)
         with transient_as_unavailable():
-            ended = self._end(location, reply, last, f"epoch = :epoch AND {UNENDED}", {":epoch": accepted.stream.epoch})
+            ended = self._end(location, reply, last, "epoch = :epoch", {":epoch": accepted.stream.epoch})
         if not ended:
             raise Superseded(reply.id)
 
     def interrupt(self, location: ReplyLocation, reply: Reply, last: Outbound) -> bool:
         """Store what the dead worker of a reply left, in `reply`. Return False if the reply had ended before."""
-        return self._end(location, reply, last, f"reply = :reply AND {UNENDED}", {})
+        return self._end(location, reply, last, "reply = :reply", {})
 
     def withdraw(self, location: ReplyLocation, reply: Reply, last: Outbound) -> bool:
         """End a reply that waits. Return False if it has begun, or has ended."""
@@ -467,36 +497,43 @@ class Conversations:
             ),
             Delete(pk, QUEUE + location.turn, IF_EXISTS),
             self._leases.wait(location.key, -1),
+            self._accounts.ended(location.key.user, reply.id),
         )
         return not refused
 
     def _end(self, location: ReplyLocation, reply: Reply, last: Outbound, condition: str, values: Item) -> bool:
-        """Store an end together with the pieces of a long reply, if `condition` holds. Return whether it held."""
+        """Store an end, if `condition` holds and the reply has not ended. Return whether it is stored, by this call or
+        by one before whose answer was lost.
+        """
         pk, sk = conversation_pk(location.key), turn_reply(location.turn)
         written, more = self._written(reply, last)
         values = {**values, **written, ":streaming": Status.STREAMING.value}
-        if not more:
-            return self._table.update(pk, sk, WRITE_END, values, condition=condition)
-        # With the end or not at all: pieces before it could be left in a conversation that is deleted meanwhile.
+        end = Update(pk, sk, WRITE_END, values, f"{condition} AND reply_status = :streaming")
+        # With the end or not at all: pieces before it could be left in a conversation that is deleted meanwhile, and
+        # what is counted apart from it could be counted twice.
         pieces = [
             Put({"pk": pk, "sk": reply_piece(location.turn, reply.id, number), "reply": reply.id, "written": piece})
             for number, piece in enumerate(more)
         ]
-        return not self._table.transact(Update(pk, sk, WRITE_END, values, condition), *pieces)
+        user = location.key.user
+        counted = [self._accounts.ended(user, reply.id), *self._usages.add(user, reply.used)]
+        if not self._table.transact(end, *pieces, *counted):
+            return True
+        stored = self._table.get(pk, sk) or {}
+        return (stored.get("last_frame"), stored.get("sha256")) == (last.to_json(), reply.log.sha256)
 
     def _written(self, reply: Reply, last: Outbound) -> tuple[Item, list[str]]:
         """Return the values of ``WRITE_END``, and the pieces of what is written that need items of their own."""
-        ending = reply.ending
-        if ending is None:  # the reply broke off, and its service never said what it used
-            ending = Ending("estimated", "", {"output_tokens": estimate_tokens(reply.log.text)}, [])
-        text = _kept(reply.log, ending.blocks)
+        used, ending = reply.used, reply.ending
+        text = _kept(reply.log, [] if ending is None else ending.blocks)
         piece, *more = (text[at : at + PIECE_LENGTH] for at in range(0, len(text), PIECE_LENGTH))
+        stop_reason = "estimated" if ending is None else ending.stop_reason
         values = {
             ":reply": reply.id,
             ":status": reply.status.value,
             ":written": piece,
-            ":ending": {"stop_reason": ending.stop_reason, "model": ending.model, "usage": ending.usage},
-            ":tokens": ending.usage["output_tokens"],
+            ":ending": {"stop_reason": stop_reason, "model": used.model, "usage": used.tokens, "cost": used.cost},
+            ":tokens": used.tokens["output_tokens"],
             ":sha256": reply.log.sha256,
             ":last": last.to_json(),
             ":now": int(self._clock() * 1000),
@@ -517,6 +554,13 @@ class Conversations:
         turn = turn_in(last["sk"])
         reply = self._table.get(pk, turn_reply(turn))
         return None if reply is None else ReplyLocation(reply["reply"], key, turn)
+
+
+def _raise_refused(allowance: Allowance, refused: Sequence[Write]) -> None:
+    """Raise what the user hears if a part of the allowance is among what is refused."""
+    for part, problem in allowance:
+        if part in refused:
+            raise problem
 
 
 def _begun(accepted: Accepted) -> Item:

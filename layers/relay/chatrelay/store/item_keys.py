@@ -17,7 +17,7 @@ CONVERSATION_PK = "CONVERSATION#"
 WORKER_PK = "WORKER#"
 REPLY_PK = "REPLY#"
 USER_PK = "USER#"
-DEVICE_PK = "DEVICE#"
+PUSHTOKEN_PK = "PUSHTOKEN#"
 PUSHED_PK = "PUSHED#"
 
 # --- sort keys of partitions that have one such item ---
@@ -30,6 +30,8 @@ LEASE = "CONVERSATION#LEASE"
 WORKER = "WORKER"
 REPLY = "REPLY"
 OWNER = "OWNER"
+ACCOUNT = "ACCOUNT"
+PROFILE = "PROFILE"
 
 # --- sort keys of partitions that have many ---
 
@@ -40,6 +42,9 @@ QUEUE = "QUEUE#"
 JOURNAL = "JOURNAL#"
 ACK = "ACK#"
 DEVICE = "DEVICE#"
+MINUTE = "MINUTE#"
+REVOKED = "REVOKED#"
+USAGE = "USAGE#"
 
 STATE: Range = (HEADER, LEASE)
 """What every message needs to know of its conversation: one read has both."""

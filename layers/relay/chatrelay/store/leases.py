@@ -55,7 +55,8 @@ class Lease:
     """A lease as it was read.
 
     `writer` is None if the lease is free, `expired` says that the writer has been silent for too long, `cancelled` that
-    its user wants it to stop. `queued` messages wait; `arrivals` have ever waited.
+    its user wants it to stop. `queued` messages wait; `arrivals` have ever waited. The writer counts as dead from
+    `alive_until_ms` on, in milliseconds since 1970; 0 if there is none.
     """
 
     fence: int = 0
@@ -64,6 +65,7 @@ class Lease:
     expired: bool = False
     cancelled: bool = False
     arrivals: int = 0
+    alive_until_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ class Leases:
         if "reply" not in item:
             return Lease(fence, queued, arrivals=arrivals)
         writer = Writer(item["reply"], item["turn"], item["worker"])
-        expired = int(item["alive_until_ms"]) < self._now_ms()
-        return Lease(fence, queued, writer, expired, cancelled="cancel_asked" in item, arrivals=arrivals)
+        until_ms = int(item["alive_until_ms"])
+        return Lease(fence, queued, writer, until_ms < self._now_ms(), "cancel_asked" in item, arrivals, until_ms)
 
     # --- parts of transactions ---
 

@@ -41,13 +41,21 @@ IF_EXISTS = "attribute_exists(pk)"
 
 @dataclass(frozen=True)
 class Put:
-    """Part of a transaction that writes `item`."""
+    """Part of a transaction that writes `item`. `values` are for the condition."""
 
     item: Item
     condition: str | None = None
+    values: Item | None = None
 
     def request(self, table: str) -> "TransactWriteItemTypeDef":
-        return {"Put": _without_none(TableName=table, Item=encode_item(self.item), ConditionExpression=self.condition)}
+        return {
+            "Put": _without_none(
+                TableName=table,
+                Item=encode_item(self.item),
+                ExpressionAttributeValues=self.values and encode_item(self.values),
+                ConditionExpression=self.condition,
+            )
+        }
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,7 @@ class Update:
     expression: str
     values: Item
     condition: str | None = None
+    names: dict[str, str] | None = None
 
     def request(self, table: str) -> "TransactWriteItemTypeDef":
         return {
@@ -67,6 +76,27 @@ class Update:
                 Key=_key(self.pk, self.sk),
                 UpdateExpression=self.expression,
                 ExpressionAttributeValues=encode_item(self.values),
+                ExpressionAttributeNames=self.names,
+                ConditionExpression=self.condition,
+            )
+        }
+
+
+@dataclass(frozen=True)
+class Check:
+    """Part of a transaction that writes nothing, and is refused if `condition` does not hold for the item."""
+
+    pk: str
+    sk: str
+    condition: str
+    values: Item | None = None
+
+    def request(self, table: str) -> "TransactWriteItemTypeDef":
+        return {
+            "ConditionCheck": _without_none(
+                TableName=table,
+                Key=_key(self.pk, self.sk),
+                ExpressionAttributeValues=encode_item(self.values) if self.values else None,
                 ConditionExpression=self.condition,
             )
         }
@@ -86,13 +116,13 @@ class Delete:
             "Delete": _without_none(
                 TableName=table,
                 Key=_key(self.pk, self.sk),
-                ExpressionAttributeValues=self.values and encode_item(self.values),
+                ExpressionAttributeValues=encode_item(self.values) if self.values else None,
                 ConditionExpression=self.condition,
             )
         }
 
 
-Write = Put | Update | Delete
+Write = Put | Update | Delete | Check
 
 
 @dataclass(frozen=True)
@@ -115,6 +145,23 @@ class Table:
         # Consistently: a lease or a reply is read by others the moment after it was written.
         answer = self.client.get_item(TableName=self.name, Key=_key(pk, sk), ConsistentRead=True)
         return decode_item(answer["Item"]) if "Item" in answer else None
+
+    def get_all(self, *keys: tuple[str, str]) -> dict[tuple[str, str], Item]:
+        """Return those of up to 100 items that there are, by ``(pk, sk)``, read consistently. Raise ``Unavailable``."""
+        found: dict[tuple[str, str], Item] = {}
+        wanted: Any = {self.name: {"Keys": [_key(*key) for key in keys], "ConsistentRead": True}}
+
+        def attempt() -> None:
+            nonlocal wanted
+            answer = self.client.batch_get_item(RequestItems=wanted)
+            items = map(decode_item, answer["Responses"].get(self.name, []))
+            found.update({(item["pk"], item["sk"]): item for item in items})
+            wanted = answer["UnprocessedKeys"]
+            if wanted:
+                raise Unavailable("DynamoDB leaves reads undone")
+
+        retry(attempt, CONFLICT_PAUSES_S, on=Unavailable)
+        return found
 
     def put(self, item: Item) -> None:
         """Write `item`, whatever was there."""
@@ -148,7 +195,7 @@ class Table:
             self.client.update_item,
             Key=_key(pk, sk),
             UpdateExpression=expression,
-            ExpressionAttributeValues=encode_item(values),
+            **_without_none(ExpressionAttributeValues=encode_item(values) or None),
             **request,
         )
 

@@ -3,10 +3,16 @@ import time
 import pytest
 
 from chatrelay.store.api_keys import PAGE, ApiKeys
-from chatrelay.store.connections import Connection, Connections
+from chatrelay.store.connections import Connection
+from chatrelay.store.store import Store
 from chatrelay.store.table import Table
 from chatrelay.wire.dialects import VERSION_1
-from tests.builders.layer import scanned
+from tests.builders.layer import by_key, scanned
+
+
+def user_of(keys: ApiKeys, key: str) -> str | None:
+    identity = keys.identity_of(key)
+    return None if identity is None else identity.user
 
 
 @pytest.fixture
@@ -18,14 +24,14 @@ def test_a_key_is_its_users(keys: ApiKeys) -> None:
     keys.add("crk_alice", "alice")
     keys.add("crk_bob", "bob")
 
-    assert [keys.user_of(key) for key in ("crk_alice", "crk_bob", "crk_carol")] == ["alice", "bob", None]
+    assert [user_of(keys, key) for key in ("crk_alice", "crk_bob", "crk_carol")] == ["alice", "bob", None]
 
 
 @pytest.mark.parametrize("key", ["", "crk_alic", "crk_alice ", "CRK_ALICE", "\ud83d", "x" * 100_000])
 def test_what_is_not_quite_a_key_is_nobodys(keys: ApiKeys, key: str) -> None:
     keys.add("crk_alice", "alice")
 
-    assert keys.user_of(key) is None
+    assert user_of(keys, key) is None
 
 
 def test_a_keys_hash_is_no_key(keys: ApiKeys, table: Table) -> None:
@@ -33,7 +39,7 @@ def test_a_keys_hash_is_no_key(keys: ApiKeys, table: Table) -> None:
     (item,) = scanned(table)
     digest = item["pk"].removeprefix("KEY#")
 
-    assert keys.user_of(digest) is None
+    assert user_of(keys, digest) is None
 
 
 def test_only_hashes_are_kept(keys: ApiKeys, table: Table) -> None:
@@ -70,34 +76,37 @@ def test_the_list_is_whole_and_the_latest_comes_first(keys: ApiKeys) -> None:
 
 
 def test_the_list_has_keys_only(keys: ApiKeys, table: Table) -> None:
-    Connections(table).open(Connection("a=", "claude", VERSION_1, 1, "alice"))
+    Store.over(table).connections.open(Connection("a=", "claude", VERSION_1, 1, by_key("alice")))
     table.put({"pk": "CONVERSATION#KEYS#a", "sk": "CONVERSATION", "owner_id": "KEYS", "updated_at": 1})
 
     assert list(keys.all()) == []
 
 
-def test_a_revoked_key_is_nobodys_and_the_others_stay(keys: ApiKeys) -> None:
+def test_a_removed_key_is_nobodys_and_the_others_stay(keys: ApiKeys) -> None:
     keys.add("crk_1", "alice", "phone")
     keys.add("crk_2", "alice", "tablet")
     phone = next(key.id for key in keys.all() if key.label == "phone")
 
-    assert (keys.revoke(phone), keys.revoke(phone)) == (1, 0)
-    assert [keys.user_of(key) for key in ("crk_1", "crk_2")] == [None, "alice"]
+    assert [owner.user for owner in keys.owners(phone)] == ["alice"]
+    for _ in range(2):
+        keys.remove(phone)
+    assert keys.owners(phone) == []
+    assert [user_of(keys, key) for key in ("crk_1", "crk_2")] == [None, "alice"]
 
 
 @pytest.mark.parametrize("key_id", ["", "0", "#", "crk_1"])
-def test_revoking_what_is_no_keys_name_revokes_nothing(keys: ApiKeys, key_id: str) -> None:
+def test_what_is_no_keys_name_removes_nothing(keys: ApiKeys, key_id: str) -> None:
     keys.add("crk_1", "alice")
 
-    assert keys.revoke(key_id) == 0
-    assert keys.user_of("crk_1") == "alice"
+    keys.remove(key_id)
+    assert user_of(keys, "crk_1") == "alice"
 
 
 @pytest.mark.parametrize("user", ["alice", "a", "A.b_c@d-e", "x" * 64])
 def test_a_users_name_may_be_an_address(keys: ApiKeys, user: str) -> None:
     keys.add("crk_1", user)
 
-    assert keys.user_of("crk_1") == user
+    assert user_of(keys, "crk_1") == user
 
 
 @pytest.mark.parametrize("user", ["", "a#b", "a b", "x" * 65, "alice\n", "é", "漢", "a/b"])
@@ -105,4 +114,4 @@ def test_a_users_name_that_could_not_be_part_of_a_key_is_refused(keys: ApiKeys, 
     with pytest.raises(ValueError, match="user: must be 1 to 64 of the characters"):
         keys.add("crk_1", user)
 
-    assert keys.user_of("crk_1") is None
+    assert user_of(keys, "crk_1") is None

@@ -9,6 +9,7 @@ from chatrelay.domain.errors import Forbidden, Interrupted, InvalidMessage, Supe
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.domain.log import Log
 from chatrelay.domain.reply import Ending, Reply
+from chatrelay.domain.usage import Used
 from chatrelay.store.archive import PAGE_BYTES, Archive
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
@@ -17,7 +18,7 @@ from chatrelay.store.table import Table
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.outbound import Outbound
-from tests.builders.layer import Store, scanned
+from tests.builders.layer import Store, by_key, scanned
 from tests.builders.written import journaled
 from tests.builders.written import text as text_of
 
@@ -44,8 +45,9 @@ def answer(store: Store, accepted: Accepted, text: str = "Yes.") -> None:
 
 
 def left(store: Store) -> list[str]:
-    """What is in the table, but for the names of invocations, which end by themselves within a day."""
-    return sorted(f"{item['pk']} {item['sk']}" for item in scanned(store.table) if item["sk"] != "WORKER")
+    """What is in the table, but for what is the user's, and for the names of invocations, which end within a day."""
+    found = (f"{item['pk']} {item['sk']}" for item in scanned(store.table) if item["sk"] != "WORKER")
+    return sorted(each for each in found if not each.startswith("USER#"))
 
 
 def test_a_user_sees_conversations_latest_first_a_page_at_a_time(store: Store) -> None:
@@ -95,6 +97,7 @@ def test_the_latest_turns_come_first_each_page_in_their_order(store: Store) -> N
     before = store.archive.exchanges(TALK, latest.next)
 
     said = [(each.content, each.reply.log.text, each.received_at_ms) for each in [*before.items, *latest.items]]
+    assert latest.items[0].used == Used("claude", {"output_tokens": 5})
     assert said == [(f"Hello {number}", f"Yes {number}.", number) for number in range(60)]
     assert ([len(before.items), len(latest.items)], before.next) == ([10, 50], None)
     assert {(each.status, each.ended_at_ms) for each in latest.items} == {("complete", 2_000_000_000_500)}
@@ -113,6 +116,7 @@ def test_a_reply_that_has_not_ended_says_so(store: Store) -> None:
     accept(store, 2)
     running, waiting = store.archive.exchanges(TALK, None).items
     assert (running.status, running.ended_at_ms, waiting.status) == ("streaming", None, "queued")
+    assert (running.used, waiting.used) == (None, None)
 
 
 def test_there_is_nothing_to_see_or_delete_where_nothing_is(store: Store) -> None:
@@ -217,7 +221,7 @@ def test_a_reply_written_elsewhere_is_tidied_only_when_it_is_deleted(store: Stor
 
 
 def test_an_open_socket_still_shows_what_begins_anew(store: Store) -> None:
-    connection = Connection("socket", "claude", BUILDEROS, 2_000_000_000, "alice")
+    connection = Connection("socket", "claude", BUILDEROS, 2_000_000_000, by_key("alice"))
     store.connections.open(connection)
     store.connections.subscribe(connection, "talk")
     accept(store)
@@ -227,7 +231,7 @@ def test_an_open_socket_still_shows_what_begins_anew(store: Store) -> None:
 
 def test_a_closed_session_is_shown_no_more_until_it_is_named_again(store: Store) -> None:
     for name, dialect in (("tab", BUILDEROS), ("page", VERSION_1)):
-        connection = Connection(name, "claude", dialect, 2_000_000_000, "alice")
+        connection = Connection(name, "claude", dialect, 2_000_000_000, by_key("alice"))
         store.connections.open(connection)
         store.connections.subscribe(connection, "talk")
     for _ in range(2):
@@ -253,7 +257,9 @@ class Interrupting(Table):
 def test_a_message_that_comes_while_its_conversation_is_deleted_leaves_no_half(store: Store) -> None:
     answer(store, accept(store))
     Interrupting.meanwhile.append(lambda: accept(store, 2))
-    Archive(Interrupting(store.table.client, store.table.name), store.leases, store.replies).delete(TALK)
+    Archive(Interrupting(store.table.client, store.table.name), store.leases, store.replies, store.accounts).delete(
+        TALK
+    )
     assert left(store) == ["CONVERSATION#alice#talk CONVERSATION#LEASE"]
 
 

@@ -4,14 +4,17 @@ from dataclasses import replace
 import pytest
 
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.store.accounts import Accounts
 from chatrelay.store.connections import RECENTLY_CLOSED_S, Connection, Connections
 from chatrelay.store.table import Table
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
+from tests.builders.layer import by_key
 
 OPENED = 1_700_000_000
 HOUR = 3600
-ALICE = Connection("a=", "claude", VERSION_1, OPENED, "alice")
+ALICE = Connection("a=", "claude", VERSION_1, OPENED, by_key("alice"))
 PENDING = Connection("p=", "codex", BUILDEROS, OPENED)
+KNOWN = replace(PENDING, identity=by_key("alice"), frames_per_minute=9)
 
 
 class Clock:
@@ -31,7 +34,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def connections(table: Table, clock: Clock) -> Connections:
-    return Connections(table, clock)
+    return Connections(table, Accounts(table, clock=clock), clock)
 
 
 @pytest.mark.parametrize("connection", [ALICE, PENDING], ids=["authenticated", "pending"])
@@ -55,15 +58,16 @@ def test_a_connection_expires_after_the_longest_life_of_a_socket(connections: Co
 def test_a_pending_connection_becomes_a_users(connections: Connections) -> None:
     connections.open(PENDING)
 
-    assert connections.authenticate(PENDING, "alice") == replace(PENDING, user="alice")
-    assert connections.get("p=") == replace(PENDING, user="alice")
+    connections.authenticate(KNOWN)
+
+    assert connections.get("p=") == KNOWN
 
 
 def test_a_connection_that_closed_meanwhile_stays_closed(connections: Connections) -> None:
     connections.open(PENDING)
     connections.close("p=")
 
-    connections.authenticate(PENDING, "alice")
+    connections.authenticate(KNOWN)
 
     assert connections.get("p=") is None
 
@@ -114,7 +118,7 @@ def test_connections_are_counted_by_agent(connections: Connections) -> None:
 
 def test_authenticating_changes_no_count(connections: Connections) -> None:
     connections.open(PENDING)
-    connections.authenticate(PENDING, "alice")
+    connections.authenticate(KNOWN)
 
     assert connections.count("codex") == 1
 
@@ -198,7 +202,7 @@ def test_a_connection_that_has_closed_shows_nothing_more(connections: Connection
 
 
 def test_viewers_are_the_users_own(connections: Connections) -> None:
-    bob = replace(ALICE, id="b=", user="bob")
+    bob = replace(ALICE, id="b=", identity=by_key("bob"))
     for connection in (ALICE, bob):
         connections.open(connection)
         connections.subscribe(connection, "talk")

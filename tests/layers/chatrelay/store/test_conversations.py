@@ -22,13 +22,13 @@ from chatrelay.store.table import Table
 from chatrelay.wire.dialects import VERSION_1
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.outbound import Outbound
-from tests.builders.layer import Store, scanned
+from tests.builders.layer import Store, by_key, scanned
 from tests.builders.written import kept_text
 from tests.builders.written import text as text_of
 
 PLENTY = 1_000_000
 TALK = ConversationKey("alice", "talk")
-PHONE = Connection("phone=", "claude", VERSION_1, 1_700_000_000, "alice")
+PHONE = Connection("phone=", "claude", VERSION_1, 1_700_000_000, by_key("alice"))
 LAST = Outbound("complete", "Response complete", {"length": 5})
 REFUSED = Outbound("error", "Claude declined to answer this.", {"code": "refused"})
 BROKE_OFF = Outbound("error", "The answer broke off.", {"code": "interrupted"})
@@ -75,9 +75,11 @@ def test_an_accepted_message_is_stored_with_the_reply_owed_for_it(conversations:
 
     kinds = sorted(item["sk"].replace(accepted.stream.reply, "<reply>") for item in scanned(table))
     assert kinds == [
+        "ACCOUNT",
         "CONVERSATION",
         "CONVERSATION#LEASE",
         "ID#m1",
+        "PROFILE",
         "REPLY",
         "TURN#1700000000123#<reply>#1",
         "TURN#1700000000123#<reply>#2",
@@ -286,6 +288,7 @@ def test_a_reply_is_stored_as_it_ended(conversations: Conversations, table: Tabl
         "stop_reason": "end_turn",
         "model": "claude",
         "usage": {"output_tokens": 3, "input_tokens": 12},
+        "cost": None,
     }
 
 
@@ -516,7 +519,7 @@ def test_only_a_reply_that_is_being_written_can_be_interrupted(conversations: Co
     assert not conversations.interrupt(whereabouts(first), broken_off(first), BROKE_OFF)
 
     assert stored_reply(table, first)["reply_status"] == "complete"
-    assert len(scanned(table)) == 7
+    assert sum(not item["pk"].startswith("USER#") for item in scanned(table)) == 7
 
 
 def test_what_is_stored_of_a_reply_can_be_sent_again(conversations: Conversations) -> None:

@@ -9,6 +9,8 @@ from tests.builders.layer import Store
 
 TALK = ConversationKey("alice", "talk")
 WRITER = Writer("reply-1", "turn-1", "worker-1")
+UNTIL_MS = 2_000_000_015_500
+"""A lease that is taken or renewed now."""
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def test_a_conversation_begins_free(leases: Leases) -> None:
 
 def test_who_claims_a_free_lease_has_it_at_the_next_fence(store: Store, leases: Leases) -> None:
     assert claim(store)
-    assert leases.get(TALK) == Lease(fence=1, queued=0, writer=WRITER)
+    assert leases.get(TALK) == Lease(fence=1, queued=0, writer=WRITER, alive_until_ms=UNTIL_MS)
     assert leases.get(ConversationKey("alice", "other")).writer is None
     assert leases.get(ConversationKey("bob", "talk")).writer is None
 
@@ -72,7 +74,7 @@ def test_nobody_overtakes_those_who_wait(store: Store, leases: Leases) -> None:
     wait(store)
     assert not claim(store)
     assert store.table.transact(leases.take(TALK, leases.get(TALK), WRITER)) == []
-    assert leases.get(TALK) == Lease(fence=1, queued=0, writer=WRITER, arrivals=1)
+    assert leases.get(TALK) == Lease(fence=1, queued=0, writer=WRITER, arrivals=1, alive_until_ms=UNTIL_MS)
 
 
 def test_who_gives_up_waits_no_more(store: Store) -> None:
@@ -153,4 +155,4 @@ def test_ten_who_wait_are_counted_while_the_writer_beats(store: Store, leases: L
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(act, range(20)))
 
-    assert leases.get(TALK) == Lease(fence=1, queued=10, writer=WRITER, arrivals=10)
+    assert leases.get(TALK) == Lease(fence=1, queued=10, writer=WRITER, arrivals=10, alive_until_ms=UNTIL_MS)

@@ -2,7 +2,18 @@ from chatrelay.domain.keys import ConversationKey
 from chatrelay.store.store import Store
 from chatrelay.store.table import Table
 
-PARTS = ("api_keys", "archive", "connections", "conversations", "devices", "leases", "pushes", "replies")
+PARTS = (
+    "accounts",
+    "api_keys",
+    "archive",
+    "connections",
+    "conversations",
+    "devices",
+    "leases",
+    "pushes",
+    "replies",
+    "usages",
+)
 
 
 def test_a_table_is_opened_once_and_by_the_first_part_that_needs_it(table: Table) -> None:
@@ -15,7 +26,7 @@ def test_a_table_is_opened_once_and_by_the_first_part_that_needs_it(table: Table
     store = Store(lambda: opening("table"), lambda: opening("impatient table"))
     assert opened == []
 
-    assert store.api_keys.user_of("nobody's") is None
+    assert store.api_keys.identity_of("nobody's") is None
     assert opened == ["table"]
 
     assert store.leases.get(ConversationKey("alice", "talk")).writer is None
