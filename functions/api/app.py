@@ -2,8 +2,10 @@
 
 import base64
 import re
+import time
 from datetime import UTC, datetime
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -18,17 +20,22 @@ from chatrelay.domain.errors import (
     Internal,
     InvalidMessage,
     NoSuchAddress,
+    QuotaExceeded,
+    RateLimited,
     TooLarge,
     Unauthorized,
     Unavailable,
 )
+from chatrelay.domain.identity import Identity
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.domain.log import Log
+from chatrelay.store.accounts import Account
 from chatrelay.store.archive import Exchange
 from chatrelay.wire import fields, inbound, outbound, registration, uploads
 from chatrelay.wire.dialects import BUILDEROS
 from chatrelay.wire.identity import credential, lower_case
 from chatrelay.wire.limits import AGENTS
+from chatrelay.wire.usage import parse_month, usage
 from chatrelay.wiring import Wiring
 
 logger = Logger()
@@ -43,6 +50,8 @@ STATUS = {  # the first that fits: `NoSuchAddress` is an `InvalidMessage`
     Unauthorized: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    QuotaExceeded: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 
@@ -64,8 +73,8 @@ def health() -> dict[str, Any]:
 def status() -> dict[str, Any]:
     """Return where the WebSocket is, for the app's settings screen. Raise ``Unauthorized`` for a wrong key only."""
     key = credential(lower_case(app.current_event.headers))
-    if key is not None and wiring.store.api_keys.user_of(key) is None:
-        raise Unauthorized("Invalid API key")
+    if key is not None:
+        wiring.admission.admit(key)
     told = {"version": chatrelay.__version__, "health": "ok", "websocket": wiring.websocket_url, "timestamp": _now()}
     return {"status": "running", **told}
 
@@ -123,8 +132,8 @@ def message() -> tuple[dict[str, Any], int]:
 @app.post("/api/notifications/register")
 def register() -> dict[str, Any]:
     """Send the device a push for every reply of its user from now on."""
-    user = _user()
-    wiring.store.devices.register(user, registration.parse(fields.json_object(_text())))
+    identity, account = _admitted()
+    wiring.store.devices.register(identity, registration.parse(fields.json_object(_text())), account.limits.devices)
     return {"success": True, "message": "Device registered"}
 
 
@@ -138,19 +147,21 @@ def unregister() -> dict[str, Any]:
 @app.post("/api/files/upload")
 def upload() -> dict[str, Any]:
     """Keep a file as the app posts it (multipart ``file``; ``type`` is ignored), up to what a function can take."""
-    user = _user()
+    identity, account = _admitted()
     event = app.current_event
     posted = uploads.parse_upload(_body(), event.headers.get("content-type", ""))
-    file = wiring.files.keep(user, posted.filename, posted.mime_type, posted.content)
+    wiring.store.usages.add_file(identity.user, len(posted.content), account.limits)
+    file = wiring.files.keep(identity.user, posted.filename, posted.mime_type, posted.content)
     return {"url": _url(file), "filename": posted.filename, "size": len(posted.content)}
 
 
 @app.post("/api/files")
 def form() -> dict[str, Any]:
     """Return the form with which a larger file is posted to S3 itself, and the url to quote in a message."""
-    user = _user()
+    identity, account = _admitted()
     asked = uploads.parse_asked(fields.json_object(_text()))
-    given = wiring.files.form(user, asked.filename, asked.mime_type, asked.size)
+    wiring.store.usages.add_file(identity.user, asked.size, account.limits)
+    given = wiring.files.form(identity.user, asked.filename, asked.mime_type, asked.size)
     return {"url": _url(given.id), "filename": asked.filename, "upload": {"url": given.url, "fields": given.fields}}
 
 
@@ -161,12 +172,30 @@ def download() -> Response[str]:
     return Response(HTTPStatus.FOUND, headers={"location": address, "cache-control": "no-store"})
 
 
+@app.get("/api/usage")
+def used() -> dict[str, Any]:
+    """Return what the user has used this month, or the month that is asked for, and what is left of it."""
+    identity, account = _admitted()
+    now_s = time.time()
+    month = parse_month(app.current_event.query_string_parameters or {}, now_s)
+    return usage(wiring.store.usages.month(identity.user, month), account.limits, now_s)
+
+
+@app.delete("/api/session")
+def sign_out() -> dict[str, Any]:
+    """Take the credential no more by which this request comes, nor any token of the same sign-in."""
+    closed = wiring.revocation.revoke(_identity())
+    return {"ok": True, "closed": closed}
+
+
 @app.exception_handler(ClientFacingError)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
 def told(problem: ClientFacingError) -> Response[dict[str, str]]:
     """Return the body that the app expects."""
     status = next(status for kind, status in STATUS.items() if isinstance(problem, kind))
     body = {"error": str(problem), "code": problem.code}
-    return Response(status_code=status, content_type=APPLICATION_JSON, body=body)
+    wait_s = problem.retry_after_s
+    headers = {} if wait_s is None else {"retry-after": str(ceil(wait_s))}
+    return Response(status, APPLICATION_JSON, body, headers=headers)
 
 
 @app.exception_handler(Unavailable)  # type: ignore[untyped-decorator]  # Powertools leaves it untyped
@@ -178,13 +207,18 @@ def unavailable(problem: Unavailable) -> Response[dict[str, str]]:
     return Response(HTTPStatus.SERVICE_UNAVAILABLE, APPLICATION_JSON, body, headers={"retry-after": "1"})
 
 
+def _identity() -> Identity:
+    identity, _ = _admitted()
+    return identity
+
+
 def _user() -> str:
+    return _identity().user
+
+
+def _admitted() -> tuple[Identity, Account]:
     # Not in an authorizer: the app shows the body of a 401, and an HTTP API's authorizer cannot give one.
-    key = credential(lower_case(app.current_event.headers))
-    user = None if key is None else wiring.store.api_keys.user_of(key)
-    if user is None:
-        raise Unauthorized("Invalid API key")
-    return user
+    return wiring.admission.admit(credential(lower_case(app.current_event.headers)) or "")
 
 
 def _body() -> bytes:

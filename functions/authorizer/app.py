@@ -19,7 +19,7 @@ wiring = Wiring()
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Return an IAM policy. Its context names the user, unless the connection is pending (``FirstFrameAuth``).
+    """Return an IAM policy. Its context says who connects, unless the connection is pending (``FirstFrameAuth``).
 
     Raise ``Unauthorized`` for credentials that are wrong or missing.
     """
@@ -27,15 +27,29 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     if not origin_allowed(headers.get("origin"), wiring.handshake.allowed_origins):
         logger.warning("origin not allowed", origin=headers["origin"])
         return _policy("Deny", event["methodArn"], PENDING, {})
-    key = credential(headers)
-    user = None if key is None else wiring.store.api_keys.user_of(key)
-    is_pending = key is None and wiring.handshake.first_frame_auth  # wrong credentials are never pending
-    if user is None and not is_pending:
-        raise Unauthorized("Unauthorized")  # API Gateway answers 401 to exactly this text
-    return _policy("Allow", event["methodArn"], user or PENDING, {} if user is None else {"user": user})
+    found = credential(headers)
+    if found is None and wiring.handshake.first_frame_auth:  # wrong credentials are never pending
+        return _policy("Allow", event["methodArn"], PENDING, {})
+    try:
+        identity, account = wiring.admission.admit(found or "")
+    except Unauthorized:
+        raise Unauthorized("Unauthorized") from None  # API Gateway answers 401 to exactly this text
+    known: dict[str, str | int | None] = {
+        "user": identity.user,
+        "credential": identity.credential,
+        "issued_at": identity.issued_at,
+        "token_until": identity.expires_at,
+        "good_until": wiring.admission.good_until(identity),
+        "sockets": account.limits.sockets,
+        "frames_per_minute": account.limits.frames_per_minute,
+    }
+    # API Gateway takes no null here.
+    return _policy(
+        "Allow", event["methodArn"], identity.user, {name: each for name, each in known.items() if each is not None}
+    )
 
 
-def _policy(effect: str, resource: str, principal: str, details: dict[str, str]) -> dict[str, Any]:
+def _policy(effect: str, resource: str, principal: str, context: dict[str, str | int]) -> dict[str, Any]:
     statement = {"Effect": effect, "Action": "execute-api:Invoke", "Resource": resource}
     document = {"Version": "2012-10-17", "Statement": [statement]}
-    return {"principalId": principal, "policyDocument": document, "context": details}
+    return {"principalId": principal, "policyDocument": document, "context": context}

@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from emulator.services.services import Services
 from emulator.services.signature import Credentials
 from emulator.stand_ins.fake_anthropic import ScriptedModel, serving_in_thread
 from emulator.stand_ins.script import Script, answer
@@ -79,6 +80,13 @@ class Relay:
         found: list[Any] = httpx.get(url, headers={"X-API-Key": self.key}, timeout=PATIENCE_S).json()["turns"]
         return found
 
+    @property
+    def services(self) -> Services:
+        """The services that it has started, from outside."""
+        children = psutil.Process(self.process.pid).children()
+        server = next(child for child in children if "emulator.services.moto_server" in child.cmdline())
+        return Services(f"http://127.0.0.1:{server.cmdline()[-1]}", Credentials.of(server.environ()))
+
     def workers(self, function: str) -> list[psutil.Process]:
         """The processes that run one of our functions."""
         code = str(REPOSITORY / "functions" / function)
@@ -136,7 +144,9 @@ def relay(start_relay: Callable[..., Relay]) -> Relay:
 def _start(
     at: Path, arguments: tuple[str, ...], variables: dict[str, str]
 ) -> tuple[subprocess.Popen[str], str, list[str]]:
-    command = [sys.executable, "-m", "emulator", "--port", "0", *arguments]
+    # Who connects here may be a test that is kept from going on for as long as other programs hold the cores.
+    patient = ("--limit", f"headers_s={PATIENCE_S}")
+    command = [sys.executable, "-m", "emulator", "--port", "0", *patient, *arguments]
     process = subprocess.Popen(  # noqa: S603
         command, cwd=at, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -15,6 +15,8 @@ from botocore.config import Config
 from chatrelay.aws.files import Files
 from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
 from chatrelay.aws.management_api import CONCURRENT_POSTS, ManagementApi
+from chatrelay.domain.identity import KEY, Identity
+from chatrelay.domain.limits import UNLIMITED, Limits
 from chatrelay.relay.recovery import Recovery
 from chatrelay.relay.replay import Replay
 from chatrelay.relay.resume import ResumeService
@@ -44,6 +46,9 @@ CONTEXT = SimpleNamespace(
     get_remaining_time_in_millis=lambda: 60_000,
 )
 """What Lambda tells a function of the call."""
+NO_CHOICE = {"LIMITS": "", "SESSION_MINUTES": "0", "OIDC_ISSUER": "", "OIDC_AUDIENCE": "", "OIDC_USER_CLAIM": ""}
+NO_CHOICE |= {"OIDC_REQUIRE": "", "OIDC_JWKS_URL": ""}
+"""A deployment without issuers of tokens and without limits."""
 
 
 @pytest.fixture(scope="session")
@@ -101,11 +106,16 @@ def api(sockets: Sockets) -> ManagementApi:
     return ManagementApi.connect(sockets.url)
 
 
+def by_key(user: str) -> Identity:
+    """Return a user who came by an API key."""
+    return Identity(user, f"{KEY}{user}", 1_700_000_000)
+
+
 class Store(whole_store.Store):
     """A store over one `table`, by a clock that stands still."""
 
-    def __init__(self, table: Table) -> None:
-        super().__init__(lambda: table, lambda: table, lambda: self.time_s)
+    def __init__(self, table: Table, limits: Limits = UNLIMITED) -> None:
+        super().__init__(lambda: table, lambda: table, lambda: limits, lambda: self.time_s)
         self.table = table
         self.time_s = 2_000_000_000.5
 
@@ -195,7 +205,7 @@ def load_function(table: Table, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     """Imports a function, as in an execution environment of its own with these variables; `table` is its table."""
 
     def load(name: str, **variables: str) -> ModuleType:
-        common = {"TABLE_NAME": table.name, "AWS_ENDPOINT_URL": table.client.meta.endpoint_url}
+        common = {"TABLE_NAME": table.name, "AWS_ENDPOINT_URL": table.client.meta.endpoint_url, **NO_CHOICE}
         powertools = {"POWERTOOLS_SERVICE_NAME": "chat-relay", "POWERTOOLS_METRICS_NAMESPACE": "ChatRelay"}
         everything = {**CREDENTIALS.variables, "AWS_DEFAULT_REGION": "us-east-1", **common, **powertools, **variables}
         for variable, value in everything.items():

@@ -33,8 +33,9 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         self._authority = trustme.CA()
-        self.certificate = folder / "service.pem"
+        self.certificate, self.roots = folder / "service.pem", folder / "roots.pem"
         self._authority.issue_cert(ADDRESS).private_key_and_cert_chain_pem.write_to_path(str(self.certificate))
+        self._authority.cert_pem.write_to_path(str(self.roots))
         self.trust = ssl.create_default_context()
         self._authority.configure_trust(self.trust)
 

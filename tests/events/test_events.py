@@ -30,6 +30,7 @@ FUNCTION = {
     "resume": "ControlFunction",
     "cancel": "ControlFunction",
     "ack": "ControlFunction",
+    "auth": "ControlFunction",
     "send": "MessageFunction",
     "edit": "MessageFunction",
     "regenerate": "MessageFunction",
@@ -53,8 +54,10 @@ FUNCTION = {
     "delete": "ApiFunction",
     "close-claude": "ApiFunction",
     "close-codex": "ApiFunction",
+    "usage": "ApiFunction",
+    "sign-out": "ApiFunction",
 }
-NEEDS_KEY = ("status", "conversations", "messages", "delete", "close-claude", "close-codex")
+NEEDS_KEY = ("status", "conversations", "messages", "delete", "close-claude", "close-codex", "usage", "sign-out")
 MODEL: dict[str, type[BaseModel]] = {
     "connect": APIGatewayWebSocketConnectEventModel,
     "disconnect": APIGatewayWebSocketDisconnectEventModel,
@@ -62,6 +65,7 @@ MODEL: dict[str, type[BaseModel]] = {
     "resume": APIGatewayWebSocketMessageEventModel,
     "cancel": APIGatewayWebSocketMessageEventModel,
     "ack": APIGatewayWebSocketMessageEventModel,
+    "auth": APIGatewayWebSocketMessageEventModel,
     "send": APIGatewayWebSocketMessageEventModel,
     "edit": APIGatewayWebSocketMessageEventModel,
     "regenerate": APIGatewayWebSocketMessageEventModel,
@@ -81,6 +85,8 @@ MODEL: dict[str, type[BaseModel]] = {
     "delete": APIGatewayProxyEventV2Model,
     "close-claude": APIGatewayProxyEventV2Model,
     "close-codex": APIGatewayProxyEventV2Model,
+    "usage": APIGatewayProxyEventV2Model,
+    "sign-out": APIGatewayProxyEventV2Model,
 }
 
 

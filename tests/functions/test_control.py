@@ -10,7 +10,7 @@ import pytest
 from chatrelay.store.connections import Connection
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from tests.builders.doubles import Sockets
-from tests.builders.layer import CONTEXT, Store
+from tests.builders.layer import CONTEXT, Store, by_key
 
 SEND = '{"action":"send","id":"m1","conversation":"talk","content":"it\'s \\u2028 😀"}'
 
@@ -26,7 +26,7 @@ def function(
     store: Store, sockets: Sockets, load_function: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> ModuleType:
     """With a connection of alice's."""
-    store.connections.open(Connection("c1=", "claude", VERSION_1, 1_700_000_000, "alice"))
+    store.connections.open(Connection("c1=", "claude", VERSION_1, 1_700_000_000, by_key("alice")))
     monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", sockets.url)
     return load_function(
         "control", MANAGEMENT_ENDPOINT=sockets.url, MESSAGE_FUNCTION="message", NOTIFY_FUNCTION="notify"
@@ -39,7 +39,7 @@ def test_a_message_is_handed_on_as_it_came(function: ModuleType, sockets: Socket
 
     assert function.handler(given, CONTEXT) == {"statusCode": 200}
 
-    assert sockets.invoked == [given]
+    assert sockets.invoked == [{**given, "handed_on": True}]
     assert sockets.texts("c1=") == []
 
 

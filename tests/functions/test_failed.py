@@ -16,7 +16,7 @@ from chatrelay.wire.dialects import VERSION_1
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.outbound import Outbound
 from tests.builders.doubles import Sockets
-from tests.builders.layer import CONTEXT, REPOSITORY, Store
+from tests.builders.layer import CONTEXT, REPOSITORY, Store, by_key
 
 RECORD = json.loads((REPOSITORY / "tests" / "events" / "failed.json").read_text())
 TALK = ConversationKey("alice", "talk")
@@ -71,7 +71,7 @@ def test_a_worker_that_came_to_write_is_no_attempt_that_led_nowhere(
     assert stored.waits
 
 
-PHONE = Connection("c1=", "claude", VERSION_1, 1_700_000_000, "alice")
+PHONE = Connection("c1=", "claude", VERSION_1, 1_700_000_000, by_key("alice"))
 SAID = {"action": "send", "id": "m1", "conversation": "talk", "content": "Hello"}
 
 

@@ -11,11 +11,12 @@ from botocore.session import Session
 from chatrelay.aws.session import session
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.store.attribute_values import encode_item
-from chatrelay.store.connections import Connection, Connections
+from chatrelay.store.connections import Connection
+from chatrelay.store.store import Store
 from chatrelay.store.table import BATCH, Table
 from chatrelay.wire.dialects import VERSION_1
 from chatrelay.wire.limits import AGENTS
-from tests.builders.layer import CONTEXT, REPOSITORY
+from tests.builders.layer import CONTEXT, REPOSITORY, by_key
 
 EVENT = json.loads((REPOSITORY / "tests" / "events" / "health.json").read_text())
 MINUTE_S = 60
@@ -53,7 +54,7 @@ def health(load_function: Callable[..., Any]) -> Iterator[Health]:
 
 def opened(agent: str, minutes_ago: int, number: int = 0) -> Connection:
     connected_at = int(time.time()) - minutes_ago * MINUTE_S
-    return Connection(f"{agent} {minutes_ago} {number}=", agent, VERSION_1, connected_at, "alice")
+    return Connection(f"{agent} {minutes_ago} {number}=", agent, VERSION_1, connected_at, by_key("alice"))
 
 
 def multiply(table: Table, connections: list[Connection]) -> None:
@@ -69,7 +70,7 @@ def multiply(table: Table, connections: list[Connection]) -> None:
 
 
 def test_hundreds_of_connections_are_counted_in_one_small_read_for_each_agent(table: Table, health: Health) -> None:
-    connections = Connections(table)
+    connections = Store.over(table).connections
     originals = [opened(agent, ago) for when in (OPEN, LOST) for agent in AGENTS for ago in when[agent]]
     for connection in originals:
         connections.open(connection)

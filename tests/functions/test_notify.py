@@ -8,12 +8,11 @@ import pytest
 
 from chatrelay.domain.devices import Platform
 from chatrelay.domain.reply import Ending, Reply
-from chatrelay.store.devices import Devices
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.outbound import Outbound
 from chatrelay.wire.registration import Registration
 from emulator.services.services import Services
-from tests.builders.layer import CONTEXT, Store
+from tests.builders.layer import CONTEXT, Store, by_key
 from tests.builders.written import text
 
 UNSET = ("APNS_SECRET", "APNS_TEAM", "APNS_KEY_ID", "APNS_BUNDLE", "APNS_URL", "APNS_SANDBOX_URL", "FCM_URL")
@@ -41,9 +40,9 @@ def complete_reply(store: Store) -> dict[str, str]:
 def test_a_service_that_refuses_raises_the_alarm_and_a_platform_without_one_is_noted_once(
     function: ModuleType, store: Store, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    devices = Devices(store.table)
+    devices = store.devices
     for device, platform in (("phone", Platform.IOS), ("tablet", Platform.IOS), ("robot", Platform.ANDROID)):
-        devices.register("alice", Registration(device, device, platform))
+        devices.register(by_key("alice"), Registration(device, device, platform))
 
     function.handler(complete_reply(store), CONTEXT)
 

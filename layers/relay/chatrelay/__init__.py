@@ -8,6 +8,7 @@
 | `agents`   | one adapter a model's service                                                             |
 | `store`    | one table, one module a kind of item                                                      |
 | `aws`      | one thin adapter a service                                                                |
+| `tokens`   | JWTs of OpenID Connect issuers: who somebody is, and the keys that prove it               |
 | `push`     | one adapter a push service, and who is told                                               |
 | `relay`    | dispatch, the worker of a conversation, the writer of a reply, resume, recovery           |
 

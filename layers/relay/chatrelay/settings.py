@@ -1,10 +1,12 @@
 """The environment variables of a function, read once and typed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from chatrelay.domain.errors import SettingError
+from chatrelay.domain.limits import Limits
 from chatrelay.domain.text import pasted
 
 WHOLE = re.compile(r"[0-9]{1,9}")  # not `str.isdigit`, which knows digits of other scripts
@@ -14,6 +16,12 @@ BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 HOST = rf"({BYTE}(\.{BYTE}){{3}}|(?![0-9.]+([:/]|$))[A-Za-z0-9_-]{{1,63}}(\.[A-Za-z0-9_-]{{1,63}})*)"
 URL = re.compile(rf"https?://{HOST}(:({PORT}))?(/[A-Za-z0-9._~/-]*)?")
 """The address of a service: a name or an IPv4 address, no query, no credentials. template.yaml has the same."""
+ISSUER_NAME = re.compile(r"[a-z][a-z0-9-]{0,15}")
+ISSUER_URL = re.compile(rf"https://{HOST}(:({PORT}))?(/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)?")
+"""An issuer: no query, no fragment (OpenID Connect Discovery 1.0, 3). Keycloak's realms have percent-encoded blanks."""
+KEYS_URL = re.compile(rf"{ISSUER_URL.pattern}(\?[A-Za-z0-9._~%!$&'()*+,;=:@/?-]*)?")
+NO_AUDIENCE = "none"
+"""Stands in ``OIDC_AUDIENCE`` for tokens that name no audience."""
 
 
 class Environment:
@@ -52,9 +60,38 @@ class Environment:
             raise SettingError(f"the environment variable {name} must be true or false, is {text!r}")
         return text == "true"
 
+    def limits(self, name: str) -> Limits:
+        """Return the variable as limits: see ``Limits.parse``."""
+        try:
+            return Limits.parse(self.text(name))
+        except ValueError as problem:
+            raise SettingError(f"the environment variable {name}: {problem}") from None
+
     def names(self, name: str) -> frozenset[str]:
         """Return the variable, a list with commas, as a set; empty if the variable is."""
         return frozenset(part for part in map(pasted, self.text(name).split(",")) if part)
+
+    def entries(self, name: str) -> list[tuple[str, str]]:
+        """Return the variable, entries ``<issuer's short name>=<value>`` with blanks between them, in their order."""
+        entries = []
+        for entry in self.text(name).split():
+            issuer, _, value = entry.partition("=")
+            if not ISSUER_NAME.fullmatch(issuer) or not value:
+                raise SettingError(
+                    f"the environment variable {name} must have entries like app=value with blanks between them, where "
+                    f"app is a short name of a-z, 0-9 and -, has {entry!r}"
+                )
+            entries.append((issuer, value))
+        return entries
+
+    def entry(self, name: str) -> dict[str, str]:
+        """Return the variable, at most one of ``entries`` for an issuer, by the issuer's short name."""
+        values: dict[str, str] = {}
+        for issuer, value in self.entries(name):
+            if issuer in values:
+                raise _wrong(name, issuer, value, f"{issuer} may come once, leave one entry")
+            values[issuer] = value
+        return values
 
 
 @dataclass(frozen=True)
@@ -183,3 +220,91 @@ class OpenAI:
             prompt=environment.text("CODEX_PROMPT"),
             read_timeout_s=environment.number("CODEX_READ_TIMEOUT"),
         )
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """An issuer of tokens (OpenID Connect).
+
+    `name` is short, and the deployment's own; `url` is the issuer exactly as its tokens name it. A token must be for
+    one of `audiences`; with `admits_no_audience` it may name none. `required` are claims with the value that each must
+    have. `jwks_url` is where the keys are; if it is empty, the issuer's discovery says that.
+    """
+
+    name: str
+    url: str
+    audiences: frozenset[str]
+    admits_no_audience: bool
+    user_claim: str
+    required: tuple[tuple[str, str], ...]
+    jwks_url: str
+
+
+@dataclass(frozen=True)
+class Oidc:
+    """Whose tokens are taken beside API keys; nobody's by default."""
+
+    issuers: tuple[Issuer, ...]
+
+    @classmethod
+    def read(cls, environment: Environment) -> "Oidc":
+        """Read ``OIDC_ISSUER``, ``OIDC_AUDIENCE``, ``OIDC_USER_CLAIM``, ``OIDC_REQUIRE`` and ``OIDC_JWKS_URL``."""
+        urls = environment.entry("OIDC_ISSUER")
+        for name, url in urls.items():
+            _check_url("OIDC_ISSUER", name, url, ISSUER_URL)
+            if list(urls.values()).count(url) > 1:
+                raise _wrong("OIDC_ISSUER", name, url, "two names have this address, leave one")
+        audiences, user_claims = environment.entries("OIDC_AUDIENCE"), environment.entry("OIDC_USER_CLAIM")
+        required, jwks_urls = environment.entries("OIDC_REQUIRE"), environment.entry("OIDC_JWKS_URL")
+        _check_names("OIDC_AUDIENCE", audiences, urls)
+        _check_names("OIDC_USER_CLAIM", user_claims.items(), urls)
+        _check_names("OIDC_REQUIRE", required, urls)
+        _check_names("OIDC_JWKS_URL", jwks_urls.items(), urls)
+        for name, url in jwks_urls.items():
+            _check_url("OIDC_JWKS_URL", name, url, KEYS_URL)
+        return cls(
+            tuple(
+                Issuer(
+                    name=name,
+                    url=url,
+                    audiences=_audiences(name, url, audiences) - {NO_AUDIENCE},
+                    admits_no_audience=(name, NO_AUDIENCE) in audiences,
+                    user_claim=user_claims.get(name, "sub"),
+                    required=tuple(_requirement(name, value) for issuer, value in required if issuer == name),
+                    jwks_url=jwks_urls.get(name, ""),
+                )
+                for name, url in urls.items()
+            )
+        )
+
+
+def _wrong(variable: str, name: str, value: str, cure: str) -> SettingError:
+    return SettingError(f"the environment variable {variable} has {f'{name}={value}'!r}: {cure}")
+
+
+def _check_url(variable: str, name: str, url: str, pattern: re.Pattern[str]) -> None:
+    if url.startswith("http://"):
+        raise _wrong(variable, name, url, "write https://, keys must not come over http://")
+    if not pattern.fullmatch(url):
+        raise _wrong(variable, name, url, "write an address that begins with https://, without credentials or #")
+
+
+def _check_names(variable: str, entries: Iterable[tuple[str, str]], known: Container[str]) -> None:
+    for name, value in entries:
+        if name not in known:
+            raise _wrong(variable, name, value, f"OIDC_ISSUER has no {name}, add it there or correct the name")
+
+
+def _audiences(name: str, url: str, entries: list[tuple[str, str]]) -> frozenset[str]:
+    audiences = frozenset(audience for issuer, audience in entries if issuer == name)
+    if not audiences:
+        cure = f"{name} has no audience, add {name}=<whom its tokens are for> to OIDC_AUDIENCE"
+        raise _wrong("OIDC_ISSUER", name, url, cure)
+    return audiences
+
+
+def _requirement(name: str, text: str) -> tuple[str, str]:
+    claim, equals, value = text.partition("=")
+    if not claim or not equals:
+        raise _wrong("OIDC_REQUIRE", name, text, f"write {name}=claim=value")
+    return claim, unquote(value)

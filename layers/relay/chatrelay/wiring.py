@@ -13,16 +13,19 @@ from chatrelay.aws.files import Files
 from chatrelay.aws.invoke import PushInvoker, WorkerInvoker
 from chatrelay.aws.management_api import CONCURRENT_POSTS, ManagementApi
 from chatrelay.domain.devices import Platform, PushEnvironment
+from chatrelay.domain.prices import Prices
 from chatrelay.push.service import Service
 from chatrelay.relay.acceptance import Acceptance
+from chatrelay.relay.admission import Admission
 from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.dispatch import Dispatcher
 from chatrelay.relay.failures import Failures
 from chatrelay.relay.recovery import Recovery
 from chatrelay.relay.replay import Replay
 from chatrelay.relay.resume import ResumeService
+from chatrelay.relay.revocation import Revocation
 from chatrelay.relay.telemetry import Telemetry
-from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, OpenAI, Push
+from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, Oidc, OpenAI, Push
 from chatrelay.store.store import Store
 from chatrelay.store.table import Table
 from chatrelay.wire.limits import AGENTS
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from chatrelay.aws.parameters import Prompt
     from chatrelay.push.notifier import Notifier
     from chatrelay.relay.conversation_worker import ConversationWorker
+    from chatrelay.tokens.tokens import Tokens
 
 
 class Wiring:
@@ -56,6 +60,7 @@ class Wiring:
             lambda: Table.connect(name),
             # For heartbeats: one that takes long has missed its point, and the next one is due.
             lambda: Table.connect(name, read_timeout_s=1, attempts=3),
+            lambda: self.environment.limits("LIMITS"),
         )
 
     @property
@@ -68,8 +73,26 @@ class Wiring:
         return ManagementApi.connect(self.environment.text("MANAGEMENT_ENDPOINT"))
 
     @cached_property
+    def admission(self) -> Admission:
+        return Admission(self.store, lambda: self._tokens, 60 * self.environment.number("SESSION_MINUTES", least=0))
+
+    @cached_property
+    def _tokens(self) -> "Tokens | None":
+        # Cryptography takes its time to import: only a deployment that names an issuer pays for it.
+        if not (oidc := Oidc.read(self.environment)).issuers:
+            return None
+        from chatrelay.tokens.documents import Documents
+        from chatrelay.tokens.tokens import Tokens
+
+        return Tokens(oidc.issuers, Documents(), Logger())
+
+    @cached_property
+    def revocation(self) -> Revocation:
+        return Revocation(self.store, self.api)
+
+    @cached_property
     def dispatcher(self) -> Dispatcher:
-        return Dispatcher(self.store, self.api, self.resume, self.workers, self.telemetry)
+        return Dispatcher(self.store, self.api, self.resume, self.workers, self.telemetry, self.admission)
 
     @cached_property
     def resume(self) -> ResumeService:
@@ -115,11 +138,16 @@ class Wiring:
             pushes=self.pushes,
             telemetry=self.telemetry,
             agents=self._registry,
+            prices=lambda: self.prices,
             files=lambda: self.files,
         )
         return ConversationWorker(
             self.store, self.dispatcher, self.acceptance, self.recovery, self.api, self.telemetry, writer
         )
+
+    @cached_property
+    def prices(self) -> Prices:
+        return Prices.read(self.environment.text("MODEL_PRICES"))
 
     @cached_property
     def _registry(self) -> AgentRegistry:

@@ -24,6 +24,7 @@ PURE = [
     "chatrelay.push.service",
     "chatrelay.store.attribute_values",
     "chatrelay.store.item_keys",
+    "chatrelay.tokens.claims",
 ]
 BY_THE_STANDARD_LIBRARY = {"chatrelay.wire.uploads": ["socket"]}
 """What `email` imports, and nobody here uses. These come last: after them nobody else is seen to bring it."""
@@ -68,12 +69,21 @@ def python(code: str, *arguments: str, path: list[Path]) -> subprocess.Completed
 
 @pytest.mark.parametrize("function", ["authorizer", "connect", "disconnect", "control", "failed"])
 def test_a_light_function_imports_no_heavy_package(function: str) -> None:
-    heavy = "{'anthropic', 'boto3', 'multipart', 'pydantic', 'httpx', 'httpx2'}"
+    heavy = "{'anthropic', 'boto3', 'cryptography', 'jwt', 'multipart', 'pydantic', 'httpx', 'httpx2'}"
     code = f"import app, sys; print(*sorted({heavy} & sys.modules.keys()))"
 
     ran = python(code, path=[REPOSITORY / "functions" / function, RELAY])
 
     assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "", "")
+
+
+def test_what_checks_tokens_brings_cryptography_and_no_other_heavy_package() -> None:
+    heavy = "{'anthropic', 'cryptography', 'httpx', 'httpx2', 'jwt', 'multipart', 'pydantic'}"
+    code = f"import app, chatrelay.tokens.tokens, sys; print(*sorted({heavy} & sys.modules.keys()))"
+
+    ran = python(code, path=[REPOSITORY / "functions" / "authorizer", RELAY])
+
+    assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "cryptography jwt", "")
 
 
 def test_the_function_that_talks_to_the_model_has_it_imported_before_its_first_event() -> None:

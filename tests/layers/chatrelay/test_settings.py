@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from chatrelay.domain.errors import SettingError
-from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, OpenAI
+from chatrelay.settings import BridgeHub, Claude, Environment, Handshake, Issuer, Oidc, OpenAI
 
 CLAUDE = {
     "CLAUDE_BACKEND": "anthropic",
@@ -31,6 +31,7 @@ OPENAI = {
     "CODEX_PROMPT": "",
     "CODEX_READ_TIMEOUT": "60",
 }
+NO_ISSUER = {"OIDC_ISSUER": "", "OIDC_AUDIENCE": "", "OIDC_USER_CLAIM": "", "OIDC_REQUIRE": "", "OIDC_JWKS_URL": ""}
 
 
 def test_the_settings_of_claude_are_typed() -> None:
@@ -59,10 +60,15 @@ def test_the_settings_of_codex_are_typed() -> None:
     ("read", "variables", "name"),
     [
         (read, variables, name)
-        for read, variables in [(Claude.read, CLAUDE), (BridgeHub.read, BRIDGEHUB), (OpenAI.read, OPENAI)]
+        for read, variables in [
+            (Claude.read, CLAUDE),
+            (BridgeHub.read, BRIDGEHUB),
+            (OpenAI.read, OPENAI),
+            (Oidc.read, NO_ISSUER),
+        ]
         for name in variables
     ],
-    ids=[*CLAUDE, *BRIDGEHUB, *OPENAI],
+    ids=[*CLAUDE, *BRIDGEHUB, *OPENAI, *NO_ISSUER],
 )
 def test_a_missing_variable_is_named(
     read: Callable[[Environment], object], variables: dict[str, str], name: str
@@ -130,3 +136,89 @@ def test_a_list_has_commas_between_its_names(value: str, names: set[str]) -> Non
     variables = {"FIRST_FRAME_AUTH": "true", "ALLOWED_ORIGINS": value}
 
     assert Handshake.read(Environment(variables)) == Handshake(True, frozenset(names))
+
+
+def test_without_issuer_nobodys_tokens_are_taken() -> None:
+    assert Oidc.read(Environment(NO_ISSUER)) == Oidc(())
+
+
+def test_issuers_are_read_by_their_short_names() -> None:
+    app, staff = "https://tenant.eu.auth0.com/", "https://login.microsoftonline.com/c0ffee00/v2.0"
+    variables = {
+        "OIDC_ISSUER": f" app={app}\n staff={staff} realm-2=https://id.example:8443/realms/My%20Realm",
+        "OIDC_AUDIENCE": "app=https://api.example.com app=none staff=api://x realm-2=account app=second",
+        "OIDC_USER_CLAIM": "staff=oid",
+        "OIDC_REQUIRE": "app=plan=pro app=https://example.com/team=a%20b%3Dc",
+        "OIDC_JWKS_URL": "staff=https://login.microsoftonline.com/keys?p=b2c_1",
+    }
+
+    assert Oidc.read(Environment(variables)).issuers == (
+        Issuer(
+            name="app",
+            url=app,
+            audiences=frozenset({"https://api.example.com", "second"}),
+            admits_no_audience=True,
+            user_claim="sub",
+            required=(("plan", "pro"), ("https://example.com/team", "a b=c")),
+            jwks_url="",
+        ),
+        Issuer(
+            name="staff",
+            url=staff,
+            audiences=frozenset({"api://x"}),
+            admits_no_audience=False,
+            user_claim="oid",
+            required=(),
+            jwks_url="https://login.microsoftonline.com/keys?p=b2c_1",
+        ),
+        Issuer(
+            name="realm-2",
+            url="https://id.example:8443/realms/My%20Realm",
+            audiences=frozenset({"account"}),
+            admits_no_audience=False,
+            user_claim="sub",
+            required=(),
+            jwks_url="",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"OIDC_ISSUER": "https://a.example"}, "OIDC_ISSUER must have entries like app=value .*'https://a.example'"),
+        ({"OIDC_ISSUER": "App=https://a.example"}, "OIDC_ISSUER must have entries .*'App=https://a.example'"),
+        ({"OIDC_ISSUER": "a-name-too-long-x=https://a.example"}, "OIDC_ISSUER must have entries"),
+        ({"OIDC_ISSUER": "app="}, "OIDC_ISSUER must have entries .*'app='"),
+        ({"OIDC_ISSUER": "app=http://a.example"}, "OIDC_ISSUER has 'app=http://a.example': write https://"),
+        ({"OIDC_ISSUER": "app=a.example"}, "OIDC_ISSUER has 'app=a.example': write an address that begins with https"),
+        ({"OIDC_ISSUER": "app=https://user@a.example"}, "OIDC_ISSUER has .*: write an address"),
+        ({"OIDC_ISSUER": "app=https://a.example?x=1"}, "OIDC_ISSUER has .*: write an address"),
+        ({"OIDC_ISSUER": "app=https://a.example app=https://b.example"}, "'app=https://b.example': app may come once"),
+        (
+            {"OIDC_ISSUER": "app=https://a.example b=https://a.example"},
+            "OIDC_ISSUER has .*: two names have this address",
+        ),
+        (
+            {"OIDC_AUDIENCE": ""},
+            "OIDC_ISSUER has 'app=https://a.example': app has no audience, add app=.* OIDC_AUDIENCE",
+        ),
+        ({"OIDC_AUDIENCE": "app=api ap=api"}, "OIDC_AUDIENCE has 'ap=api': OIDC_ISSUER has no ap, add it there"),
+        ({"OIDC_AUDIENCE": "api"}, "OIDC_AUDIENCE must have entries .*'api'"),
+        ({"OIDC_USER_CLAIM": "b=oid"}, "OIDC_USER_CLAIM has 'b=oid': OIDC_ISSUER has no b"),
+        ({"OIDC_USER_CLAIM": "app=oid app=sub"}, "OIDC_USER_CLAIM has 'app=sub': app may come once"),
+        ({"OIDC_REQUIRE": "b=plan=pro"}, "OIDC_REQUIRE has 'b=plan=pro': OIDC_ISSUER has no b"),
+        ({"OIDC_REQUIRE": "app=plan"}, "OIDC_REQUIRE has 'app=plan': write app=claim=value"),
+        ({"OIDC_REQUIRE": "app==pro"}, "OIDC_REQUIRE has 'app==pro': write app=claim=value"),
+        ({"OIDC_JWKS_URL": "b=https://a.example/keys"}, "OIDC_JWKS_URL has .*: OIDC_ISSUER has no b"),
+        ({"OIDC_JWKS_URL": "app=http://a.example/keys"}, "OIDC_JWKS_URL has .*: write https://"),
+        ({"OIDC_JWKS_URL": "app=https://a.example/#keys"}, "OIDC_JWKS_URL has .*: write an address"),
+        ({"OIDC_ISSUER": ""}, "OIDC_AUDIENCE has 'app=api': OIDC_ISSUER has no app"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_wrong_entry_is_named_with_its_cure(variables: dict[str, str], problem: str) -> None:
+    usual = {**NO_ISSUER, "OIDC_ISSUER": "app=https://a.example", "OIDC_AUDIENCE": "app=api"}
+
+    with pytest.raises(SettingError, match=problem):
+        Oidc.read(Environment(usual | variables))

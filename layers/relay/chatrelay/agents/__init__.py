@@ -9,7 +9,10 @@ from chatrelay.domain.turns import Amended, Room, Turn
 
 
 class Agent(Protocol):
-    """A model that answers conversations."""
+    """A model that answers conversations. `model` is the name of the one that is asked first."""
+
+    @property
+    def model(self) -> str: ...
 
     @property
     def room(self) -> Room:

@@ -8,6 +8,7 @@ This module translates both, at one line each.
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -136,6 +137,10 @@ class Claude:
         self._settings = settings
 
     @property
+    def model(self) -> str:
+        return self._settings.model
+
+    @property
     def room(self) -> Room:
         return Room(self._settings.history_tokens, BEDROCK_FILES if self._settings.bedrock else FileRoom())
 
@@ -166,7 +171,8 @@ class Claude:
             messages.append(message)
         with _translate_errors(heard):
             ending = _ending(messages, heard)
-        yield ending
+        # Bedrock answers by Anthropic's name, and takes its own price.
+        yield replace(ending, model=self._settings.model) if self._settings.bedrock else ending
 
     async def _open(self, body: dict[str, Any]) -> AsyncStream[object]:
         """Return a stream that has begun."""

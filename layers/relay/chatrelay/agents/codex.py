@@ -52,6 +52,7 @@ class Codex:
     """The agent ``codex``, on the machine of its user."""
 
     room: Room = ROOM
+    model = "codex"
 
     def __init__(self, client: httpx.AsyncClient, token: KeptText, settings: Settings) -> None:
         self._client = client

@@ -18,6 +18,10 @@ class Fallback:
         self._other = other
 
     @property
+    def model(self) -> str:
+        return self._agent.model
+
+    @property
     def room(self) -> Room:
         return self._agent.room
 

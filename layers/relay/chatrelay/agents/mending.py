@@ -22,6 +22,10 @@ class Mending:
         self._reads_text_only = reads_text_only
 
     @property
+    def model(self) -> str:
+        return self._agent.model
+
+    @property
     def room(self) -> Room:
         return self._agent.room
 

@@ -52,7 +52,7 @@ class WorkerInvoker(FunctionInvoker):
 
     def hand_on(self, event: dict[str, Any]) -> None:
         """Let a worker answer the message in API Gateway's `event`. Raise ``Unavailable``."""
-        self._invoke(event)
+        self._invoke({**event, "handed_on": True})
 
 
 class PushInvoker(FunctionInvoker):

@@ -1,16 +1,18 @@
 """The way of a message into the store, whether over a socket or by HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from chatrelay.domain.errors import Duplicate
+from chatrelay.domain.errors import Duplicate, TooManyReplies
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.recovery import Recovery
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.store import Store
+from chatrelay.store.table import Write
 from chatrelay.wire.inbound import Asked, Regenerate, Send
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ class Acceptance:
 
         `worker` writes the reply, if it is the conversation's turn.
 
-        Raise ``NoSuchAgent``, ``Duplicate``, what ``Files.checked`` does, and where something cannot be replaced
-        ``Forbidden`` and ``InvalidMessage``.
+        Raise ``NoSuchAgent``, ``Duplicate``, what ``Files.checked`` does, where something cannot be replaced
+        ``Forbidden`` and ``InvalidMessage``, and ``RateLimited`` and ``QuotaExceeded``.
         """
         send = self._store.conversations.asked_again(user, asked.reply) if isinstance(asked, Regenerate) else asked
         self._agents.check(send.agent)
@@ -50,12 +52,24 @@ class Acceptance:
                 self._store.connections.subscribe(sender, send.conversation)
                 sender = replace(sender, viewing=send.conversation)
             send = self._files().checked(user, send)
-        accept = self._store.conversations.accept
-        if sender is None:
-            return accept(user, send, received_ms, worker=worker)
-        # With the message: whoever writes its reply finds its sender among the viewers.
-        subscription = self._store.connections.subscription(sender, send.conversation)
-        return accept(user, send, received_ms, sender=sender.id, subscription=subscription, worker=worker)
+        subscription: Sequence[Write] = ()
+        if sender is not None:  # with the message: whoever writes its reply finds its sender among the viewers
+            subscription = self._store.connections.subscription(sender, send.conversation)
+        accept = partial(
+            self._store.conversations.accept,
+            user,
+            send,
+            received_ms,
+            sender=None if sender is None else sender.id,
+            subscription=subscription,
+            worker=worker,
+        )
+        try:
+            return accept()
+        except TooManyReplies as problem:
+            if not self._recovery.settle(user, problem.replies):
+                raise
+            return accept()
 
     def enqueue(self, user: str, send: Send, received_ms: int) -> str:
         """Store a message that came by HTTP, and call a worker for it. Return the id of its reply.

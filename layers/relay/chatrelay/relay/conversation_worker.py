@@ -65,7 +65,7 @@ class ConversationWorker:
         except Duplicate as known:
             await asyncio.to_thread(self._dispatcher.attach, frame, message, known.reply)
         except ClientError as problem:
-            await asyncio.to_thread(self._dispatcher.send_error, frame, problem)
+            await asyncio.to_thread(self._dispatcher.send_error, frame, problem, message.connection)
 
     async def reply(self, message: Message, invocation: Invocation) -> None:
         """Accept a message and write its reply, or whatever comes before it and after it in the conversation.

@@ -1,25 +1,35 @@
 """The door for every frame. All but messages are answered here; messages go on to a worker."""
 
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from chatrelay.aws.invoke import WorkerInvoker
 from chatrelay.aws.management_api import ManagementApi
 from chatrelay.domain.errors import (
+    ClientError,
     ClientFacingError,
+    Expired,
+    Forbidden,
     Gone,
     Internal,
     InvalidMessage,
     PostError,
+    RateLimited,
     Unauthorized,
     Unavailable,
 )
+from chatrelay.domain.identity import Identity
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.domain.limits import left_s
 from chatrelay.domain.text import pasted
+from chatrelay.relay.admission import INVALID, Admission
 from chatrelay.relay.resume import ResumeService
 from chatrelay.relay.telemetry import Telemetry
+from chatrelay.store.accounts import Account
 from chatrelay.store.connections import Connection
 from chatrelay.store.store import Store
 from chatrelay.wire import outbound
@@ -27,6 +37,7 @@ from chatrelay.wire.builderos import AUTHENTICATED, INVALID_API_KEY
 from chatrelay.wire.inbound import (
     Acknowledge,
     Asked,
+    Authenticate,
     Cancel,
     Configuration,
     Defaults,
@@ -34,21 +45,25 @@ from chatrelay.wire.inbound import (
     Inbound,
     Question,
     Resume,
-    claimed_id,
+    claimed,
 )
+from chatrelay.wire.limits import CREDENTIAL_LIMIT
 
-KEY_LIMIT = 256  # ours have 47 characters; nobody without a key shall have us hash and look up a whole frame
 WRONG_FIRST_FRAME = outbound.error(Unauthorized("The first frame must be the API key."))
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame as API Gateway hands it to a function. `received_ms` is when API Gateway got it, since 1970."""
+    """One frame as API Gateway hands it to a function. `received_ms` is when API Gateway got it, since 1970.
+
+    `is_counted` says that another function has had the frame before.
+    """
 
     connection_id: str
     message_id: str
     received_ms: int
     body: str
+    is_counted: bool = False
 
     @classmethod
     def from_event(cls, event: dict[str, Any]) -> "Frame":
@@ -59,6 +74,7 @@ class Frame:
             message_id=context["messageId"],
             received_ms=int(context["requestTimeEpoch"]),
             body=event.get("body") or "",
+            is_counted=event.get("handed_on", False),
         )
 
 
@@ -82,12 +98,16 @@ class Dispatcher:
         resume: ResumeService,
         workers: WorkerInvoker,
         telemetry: Telemetry,
+        admission: Admission,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._api = api
         self._resume = resume
         self._workers = workers
         self._telemetry = telemetry
+        self._admission = admission
+        self._clock = clock
 
     def dispatch(self, frame: Frame, event: dict[str, Any]) -> None:
         """Answer `frame`, or hand the message in it on to a worker, with the `event` that it came in."""
@@ -96,20 +116,28 @@ class Dispatcher:
 
     def receive(self, frame: Frame) -> Message | None:
         """Return the message in `frame`, or None if the frame is answered. A client that has left is no error."""
+        connection = None
         try:
-            connection = self._store.connections.get(frame.connection_id)
+            hear = self._store.connections.get if frame.is_counted else self._store.connections.hear
+            connection = hear(frame.connection_id)
             if connection is None:
                 self._forget(frame.connection_id)
                 return self.message(frame)  # its sender has left, and wants an answer all the same
             if connection.user is None:
                 self._authenticate(connection, frame)
                 return None
+            self._check_rate(connection)
             parsed = _parse(connection, frame)
+            if isinstance(parsed, Authenticate):
+                self._renew(connection, parsed)
+                return None
+            if self._has_expired(connection):
+                raise Expired
             if isinstance(parsed, Asked):
                 return Message(connection, connection.user, parsed, frame.received_ms)
             self._answer(connection, connection.user, parsed)
         except ClientFacingError as problem:
-            self.send_error(frame, problem)
+            self.send_error(frame, problem, connection)
         except Gone:
             self._forget(frame.connection_id)
         return None
@@ -132,7 +160,7 @@ class Dispatcher:
         connection = self._store.connections.get(connection_id) or self._store.connections.recently_closed(
             connection_id
         )
-        if connection is None or connection.user is None:
+        if connection is None or connection.user is None or self._has_expired(connection):
             return None
         try:
             parsed = _parse(connection, frame)
@@ -140,12 +168,18 @@ class Dispatcher:
             return None
         return Message(connection, connection.user, parsed, frame.received_ms) if isinstance(parsed, Asked) else None
 
-    def send_error(self, frame: Frame, problem: ClientFacingError) -> None:
-        """Send the sender of `frame` what is wrong, with the id of its message if it has one."""
+    def send_error(self, frame: Frame, problem: ClientFacingError, connection: Connection | None = None) -> None:
+        """Send the sender of `frame` what is wrong, with the id of its message or else the reply that it is about.
+
+        `connection` is the sender's, where it is known.
+        """
         if isinstance(problem, Internal):
             self._telemetry.internal_error()
+        message_id = claimed(frame.body, "id")
+        reply = None if message_id is not None else claimed(frame.body, "reply")
+        told = outbound.error(problem, message_id=message_id, reply=reply)
         try:
-            self._api.deliver_frame(frame.connection_id, outbound.error(problem, message_id=claimed_id(frame.body)))
+            self._api.deliver_frame(frame.connection_id, told if connection is None else connection.dialect.adapt(told))
         except Gone:
             self._forget(frame.connection_id)
 
@@ -170,27 +204,69 @@ class Dispatcher:
         """Authenticate a pending connection by its key, which is the whole frame. Close it for anything else."""
         key = pasted(frame.body)
         is_json = key.startswith("{")
-        user = self._store.api_keys.user_of(key) if not is_json and len(key) <= KEY_LIMIT else None
-        if user is not None:
-            self._store.connections.authenticate(connection, user)
-            self._api.deliver(connection.id, AUTHENTICATED.encode())
-            self._greet(connection, user)
-            # Last, so that a wake-up call that fails keeps no client waiting.
-            with suppress(Unavailable):  # then the cold start begins with the message
-                self._workers.warm()
+        try:
+            if is_json or len(key) > CREDENTIAL_LIMIT:
+                raise Unauthorized(INVALID)
+            identity, account = self._admission.admit(key)
+            connection = self._identified(connection, identity, account)
+            self._store.connections.authenticate(connection, account.limits.sockets)
+        except ClientError:
+            self._turn_away(
+                connection, WRONG_FIRST_FRAME.encode(datetime.now(UTC)) if is_json else INVALID_API_KEY.encode()
+            )
             return
+        self._api.deliver(connection.id, AUTHENTICATED.encode())
+        self._greet(connection, identity.user)
+        # Last, so that a wake-up call that fails keeps no client waiting.
+        with suppress(Unavailable):  # then the cold start begins with the message
+            self._workers.warm()
+
+    def _turn_away(self, connection: Connection, answer: bytes) -> None:
+        """Say once what is wrong with a first frame, and close the connection."""
         if not self._store.connections.turn_away(connection):  # of wrong frames that come at once, one is answered
             return
-        answer = WRONG_FIRST_FRAME.encode(datetime.now(UTC)) if is_json else INVALID_API_KEY.encode()
         try:
             with suppress(PostError):  # a client that does not read hears the close
                 self._api.deliver(connection.id, answer)
         finally:
             self._forget(connection.id)
 
+    def _renew(self, connection: Connection, asked: Authenticate) -> None:
+        """Let the connection go on by other credentials of its user. Raise ``Unauthorized`` and ``Forbidden``."""
+        identity, account = self._admission.admit(asked.token)
+        if identity.user != connection.user:
+            raise Forbidden("This connection is another user's. Open one of your own.")
+        connection = self._identified(connection, identity, account)
+        self._store.connections.renew(connection)
+        self._greet(connection, identity.user, connection.viewing)
+
+    def _identified(self, connection: Connection, identity: Identity, account: Account) -> Connection:
+        return replace(
+            connection,
+            identity=identity,
+            good_until=self._admission.good_until(identity),
+            frames_per_minute=account.limits.frames_per_minute,
+        )
+
+    def _check_rate(self, connection: Connection) -> None:
+        """Raise ``RateLimited`` if the connection has sent more frames this minute than it may."""
+        most = connection.frames_per_minute
+        if most is not None and connection.frames > most:
+            wait_s = left_s("minute", self._clock()) if most else None
+            raise RateLimited(f"A socket may send {most} frames a minute.", retry_after_s=wait_s)
+
+    def _has_expired(self, connection: Connection) -> bool:
+        return connection.good_until is not None and connection.good_until <= self._clock()
+
     def _greet(self, connection: Connection, user: str, conversation: str | None = None) -> None:
         active = conversation and self._resume.active(ConversationKey(user, conversation))
-        ready = outbound.ready(user=user, agent=connection.agent, conversation=conversation, active=active)
+        ready = outbound.ready(
+            user=user,
+            agent=connection.agent,
+            conversation=conversation,
+            active=active,
+            good_until=connection.good_until,
+        )
         self._api.deliver_frame(connection.id, ready)
 
     def _forget(self, connection_id: str) -> None:

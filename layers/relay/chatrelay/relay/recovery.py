@@ -1,7 +1,7 @@
 """Recovery of a conversation whose worker is dead: its reply is ended, and whoever waits gets a worker."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -10,6 +10,7 @@ from chatrelay.domain.errors import Interrupted, Superseded, Unavailable
 from chatrelay.domain.keys import ConversationKey, ReplyLocation, StreamId
 from chatrelay.domain.log import Log
 from chatrelay.domain.reply import Reply
+from chatrelay.domain.usage import Used
 from chatrelay.relay.replay import Replay
 from chatrelay.relay.telemetry import Telemetry
 from chatrelay.store.leases import Lease
@@ -82,6 +83,21 @@ class Recovery:
                 return  # somebody has come to answer after all
             self._telemetry.reply_failed(location.reply, problem)
 
+    def settle(self, user: str, replies: Collection[str]) -> bool:
+        """End those of the user's replies whose workers are dead. Return whether one of them is owed no more."""
+        ended = {reply for reply in replies if not self._is_owed(reply)}
+        if ended:
+            self._store.accounts.forget(user, ended)
+        return bool(ended)
+
+    def _is_owed(self, reply: str) -> bool:
+        location = self._store.replies.find(reply)
+        if location is None:
+            return False
+        self.ensure_progress(location.key)
+        stored = self._store.conversations.stored(location)
+        return stored is not None and stored.stream.reply == reply and stored.last is None
+
     def withdraw(self, location: ReplyLocation, end: Callable[[StreamId, Reply], Outbound] = endings.cancel) -> bool:
         """End a reply that waits. Return False if its turn has come meanwhile."""
         stored = self._store.conversations.stored(location)
@@ -127,6 +143,7 @@ class Recovery:
         if stored is None or stored.last is not None:
             return False
         reply = Reply(location.reply, Log(self._store.replies.journaled(location.reply)))
+        reply.asked = Used(stored.agent, {})  # what else its worker knew has gone with it
         problem = Interrupted(DIED)
         if cancelled:
             return self._store.conversations.interrupt(location, reply, endings.cancel(stored.stream, reply))

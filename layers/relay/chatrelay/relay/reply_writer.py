@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
 from typing import Any, TypeVar
@@ -18,8 +18,10 @@ from chatrelay.delivery.liveness import Liveness
 from chatrelay.domain.errors import Interrupted, PostError, Reason, ReplyError, Superseded, Unavailable, Upstream
 from chatrelay.domain.keys import ReplyLocation
 from chatrelay.domain.outcome import ReplyOutcome
+from chatrelay.domain.prices import Prices
 from chatrelay.domain.reply import Ending, Reply, Status
 from chatrelay.domain.turns import Amended, Turn
+from chatrelay.domain.usage import Used
 from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.heartbeat import Heartbeat
 from chatrelay.relay.invocation import Invocation
@@ -70,6 +72,7 @@ class ReplyWriter:
         pushes: PushInvoker,
         telemetry: Telemetry,
         agents: AgentRegistry,
+        prices: Callable[[], Prices],
         files: Callable[[], Files],
         grace: Grace = Grace(),
     ) -> None:
@@ -81,6 +84,7 @@ class ReplyWriter:
         self._pushes = pushes
         self._telemetry = telemetry
         self._agents = agents
+        self._prices = prices
         self._files = files
         self._grace = grace
         self.may_be_followed = True
@@ -99,7 +103,9 @@ class ReplyWriter:
             async with self._broadcast:
                 await self._write_to_the_end(sender)
         except Superseded:
-            await asyncio.to_thread(self._store.replies.delete_orphans, self._reply.id)
+            if await asyncio.to_thread(self._store.replies.delete_orphans, self._reply.id):
+                self._price()  # nobody else counts a reply that was deleted while it was written
+                await asyncio.to_thread(self._store.usages.count, self._accepted.key.user, self._reply.used)
             raise
         for connection_id in self._broadcast.gone:
             await asyncio.to_thread(self._store.connections.gone, self._accepted.key, connection_id)
@@ -119,6 +125,7 @@ class ReplyWriter:
             finally:
                 joining.cancel()
             self._broadcast.wake()  # the last text waits for no interval
+            self._price()
             # Stored before it is sent: what a client has seen to end stays ended.
             await self._patiently(partial(self._store.conversations.finish, accepted, self._reply, last))
             self._broadcast.end(last)
@@ -170,7 +177,9 @@ class ReplyWriter:
                 return endings.cancel(self._accepted.stream, self._reply)
             if not streaming.done():
                 raise Interrupted("The answer took longer than it may.", reason=Reason.TIME)
-            return endings.complete(self._accepted.stream, self._reply, streaming.result())
+            ending = streaming.result()
+            priced = replace(ending, cost=self._prices().cost(ending.model, ending.usage))
+            return endings.complete(self._accepted.stream, self._reply, priced)
         except ReplyError as problem:
             self._telemetry.reply_failed(self._reply.id, problem, self._accepted.send.agent)
             return endings.break_off(self._accepted.stream, self._reply, problem)
@@ -186,6 +195,7 @@ class ReplyWriter:
         turns = await asyncio.to_thread(self._store.conversations.history, self._accepted, agent.room.tokens)
         if any(turn.attachments for turn in turns):
             turns = await asyncio.to_thread(self._files().load, key.user, turns, agent.room)
+        self._reply.asked = Used(agent.model, {"input_tokens": sum(turn.tokens for turn in turns)})
         # A generator that is left open is closed by the garbage collector, which may be long after a cancellation.
         async with aclosing(agent.answer(key.session, turns)) as events:
             async for event in events:
@@ -203,6 +213,11 @@ class ReplyWriter:
                         if self._reply.log.is_full:
                             return text_stream.ending(self._reply.log.text, text_stream.End("max_tokens", "", {}))
         raise Upstream("The model's answer has no end.")
+
+    def _price(self) -> None:
+        """Price what the reply has used by an estimate, because its service never said it."""
+        asked, used = self._reply.asked, self._reply.used
+        self._reply.asked = replace(asked, cost=self._prices().cost(used.model, used.tokens))
 
     async def _patiently(self, call: Callable[[], T]) -> T:
         """Return what `call` returns, tried again for as long as a lease lasts. Raise ``Unavailable``."""

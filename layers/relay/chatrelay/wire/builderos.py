@@ -18,8 +18,9 @@ INVALID_API_KEY = "error:invalid_api_key"
 """The bare texts that answer a key: the app takes any text that begins with ``error:`` for an error."""
 
 
-NEWER = frozenset(("part", "parts", "reason"))
+NEWER = frozenset(("cost", "part", "parts", "reason"))
 OF_LOGS = frozenset(("length", "sha256"))
+OF_QUESTIONS = frozenset(("reply",))
 
 
 class BuilderOs(Dialect):
@@ -57,7 +58,9 @@ class BuilderOs(Dialect):
 
     def adapt(self, frame: Outbound) -> Outbound:
         """Return `frame` without the fields that are newer than the app, which stay out of its frames."""
-        newer = NEWER | (OF_LOGS if frame.type == "error" else frozenset())
+        newer = NEWER
+        if frame.type == "error":
+            newer |= OF_LOGS if "epoch" in frame.fields else OF_QUESTIONS
         if not newer & frame.fields.keys():
             return frame
         return replace(frame, fields={name: value for name, value in frame.fields.items() if name not in newer})

@@ -5,8 +5,9 @@ from typing import Any
 
 from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.errors import InvalidMessage
+from chatrelay.domain.text import pasted
 from chatrelay.wire import fields
-from chatrelay.wire.limits import CONVERSATION_LIMIT, DEVICE_LIMIT, ID_LIMIT
+from chatrelay.wire.limits import CONVERSATION_LIMIT, CREDENTIAL_LIMIT, DEVICE_LIMIT, ID_LIMIT
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,18 @@ class Acknowledge:
 
 
 @dataclass(frozen=True)
+class Authenticate:
+    """``{"action":"auth","token"}``: the connection goes on by these credentials, a key's or a token's."""
+
+    token: str
+
+
+@dataclass(frozen=True)
 class Configuration:
     """The ``builderos`` app's ``{"working_directory": …}``: asks for ``ready`` once more."""
 
 
-Question = Hello | Resume | Cancel | Acknowledge | Configuration
+Question = Hello | Resume | Cancel | Acknowledge | Authenticate | Configuration
 Asked = Send | Regenerate
 """What a worker answers."""
 Inbound = Asked | Question
@@ -129,14 +137,18 @@ def parse_action(frame: dict[str, Any], agent: str) -> Inbound:
             return Cancel(fields.must_be_name(frame, "reply", ID_LIMIT))
         case "ack":
             return Acknowledge(fields.must_be_name(frame, "reply", ID_LIMIT), fields.offset(frame))
+        case "auth":
+            return Authenticate(pasted(fields.must_be_name(frame, "token", CREDENTIAL_LIMIT)))
         case _:  # API Gateway answers "ping" itself, so that one never comes here
-            raise InvalidMessage("action", "must be one of ack, cancel, edit, hello, ping, regenerate, resume, send")
+            raise InvalidMessage(
+                "action", "must be one of ack, auth, cancel, edit, hello, ping, regenerate, resume, send"
+            )
 
 
-def claimed_id(body: str | None) -> str | None:
-    """Return the ``id`` in a frame that may be anything at all, so that an error can say which message it is about."""
+def claimed(body: str | None, name: str) -> str | None:
+    """Return the ``id`` or ``reply`` in a frame that may be anything at all: an error says what it is about."""
     try:
-        return fields.must_be_name(fields.json_object(body), "id", ID_LIMIT)
+        return fields.must_be_name(fields.json_object(body), name, ID_LIMIT)
     except InvalidMessage:
         return None
 

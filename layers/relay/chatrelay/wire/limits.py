@@ -11,6 +11,8 @@ HEARTBEAT_S = 480
 ID_LIMIT = 64
 CONVERSATION_LIMIT = 128
 DEVICE_LIMIT = 128
+CREDENTIAL_LIMIT = 7 * 1024
+"""API Gateway takes headers of 10,240 bytes together, and a subprotocol makes four bytes of three."""
 OFFSET_LIMIT = 2**53 - 1
 """The largest whole number that every JSON reader keeps exactly."""
 AGENTS = ("claude", "codex")  # the first answers where a client names none

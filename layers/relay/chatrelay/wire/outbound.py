@@ -16,6 +16,7 @@ from chatrelay.domain.keys import StreamId
 from chatrelay.domain.log import Log, Part
 from chatrelay.domain.reply import Ending
 from chatrelay.domain.text import beginning, truncate_to_json, utf16_length
+from chatrelay.domain.usage import MICRO
 from chatrelay.wire.limits import (
     CONTENT_LIMIT_BYTES,
     CONVERSATION_LIMIT,
@@ -52,8 +53,13 @@ class Outbound:
         return cls(*json.loads(kept))
 
 
-def ready(*, user: str, agent: str, conversation: str | None, active: str | None = None) -> Outbound:
-    """Return the answer to ``hello``; `active` is the reply that is being written in the conversation."""
+def ready(
+    *, user: str, agent: str, conversation: str | None, active: str | None = None, good_until: int | None = None
+) -> Outbound:
+    """Return the answer to ``hello`` and ``auth``; `active` is the reply that is being written in the conversation.
+
+    `good_until`, in seconds since 1970, is when the client has to say ``auth`` again at the latest.
+    """
     # Never a working directory: until it is ready, the BuilderOS app ignores every frame that names one.
     limits = {
         "frame_bytes": FRAME_LIMIT_BYTES,
@@ -67,6 +73,8 @@ def ready(*, user: str, agent: str, conversation: str | None, active: str | None
         fields["conversation"] = conversation
     if active is not None:
         fields["active"] = active
+    if good_until is not None:
+        fields["good_until"] = datetime.fromtimestamp(good_until, UTC).isoformat()
     return Outbound("ready", "Connected", fields)
 
 
@@ -124,7 +132,9 @@ def _room_bytes(empty: Outbound) -> int:
 
 def complete(stream: StreamId, log: Log, ending: Ending) -> Outbound:
     """Return the end of a reply, with what proves that all of it is there."""
-    how = {"stop_reason": ending.stop_reason, "model": ending.model, "usage": ending.usage}
+    how: dict[str, Any] = {"stop_reason": ending.stop_reason, "model": ending.model, "usage": ending.usage}
+    if ending.cost is not None:
+        how["cost"] = ending.cost / MICRO
     return Outbound("complete", "Response complete", {**proof(log), "parts": len(log.parts), **how, **stream.fields()})
 
 
@@ -139,10 +149,18 @@ def proof(log: Log) -> dict[str, Any]:
     return {"length": log.length, "sha256": log.sha256}
 
 
-def error(problem: ClientFacingError, *, message_id: str | None = None, stream: StreamId | None = None) -> Outbound:
+def error(
+    problem: ClientFacingError,
+    *,
+    message_id: str | None = None,
+    reply: str | None = None,
+    stream: StreamId | None = None,
+) -> Outbound:
     """Return what went wrong, as a sentence for a person and a code for a program.
 
-    The error of a reply has a ``reason`` as well: what whoever runs the relay has to mend, if anything.
+    `message_id` is the message that was refused; `reply` the one of which something was asked in vain; `stream` the one
+    that went wrong itself. The error of a reply has a ``reason`` as well: what whoever runs the relay has to mend, if
+    anything.
     """
     fields: dict[str, Any] = {"code": problem.code, "retryable": problem.retryable}
     if isinstance(problem, ReplyError):
@@ -151,6 +169,8 @@ def error(problem: ClientFacingError, *, message_id: str | None = None, stream: 
         fields["retry_after"] = problem.retry_after_s
     if message_id is not None:
         fields["id"] = message_id
+    if reply is not None:
+        fields["reply"] = reply
     if stream is not None:
         fields |= stream.fields()
     return Outbound("error", str(problem), fields)

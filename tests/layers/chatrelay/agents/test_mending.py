@@ -26,6 +26,7 @@ class Service:
     """An agent that answers like `answers`, one after the other: with an error, or after some events with one."""
 
     room = Room(1000)
+    model = "m"
 
     def __init__(self, *answers: ReplyError | Sequence[Written | Ending | ReplyError]) -> None:
         self.asked: list[list[Turn]] = []

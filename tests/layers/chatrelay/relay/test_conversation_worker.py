@@ -25,9 +25,11 @@ from chatrelay.domain.errors import Duplicate, NoSuchAgent, SettingError, Supers
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.domain.log import LONGEST, Log
 from chatrelay.domain.outcome import ReplyOutcome
+from chatrelay.domain.prices import Prices
 from chatrelay.domain.reply import Status
 from chatrelay.domain.turns import Room, Turn
 from chatrelay.relay.acceptance import Acceptance
+from chatrelay.relay.admission import Admission
 from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.conversation_worker import ConversationWorker
 from chatrelay.relay.dispatch import Dispatcher, Message
@@ -58,7 +60,7 @@ from emulator.stand_ins.script import (
     text_block,
 )
 from tests.builders.doubles import Address, Clocked, Sockets, assembled
-from tests.builders.layer import Store, scanned
+from tests.builders.layer import Store, by_key, scanned
 from tests.builders.patience import PATIENCE_S
 from tests.builders.settings import CLAUDE
 from tests.builders.written import journaled, kept_text
@@ -67,8 +69,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SETTINGS = replace(CLAUDE, history_tokens=1000)
 LONG = 900.0
-APP = Connection("c1=", "claude", BUILDEROS, 1, "alice")
-PHONE = Connection("c1=", "claude", VERSION_1, 1, "alice")
+APP = Connection("c1=", "claude", BUILDEROS, 1, by_key("alice"))
+PHONE = Connection("c1=", "claude", VERSION_1, 1, by_key("alice"))
 TALK = ConversationKey("alice", "talk")
 LAST_MARK = "\U0001f3c1"
 
@@ -109,6 +111,9 @@ async def client(service: Address) -> AsyncIterator[AsyncAnthropic]:
             yield client
 
 
+PRICES = Prices.read("claude-sonnet-5=3/15")
+
+
 class Noted(ReplyWriter):
     """A writer whose outcome is noted."""
 
@@ -141,13 +146,14 @@ class Answering:
         self._api = api
         self._files = files
         self._telemetry = telemetry
-        self._dispatcher = Dispatcher(store, api, resume, workers, telemetry)
+        self._dispatcher = Dispatcher(store, api, resume, workers, telemetry, Admission(store, lambda: None, 0))
         self._parts: dict[str, Any] = {
             "api": api,
             "threads": threads,
             "workers": workers,
             "pushes": pushes,
             "telemetry": telemetry,
+            "prices": lambda: PRICES,
         }
         self._written: list[ReplyOutcome] = []
         self.grace = Grace()
@@ -253,7 +259,7 @@ def said(
 
 def show(store: Store, name: str, dialect: Dialect = VERSION_1) -> None:
     """Opens another connection of the user's that shows the conversation."""
-    connection = Connection(name, "claude", dialect, 1, "alice")
+    connection = Connection(name, "claude", dialect, 1, by_key("alice"))
     store.connections.open(connection)
     store.connections.subscribe(connection, "talk")
 
@@ -617,7 +623,7 @@ async def test_an_agent_that_is_not_there_keeps_no_message(relay: Answering, soc
 
     assert (refusal.value.code, refusal.value.retryable, refusal.value.field) == ("invalid_message", False, "agent")
     kept = sorted(item["pk"] for item in scanned(table))
-    assert kept == ["CONNECTION#c1=", "COUNT#claude"]
+    assert kept == ["CONNECTION#c1=", "COUNT#claude", "USER#alice", "USER#alice"]
     assert sockets.posts == {}
 
 
@@ -661,7 +667,7 @@ async def test_one_relay_answers_several_conversations_at_once(
     model.script = answer("word " * 20, pause_s=0.005)
 
     async def answered(number: int) -> ReplyOutcome:
-        connection = Connection(f"c{number}=", "claude", VERSION_1, 1, "alice")
+        connection = Connection(f"c{number}=", "claude", VERSION_1, 1, by_key("alice"))
         return await relay.answer(
             Message(connection, "alice", Send("m", f"talk-{number}", "Hi", "claude"), 1), "worker-1", LONG
         )
@@ -675,6 +681,7 @@ class Endless:
     """An agent that forgets to say how it ended."""
 
     room = Room(1000)
+    model = "m"
 
     async def answer(self, conversation: str, turns: Any) -> AsyncIterator[str]:
         assert conversation == "alice/talk"

@@ -11,6 +11,7 @@ from chatrelay.aws.management_api import ManagementApi
 from chatrelay.domain.errors import Interrupted, Unavailable
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.relay.acceptance import Acceptance
+from chatrelay.relay.admission import Admission
 from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.dispatch import Dispatcher, Frame, Message
 from chatrelay.relay.recovery import Recovery
@@ -21,7 +22,7 @@ from chatrelay.store.connections import Connection, Connections
 from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from chatrelay.wire.inbound import Send
 from tests.builders.doubles import Sockets
-from tests.builders.layer import Store
+from tests.builders.layer import Store, by_key
 
 KEY = "crk_secret"
 
@@ -42,7 +43,7 @@ class Desk:
 
     def connect(self, *, agent: str = "claude", user: str | None = "alice") -> None:
         dialect = VERSION_1 if user else BUILDEROS
-        self.connections.open(Connection("c1=", agent, dialect, 1_700_000_000, user))
+        self.connections.open(Connection("c1=", agent, dialect, 1_700_000_000, by_key(user) if user else None))
 
     def connect_app(self, agent: str = "claude") -> None:
         """The BuilderOS app, authenticated as it does it."""
@@ -76,7 +77,13 @@ def desk(
     keys = ApiKeys(store.table)
     agents = AgentRegistry({"claude": unused})
     acceptance = Acceptance(store, recovery, agents, unused)
-    return Desk(store, sockets, keys, Dispatcher(store, api, resume, workers, telemetry), acceptance)
+    return Desk(
+        store,
+        sockets,
+        keys,
+        Dispatcher(store, api, resume, workers, telemetry, Admission(store, lambda: None, 0), lambda: store.time_s),
+        acceptance,
+    )
 
 
 def unused() -> NoReturn:
@@ -142,10 +149,18 @@ def test_a_message_by_http_for_which_nobody_can_be_called_is_kept(desk: Desk) ->
     ("body", "sentence", "about"),
     [
         ("not json", "frame: must be JSON", None),
-        ('{"action":"shout"}', "action: must be one of ack, cancel, edit, hello, ping, regenerate, resume, send", None),
+        (
+            '{"action":"shout"}',
+            "action: must be one of ack, auth, cancel, edit, hello, ping, regenerate, resume, send",
+            None,
+        ),
         ('{"action":"send","id":"m1","conversation":"talk"}', "content: is missing", "m1"),
         ('{"action":"send","id":7,"conversation":"talk","content":"x"}', "id: must be a string", None),
-        ('{"action":"ping"}', "action: must be one of ack, cancel, edit, hello, ping, regenerate, resume, send", None),
+        (
+            '{"action":"ping"}',
+            "action: must be one of ack, auth, cancel, edit, hello, ping, regenerate, resume, send",
+            None,
+        ),
         ("[" * 30_000, "frame: must be JSON", None),
     ],
     ids=["no json", "no such action", "a field is missing", "a wrong type", "a ping by a wrong route", "deep"],
@@ -204,7 +219,7 @@ def test_a_key_is_good_though_nobody_can_be_woken(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["crk_wrong", "", " ", "x" * 257, "x" * 32_000, "😀\x00", "null", '"crk_secret"', "crk_ secret"]
+    "key", ["crk_wrong", "", " ", "x" * 7169, "x" * 32_000, "😀\x00", "null", '"crk_secret"', "crk_ secret"]
 )
 def test_a_wrong_key_is_told_as_the_app_expects_and_the_socket_closed(desk: Desk, key: str) -> None:
     desk.keys.add(KEY, "bob")
@@ -217,10 +232,10 @@ def test_a_wrong_key_is_told_as_the_app_expects_and_the_socket_closed(desk: Desk
 
 
 def test_a_key_over_the_limit_is_not_even_looked_for(desk: Desk) -> None:
-    desk.keys.add("x" * 257, "bob")
+    desk.keys.add("x" * 7169, "bob")
     desk.connect(user=None)
 
-    desk.receive("x" * 257)
+    desk.receive("x" * 7169)
 
     assert desk.texts == ["error:invalid_api_key"]
 
@@ -403,6 +418,36 @@ def test_a_problem_is_told_with_the_id_of_the_message(desk: Desk) -> None:
         "It broke off.",
         "m1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("body", "about"),
+    [
+        ('{"action":"resume","reply":"r1"}', {"reply": "r1"}),
+        ('{"action":"ack","reply":"r1"}', {"reply": "r1"}),
+        ('{"action":"cancel","reply":7}', {}),
+        ('{"action":"resume","conversation":"talk"}', {}),
+        ('{"action":"send","id":"m1","reply":"r1"}', {"id": "m1"}),
+    ],
+    ids=["of nobody's", "without an offset", "of no name", "of a conversation", "a message's"],
+)
+def test_what_is_refused_of_a_reply_is_told_with_it(desk: Desk, body: str, about: dict[str, str]) -> None:
+    desk.connect()
+
+    desk.receive(body)
+
+    (told,) = desk.frames
+    assert told["type"] == "error"
+    assert {name: told[name] for name in ("id", "reply", "length") if name in told} == about
+
+
+def test_the_builderos_apps_errors_name_no_reply(desk: Desk) -> None:
+    desk.connect_app()
+
+    desk.receive('{"action":"cancel","reply":"r1"}')
+
+    (told,) = desk.frames
+    assert (told["code"], "reply" in told) == ("forbidden", False)
 
 
 def test_looking_for_a_message_answers_nothing(desk: Desk) -> None:

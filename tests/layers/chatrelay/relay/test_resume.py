@@ -17,7 +17,7 @@ from chatrelay.wire.dialects import VERSION_1
 from chatrelay.wire.inbound import Acknowledge, Cancel, Resume, Send
 from chatrelay.wire.outbound import Outbound
 from tests.builders.doubles import Sockets
-from tests.builders.layer import Store
+from tests.builders.layer import Store, by_key
 from tests.builders.written import journaled
 from tests.builders.written import text as text_of
 
@@ -70,7 +70,7 @@ class Scene:
 
 
 def connection(name: str, user: str = "alice") -> Connection:
-    return Connection(name, "claude", VERSION_1, 1_700_000_000, user)
+    return Connection(name, "claude", VERSION_1, 1_700_000_000, by_key(user))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from chatrelay.domain.errors import InvalidMessage
 from chatrelay.store.api_keys import ApiKeys
-from chatrelay.store.connections import Connections
+from chatrelay.store.store import Store
 from chatrelay.store.table import Table
 from chatrelay.wire import inbound, registration
 from chatrelay.wire.dialect import Dialect
@@ -149,7 +149,7 @@ def test_a_connection_names_an_agent_or_none(
 
     assert connect.handler(event, CONTEXT)["statusCode"] == status
 
-    connection = Connections(table).get(event["requestContext"]["connectionId"])
+    connection = Store.over(table).connections.get(event["requestContext"]["connectionId"])
     assert (connection and connection.agent) == agent
 
 

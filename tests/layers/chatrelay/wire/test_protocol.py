@@ -290,7 +290,7 @@ def test_a_frame_of_the_builderos_app_that_is_wrong_is_refused_by_the_field(body
 
 def test_a_frame_without_an_action_is_not_version_1() -> None:
     with pytest.raises(
-        InvalidMessage, match="action: must be one of ack, cancel, edit, hello, ping, regenerate, resume, send"
+        InvalidMessage, match="action: must be one of ack, auth, cancel, edit, hello, ping, regenerate, resume, send"
     ):
         relay('{"content":"hi","session_id":"s"}')
 
@@ -310,7 +310,7 @@ def test_a_frame_without_an_action_is_not_version_1() -> None:
     ids=["a good id", "half a pair", "a number", "too long", "no JSON", "nothing", "deep"],
 )
 def test_the_claimed_id_is_one_that_could_be_answered(body: str | None, claimed: str | None) -> None:
-    assert inbound.claimed_id(body) == claimed
+    assert inbound.claimed(body, "id") == claimed
 
 
 @pytest.mark.parametrize(
@@ -418,6 +418,7 @@ def test_an_error_frame_has_a_code_for_programs_and_a_sentence_for_people(
 def test_the_builderos_apps_frames_stay_what_they_were() -> None:
     log = log_of_texts("So")
     frames = (
+        outbound.error(Forbidden("No."), reply="reply-1"),
         outbound.broken_off(STREAM, log, Refused("No.")),
         outbound.complete(STREAM, log, Ending("end_turn", "m", {}, [])),
         outbound.part(STREAM, Stretch(0, log.parts[0], 0, "So")),
@@ -425,6 +426,7 @@ def test_the_builderos_apps_frames_stay_what_they_were() -> None:
 
     stream = ["conversation", "reply", "epoch"]
     assert [list(BUILDEROS.adapt(frame).fields) for frame in frames] == [
+        ["code", "retryable"],
         ["code", "retryable", *stream],
         ["length", "sha256", "stop_reason", "model", "usage", *stream],
         ["offset", *stream],
