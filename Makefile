@@ -16,7 +16,7 @@ install = $(if $(UV),$(UV) pip install --quiet --no-deps --python $(1) $(2) || )
 export SAM_CLI_TELEMETRY = 0
 export AWS_DEFAULT_REGION ?= us-east-1
 
-.PHONY: help run install smoke test busy scenarios bench nightly layers check lint types floors templates tables lock clean
+.PHONY: help run install smoke test busy scenarios bench nightly layers check lint types floors templates tables prices lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -66,10 +66,10 @@ lint: .venv/test | $(JAVASCRIPT)/node_modules
 	@if [ -d $(JAVASCRIPT)/node_modules ]; then $(JAVASCRIPT)/node_modules/.bin/biome ci --config-path $(JAVASCRIPT) $(SCRIPTS) && \
 		node $(JAVASCRIPT)/asyncapi.mjs protocol/asyncapi.yaml; fi
 
-# CI checks everything; elsewhere the missing check is said.
+# A test of tokens needs a provider from there, too. CI checks everything; elsewhere the missing check is said.
 $(JAVASCRIPT)/node_modules: $(JAVASCRIPT)/package-lock.json
 	@if command -v npm >/dev/null || [ -n "$$CI" ]; then \
-		echo "Installing Biome and AsyncAPI's parser (once) ..." && cd $(@D) && npm ci --ignore-scripts --loglevel error && touch node_modules; \
+		echo "Installing Biome, AsyncAPI's parser and an OpenID provider (once) ..." && cd $(@D) && npm ci --ignore-scripts --loglevel error && touch node_modules; \
 	else \
 		echo "No npm on this machine: JavaScript, CSS and protocol/asyncapi.yaml are not checked"; \
 	fi
@@ -92,7 +92,10 @@ templates: .venv/test .venv-sam/done
 tables: .venv/test  ## Write the tables of docs/emulator.md anew
 	$(BIN)/python -m tests.emulator.template.corpus
 
-lock: .venv/test  ## Resolve every requirements.in anew
+prices: .venv/test  ## Write what models cost anew, from the source that the tests' lock has, and say what moved
+	$(BIN)/python -m infra.prices
+
+lock: .venv/test  ## Resolve every requirements.in anew; then `make prices`, whose source it renews
 	for at in layers/dependencies emulator infra/bridgehub tests tests/bench tests/sam; do \
 		(cd $$at && $(CURDIR)/$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 			--no-header --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt) || exit 1; \
@@ -117,7 +120,7 @@ clean:  ## Remove what was built
 		pathlib.Path(sysconfig.get_path("purelib"), "chatrelay.pth").write_text(str(pathlib.Path("layers/relay").resolve()))'
 	@touch $@
 
-.venv/test: tests/requirements.txt .venv/run | $(DYNAMODB_LOCAL)/node_modules
+.venv/test: tests/requirements.txt .venv/run | $(DYNAMODB_LOCAL)/node_modules $(JAVASCRIPT)/node_modules
 	@echo "Installing what the tests need (once) ..."
 	@$(call install,$(BIN)/python,--requirement tests/requirements.txt)
 	@touch $@

@@ -143,6 +143,7 @@ def _run(options: argparse.Namespace) -> int:
         deployment = Deployment(options.template, _STACK, plugin.parameters(dict(options.parameter)), running)
         deployment.deploy()
         stack = build(deployment, address, Path(unpacked))
+        running.describe(stack.name, stack.outputs)
         names = Names(address, frozenset(options.allow_host))
         gateway = Gateway(stack, running, limits, plugin, issued, names, frozenset(options.allow_origin))
         asyncio.run(_serve(gateway, listening, options.faults))

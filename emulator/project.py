@@ -26,7 +26,7 @@ from chatrelay.domain.attachments import (
     TEXT_LIMIT_BYTES,
 )
 from chatrelay.domain.text import pasted
-from chatrelay.store.api_keys import ApiKeys
+from chatrelay.store.store import Store
 from chatrelay.store.table import Table
 from chatrelay.wire.identity import new_key
 from chatrelay.wire.limits import AGENTS
@@ -51,6 +51,20 @@ DEVELOPER = "developer"
 FRESH = {"cache-control": "no-store"}
 PROMPTS = {"ClaudePrompt": "CLAUDE_PROMPT", "CodexPrompt": "CODEX_PROMPT"}
 """The variable of the shell with the text, by the parameter that names where it is kept; functions call it the same."""
+LIMIT_PARAMETERS = {
+    "messages_per_minute": "MessagesPerMinute",
+    "replies_at_once": "RepliesAtOnce",
+    "tokens_per_day": "TokensPerDay",
+    "tokens_per_month": "TokensPerMonth",
+    "dollars_per_day": "DollarsPerDay",
+    "dollars_per_month": "DollarsPerMonth",
+    "sockets": "SocketsAtOnce",
+    "frames_per_minute": "FramesPerMinute",
+    "devices": "Devices",
+    "files_per_day": "FilesPerDay",
+    "megabytes_per_day": "MegabytesPerDay",
+}
+"""The template's limits of a user. Those that the command line gives hold for the developer, too."""
 LIMITS = {
     "attachments": ATTACHMENTS_LIMIT,
     "file": FILE_LIMIT_BYTES,
@@ -80,18 +94,22 @@ def plugin(address: str, variables: Mapping[str, str] = os.environ) -> Plugin:
     environment |= {"FCM_SECRET": GOOGLE, "FCM_URL": pushes}
 
     push_services = PushServices()
+    unlimited: dict[str, None] = {}
     backends = {"claude": "anthropic"}
 
     def parameters(given: Mapping[str, str]) -> Mapping[str, str]:
         """Return parameters that let in the BuilderOS app and the playground, beside whoever is `given`."""
         origins = ",".join([*filter(None, [given.get("AllowedOrigins")]), *own_origins])
+        unlimited.update({limit: None for limit, name in LIMIT_PARAMETERS.items() if name not in given})
         prompts = {name: f"/local/{name}" for name, variable in PROMPTS.items() if variables.get(variable)}
         # The app brings its key as its first frame.
         return {"FirstFrameAuth": "true", **prompts, **given, "AllowedOrigins": origins}
 
     async def prepare(stack: Stack, services: Services) -> None:
         table = stack.outputs["TableName"]
-        ApiKeys(Table(services.client("dynamodb"), table)).add(key, DEVELOPER, "make run")
+        store = Store.over(Table(services.client("dynamodb"), table))
+        store.api_keys.add(key, DEVELOPER, "make run")
+        store.accounts.override(DEVELOPER, unlimited)
         message = stack.functions[stack.resources["MessageFunction"]].environment
         backends["codex"] = message["CODEX_BACKEND"]
         secrets = services.client("secretsmanager")

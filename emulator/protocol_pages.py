@@ -91,7 +91,8 @@ def calls(document: Document) -> tuple[str, list[Entry]]:
                 tables.append((f"{title} ({kind})", list(_fields(document, content["schema"]))))
                 if "example" in content:
                     examples.append((title, _json(content["example"])))
-        entries.append(Entry(operation["operationId"], call, operation["summary"], "", tables, examples))
+        described = operation["summary"], operation.get("description", "")
+        entries.append(Entry(operation["operationId"], call, *described, tables, examples))
     return "HTTP calls", entries
 
 

@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser(name, help=words, description=words).set_defaults(do=do)
     options = parser.parse_args(arguments)
     try:
-        deployed = stack.chosen(options)
+        deployed = stack.named(options)
         queue = Queue(deployed.session.client("sqs"), deployed.output("UnsentPushes"))
         options.do(queue, deployed)
     except stack.PROBLEMS as problem:

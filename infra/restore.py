@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("table", help="the earlier one, which stays as it is")
     options = parser.parse_args(arguments)
     try:
-        deployed = stack.chosen(options)
+        deployed = stack.named(options)
         dynamodb = deployed.session.resource("dynamodb")
         copied = 0
         with dynamodb.Table(deployed.output("TableName")).batch_writer() as batch:

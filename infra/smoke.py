@@ -144,7 +144,8 @@ class Walk:
         """Return where the WebSocket API is."""
         status = await self._asked("GET", "/api/status", headers=self._key)
         if status.status_code == httpx.codes.UNAUTHORIZED:
-            raise Wrong(f"The key in {KEY} is none of this deployment's. Make one: python -m infra.keys create <user>")
+            make = "python -m infra.operator keys create <user>"
+            raise Wrong(f"The key in {KEY} is none of this deployment's. Make one: {make}")
         websocket = _object(status).get("websocket")
         if not isinstance(websocket, str):
             raise Wrong(

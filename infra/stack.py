@@ -2,7 +2,9 @@
 
 import argparse
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import boto3
@@ -10,6 +12,14 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 SAMCONFIG = Path(__file__).resolve().parents[1] / "samconfig.toml"
 NAME = "chat-relay"
+CONFIG_ENV = "default"
+OPTIONS = {
+    "config_env": f"which part of samconfig.toml (default: {CONFIG_ENV})",
+    "stack": f"the deployed stack (default: samconfig.toml's, or {NAME})",
+    "region": "where it is (default: samconfig.toml's, or your own)",
+    "profile": "whose account, by ~/.aws/config (default: samconfig.toml's, or your own)",
+}
+"""What every command takes to find a stack, with the names and the file that the SAM command line has."""
 # What an operator can do something about; ``told`` says it.
 PROBLEMS = (BotoCoreError, ClientError, ValueError, LookupError)
 
@@ -23,35 +33,44 @@ class Stack:
 
     def output(self, name: str) -> str:
         """Return an output of the stack. Raise ``LookupError`` if it has none of that name."""
+        try:
+            return self._outputs[name]
+        except KeyError:
+            cure = "deploy this version of the template first"
+            raise LookupError(f"the stack {self.name} has no output {name}: {cure}") from None
+
+    @cached_property
+    def _outputs(self) -> Mapping[str, str]:
         (stack,) = self.session.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
-        for output in stack.get("Outputs", []):
-            if output["OutputKey"] == name:
-                return output["OutputValue"]
-        raise LookupError(f"the stack {self.name} has no output {name}: deploy this version of the template first")
+        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that find a stack, with the names and the file that the SAM command line has."""
-    parser.add_argument("--config-env", default="default", help="which part of samconfig.toml (default: %(default)s)")
-    parser.add_argument("--stack", help=f"the deployed stack (default: samconfig.toml's, or {NAME})")
-    parser.add_argument("--region", help="where it is (default: samconfig.toml's, or your own)")
-    parser.add_argument("--profile", help="whose account, by ~/.aws/config (default: samconfig.toml's, or your own)")
+    """Add ``OPTIONS``."""
+    for name, words in OPTIONS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", help=words)
+    parser.set_defaults(config_env=CONFIG_ENV)
 
 
-def chosen(options: argparse.Namespace, samconfig: Path = SAMCONFIG) -> Stack:
-    """Return the stack that the options and the file name. Raise ``ValueError`` if the file cannot be read."""
+def named(options: argparse.Namespace) -> Stack:
+    """Return the stack that ``OPTIONS`` and the file name. Raise as ``chosen`` does."""
+    return chosen(**{name: getattr(options, name) for name in OPTIONS})
+
+
+def chosen(
+    config_env: str, stack: str | None, region: str | None, profile: str | None, samconfig: Path = SAMCONFIG
+) -> Stack:
+    """Return the stack that the arguments and the file name. Raise ``ValueError`` if the file cannot be read."""
     try:
-        tables = tomllib.loads(samconfig.read_text(encoding="utf-8")).get(options.config_env, {})
+        tables = tomllib.loads(samconfig.read_text(encoding="utf-8")).get(config_env, {})
     except FileNotFoundError:
         tables = {}
     except tomllib.TOMLDecodeError as problem:
         raise ValueError(f"{samconfig.name} cannot be read: {problem}") from problem
     # As `sam deploy` reads the file: what is for that command goes before what is for all.
     kept = {**tables.get("global", {}).get("parameters", {}), **tables.get("deploy", {}).get("parameters", {})}
-    session = boto3.Session(
-        region_name=options.region or kept.get("region"), profile_name=options.profile or kept.get("profile")
-    )
-    return Stack(options.stack or kept.get("stack_name", NAME), session)
+    session = boto3.Session(region_name=region or kept.get("region"), profile_name=profile or kept.get("profile"))
+    return Stack(stack or kept.get("stack_name", NAME), session)
 
 
 def told(problem: Exception) -> str:
@@ -61,4 +80,6 @@ def told(problem: Exception) -> str:
             return "in which region is the stack? Give --region, or set AWS_DEFAULT_REGION."
         case NoCredentialsError():
             return "there are no AWS credentials: give --profile, or run `aws configure`."
+        case ClientError(response={"Error": {"Code": "ResourceNotFoundException" | "ValidationError"}}):
+            return f"{problem}. Is it elsewhere? Give --stack, --region or --profile."
     return str(problem)

@@ -1,6 +1,7 @@
 """What one run is known by: credentials and a certificate, new each time, where only the run's user may read them."""
 
 import contextlib
+import os
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -36,7 +37,10 @@ class Identity:
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """A worker's variables: it signs as this run, and trusts this run's certificate beside the public ones."""
+        """A worker's variables: it signs as this run, and trusts this run's certificate beside the public ones.
+
+        The public ones are those of the shell's ``SSL_CERT_FILE``, if it has one.
+        """
         bundle = str(self.authorities)
         # botocore's, the one of httpx and of Python itself, and that of requests.
         return self.credentials.variables | {
@@ -66,7 +70,8 @@ def issued(host: str) -> Iterator[Identity]:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         # Each name once: `host` may be one of the others.
         authority.issue_cert(*dict.fromkeys((host, "localhost", "127.0.0.1", "::1"))).configure_cert(tls)
-        _write(authorities, Path(certifi.where()).read_text(encoding="ascii") + authority.cert_pem.bytes().decode())
+        public = Path(os.environ.get("SSL_CERT_FILE") or certifi.where())
+        _write(authorities, public.read_text(encoding="ascii") + authority.cert_pem.bytes().decode())
         yield Identity(credentials, file, configuration, authorities, tls)
 
 

@@ -40,6 +40,7 @@ from werkzeug.wsgi import get_input_stream
 from emulator.limits import KIB, Limits
 from emulator.services import post_policy
 from emulator.services.signature import Credentials, Received, Refused, verify
+from emulator.services.stacks import Stacks
 from emulator.serving.guard import Names
 
 # A thread is taken for as long as a request lasts: a poll of a queue lasts up to 20 s, and there may be several.
@@ -113,6 +114,7 @@ class Serialized:
         self._moto = Dispatcher()
         self._names = names
         self._credentials = credentials
+        self._stacks = Stacks()
         self._dynamodb = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -126,6 +128,8 @@ class Serialized:
         refused = self._refusal(environ, received)
         if refused is not None:
             return refused(environ, start_response)
+        if "/cloudformation/" in environ.get("HTTP_AUTHORIZATION", "") and (told := self._stacks.answer(body)):
+            return Response(told, content_type="text/xml")(environ, start_response)
         if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB_"):
             return self._answer(environ, start_response)
         with self._dynamodb:

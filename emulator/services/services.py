@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from emulator.account import ACCOUNT, REGION
 from emulator.processes import die_with_parent
+from emulator.services import stacks
 from emulator.services.signature import Credentials
 from emulator.serving import server
 from emulator.template.conversions import Fitted, as_json_text, as_number
@@ -70,6 +71,10 @@ class Services:
         Raise TemplateError with the service's own words if it refuses.
         """
         return self._makers[kind](name, properties)
+
+    def describe(self, stack: str, outputs: Mapping[str, str]) -> None:
+        """Let CloudFormation describe a stack with these outputs."""
+        self._client("cloudformation").create_stack(StackName=stack, TemplateBody=stacks.template(outputs))
 
     def parameter(self, reference: str) -> str | None:
         """Return the value of a parameter, named as `name` or `name:version`; None if there is none."""

@@ -21,6 +21,7 @@ PACKAGE = REPOSITORY / "layers" / "relay" / "chatrelay"
 FUNCTIONS = sorted(path.parent.name for path in (REPOSITORY / "functions").glob("*/app.py"))
 ACTIONS = {
     "get": "GetItem",
+    "get_all": "BatchGetItem",
     "query": "Query",
     "first": "Query",
     "last": "Query",
@@ -32,6 +33,7 @@ ACTIONS = {
     "Put": "PutItem",
     "Update": "UpdateItem",
     "Delete": "DeleteItem",
+    "Check": "ConditionCheckItem",
 }
 """What the methods of ``Table`` and the parts of its transactions are to IAM."""
 PARTITIONS = {name: value for name, value in vars(item_keys).items() if name.endswith("_PK")}

@@ -37,7 +37,7 @@ def samconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def chosen(samconfig: Path, *arguments: str) -> tuple[str, str | None, str]:
     parser = argparse.ArgumentParser()
     stack.add_options(parser)
-    found = stack.chosen(parser.parse_args(arguments), samconfig)
+    found = stack.chosen(**vars(parser.parse_args(arguments)), samconfig=samconfig)
     return found.name, found.session.region_name, found.session.profile_name
 
 
@@ -85,7 +85,7 @@ def test_a_problem_says_what_mends_it(problem: Exception, cure: str) -> None:
     assert cure in stack.told(problem)
 
 
-@pytest.mark.parametrize("command", ["keys", "pushes", "restore", "smoke"])
+@pytest.mark.parametrize("command", ["pushes", "restore", "smoke"])
 def test_a_command_says_what_it_takes(command: str) -> None:
     ran = subprocess.run(  # noqa: S603
         [sys.executable, "-m", f"infra.{command}", "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
