@@ -33,6 +33,8 @@ export class ChatRelayClient extends EventTarget {
    * @param {string | null} [options.device] the name under which this device has registered for push notifications
    * @param {(key: string) => Promise<boolean>} [options.isRejected] asked when a socket would not open, because
    *   browsers do not tell scripts why
+   * @param {() => Promise<string>} [options.renew] asked for another key, a little before the one that there is runs out
+   *   or when it has. Without it a message that comes after that is refused
    * @param {(frame: object) => Promise<object | null>} [options.upload] the other way for a message that is longer than
    *   a frame may be, or of a conversation that was left: the error to show, or null
    * @param {(exchange: object) => Promise<object | null>} [options.prepare] uploads the files of a message that have no
@@ -47,19 +49,21 @@ export class ChatRelayClient extends EventTarget {
     conversation,
     device = null,
     isRejected = async () => false,
+    renew = null,
     upload = async () => UNSENT,
     prepare = async () => UNSENT,
     isAnew = null,
     explain = (error) => error,
   }) {
     super();
-    Object.assign(this, { device, isRejected, upload, prepare, isAnew, explain });
+    Object.assign(this, { device, isRejected, renew, upload, prepare, isAnew, explain });
     const emit = (type, detail) => this.dispatchEvent(new CustomEvent(type, { detail }));
     this.#connection = new Connection(`${url}?agent=${agent}`, {
       hello: () => this.#hello(),
       heed: (frame, text) => this.#heed(frame, text),
       isAwaited: () => this.#exchanges.isAwaited,
       isRejected: (key) => this.isRejected(key),
+      renew: () => this.renew(),
       emit,
     });
     this.#exchanges = new Exchanges(agent, conversation, this.#connection, {
@@ -219,6 +223,7 @@ export class ChatRelayClient extends EventTarget {
 
   #heed(frame, text) {
     if (frame?.type === "ready") this.#ready(frame);
+    else if (frame?.code === "expired" && this.renew) this.#connection.expire();
     else this.#exchanges.heed(frame, text);
   }
 
@@ -239,6 +244,12 @@ export class ChatRelayClient extends EventTarget {
       this.#connection.ready(frame.heartbeat);
       this.#exchanges.takeUp();
     }
+    if (this.renew) this.#connection.renewWithin(leftMs(frame));
     if (!isElsewhere) this.#exchanges.shown(frame);
   }
+}
+
+/** Return how long the key is good, by the server's own clock; NaN if it is good for ever. */
+function leftMs({ good_until: goodUntil, timestamp }) {
+  return Date.parse(goodUntil) - Date.parse(timestamp);
 }

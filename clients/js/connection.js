@@ -1,19 +1,20 @@
 /**
  * One connection to the server, over as many sockets as that takes, one at a time.
  *
- *                        socket opens: `hello`
- *    start() ┌────────────┐    then `ready`    ┌────────┐
- *   ────────►│ connecting ├───────────────────►│ online │
- *            └──▲──────┬──┘                    └───┬────┘
- *               │      │ refused, closed, silent   │ closed, no `pong`, 2 hours nearly over
- *     time over,│      ▼                           │
- *     or sooner │   ┌──────────────┐               │
- *     by wake() └───┤ reconnecting │◄──────────────┘
+ *                        socket opens: `hello`         `auth`, or `expired`
+ *    start() ┌────────────┐    then `ready`    ┌────────┐    then `ready`   ┌──────────┐
+ *   ────────►│ connecting ├───────────────────►│ online │◄─────────────────►│ renewing │
+ *            └──▲──────┬──┘                    └───┬────┘                   └────┬─────┘
+ *               │      │ refused, closed, silent   │ closed, no `pong`,          │ closed, silent
+ *     time over,│      ▼                           │ 2 hours nearly over         │
+ *     or sooner │   ┌──────────────┐               │                             │
+ *     by wake() └───┤ reconnecting │◄──────────────┴─────────────────────────────┘
  *                   │  (offline)   │      ┌──────────┐
- *                   └──────────────┘      │ rejected │ the key is wrong: only start(key) leaves it
+ *                   └──────────────┘      │ rejected │ the key is wrong, or has run out: only start(key) leaves it
  *                                         └──────────┘
  *
  * `offline` is `reconnecting` on a device that says it has no network. `stopped` is before start and after stop.
+ * `renewing` is the same socket by another key: nothing is said meanwhile, and all is taken up after that.
  *
  * What frames mean is not known here, but for `pong`. Whoever heeds the frames says when the server is ready.
  */
@@ -27,6 +28,8 @@ const WATCHFUL_MS = 30_000;
 const RENEW_MS = 115 * 60_000;
 const LIFETIME_MS = 119 * 60_000;
 const RENEW_AGAIN_MS = 5_000;
+/** A key is renewed that long before it runs out, or when half of its time is over. */
+const EARLY_MS = 30_000;
 
 /** Exponential, never in step with other clients: between half and all of 0.5 s, 1 s, 2 s, … 30 s. */
 export function backoff(attempt, random = Math.random()) {
@@ -51,6 +54,7 @@ export class Connection {
   #heartbeatMs = HEARTBEAT_S * 1000;
   #pingedAt = null;
   #connectedAt = 0;
+  #isAskedForKey = false;
 
   /**
    * @param {string} url of the WebSocket
@@ -60,6 +64,7 @@ export class Connection {
    *   no JSON
    * @param {() => boolean} does.isAwaited whether a reply is awaited, so that the socket is watched more closely
    * @param {(key: string) => Promise<boolean>} does.isRejected asked when a socket would not open
+   * @param {() => Promise<string>} does.renew asked for another key when the one that there is runs out
    * @param {(type: string, detail: object) => void} does.emit told `state`, `frame` and `lag`
    */
   constructor(url, does) {
@@ -92,7 +97,7 @@ export class Connection {
 
   /** The device says that it has no network: nothing more comes over this socket. */
   loseNetwork() {
-    if (this.state === "online" || this.state === "connecting") this.#lost();
+    if (this.#socket) this.#lost();
   }
 
   /** The socket that is open or opening; null without one. Whoever has awaited something compares it. */
@@ -117,7 +122,22 @@ export class Connection {
     this.clear("handshake");
     this.#become("online");
     this.ping();
-    this.after("renew", RENEW_MS, () => this.#renew());
+    this.after("renew", RENEW_MS - (performance.now() - this.#connectedAt), () => this.#renew());
+  }
+
+  /** The server takes the key for so long: ask for another one a little before. */
+  renewWithin(ms) {
+    const waitMs = Math.max(ms - EARLY_MS, ms / 2);
+    if (waitMs < LIFETIME_MS) this.after("key", waitMs, () => this.#renewKey());
+    else this.clear("key");
+  }
+
+  /** The key has run out, and the server did not do what it was asked. It is `ready` again by another key. */
+  expire() {
+    if (this.state === "renewing") return;
+    this.clear("handshake"); // the user may have to sign in
+    this.#become("renewing");
+    this.#renewKey();
   }
 
   /** Find out whether the socket is alive. */
@@ -201,6 +221,22 @@ export class Connection {
   #beat(quietMs) {
     if (this.#does.isAwaited() || quietMs >= this.#heartbeatMs) this.ping();
     else this.after("ping", WATCHFUL_MS, () => this.#beat(quietMs + WATCHFUL_MS));
+  }
+
+  /** Go on by another key, over the same socket if it is still there. */
+  async #renewKey() {
+    if (this.#isAskedForKey) return;
+    const [before, socket] = [this.#key, this.#socket];
+    this.#isAskedForKey = true;
+    const key = await this.#does.renew().catch(() => null);
+    this.#isAskedForKey = false;
+    if (before !== this.#key || this.state === "stopped") return;
+    if (key === null) return this.reject();
+    if (socket !== this.#socket) return this.start(key);
+    this.#key = key;
+    this.#become("renewing");
+    this.transmit({ action: "auth", token: key });
+    this.after("handshake", HANDSHAKE_MS, () => this.#lost());
   }
 
   #renew() {

@@ -27,6 +27,7 @@ export function newExchange(conversation, id, content, status, attachments = [])
     regenerates: null, // the reply in whose place another one was asked for, and has not begun
     own: false, // sent from here
     wasSent: false, // the server may have it
+    kept: false, // the server has it by HTTP, and says no more of it before its turn
     preparing: false, // its files are being uploaded
     returned: false, // the app has put it back into its composer, and does not offer that again
     stops: false, // the user wants no more of the reply; the server is told with the next connection

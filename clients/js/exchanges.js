@@ -2,8 +2,9 @@
  * The exchanges of the conversation that the socket shows: what is sent, what comes, and what is owed.
  *
  * Whatever is `queued` or `sent`, or failed because nobody could be reached, goes out again after a reconnect with the
- * same id, which is safe. What the server has accepted (`typing`, `writing`) is resumed from where it is here; if
- * the server has begun anew and knows nothing of it, it is sent again.
+ * same id, which is safe; one message after the other, because the server may handle the frames of a socket in any
+ * order. What the server has accepted (`typing`, `writing`) is resumed from where it is here; if the server has begun
+ * anew and knows nothing of it, it is sent again.
  *
  * When the conversation is left for another, what was `queued` or `sent` goes out by `upload`, now or after the next
  * reconnect, and then is `left`, as what was accepted is at once. What could not be sent, or has failed, is there again
@@ -218,6 +219,7 @@ export class Exchanges {
     for (const exchange of this.#here.filter(isPending)) this.#replaceFor(exchange);
     const taken = (exchange) => this.#isHere(exchange);
     if (this.#isOnline) for (const exchange of fresh.filter(taken).filter(isOpen)) this.#resume(exchange);
+    this.#sendNext();
     return told.filter(taken);
   }
 
@@ -331,8 +333,8 @@ export class Exchanges {
 
   #ofAReply(frame) {
     if (!frame.reply) return;
-    const exchange = this.#ofReply(frame.reply) ?? this.#asked(frame) ?? this.#foreign(frame.reply);
-    if (hasEnded(exchange) || !isCurrent(exchange.reply, frame)) return;
+    const exchange = this.#ofReply(frame.reply) ?? this.#asked(frame) ?? this.#unheard(frame);
+    if (!exchange || hasEnded(exchange) || !isCurrent(exchange.reply, frame)) return;
     if (frame.part !== undefined) this.#piece(exchange, frame);
     else if (frame.type === "complete") this.#complete(exchange, frame);
     else exchange.resuming = false;
@@ -389,16 +391,21 @@ export class Exchanges {
   // --- what goes wrong
 
   #error(frame) {
-    const resuming = this.#here.find((exchange) => exchange.resuming);
-    const exchange = this.all.get(frame.id) ?? this.#ofReply(frame.reply);
-    const asked = this.#here.find(isAskedAnew);
-    if (asked && !exchange && !frame.id) this.#fail(asked, frame);
-    else if (frame.code === "invalid_message" && !frame.id && resuming) this.#cannotResume(exchange ?? resuming);
-    else if (exchange) this.#fail(exchange, frame);
+    const isEnd = frame.length !== undefined;
+    const exchange = this.all.get(frame.id) ?? this.#ofReply(frame.reply) ?? (isEnd ? this.#unheard(frame) : null);
+    if (exchange && (frame.id || isEnd)) this.#fail(exchange, frame);
+    else if (exchange) this.#refused(exchange, frame);
+    else if (frame.id || frame.reply)
+      return; // of a conversation that was left, or withdrawn elsewhere
     else if (["unauthorized", "expired"].includes(frame.code)) this.#connection.reject();
-    else if (frame.id)
-      return; // of a message of a conversation that was left
-    else if (resuming && !frame.reply) this.#fail(resuming, { ...BROKE_OFF, retryable: frame.retryable });
+    else this.#app.emit("notice", this.#app.explain(frame));
+  }
+
+  /** The server does not do what was asked of a reply. */
+  #refused(exchange, frame) {
+    const { retryable, retry_after } = frame;
+    if (isAskedAnew(exchange)) this.#fail(exchange, frame);
+    else if (exchange.resuming) this.#fail(exchange, { ...BROKE_OFF, retryable, retry_after });
     else this.#app.emit("notice", this.#app.explain(frame));
   }
 
@@ -432,25 +439,20 @@ export class Exchanges {
     this.#connection.ping(); // the socket may be dead
   }
 
-  #cannotResume(exchange) {
-    this.#fail(exchange, {
-      code: "cannot_resume",
-      content: "The connection broke here, and this server cannot resume a reply yet. What arrived is kept.",
-      retryable: isWhole(exchange),
-    });
-  }
-
   // --- what goes out
 
-  /** Send everything that waits, in order. */
+  /** Send everything that waits. */
   #flush() {
-    if (!this.#isOnline) return;
-    this.#deliver();
-    for (const exchange of this.all.values()) {
-      if (exchange.status !== "queued") continue;
-      if (lacksFiles(exchange)) return void this.#prepare(exchange); // what is behind it stays behind it
-      this.#post(exchange);
-    }
+    if (this.#isOnline) this.#deliver();
+    this.#sendNext();
+  }
+
+  /** Send the next message, unless one is on its way: it might be overtaken. */
+  #sendNext() {
+    if (!this.#isOnline || this.#here.some(isOnItsWay)) return;
+    const next = this.#here.find(({ status }) => status === "queued");
+    if (next && lacksFiles(next)) this.#prepare(next);
+    else if (next) this.#post(next);
   }
 
   async #prepare(exchange) {
@@ -467,13 +469,16 @@ export class Exchanges {
     const frame = this.#sendFrame(exchange);
     if (bytes(frame) > FRAME_BYTES) this.#upload(exchange, frame);
     else this.#connection.transmit(frame);
-    this.#change(exchange, { status: "sent", wasSent: true, sentAt: performance.now(), endedAt: null });
+    this.#change(exchange, { status: "sent", wasSent: true, kept: false, sentAt: performance.now(), endedAt: null });
     this.#connection.after(`answer ${exchange.id}`, ANSWER_MS, () => this.#unanswered(exchange));
   }
 
   async #upload(exchange, frame) {
     const error = await this.#app.upload(frame);
-    if (error && exchange.status === "sent" && this.#isHere(exchange)) this.#fail(exchange, error);
+    if (exchange.status !== "sent" || !this.#isHere(exchange)) return;
+    if (error) return this.#fail(exchange, error);
+    exchange.kept = true;
+    this.#sendNext();
   }
 
   /** Send what was left, by HTTP: a frame would bring its conversation back to this socket. */
@@ -577,6 +582,11 @@ export class Exchanges {
     Object.assign(exchange, { reply: newReply(reply), ...unreplied() });
   }
 
+  /** Begin the reply that a frame tells of. One that ends as nothing was stopped before its turn, and nobody asks here. */
+  #unheard({ reply, length }) {
+    return length === 0 ? null : this.#foreign(reply);
+  }
+
   /** Begin a reply that was asked for elsewhere: by another device, or from here before a reload. */
   #foreign(reply) {
     const exchange = this.#open(`reply:${reply}`, null, "typing");
@@ -613,6 +623,7 @@ export class Exchanges {
     Object.assign(exchange, changes);
     if (exchange.status !== before) this.#app.emit("status", exchange);
     this.#changed(exchange);
+    if (before === "sent" && exchange.status !== before) this.#sendNext();
   }
 
   #changed(exchange) {
@@ -623,6 +634,10 @@ export class Exchanges {
 /** Whether the server may not know yet what the exchange takes the place of. */
 function isPending(exchange) {
   return isUnsettled(exchange) && exchange.error?.retryable !== false;
+}
+
+function isOnItsWay({ status, kept }) {
+  return status === "sent" && !kept;
 }
 
 function isAskedAnew({ status, regenerates }) {

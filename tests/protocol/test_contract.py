@@ -12,7 +12,16 @@ from chatrelay.domain.errors import InvalidMessage, Reason
 from chatrelay.domain.log import KINDS, LONGEST
 from chatrelay.wire.dialects import VERSION_1
 from chatrelay.wire.inbound import Defaults
-from chatrelay.wire.limits import AGENTS, CONVERSATION_LIMIT, DEVICE_LIMIT, HEARTBEAT_S, ID_LIMIT, OFFSET_LIMIT, VERSION
+from chatrelay.wire.limits import (
+    AGENTS,
+    CONVERSATION_LIMIT,
+    CREDENTIAL_LIMIT,
+    DEVICE_LIMIT,
+    HEARTBEAT_S,
+    ID_LIMIT,
+    OFFSET_LIMIT,
+    VERSION,
+)
 from tests.builders.contract import HTTP, JSON, SOCKET, faults_of_answer, faults_of_frame
 from tests.builders.deployments import REPOSITORY
 from tests.builders.phone import assembled, proves
@@ -20,7 +29,7 @@ from tests.builders.vocabulary import error_codes, frame_types
 
 SCHEMAS = SOCKET["components"]["schemas"]
 MESSAGES = SOCKET["components"]["messages"]
-ACTIONS = ("hello", "send", "edit", "regenerate", "resume", "cancel", "ack", "ping")
+ACTIONS = ("hello", "send", "edit", "regenerate", "resume", "cancel", "ack", "auth", "ping")
 DEFAULTS = Defaults("claude", "m", "c")
 ROUTE = re.compile(r'ApiId: !Ref HttpApi, Method: (\w+), Path: (?:"([^"]+)"|([^"}]+))\}')
 EXAMPLES = [(name, example["payload"]) for name, message in MESSAGES.items() for example in message["examples"]]
@@ -71,6 +80,7 @@ def test_codes_reasons_and_limits_are_those_of_the_code() -> None:
     assert {*SCHEMAS["Reason"]["enum"]} == {*Reason}
     assert (SCHEMAS["MessageId"]["maxLength"], SCHEMAS["Conversation"]["maxLength"]) == (ID_LIMIT, CONVERSATION_LIMIT)
     assert SCHEMAS["hello"]["properties"]["device"]["maxLength"] == DEVICE_LIMIT
+    assert SCHEMAS["auth"]["properties"]["token"]["maxLength"] == CREDENTIAL_LIMIT
     assert SCHEMAS["Offset"]["maximum"] == OFFSET_LIMIT
     assert SCHEMAS["Proof"]["properties"]["length"]["maximum"] == LONGEST
     assert SCHEMAS["Fact"]["maxLength"] == FACT_BYTES

@@ -39,6 +39,7 @@ def test_a_frame_has_the_fields_of_all_that_it_is_made_of() -> None:
 def test_a_call_has_its_bodies_and_examples() -> None:
     _, entries = calls(HTTP)
     page = next(entry for entry in entries if entry.anchor == "listMessages")
+    assert page.description.startswith("403 `forbidden`")
     ((title, fields),) = page.tables
     assert title.startswith("200: A page of at most 50")
     assert "turns[].reply.parts[].content" in {field.name for field in fields}

@@ -64,15 +64,15 @@ test("a reply that is open is resumed from the text that is here", () => {
   assert.deepEqual(socket().messages, [{ action: "resume", conversation: "c1", reply: "r1", offset: 4 }]);
 });
 
-test("a server that cannot resume leaves the text and a way to try again", () => {
+test("a reply that the server could not resume leaves the text and a way to try again", () => {
   greeted();
   const exchange = client.send("Hello");
   socket().says(ofReply({ type: "typing", id: exchange.id }));
   socket().says(ofReply({ type: "message", part: 0, offset: 0, content: "Good" }));
   socket().says(ofReply({ type: "message", part: 0, offset: 9, content: "lost" }));
   assert.equal(socket().messages.at(-1).action, "resume");
-  socket().says({ type: "error", code: "invalid_message", content: "Unknown action.", retryable: false });
-  assert.deepEqual([exchange.status, exchange.error.code, exchange.error.retryable], ["failed", "cannot_resume", true]);
+  socket().says({ type: "error", reply: "r1", code: "internal", content: "Something.", retryable: true });
+  assert.deepEqual([exchange.status, exchange.error.code, exchange.error.retryable], ["failed", "interrupted", true]);
   assert.equal(exchange.reply.text, "Good");
   client.retry(exchange.id);
   assert.equal(socket().messages.at(-1).id, exchange.id);
@@ -429,7 +429,8 @@ test("a reply that cannot be resumed because it is gone ends where it broke off"
   const notices = [];
   client.addEventListener("notice", ({ detail }) => notices.push(detail));
   const [exchange] = client.recall([turn("m1", "streaming", "Half")]);
-  socket().says({ type: "error", code: "forbidden", retryable: false, content: "There is no such reply." });
+  const refused = { type: "error", reply: "r-m1", code: "forbidden", retryable: false };
+  socket().says({ ...refused, content: "There is no such reply." });
   assert.deepEqual([exchange.status, exchange.reply.text, exchange.error.retryable], ["failed", "Half", false]);
   assert.deepEqual(notices, []);
 });
@@ -437,7 +438,7 @@ test("a reply that cannot be resumed because it is gone ends where it broke off"
 test("what nobody has answered goes out again with the next connection, and what was refused does not", async () => {
   client.upload = async () => ({ code: "unreached", content: "No.", retryable: true });
   greeted();
-  const [silent, long, refused] = ["One", LONG, "Three"].map((content) => client.send(content));
+  const [refused, long, silent] = ["One", LONG, "Three"].map((content) => client.send(content));
   socket().says({ type: "error", id: refused.id, code: "forbidden", retryable: false, content: "No such file." });
   await settled();
   mock.timers.tick(20_000);
@@ -450,6 +451,12 @@ test("what nobody has answered goes out again with the next connection, and what
   mock.timers.tick(500);
   client.upload = async () => null;
   greeted();
+  assert.deepEqual(
+    socket().messages.map(({ id }) => id),
+    [],
+    "the long one first",
+  );
+  await settled();
   assert.deepEqual(
     socket().messages.map(({ id }) => id),
     [silent.id],
@@ -635,8 +642,8 @@ test("what a message that was not sent yet takes the place of does not come back
   assert.deepEqual(await shown(), ["m1", edit.id]);
   mock.timers.tick(500);
   greeted();
+  socket().says({ type: "error", reply: "r-m1", code: "forbidden", retryable: false, content: "No." });
   socket().says({ type: "error", id: edit.id, code: "forbidden", retryable: false, content: "No." });
-  socket().says({ type: "error", code: "forbidden", retryable: false, content: "No." });
   assert.deepEqual(await shown(), ["m1", "m2", "m3", edit.id]);
   socket().says(ofReply({ type: "message", reply: "r-m3", part: 0, offset: 0, content: "Heard" }));
   assert.equal(client.find("m3").reply.text, "Heard");
@@ -680,7 +687,7 @@ test("a reply that broke off here and was asked for again elsewhere is taken as 
   greeted();
   const exchange = client.send("Hello");
   socket().says(ofReply({ type: "typing", id: exchange.id }));
-  socket().says(ofReply({ type: "error", code: "upstream", retryable: true, content: "Broken." }));
+  socket().says(ofReply({ type: "error", code: "upstream", retryable: true, content: "Broken.", length: 0 }));
   await client.catchUp(
     page([
       { ...turn(exchange.id, "complete", "Whole."), reply: { id: "r2", status: "complete", parts: [part("Whole.")] } },
@@ -694,14 +701,14 @@ test("a reply that broke off while the turns were on their way is resumed, and b
   const exchange = client.send("Hello");
   const broken = { type: "error", code: "upstream", retryable: true, content: "Broken." };
   socket().says(ofReply({ type: "typing", id: exchange.id }));
-  socket().says(ofReply(broken));
+  socket().says(ofReply({ ...broken, length: 0 }));
   await client.catchUp(
     page([{ ...turn(exchange.id, "streaming"), reply: { id: "r1", status: "streaming", parts: [part("Ha")] } }]),
   );
   assert.deepEqual(socket().messages.at(-1), { action: "resume", conversation: "c1", reply: "r1", offset: 2 });
   socket().says(ofReply({ type: "resumed", id: exchange.id, offset: 2 }));
   socket().says(ofReply({ type: "message", part: 0, offset: 2, content: "lf" }));
-  socket().says(ofReply(broken));
+  socket().says(ofReply({ ...broken, length: 4 }));
   assert.deepEqual([exchange.status, exchange.reply.text, exchange.error.code], ["failed", "Half", "upstream"]);
 });
 
@@ -726,12 +733,13 @@ test("a server that has begun anew gets once more what it owed, with its files, 
   greeted();
   await settled();
   assert.deepEqual(prepared, [[{ url: null }]]);
+  socket().says(ofReply({ type: "typing", id: owed.id, reply: "r2" }));
   const sent = socket().messages.map(({ action, id, attachments }) => [action, id, attachments?.[0].url]);
   assert.deepEqual(sent, [
     ["send", owed.id, "/api/files/new"],
     ["send", behind.id, undefined],
   ]);
-  assert.equal(owed.reply, null);
+  assert.equal(owed.reply.length, 0);
 });
 
 test("files that cannot be uploaded are the message's error, and hold back nothing else", async () => {
@@ -749,7 +757,8 @@ test("a message whose reply has failed for good is taken back, unless there is a
   socket().says(ofReply({ type: "typing", id: broken.id, reply: "r2" }));
   socket().says(ofReply({ type: "message", part: 0, reply: "r2", offset: 0, content: "Half" }));
   const failed = { type: "error", code: "upstream", retryable: false, content: "No." };
-  for (const reply of ["r1", "r2"]) socket().says(ofReply({ ...failed, reply }));
+  socket().says(ofReply({ ...failed, length: 0 }));
+  socket().says(ofReply({ ...failed, reply: "r2", length: 4 }));
   assert.deepEqual([refused, broken].map(isWithdrawable), [true, false]);
   client.converse("c2");
   client.converse("c1");
@@ -760,7 +769,7 @@ test("a server that has begun anew has none of the files of a reply that has fai
   greeted();
   const exchange = client.send("One", [{ kept: "f1", url: "/api/files/old" }]);
   socket().says(ofReply({ type: "typing", id: exchange.id }));
-  socket().says(ofReply({ type: "error", code: "overloaded", retryable: true, content: "Busy." }));
+  socket().says(ofReply({ type: "error", code: "overloaded", retryable: true, content: "Busy.", length: 0 }));
   client.isAnew = async () => true;
   socket().happen("close", { code: 1006 });
   mock.timers.tick(500);
@@ -840,4 +849,113 @@ test("a reply that is running when a page joins is one exchange, though its mess
   );
   await client.catchUp(page([{ ...turn("m9", "streaming"), reply: { id: "r9", status: "streaming", parts: [] } }]));
   assert.deepEqual([...client.exchanges.keys()], ["m9"]);
+});
+
+const MINUTE_MS = 60_000;
+/** A key is good for so many minutes. */
+const goodFor = (minutes) => ({
+  timestamp: new Date(0).toISOString(),
+  good_until: new Date(minutes * MINUTE_MS).toISOString(),
+});
+const ready = (fields) => socket().says({ type: "ready", content: "", heartbeat: 480, ...fields });
+const auths = () => socket().sent.filter(({ action }) => action === "auth");
+const expired = (fields) =>
+  socket().says({ type: "error", code: "expired", content: "No.", retryable: false, ...fields });
+
+test("a key is renewed before it runs out, by the server's clock", async () => {
+  client.renew = async () => "second";
+  socket().happen("open");
+  ready(goodFor(10));
+  socket().says({ type: "pong", content: "" });
+  const exchange = client.send("Hello");
+  socket().says(ofReply({ type: "typing", id: exchange.id }));
+  const states = [];
+  client.addEventListener("state", ({ detail }) => states.push(detail.state));
+  const before = socket().sent.length;
+  for (let half = 0; half < 18; half += 1) {
+    mock.timers.tick(MINUTE_MS / 2);
+    socket().says({ type: "pong", content: "" });
+  }
+  assert.deepEqual(auths(), []);
+  mock.timers.tick(MINUTE_MS / 2);
+  await settled();
+  assert.deepEqual(auths(), [{ action: "auth", token: "second" }]);
+  ready(goodFor(20));
+  assert.deepEqual(states, ["renewing", "online"]);
+  assert.deepEqual(
+    socket()
+      .sent.slice(before)
+      .map(({ action }) => action)
+      .filter((action) => action !== "ping"),
+    ["auth", "resume"],
+  );
+});
+
+test("a key that has run out is asked for once, and the next socket comes by the new one", async () => {
+  const asked = [];
+  client.renew = () => new Promise((resolve) => asked.push(resolve));
+  greeted();
+  const first = client.send("Hello");
+  expired({ id: first.id });
+  client.send("More");
+  expired({});
+  assert.deepEqual([client.state, asked.length, socket().messages.length], ["renewing", 1, 1]);
+  socket().happen("close", { code: 1001 });
+  asked[0]("second");
+  await settled();
+  assert.deepEqual([client.state, socket().protocols[1]], ["connecting", "bearer.c2Vjb25k"]);
+  greeted();
+  assert.deepEqual(
+    socket().messages.map(({ id }) => id),
+    [first.id],
+  );
+});
+
+test("whoever is being asked for a key when it runs out is not asked again, and a silent server is left", async () => {
+  const asked = [];
+  client.renew = () => new Promise((resolve) => asked.push(resolve));
+  socket().happen("open");
+  ready(goodFor(1));
+  socket().says({ type: "pong", content: "" });
+  mock.timers.tick(MINUTE_MS / 2);
+  socket().says({ type: "pong", content: "" });
+  expired({});
+  assert.deepEqual([client.state, asked.length, auths().length], ["renewing", 1, 0]);
+  asked[0]("second");
+  await settled();
+  assert.equal(auths().length, 1);
+  mock.timers.tick(10_000);
+  assert.equal(client.state, "reconnecting");
+  mock.timers.tick(500);
+  assert.equal(socket().protocols[1], "bearer.c2Vjb25k");
+});
+
+test("a key that comes when the user has left is not used", async () => {
+  let give;
+  client.renew = () =>
+    new Promise((resolve) => {
+      give = resolve;
+    });
+  greeted();
+  expired({});
+  client.stop();
+  give("second");
+  await settled();
+  assert.deepEqual([client.state, Socket.opened.length], ["stopped", 1]);
+});
+
+test("whoever has no other key is asked to sign in", async () => {
+  client.renew = async () => Promise.reject(new Error("nobody is there"));
+  greeted();
+  client.send("Hello");
+  expired({});
+  await settled();
+  assert.equal(client.state, "rejected");
+});
+
+test("without another key a message that comes too late is refused for good", () => {
+  greeted();
+  const exchange = client.send("Hello");
+  expired({ id: exchange.id });
+  assert.deepEqual([exchange.status, exchange.error.retryable, client.state], ["failed", false, "online"]);
 });
