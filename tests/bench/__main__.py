@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from emulator.stand_ins.fake_anthropic import serving_in_thread
-from tests.bench import cold_start, cost, first_text, hot_path, load, plots, profiles, round_trips, scaling
+from tests.bench import cold_start, cost, fairness, first_text, hot_path, load, plots, profiles, round_trips, scaling
 from tests.builders.deployments import REPOSITORY, deployments
 from tests.scenarios.stage import GATEWAY
 
@@ -204,7 +204,10 @@ def trips(_docs: Path) -> Part:
             name,
             *(
                 ("–" if each is None else str(each))
-                for each in (c.in_all, c.chain, c.before_frame, c.before_model, c.posts)
+                for each in (
+                    *(c.in_all, c.reads, c.writes, c.invocations, c.posts),
+                    *(c.chain, c.before_frame, c.before_model),
+                )
             ),
         ]
         for name, c in costs.items()
@@ -233,10 +236,14 @@ def trips(_docs: Path) -> Part:
         ),
     ]
     lines = [
-        "Counted by the emulator. Posts of frames are apart, heartbeats left out.",
+        "Counted by the emulator, for one frame of at most 31 KB or one call. Posts of frames are apart, heartbeats",
+        "left out. A test holds each to a ceiling; [limits](../deploy.md#what-a-user-may-use) say how many a user has.",
         "",
         *table(
-            ["what a client does", "calls", "longest chain", "… before the first frame", "… before the model", "posts"],
+            [
+                *("what a client does", "calls", "reads", "writes", "invocations", "posts"),
+                *("longest chain", "… before the first frame", "… before the model"),
+            ],
             rows,
         ),
         "",
@@ -375,6 +382,26 @@ def many(docs: Path) -> Part:
     return Part("Load", lines, targets)
 
 
+def fair(_docs: Path) -> Part:
+    """What one user waits for while another one does their worst."""
+    with deployments() as start:
+        found = asyncio.run(fairness.measured(start(*fairness.OPTIONS)))
+    ratio = found.beside_s / found.alone_s
+    lines = [
+        f"One user has {fairness.SOCKETS} sockets, of which some say {fairness.FRAMES_PER_MINUTE} frames a minute. The",
+        f"others send a message whenever one may be: {fairness.AT_ONCE} replies may be owed at once, and so",
+        f"{found.refused} messages were refused. {fairness.ENVIRONMENTS} environments answer. Another user sends one",
+        "now and then.",
+        "",
+        *table(
+            ["the other user's first text", "s"],
+            [["alone", f"{found.alone_s:.2f}"], ["beside it", f"{found.beside_s:.2f}"]],
+        ),
+    ]
+    worst = Target("first text beside another user's worst, alone being 1", "≤ 3", f"{ratio:.1f}", ratio <= 3)
+    return Part("Fairness", lines, [worst])
+
+
 def _shares(times_s: Mapping[str, float]) -> Iterator[str]:
     return (f"{each / sum(times_s.values()):.0%}" for each in times_s.values())
 
@@ -385,6 +412,7 @@ PARTS: dict[str, Callable[[Path], Part]] = {
     "trips": trips,
     "starts": starts,
     "load": many,
+    "fair": fair,
 }
 
 

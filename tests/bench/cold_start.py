@@ -25,9 +25,13 @@ from tests.builders.deployments import REPOSITORY
 
 CONNECTION = {"connectionId": "c=", "messageId": "m", "requestTimeEpoch": 1, "connectedAt": 1, "routeKey": "hello"}
 ARN = "arn:aws:execute-api:us-east-1:123456789012:api/v1/$connect"
+AUTHORIZED = {"user": "u", "credential": "key:k", "issued_at": 1}
 EVENTS: dict[str, Any] = {
     "authorizer": {"methodArn": ARN, "headers": {}, "requestContext": CONNECTION},
-    "connect": {"requestContext": CONNECTION | {"authorizer": {"user": "u"}}, "headers": {}},
+    "connect": {
+        "requestContext": CONNECTION | {"authorizer": {"user": "u", "credential": "key:k", "issued_at": 1}},
+        "headers": {},
+    },
     "disconnect": {"requestContext": CONNECTION},
     "control": {"requestContext": CONNECTION, "body": '{"action": "hello"}'},
     "failed": {"requestPayload": {"warm": True}, "requestContext": {"requestId": "r", "condition": "RetriesExhausted"}},
@@ -41,7 +45,7 @@ EVENTS: dict[str, Any] = {
     },
     "message": {"warm": True},
 }
-"""The smallest event that each function answers."""
+"""The smallest event that each function answers. Where a token comes, what checks it is imported."""
 LIGHT = ("authorizer", "connect", "disconnect", "control", "failed")
 TEMPLATE = yaml_parse((REPOSITORY / "template.yaml").read_text(encoding="utf-8"))
 BARE = "import boto3; boto3.client('dynamodb').get_item(TableName='t', Key={'pk': {'S': 'p'}})"
@@ -71,6 +75,12 @@ VARIABLES = {
     "NOTIFY_FUNCTION": "notify",
     "FILES_BUCKET": "files",
     "FIRST_FRAME_AUTH": "false",
+    "LIMITS": "",
+    "SESSION_MINUTES": "0",
+    "MODEL_PRICES": "",
+    "OIDC_ISSUER": "app=https://id.example/",
+    "OIDC_AUDIENCE": "app=chat",
+    **dict.fromkeys(("OIDC_USER_CLAIM", "OIDC_REQUIRE", "OIDC_JWKS_URL"), ""),
     "ALLOWED_ORIGINS": "",
     "CODEX_BACKEND": "none",
     "POWERTOOLS_SERVICE_NAME": "x",
@@ -148,7 +158,7 @@ def starts(python: str, layers: Sequence[Path], plain: Sequence[Path], times: in
     with services() as url:
         found: dict[str, tuple[Start, ...]] = {"bare": (started(python, layers, BARE, url=url, times=times),)}
         for function, event in EVENTS.items():
-            code = REPOSITORY / "functions" / function
+            code = REPOSITORY / "functions" / function.partition(" ")[0]
             found[function] = tuple(
                 started(python, [code, *each], INVOKE, json.dumps(event), url=url, times=times)
                 for each in (layers, plain)
@@ -168,5 +178,5 @@ def imports(python: str, layers: Sequence[Path], function: str) -> dict[str, flo
 def memory_mb(function: str) -> int:
     """Return the memory that the template gives to `function`."""
     resources = (resource.get("Properties", {}) for resource in TEMPLATE["Resources"].values())
-    properties = next(each for each in resources if each.get("CodeUri") == f"functions/{function}")
+    properties = next(each for each in resources if each.get("CodeUri") == f"functions/{function.partition(' ')[0]}")
     return int(properties.get("MemorySize", TEMPLATE["Globals"]["Function"]["MemorySize"]))

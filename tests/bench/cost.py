@@ -40,10 +40,11 @@ class Chat:
 
 POSTS_A_SECOND = 25
 HEARTBEATS_A_SECOND = 2
-ITEMS_ACCEPTED = 7
+ITEMS_ACCEPTED = 9
 """Written in the transaction that accepts a message: two units each."""
-ITEMS_AT_THE_END = 2
-READS = 5
+ITEMS_AT_THE_END = 4
+"""The reply, its user, the day and the month: two units each. The lease is one more."""
+READS = 9
 IDLE_RECONNECTS_A_MONTH = 30 * 24 / 2
 """API Gateway closes every socket after two hours."""
 PINGS_A_MINUTE = 60 / HEARTBEAT_S
@@ -54,7 +55,7 @@ def reply(chat: Chat, prices: Prices, *, one_post_a_delta: bool = False) -> Mapp
     """Return the dollars of one message and its reply, by part."""
     rate = chat.deltas_a_second if one_post_a_delta else min(chat.deltas_a_second, POSTS_A_SECOND)
     heartbeats = 0 if one_post_a_delta else HEARTBEATS_A_SECOND * chat.reply_s
-    writes = 2 * ITEMS_ACCEPTED + ITEMS_AT_THE_END + 2 * heartbeats  # a heartbeat writes lease and journal
+    writes = 2 * (ITEMS_ACCEPTED + ITEMS_AT_THE_END) + 1 + 2 * heartbeats  # a heartbeat writes lease and journal
     return {
         "frames": (1 + 2 + rate * chat.reply_s) * prices.message,
         "Lambda": chat.reply_s * chat.memory_gb * prices.gb_second + 2 * prices.request,
@@ -73,7 +74,7 @@ def idle_month(prices: Prices, pings_a_minute: float = PINGS_A_MINUTE) -> Mappin
         "connection": MINUTES_A_MONTH * prices.connection_minute,
         "pings and pongs": 2 * pings_a_minute * MINUTES_A_MONTH * prices.message,
         "a reconnect every two hours": IDLE_RECONNECTS_A_MONTH
-        * (3 * prices.request + 5 * prices.write_unit + 2 * prices.read_unit + 0.6 * 0.5 * prices.gb_second),
+        * (3 * prices.request + 16 * prices.write_unit + 6 * prices.read_unit + 0.6 * 0.5 * prices.gb_second),
     }
 
 

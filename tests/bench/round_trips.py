@@ -22,8 +22,12 @@ from tests.builders.phone import Frame, Phone
 
 CALL = re.compile(r"call {5}(\S+) {2}(\w+) {2}([\d.]+) {2}([\d.]+)$")
 POSTS = ("PostToConnection", "DeleteConnection")
+READS = ("Get", "BatchGet", "Query", "Head", "List")
+INVOKES = "Invoke"
 QUIET_S = 0.4
 """Functions that have called nothing for so long are done."""
+SOCKETS = 20
+"""As many as a user may have, by default."""
 TRIES = 3
 """Of so many the one with the fewest calls counts: on a busy machine a reply may outlast a heartbeat."""
 
@@ -43,7 +47,7 @@ class Cost:
     """What one frame or HTTP call costs: calls `in_all`, the longest `chain` of them, and `posts` to clients.
 
     `before_frame` and `before_model` are the longest chains before the first frame goes out and before the model is
-    asked; None where there is no such thing.
+    asked; None where there is no such thing. Of the calls, some read, some write, and some call a function.
     """
 
     in_all: int
@@ -51,6 +55,9 @@ class Cost:
     posts: int
     before_frame: int | None = None
     before_model: int | None = None
+    reads: int | None = None
+    writes: int | None = None
+    invocations: int | None = None
 
     def within(self, ceiling: "Cost") -> bool:
         """Return whether nothing of it is above `ceiling`, where that says anything."""
@@ -119,7 +126,14 @@ class Stage:
         requests = self.relay.model.requests[asked:]
         model_s = requests[0].received_at if requests else None
         return Cost(
-            len(counted), len(longest_chain(counted)), len(posts), _before(counted, frame_s), _before(counted, model_s)
+            len(counted),
+            len(longest_chain(counted)),
+            len(posts),
+            _before(counted, frame_s),
+            _before(counted, model_s),
+            reads=sum(call.operation.startswith(READS) for call in counted),
+            writes=sum(not call.operation.startswith((*READS, INVOKES)) for call in counted),
+            invocations=sum(call.operation == INVOKES for call in counted),
         )
 
     async def quiet(self) -> None:
@@ -202,6 +216,40 @@ async def cancels(stage: Stage) -> Cost:
     return await stage.cost(partial(stage.phone.say, {"action": "cancel", "reply": reply}))
 
 
+async def nonsense(stage: Stage) -> Cost:
+    return await stage.cost(partial(stage.say, {"action": "shout"}, "error"))
+
+
+async def renews(stage: Stage) -> Cost:
+    return await stage.cost(partial(stage.say, {"action": "auth", "token": stage.relay.key}, "ready"))
+
+
+async def wrong_credentials(stage: Stage) -> Cost:
+    return await stage.cost(partial(stage.say, {"action": "auth", "token": "wrong"}, "error"))
+
+
+async def edits(stage: Stage) -> Cost:
+    conversation, message, edit = stage.new("c"), stage.new("m"), stage.new("m")
+    await stage.phone.ask("How many?", id=message, conversation=conversation)
+    frame = {"action": "edit", "id": edit, "replaces": message, "conversation": conversation, "content": "How few?"}
+    return await stage.cost(partial(stage.say, frame, "complete"))
+
+
+async def regenerates(stage: Stage) -> Cost:
+    reply = await stage.send(stage.new("c"))
+    return await stage.cost(partial(stage.say, {"action": "regenerate", "reply": reply}, "complete"))
+
+
+async def message_to_all(stage: Stage) -> Cost:
+    conversation = stage.new("c")
+    async with AsyncExitStack() as open_:
+        for _ in range(SOCKETS - 1):
+            phone = await open_.enter_async_context(Phone.connected(stage.relay.websocket, stage.relay.key))
+            await phone.say({"action": "hello", "conversation": conversation})
+            await phone.hear()
+        return await stage.cost(lambda: stage.send(conversation))
+
+
 def http(method: str, path: str, **request: Any) -> Callable[[Stage], Awaitable[Cost]]:
     """Return what counts an HTTP call; ``{conversation}`` in its path is one with a reply."""
 
@@ -219,6 +267,7 @@ async def message_by_http(stage: Stage) -> Cost:
     return await stage.cost(partial(stage.ask, "POST", f"/api/conversations/{stage.new('c')}/messages", json=body))
 
 
+FORM = {"filename": "a.txt", "mime_type": "text/plain", "size": 1}
 DEVICE = {"device_token": "ab" * 32, "platform": "ios", "device_id": "phone"}
 
 
@@ -232,22 +281,56 @@ class Row:
 
 
 ROWS = (
-    Row("connect", connects, Cost(4, 4, 0)),
-    Row("disconnect", disconnects, Cost(3, 3, 0)),
-    Row("`hello`, with conversation and device", hello, Cost(4, 4, 1, 4)),
-    Row("`send`, the first in a conversation", first_message, Cost(9, 7, 3, 3, 4)),
-    Row("`send`, a later one", message, Cost(9, 7, 3, 3, 4)),
-    Row("`send`, the same once more", message_again, Cost(9, 9, 3, 9)),
-    Row("`resume` of a reply that has ended", resumes, Cost(5, 5, 3, 5)),
-    Row("`ack`", acknowledges, Cost(3, 3, 0)),
-    Row("`cancel` of a reply that has ended", cancels, Cost(5, 5, 0)),
-    Row("`GET /api/health`", http("GET", "/api/health"), Cost(2, 2, 0)),
-    Row("`GET /api/status`", http("GET", "/api/status"), Cost(1, 1, 0)),
-    Row("`GET /api/conversations`", http("GET", "/api/conversations"), Cost(2, 2, 0)),
-    Row("`GET …/messages`", http("GET", "/api/conversations/{conversation}/messages"), Cost(4, 4, 0)),
-    Row("`POST …/messages`", message_by_http, Cost(16, 14, 0, None, 11)),
-    Row("`DELETE /api/conversations/…`", http("DELETE", "/api/conversations/{conversation}"), Cost(7, 7, 0)),
-    Row("`POST /api/notifications/register`", http("POST", "/api/notifications/register", json=DEVICE), Cost(5, 5, 0)),
+    Row("connect", connects, Cost(5, 5, 0, reads=2, writes=2, invocations=1)),
+    Row("disconnect", disconnects, Cost(3, 3, 0, reads=1, writes=2, invocations=0)),
+    Row("`hello`, with conversation and device", hello, Cost(4, 4, 1, 4, reads=1, writes=3, invocations=0)),
+    Row("`send`, the first in a conversation", first_message, Cost(9, 7, 3, 3, 4, reads=4, writes=4, invocations=1)),
+    Row("`send`, a later one", message, Cost(9, 7, 3, 3, 4, reads=4, writes=4, invocations=1)),
+    Row("`send`, the same once more", message_again, Cost(9, 9, 3, 9, reads=7, writes=2, invocations=0)),
+    Row("`resume` of a reply that has ended", resumes, Cost(5, 5, 3, 5, reads=4, writes=1, invocations=0)),
+    Row("`ack`", acknowledges, Cost(3, 3, 0, reads=1, writes=2, invocations=0)),
+    Row("`cancel` of a reply that has ended", cancels, Cost(5, 5, 0, reads=3, writes=2, invocations=0)),
+    Row("`edit`", edits, Cost(12, 10, 3, 6, 7, reads=7, writes=4, invocations=1)),
+    Row("`regenerate`", regenerates, Cost(15, 13, 3, 9, 10, reads=10, writes=4, invocations=1)),
+    Row("`auth`", renews, Cost(6, 6, 1, 6, reads=3, writes=3, invocations=0)),
+    Row("`auth` with wrong credentials", wrong_credentials, Cost(2, 2, 1, 2, reads=1, writes=1, invocations=0)),
+    Row("a frame that is none", nonsense, Cost(1, 1, 1, 1, reads=0, writes=1, invocations=0)),
+    Row(
+        f"`send`, and {SOCKETS} sockets read along",
+        message_to_all,
+        Cost(9, 7, 4 * SOCKETS, 3, 4, reads=4, writes=4, invocations=1),
+    ),
+    Row("`GET /api/usage`", http("GET", "/api/usage"), Cost(3, 3, 0, reads=3, writes=0, invocations=0)),
+    Row("`POST /api/files`", http("POST", "/api/files", json=FORM), Cost(3, 3, 0, reads=2, writes=1, invocations=0)),
+    Row(
+        "`DELETE /api/notifications/…`",
+        http("DELETE", "/api/notifications/phone"),
+        Cost(4, 4, 0, reads=3, writes=1, invocations=0),
+    ),
+    Row(
+        "`DELETE /api/claude/session/…/close`",
+        http("DELETE", "/api/claude/session/c/close"),
+        Cost(3, 3, 0, reads=3, writes=0, invocations=0),
+    ),
+    Row("`GET /api/health`", http("GET", "/api/health"), Cost(2, 2, 0, reads=2, writes=0, invocations=0)),
+    Row("`GET /api/status`", http("GET", "/api/status"), Cost(2, 2, 0, reads=2, writes=0, invocations=0)),
+    Row("`GET /api/conversations`", http("GET", "/api/conversations"), Cost(3, 3, 0, reads=3, writes=0, invocations=0)),
+    Row(
+        "`GET …/messages`",
+        http("GET", "/api/conversations/{conversation}/messages"),
+        Cost(5, 5, 0, reads=5, writes=0, invocations=0),
+    ),
+    Row("`POST …/messages`", message_by_http, Cost(17, 15, 0, None, 12, reads=11, writes=4, invocations=2)),
+    Row(
+        "`DELETE /api/conversations/…`",
+        http("DELETE", "/api/conversations/{conversation}"),
+        Cost(8, 8, 0, reads=5, writes=3, invocations=0),
+    ),
+    Row(
+        "`POST /api/notifications/register`",
+        http("POST", "/api/notifications/register", json=DEVICE),
+        Cost(5, 5, 0, reads=4, writes=1, invocations=0),
+    ),
 )
 
 

@@ -9,7 +9,7 @@ def test_a_reply_costs_what_its_posts_its_worker_and_its_items_cost() -> None:
     assert reply(chat, Prices(1, 0, 0, 0, 0, 0))["frames"] == 3 + 250
     assert reply(chat, Prices(1, 0, 0, 0, 0, 0), one_post_a_delta=True)["frames"] == 3 + 1000
     assert reply(chat, Prices(0, 0, 0, 1, 0, 0))["Lambda"] == 5
-    assert reply(chat, Prices(0, 0, 0, 0, 1, 0))["DynamoDB"] == 14 + 2 + 40
+    assert reply(chat, Prices(0, 0, 0, 0, 1, 0))["DynamoDB"] == 18 + 8 + 1 + 40
     assert sum(idle_month(FREE).values()) == 0
 
 

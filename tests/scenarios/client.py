@@ -180,7 +180,7 @@ class Device:
             case "ready":
                 self.greeted.set()
                 await self._ask(socket)
-            case "error" if frame.get("reply") is None:
+            case "error" if "length" not in frame:
                 await self._refused(socket, frame)
             case None:  # API Gateway's own words: it could not reach a function
                 await self._try_again(socket)

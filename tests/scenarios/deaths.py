@@ -253,7 +253,7 @@ def _said_after_its_end(told: list[Frame]) -> list[Frame]:
         end = ends.get(frame.get("reply", ""))
         if end is not None and _timeless(frame) != _timeless(end):
             later.append(frame)
-        elif frame["type"] == "error" and "reply" in frame:
+        elif frame["type"] == "error" and "length" in frame:
             ends[frame["reply"]] = frame
     return later
 

@@ -2,15 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-import psutil
 from boto3.dynamodb.conditions import Attr, Key
 
 from emulator.project import DEVELOPER
-from emulator.services.services import Services
-from emulator.services.signature import Credentials
 from tests.builders.deployments import Relay
 
 Item = dict[str, Any]
@@ -40,16 +38,35 @@ class Rows:
         leaks += ["a lease is held" for lease in leases if lease.get("reply") is not None]
         return leaks + ["a lease has waiters" for lease in leases if lease.get("queued")]
 
+    def written(self, conversation: str) -> tuple[int, int, int]:
+        """How many replies a worker has written to their end, with how many tokens; and how many others they follow."""
+        items = [item for item in self._conversation(conversation) if "reply_status" in item]
+        ended = [item for item in items if "ending" in item and item["epoch"]]
+        tokens = sum(int(count) for item in ended for count in item["ending"]["usage"].values())
+        return len(ended), tokens, sum(len(item.get("earlier_replies", ())) for item in items)
+
+    def spent(self) -> tuple[int, int]:
+        """How many replies and tokens the user has used this month, by the relay's count."""
+        name = f"USAGE#{datetime.now(UTC):%Y-%m}"
+        usage = self._user(name)
+        return int(usage.get("replies", 0)), int(usage.get("tokens", 0))
+
+    def owed(self) -> set[str]:
+        """The replies that count as not ended."""
+        return set(self._user("ACCOUNT").get("replies", ()))
+
+    def _user(self, sk: str) -> Item:
+        key = {"pk": f"USER#{DEVELOPER}", "sk": sk}
+        item: Item = self._table.get_item(Key=key, ConsistentRead=True).get("Item", {})
+        return item
+
     def _conversation(self, conversation: str) -> list[Item]:
         of = Key("pk").eq(f"CONVERSATION#{DEVELOPER}#{conversation}")
         return _all(self._table.query, KeyConditionExpression=of, ConsistentRead=True)
 
     @cached_property
     def _table(self) -> Any:
-        children = psutil.Process(self._relay.process.pid).children()
-        server = next(child for child in children if "emulator.services.moto_server" in child.cmdline())
-        services = Services(f"http://127.0.0.1:{server.cmdline()[-1]}", Credentials.of(server.environ()))
-        (table,) = services.resource("dynamodb").tables.all()
+        (table,) = self._relay.services.resource("dynamodb").tables.all()
         return table
 
 

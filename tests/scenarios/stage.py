@@ -36,11 +36,13 @@ P = TypeVar("P")
 PATIENCE_S = 150.0
 """Far beyond what any scenario takes: who has no end by then will never have one."""
 ENVIRONMENTS = 3
+WIDE = ("MessagesPerMinute", "RepliesAtOnce", "TokensPerDay", "TokensPerMonth", "SocketsAtOnce", "FramesPerMinute")
 GATEWAY = (
     *("--verbose", "--faults", "{}", "--limit", f"max_environments={ENVIRONMENTS}"),
-    *("--parameter", "FirstFrameAuth=false"),
+    *("--parameter", "FirstFrameAuth=false", "--parameter", "DollarsPerDay=999999", "--parameter", "DollarsPerMonth="),
+    *(part for name in WIDE for part in ("--parameter", f"{name}=999999999")),
 )
-"""As it is deployed by default: API Gateway itself calls the function that answers."""
+"""As it is deployed by default: API Gateway itself calls the function that answers. Limits are kept, and never met."""
 WORDS = 'Grüße 👩‍👩‍👧‍👦, 你好, "quotes", back\\slash, tab\t, line\nfeed und ein Wort. '
 ODD = r'"it\'s" \ </script>' + " \t\r\n 👩‍👩‍👧‍👦 \u2028."
 """What a template that makes JSON of a message may break."""
@@ -168,6 +170,7 @@ class Stage:
         self.talks: list[Talk] = []
         self.relay = relay
         self._rows = Rows(relay)
+        self._spent_before = self._rows.spent()
         self._name = name
         self._seed = seed
         self._scale = scale
@@ -240,6 +243,7 @@ class Stage:
         some_at_a_time = asyncio.Semaphore(ENVIRONMENTS)
         await asyncio.gather(*(self._judge_memory(row, talk, some_at_a_time) for talk in self.talks))
         await self._judge_leaks(row)
+        row.flaws += await asyncio.to_thread(self._miscounted) if self.talks else []
         row.flaws = [f"{self._name}, seed {self._seed}: {flaw}" for flaw in row.flaws]
         return row
 
@@ -278,10 +282,20 @@ class Stage:
             await asyncio.sleep(0.05)
         row.flaws += leaks
 
+    def _miscounted(self) -> list[str]:
+        """What the relay has counted twice or not at all. Of tries that others followed, nobody knows it any more."""
+        written = [self._rows.written(talk.conversation) for talk in self.talks]
+        replies, tokens, retried = (sum(each) for each in zip(*written, strict=True))
+        counted, used = (now - before for now, before in zip(self._rows.spent(), self._spent_before, strict=True))
+        is_right = replies <= counted <= replies + retried and (used >= tokens if retried else used == tokens)
+        told = f"{counted} replies and {used} tokens are counted, {replies} and {tokens} are stored ({retried} retried)"
+        return [] if is_right else [told]
+
     def _leaks(self) -> list[str]:
         asked = [request for talk in self.talks for _, request in talk.requests()]
         leaks = ["a model still writes" for request in asked if request.closed_at is None]
         leaks += [leak for talk in self.talks for leak in self._rows.leaks(talk.conversation)]
+        leaks += [f"{reply} is owed" for reply in self._rows.owed()]
         try:
             running = len(self.relay.workers("message"))
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
