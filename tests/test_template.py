@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 
+from chatrelay.domain.limits import amount
+from chatrelay.domain.prices import Prices
 from chatrelay.settings import URL, BridgeHub, Claude, Environment, Handshake, OpenAI, Push
 from chatrelay.wire.identity import origin_allowed
 from emulator.account import REGION
@@ -69,6 +71,7 @@ NEEDS = {
     "CodexBackend": {"BridgeHubUrl": "https://bridge.example"},
     "ClaudeBackend": {"ClaudeModel": "us.anthropic.claude-sonnet-4-6"},
     "ApnsSecret": {"ApnsTeamId": "T", "ApnsKeyId": "K", "ApnsBundleId": "B"},
+    "OidcIssuer": {"OidcAudience": "app=chat"},
     "DailyCost": {"AlarmTopic": "arn:aws:sns:us-east-1:123456789012:alarms"},
 }
 """What a parameter means nothing without, or is refused without."""
@@ -85,6 +88,11 @@ def test_every_function_works_with_whatever_the_template_takes(chosen: tuple[str
     resolver = deployed(given)
     message, notify = environment(resolver, "MessageFunction"), environment(resolver, "NotifyFunction")
 
+    limits, entries = message.limits("LIMITS"), message.entries("OIDC_AUDIENCE")  # who is meant is not for a pattern
+    assert limits.dollars_per_day == amount("dollars_per_day", given["DollarsPerDay"])
+    assert [f"{issuer}={audience}" for issuer, audience in entries] == given["OidcAudience"].split()
+    assert message.number("SESSION_MINUTES", least=0) == int(given["SessionMinutes"])
+    Prices.read(message.text("MODEL_PRICES"))
     claude, openai, push = Claude.read(message), OpenAI.read(message), Push.read(notify)
     handshake = Handshake.read(environment(resolver, "AuthorizerFunction"))
 
@@ -291,3 +299,10 @@ def test_the_longest_name_of_a_stack_is_written_down() -> None:
     configured = [each["global"]["parameters"]["stack_name"] for each in samconfig.values() if isinstance(each, dict)]
     assert configured
     assert max(map(len, configured)) <= room
+
+
+def test_the_operator_is_told_the_limits_that_functions_have() -> None:
+    told = TRANSLATED["Outputs"]["Limits"]["Value"]
+    functions = [each for each in TRANSLATED["Resources"].values() if each["Type"] == "AWS::Lambda::Function"]
+    assert functions
+    assert all(each["Properties"]["Environment"]["Variables"]["LIMITS"] == told for each in functions)

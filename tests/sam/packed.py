@@ -36,10 +36,12 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*/app.py")):
 import chatrelay
 from botocore.config import Config
 from chatrelay.aws.session import client
+from chatrelay.domain.prices import Prices
 for module in pkgutil.walk_packages(chatrelay.__path__, "chatrelay."):
     importlib.import_module(module.name)
 for service in sys.argv[2:]:
     client(service, Config())
+assert Prices.read("").cost("claude-sonnet-4-6", {}) == 0, "prices.json is not packed"
 """
 CLIENT = re.compile(r'\bclient\(\s*"(\w+)"')
 OF_POWERTOOLS = {"get_secret": "secretsmanager", "get_parameter": "ssm"}

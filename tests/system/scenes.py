@@ -11,9 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from chatrelay.store.archive import PAGE
-from chatrelay.store.conversations import Conversations
-from chatrelay.store.leases import Leases
-from chatrelay.store.replies import Replies
+from chatrelay.store.store import Store
 from chatrelay.store.table import Table
 from chatrelay.wire.inbound import Send as Message
 from emulator.stand_ins.script import (
@@ -77,8 +75,7 @@ def held(text: str, rest: str = "") -> tuple[Script, threading.Event]:
 
 def kept(table: Table, conversation: str, content: str = "hello", user: str = "developer") -> None:
     """Keep a message that nobody has answered yet."""
-    conversations = Conversations(table, Leases(table), Replies(table))
-    conversations.accept(user, Message("m1", conversation, content, "claude"), 0)
+    Store.over(table).conversations.accept(user, Message("m1", conversation, content, "claude"), 0)
 
 
 def send(content: str, message: str = "m1", conversation: str = "talk", **fields: object) -> Frame:
@@ -453,6 +450,8 @@ async def calls(it: Recorder) -> None:
 
 
 NEED_KEY = [
+    ("GET", "/api/usage"),
+    ("DELETE", "/api/session"),
     ("GET", "/api/conversations"),
     ("GET", "/api/conversations/talk/messages"),
     ("POST", "/api/conversations/talk/messages"),
@@ -762,6 +761,47 @@ async def app_questions(app: RecordedPhone) -> None:
         await app.hear()
     await app.say({"action": "resume", "conversation": "tab", "offset": 2})
     await app.hear_end()
+
+
+async def users(it: Recorder) -> None:
+    """What a user may use, has used, and how long a connection is good."""
+    accounts = Store.over(it.table).accounts
+    script, released = held("One moment", ", here I am.")
+    it.relay.plays("Take your time.", script)
+    other = {"id": "m2", "content": "And this?"}
+    async with it.phone("phone") as phone:
+        await greet(phone, conversation="talk")
+        accounts.override(it.user, {"replies_at_once": 1})
+        await phone.say(send("Take your time."))
+        await phone.hear_text("One moment")
+        await phone.say(send("And this?", "m2", "other"))
+        await phone.hear()
+        released.set()
+        await phone.hear_end()
+        await it.idle("talk")
+        accounts.override(it.user, {"tokens_per_day": 0})
+        await phone.say(send("And this?", "m2", "other"))
+        await phone.hear()
+        await phone.say(send("Take your time."))
+        await phone.hear_end()
+        await it.call("POST", "/api/conversations/other/messages", other)
+        accounts.override(it.user, {"files_per_day": 0, "devices": 0})
+        await it.call("POST", "/api/files", {"filename": "a.txt", "mime_type": "text/plain", "size": 1})
+        await it.call("POST", "/api/notifications/register", {"device_token": IPHONE, "device_id": "iphone"})
+        for query in ("?month=2000-01", "?month=13"):
+            await it.call("GET", f"/api/usage{query}")
+        (connection,) = accounts.get(it.user).sockets
+        it.table.update(f"CONNECTION#{connection}", "CONNECTION", "SET good_until = :past", {":past": 1})
+        await phone.say(send("And this?", "m2", "other"))
+        await phone.hear()
+        for token in (WRONG, it.strangers_key, "", it.key):
+            await phone.say({"action": "auth", "token": token})
+            await phone.hear()
+        await phone.ask("And this?", id="m2", conversation="other")
+        await it.call("DELETE", "/api/session")
+        await phone.hear_closed()
+    await it.call("GET", "/api/conversations")
+    await it.knock(Authorization=f"Bearer {it.key}")
 
 
 async def failures(it: Recorder) -> None:

@@ -1,12 +1,10 @@
-"""The run's credentials, as whoever uses the AWS command line or the operator's commands here is told of them."""
+"""The run's credentials, as whoever uses the AWS command line here is told of them."""
 
 import json
 
 import boto3
-import httpx
 import pytest
 
-from infra import keys
 from tests.builders.credentials import file_of
 from tests.builders.deployments import REPOSITORY, Relay
 
@@ -25,12 +23,3 @@ def test_a_function_is_invoked_with_the_file_that_is_named(relay: Relay) -> None
     event = (REPOSITORY / "tests/events/health.json").read_bytes()
     answer = client.invoke(FunctionName="local-ApiFunction", Payload=event)
     assert json.loads(answer["Payload"].read())["statusCode"] == 200
-
-
-@pytest.mark.usefixtures("told")
-def test_the_operator_s_commands_work_here(
-    relay: Relay, worker: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert keys.main(["--table", worker["TABLE_NAME"], "create", "bob"]) == 0
-    key = capsys.readouterr().out.strip()
-    assert httpx.get(f"http://{relay.address}/api/status", headers={"X-API-Key": key}).status_code == 200

@@ -1,5 +1,6 @@
 """The services behind the functions, where they must do as AWS does and moto alone would not."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
@@ -99,6 +100,35 @@ def test_one_of_racing_transactions_wins_and_keeps_all_of_its_items(aws: Service
             won = [writer for writer, race in enumerate(racing) if race.result()]
             assert len(won) == 1
             assert [owner(client, table, item) for item in (n, n + 1)] == won * 2
+
+
+# --- the stack that they serve ---
+
+
+def test_cloudformation_describes_the_stack_that_is_served(aws: Services) -> None:
+    outputs = {"Url": "http://127.0.0.1:8080/v1?a=b&c=<d>", "Name": "漢字 + 1%"}
+    aws.describe("local", outputs)
+
+    (stack,) = aws.client("cloudformation").describe_stacks(StackName="local")["Stacks"]
+
+    assert {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]} == outputs
+    assert (stack["StackName"], stack["StackStatus"]) == ("local", "CREATE_COMPLETE")
+
+
+def test_every_other_stack_is_as_moto_has_it(aws: Services) -> None:
+    aws.describe("local", {})
+    client = aws.client("cloudformation")
+    with pytest.raises(ClientError, match="Stack with id other does not exist"):
+        client.describe_stacks(StackName="other")
+    topic, outputs = {"Topic": {"Type": "AWS::SNS::Topic"}}, {"Topic": {"Value": {"Ref": "Topic"}}}
+
+    for name, template in (
+        ("json", json.dumps({"Resources": topic, "Outputs": outputs})),
+        ("yaml", "Resources: {Topic: {Type: AWS::SNS::Topic}}\nOutputs: {Topic: {Value: !Ref Topic}}"),
+    ):
+        client.create_stack(StackName=name, TemplateBody=template)
+        (stack,) = client.describe_stacks(StackName=name)["Stacks"]
+        assert stack["Outputs"][0]["OutputValue"].startswith("arn:aws:sns:")
 
 
 # --- who may ask them, and the way to their files from outside ---
