@@ -64,7 +64,8 @@ export class Connection {
    *   no JSON
    * @param {() => boolean} does.isAwaited whether a reply is awaited, so that the socket is watched more closely
    * @param {(key: string) => Promise<boolean>} does.isRejected asked when a socket would not open
-   * @param {() => Promise<string>} does.renew asked for another key when the one that there is runs out
+   * @param {() => Promise<string | null>} does.renew asked for another key when the one that there is runs out; null
+   *   if there is none, so that the user has to sign in. Where it fails, the network perhaps, it is asked again
    * @param {(type: string, detail: object) => void} does.emit told `state`, `frame` and `lag`
    */
   constructor(url, does) {
@@ -228,9 +229,10 @@ export class Connection {
     if (this.#isAskedForKey) return;
     const [before, socket] = [this.#key, this.#socket];
     this.#isAskedForKey = true;
-    const key = await this.#does.renew().catch(() => null);
+    const key = await this.#does.renew().catch(() => undefined);
     this.#isAskedForKey = false;
     if (before !== this.#key || this.state === "stopped") return;
+    if (key === undefined) return this.after("key", RENEW_AGAIN_MS, () => this.#renewKey());
     if (key === null) return this.reject();
     if (socket !== this.#socket) return this.start(key);
     this.#key = key;

@@ -183,8 +183,9 @@ def used() -> dict[str, Any]:
 
 @app.delete("/api/session")
 def sign_out() -> dict[str, Any]:
-    """Take the credential no more by which this request comes, nor any token of the same sign-in."""
-    closed = wiring.revocation.revoke(_identity())
+    """Take the credential no more by which this request comes, nor any token of the same sign-in. Idempotent."""
+    identity = wiring.admission.identify(credential(lower_case(app.current_event.headers)) or "")
+    closed = wiring.revocation.end_session(identity)
     return {"ok": True, "closed": closed}
 
 

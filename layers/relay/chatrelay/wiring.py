@@ -74,7 +74,8 @@ class Wiring:
 
     @cached_property
     def admission(self) -> Admission:
-        return Admission(self.store, lambda: self._tokens, 60 * self.environment.number("SESSION_MINUTES", least=0))
+        session_s = 60 * self.environment.number("SESSION_MINUTES", least=0)
+        return Admission(self.store, lambda: self._tokens, session_s, Logger())
 
     @cached_property
     def _tokens(self) -> "Tokens | None":

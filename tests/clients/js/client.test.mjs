@@ -945,12 +945,24 @@ test("a key that comes when the user has left is not used", async () => {
 });
 
 test("whoever has no other key is asked to sign in", async () => {
-  client.renew = async () => Promise.reject(new Error("nobody is there"));
+  client.renew = async () => null;
   greeted();
   client.send("Hello");
   expired({});
   await settled();
   assert.equal(client.state, "rejected");
+});
+
+test("where another key cannot be had just now it is asked for again", async () => {
+  const answers = [Promise.reject(new Error("no network")), Promise.resolve("second")];
+  client.renew = () => answers.shift();
+  greeted();
+  expired({});
+  await settled();
+  assert.deepEqual([client.state, auths().length], ["renewing", 0]);
+  mock.timers.tick(5_000);
+  await settled();
+  assert.deepEqual(auths(), [{ action: "auth", token: "second" }]);
 });
 
 test("without another key a message that comes too late is refused for good", () => {

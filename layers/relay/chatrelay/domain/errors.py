@@ -7,7 +7,8 @@ RelayError
 │   │   ├── NoSuchAgent          this deployment does not have it
 │   │   └── NoDevice             a registration without a token or a device
 │   ├── Unauthorized         no credentials, or wrong ones
-│   │   └── TokenRefused         a token of an issuer; says why to the operator alone
+│   │   ├── TokenRefused         a token of an issuer; says why to the operator alone
+│   │   └── Ended                right credentials that are not good any more
 │   ├── Expired              the credentials of a connection have run out
 │   ├── Forbidden            another user's, or no such thing: one answer for both, so nobody can probe
 │   ├── TooLarge             names the limit, and the other way in
@@ -137,6 +138,14 @@ class TokenRefused(Unauthorized):
         super().__init__("Invalid token")
         self.reason = reason
         self.advice = advice
+
+
+class Ended(Unauthorized):
+    """Right credentials that are not good any more. `reason` is for the log: blocked, signed out or revoked."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("This key or sign-in is not good any more.")
+        self.reason = reason
 
 
 class Expired(ClientError):

@@ -43,8 +43,8 @@ class Limits:
         return cls().overridden({name: amount(name, value) for name, _, value in entries})
 
     def overridden(self, overrides: Mapping[str, int | None]) -> "Limits":
-        """Return these limits with others for some of the names."""
-        return replace(self, **overrides)
+        """Return these limits with others for some of the names. What another version has stored is left out."""
+        return replace(self, **{name: limit for name, limit in overrides.items() if name in NAMES})
 
     def quota(self, today: Spent, this_month: Spent, now_s: float) -> QuotaExceeded | None:
         """Return what a user hears who has used up a day or a month; None if there is something left."""

@@ -89,6 +89,8 @@ class Reply:
         """What the reply has used: as its service says, or by an estimate if it broke off before that."""
         if self.ending is not None:
             return Used(self.ending.model, self.ending.usage, self.ending.cost)
+        if self.status is Status.FAILED:  # it refused before any text, and so does its bill
+            return Used(self.asked.model, {"output_tokens": 0})
         written = "".join(part.content for part in self.log.parts)
         return replace(self.asked, tokens={**self.asked.tokens, "output_tokens": estimate_tokens(written)})
 

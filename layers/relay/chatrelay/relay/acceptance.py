@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from chatrelay.domain.errors import Duplicate, TooManyReplies
+from chatrelay.domain.errors import Duplicate, Ended, TooManyReplies
 from chatrelay.domain.keys import ConversationKey
 from chatrelay.relay.agent_registry import AgentRegistry
 from chatrelay.relay.recovery import Recovery
@@ -67,7 +67,9 @@ class Acceptance:
         try:
             return accept()
         except TooManyReplies as problem:
-            if not self._recovery.settle(user, problem.replies):
+            if self._store.accounts.get(user).is_blocked:  # since the message was on its way
+                raise Ended("blocked") from problem
+            if not self._recovery.end_dead(user, problem.replies):
                 raise
             return accept()
 

@@ -12,6 +12,7 @@ from chatrelay.aws.management_api import ManagementApi
 from chatrelay.domain.errors import (
     ClientError,
     ClientFacingError,
+    Ended,
     Expired,
     Forbidden,
     Gone,
@@ -126,7 +127,8 @@ class Dispatcher:
             if connection.user is None:
                 self._authenticate(connection, frame)
                 return None
-            self._check_rate(connection)
+            if not frame.is_counted:
+                self._check_rate(connection)
             parsed = _parse(connection, frame)
             if isinstance(parsed, Authenticate):
                 self._renew(connection, parsed)
@@ -160,13 +162,16 @@ class Dispatcher:
         connection = self._store.connections.get(connection_id) or self._store.connections.recently_closed(
             connection_id
         )
-        if connection is None or connection.user is None or self._has_expired(connection):
+        if connection is None or connection.identity is None or self._has_expired(connection):
             return None
         try:
+            # Whoever revokes a credential closes the sockets that are open, and knows nothing of this one.
+            self._store.accounts.admit(connection.identity)
             parsed = _parse(connection, frame)
-        except InvalidMessage:
+        except (Ended, InvalidMessage):
             return None
-        return Message(connection, connection.user, parsed, frame.received_ms) if isinstance(parsed, Asked) else None
+        user = connection.identity.user
+        return Message(connection, user, parsed, frame.received_ms) if isinstance(parsed, Asked) else None
 
     def send_error(self, frame: Frame, problem: ClientFacingError, connection: Connection | None = None) -> None:
         """Send the sender of `frame` what is wrong, with the id of its message or else the reply that it is about.

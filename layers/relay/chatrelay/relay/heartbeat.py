@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Self
@@ -11,6 +12,7 @@ from chatrelay.delivery.liveness import Liveness
 from chatrelay.domain.cursor import Cursor
 from chatrelay.domain.errors import Unavailable
 from chatrelay.domain.reply import Reply
+from chatrelay.domain.usage import Used
 from chatrelay.store.conversations import Accepted
 from chatrelay.store.leases import HEARTBEAT_S, Signals
 from chatrelay.store.store import Store
@@ -34,12 +36,14 @@ class Heartbeat:
         broadcast: Broadcast,
         liveness: Liveness,
         store: Store,
+        used: Callable[[], Used],
     ) -> None:
         self._accepted = accepted
         self._reply = reply
         self._broadcast = broadcast
         self._liveness = liveness
         self._store = store
+        self._used = used
         self._journaled = Cursor()
         self._attached: dict[str, int] = {}
         """The offsets of the resume requests that are answered and still in the lease, by connection."""
@@ -75,7 +79,7 @@ class Heartbeat:
             # Each alone: the next heartbeat may get through, long before the worker counts as dead.
             with suppress(Unavailable):
                 asked_s = time.monotonic()
-                signals = await asyncio.to_thread(self._store.leases.heartbeat, key, epoch)
+                signals = await asyncio.to_thread(self._store.leases.heartbeat, key, epoch, self._used())
                 self._liveness.heard(asked_s)
                 if signals.cancel and not self.stop.done():
                     self.stop.set_result(None)

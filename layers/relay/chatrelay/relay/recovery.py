@@ -83,7 +83,7 @@ class Recovery:
                 return  # somebody has come to answer after all
             self._telemetry.reply_failed(location.reply, problem)
 
-    def settle(self, user: str, replies: Collection[str]) -> bool:
+    def end_dead(self, user: str, replies: Collection[str]) -> bool:
         """End those of the user's replies whose workers are dead. Return whether one of them is owed no more."""
         ended = {reply for reply in replies if not self._is_owed(reply)}
         if ended:
@@ -122,7 +122,7 @@ class Recovery:
             yield self._store.leases.get(key)
             return
         location = ReplyLocation(lease.writer.reply, key, lease.writer.turn)
-        interrupted = self._interrupt(location, cancelled=dead.cancelled)
+        interrupted = self._interrupt(location, dead)
         stored = self._store.conversations.stored(location)
         if not interrupted and stored is not None and stored.is_complete:
             with suppress(Unavailable):  # the worker may have died before it could call for the push
@@ -137,15 +137,15 @@ class Recovery:
             if stored is not None and stored.last is not None:
                 self._replay.send_end(key, stored, stored.last, waiting)
 
-    def _interrupt(self, location: ReplyLocation, *, cancelled: bool) -> bool:
+    def _interrupt(self, location: ReplyLocation, dead: Lease) -> bool:
         """End the reply as broken off, or as cancelled if its user had asked for that. Return False if it had ended."""
         stored = self._store.conversations.stored(location)
         if stored is None or stored.last is not None:
             return False
         reply = Reply(location.reply, Log(self._store.replies.journaled(location.reply)))
-        reply.asked = Used(stored.agent, {})  # what else its worker knew has gone with it
+        reply.asked = dead.used or Used(stored.agent, {})
         problem = Interrupted(DIED)
-        if cancelled:
+        if dead.cancelled:
             return self._store.conversations.interrupt(location, reply, endings.cancel(stored.stream, reply))
         last = endings.break_off(stored.stream, reply, problem)
         interrupted = self._store.conversations.interrupt(location, reply, last)

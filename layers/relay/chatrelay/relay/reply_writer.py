@@ -91,7 +91,7 @@ class ReplyWriter:
         self._reply = Reply(accepted.stream.reply)
         self._liveness = Liveness(EXPIRES_S)
         self._broadcast = Broadcast(self._reply, accepted.stream, api.post, threads, self._liveness)
-        self._heartbeat = Heartbeat(accepted, self._reply, self._broadcast, self._liveness, store)
+        self._heartbeat = Heartbeat(accepted, self._reply, self._broadcast, self._liveness, store, self._used)
 
     async def write(self, sender: Viewer | None = None) -> ReplyOutcome:
         """Write the reply to its end, and return how it went. `sender` is the viewer who has just sent the message.
@@ -103,9 +103,7 @@ class ReplyWriter:
             async with self._broadcast:
                 await self._write_to_the_end(sender)
         except Superseded:
-            if await asyncio.to_thread(self._store.replies.delete_orphans, self._reply.id):
-                self._price()  # nobody else counts a reply that was deleted while it was written
-                await asyncio.to_thread(self._store.usages.count, self._accepted.key.user, self._reply.used)
+            await asyncio.to_thread(self._store.replies.delete_orphans, self._reply.id)
             raise
         for connection_id in self._broadcast.gone:
             await asyncio.to_thread(self._store.connections.gone, self._accepted.key, connection_id)
@@ -125,7 +123,7 @@ class ReplyWriter:
             finally:
                 joining.cancel()
             self._broadcast.wake()  # the last text waits for no interval
-            self._price()
+            self._used()
             # Stored before it is sent: what a client has seen to end stays ended.
             await self._patiently(partial(self._store.conversations.finish, accepted, self._reply, last))
             self._broadcast.end(last)
@@ -177,9 +175,7 @@ class ReplyWriter:
                 return endings.cancel(self._accepted.stream, self._reply)
             if not streaming.done():
                 raise Interrupted("The answer took longer than it may.", reason=Reason.TIME)
-            ending = streaming.result()
-            priced = replace(ending, cost=self._prices().cost(ending.model, ending.usage))
-            return endings.complete(self._accepted.stream, self._reply, priced)
+            return endings.complete(self._accepted.stream, self._reply, self._priced(streaming.result()))
         except ReplyError as problem:
             self._telemetry.reply_failed(self._reply.id, problem, self._accepted.send.agent)
             return endings.break_off(self._accepted.stream, self._reply, problem)
@@ -214,10 +210,18 @@ class ReplyWriter:
                             return text_stream.ending(self._reply.log.text, text_stream.End("max_tokens", "", {}))
         raise Upstream("The model's answer has no end.")
 
-    def _price(self) -> None:
-        """Price what the reply has used by an estimate, because its service never said it."""
+    def _priced(self, ending: Ending) -> Ending:
+        """Return the ending with its price. What the log has no room for ends it before its service says anything."""
+        if not ending.model:
+            asked = self._reply.asked
+            ending = replace(ending, model=asked.model, usage={**asked.tokens, **ending.usage})
+        return replace(ending, cost=self._prices().cost(ending.model, ending.usage))
+
+    def _used(self) -> Used:
+        """Price what the reply has used by an estimate, as long as its service has not said it, and return that."""
         asked, used = self._reply.asked, self._reply.used
         self._reply.asked = replace(asked, cost=self._prices().cost(used.model, used.tokens))
+        return self._reply.used
 
     async def _patiently(self, call: Callable[[], T]) -> T:
         """Return what `call` returns, tried again for as long as a lease lasts. Raise ``Unavailable``."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
-from chatrelay.aws.management_api import ManagementApi
-from chatrelay.domain.errors import PostError
+from chatrelay.aws.management_api import PAUSES_S, ManagementApi
+from chatrelay.domain.errors import NotDelivered, PostError, Throttled
 from chatrelay.domain.identity import KEY, Identity
+from chatrelay.domain.retry import retry
 from chatrelay.store.store import Store
 
 
@@ -24,6 +26,14 @@ class Revocation:
         """Take a credential no more. Return how many sockets were closed."""
         self._store.accounts.revoke(identity)
         return self._end(identity.user, lambda credential: credential == identity.credential)
+
+    def end_session(self, identity: Identity) -> int:
+        """End the sign-in that a credential is of, or the key that it is. Return how many sockets were closed.
+
+        Where tokens do not say of which sign-in they are, end all of the user's.
+        """
+        closed = self.revoke(identity)
+        return closed if identity.names_session else closed + self.sign_out(identity.user)
 
     def sign_out(self, user: str) -> int:
         """Take none of the user's tokens any more that were issued until now. Return how many sockets were closed."""
@@ -49,5 +59,5 @@ class Revocation:
         for connection in ended:
             self._store.connections.close(connection.id, at_once=True)
             with suppress(PostError):  # what it says is nobody's by now, and has it closed
-                self._api.close(connection.id)
+                retry(partial(self._api.close, connection.id), PAUSES_S, on=(Throttled, NotDelivered))
         return len(ended)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from chatrelay.domain.errors import ClientError, RateLimited, TooManyReplies, Unauthorized
+from chatrelay.domain.errors import ClientError, Ended, RateLimited, TooManyReplies
 from chatrelay.domain.identity import Identity
 from chatrelay.domain.limits import UNLIMITED, Limits, left_s
 from chatrelay.domain.usage import Spent
@@ -23,10 +23,12 @@ DAY_MS = 24 * 60 * 60 * 1000
 REVOKED_S = 30 * 24 * 60 * 60
 """How long a sign-in stays signed out at least: longer than a token of it lives, and is renewed."""
 MINUTE_KEPT_S = 10 * 60
+MOST = 1000
+"""What no limit is for sockets and devices: an item of DynamoDB has at most 400 KB."""
 NOT_BLOCKED = "attribute_not_exists(blocked_at_ms)"
 NOTHING = "NOTHING"
 NEVER = "attribute_exists(pk)"
-"""There is no item ``NOTHING``."""
+"""No user has an item ``NOTHING``, and none may ever be written."""
 
 Kind = Literal["sockets", "devices", "replies"]
 
@@ -82,13 +84,16 @@ class Accounts:
     # --- who is let in ---
 
     def admit(self, identity: Identity) -> Account:
-        """Return the account of somebody whose credential is right. Raise ``Unauthorized`` if it is revoked."""
+        """Return the account of somebody whose credential is right. Raise ``Ended`` if it is not good any more."""
         revoked = (USER_PK + identity.user, REVOKED + identity.credential)
         items = self._table.get_all(self.key(identity.user), revoked)
         account = self.read(identity.user, items.get(self.key(identity.user)))
-        is_signed_out = identity.expires_at is not None and identity.issued_at <= account.signed_out_at
-        if account.is_blocked or is_signed_out or revoked in items:
-            raise Unauthorized("This key or sign-in is not good any more.")
+        if account.is_blocked:
+            raise Ended("blocked")
+        if identity.expires_at is not None and identity.issued_at <= account.signed_out_at:
+            raise Ended("signed out")
+        if revoked in items:
+            raise Ended("revoked")
         return account
 
     def admission(self, identity: Identity) -> list[Write]:
@@ -102,9 +107,8 @@ class Accounts:
         The first is refused if there are as many as `limit` without it, and both are where ``admit`` would refuse.
         """
         condition, values = _admitted(identity)
-        if limit is not None:
-            condition += f" AND (attribute_not_exists({kind}) OR size({kind}) < :limit OR contains({kind}, :id))"
-            values = {**values, ":limit": limit, ":id": id}
+        condition += f" AND (attribute_not_exists({kind}) OR size({kind}) < :limit OR contains({kind}, :id))"
+        values = {**values, ":limit": MOST if limit is None else limit, ":id": id}
         key = self.key(identity.user)
         return [
             Update(*key, f"ADD {kind} :entered", {**values, ":entered": {id}}, condition),
@@ -165,7 +169,7 @@ class Accounts:
             after = {name: page[-1][name] for name in ("pk", "sk", "updated_at")}
 
     def block(self, user: str) -> None:
-        """Let the user in no more. What is accepted from now on is nothing; what waits stays unanswered."""
+        """Let the user in no more, accept nothing of theirs, and leave unanswered what waits."""
         self._set(user, "blocked_at_ms", int(self._clock() * 1000))
 
     def unblock(self, user: str) -> None:

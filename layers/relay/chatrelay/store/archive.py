@@ -14,15 +14,17 @@ from typing import Generic, TypeVar
 from chatrelay.domain.attachments import Attachment
 from chatrelay.domain.errors import Conflict, Forbidden, InvalidMessage
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.domain.reply import Status
 from chatrelay.domain.text import join_surrogates
 from chatrelay.domain.usage import Used
 from chatrelay.store.accounts import Accounts
 from chatrelay.store.attribute_values import Item
 from chatrelay.store.conversations import ENDED, StoredReply, stored_attachments, stored_reply
-from chatrelay.store.item_keys import CONTENTS, HEADER, TURN, conversation_pk, received_ms, turn_in
-from chatrelay.store.leases import Leases
+from chatrelay.store.item_keys import CONTENTS, HEADER, TURN, conversation_pk, received_ms, turn_in, turn_reply
+from chatrelay.store.leases import Lease, Leases
 from chatrelay.store.replies import Replies
-from chatrelay.store.table import Delete, Table
+from chatrelay.store.table import Delete, Table, Update
+from chatrelay.store.usages import Usages
 from chatrelay.wire.limits import CONVERSATION_LIMIT
 
 PAGE = 50
@@ -73,11 +75,12 @@ class Exchange:
 class Archive:
     """The stored conversations of all users."""
 
-    def __init__(self, table: Table, leases: Leases, replies: Replies, accounts: Accounts) -> None:
+    def __init__(self, table: Table, leases: Leases, replies: Replies, accounts: Accounts, usages: Usages) -> None:
         self._table = table
         self._leases = leases
         self._replies = replies
         self._accounts = accounts
+        self._usages = usages
 
     def conversations(self, user: str, cursor: str | None) -> Page[Summary]:
         """Return a page of the user's conversations, latest first. Raise ``InvalidMessage`` for a malformed cursor."""
@@ -164,6 +167,7 @@ class Archive:
             if header is None:  # another deletion has finished
                 return
             seen = self._leases.fence_off(key)  # first: from now on the writer's conditional writes fail
+            self._count_unended(key, seen)
             owed: set[str] = set()
             self._table.delete_all(self._contents(key, owed))
             if owed:
@@ -175,6 +179,19 @@ class Archive:
                 return
             header = self._table.get(pk, HEADER)  # written since
         raise Conflict(pk)
+
+    def _count_unended(self, key: ConversationKey, seen: Lease) -> None:
+        """Count what the reply has used that was being written: it ends no more, and is counted by nobody else."""
+        if seen.writer is None or seen.used is None:  # nobody writes, or has just begun
+            return
+        marked = Update(
+            conversation_pk(key),
+            turn_reply(seen.writer.turn),
+            "SET deleted = :true",
+            {":true": True, ":reply": seen.writer.reply, ":streaming": Status.STREAMING.value},
+            "reply = :reply AND reply_status = :streaming AND attribute_not_exists(deleted)",
+        )
+        self._table.transact(marked, *self._usages.add(key.user, seen.used))
 
     def _contents(self, key: ConversationKey, owed: set[str]) -> Iterator[tuple[str, str]]:
         """Yield the keys of all items but header, lease and viewers, and note the replies that have not ended.

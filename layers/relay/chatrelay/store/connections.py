@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chatrelay.domain.errors import Conflict, RateLimited, Unauthorized
+from chatrelay.domain.errors import Conflict, Ended, RateLimited
 from chatrelay.domain.identity import Identity
 from chatrelay.domain.keys import ConversationKey
-from chatrelay.store.accounts import Account, Accounts
+from chatrelay.store.accounts import MOST, Account, Accounts
 from chatrelay.store.attribute_values import Item
 from chatrelay.store.item_keys import (
     CONNECTION,
@@ -91,7 +91,7 @@ class Connections:
     def open(self, connection: Connection, most: int | None = None) -> None:
         """Store `connection`, and count it. Of its user's sockets, `most` stay: the latest.
 
-        Raise ``Unauthorized`` if the user's credential is not good any more, and ``RateLimited`` if `most` is 0.
+        Raise ``Ended`` if the user's credential is not good any more, and ``RateLimited`` if `most` is 0.
         """
         item: Item = {
             "pk": CONNECTION_PK + connection.id,
@@ -120,9 +120,8 @@ class Connections:
             if not refused or write in refused:
                 return
             account = self._accounts.admit(connection.identity)
-            if most is not None:
-                # A phone in a tunnel leaves sockets behind that nobody has closed yet: it must come in all the same.
-                self._close_oldest(account, most - 1)
+            # A phone in a tunnel leaves sockets behind that nobody has closed yet: it must come in all the same.
+            self._close_oldest(account, (MOST if most is None else most) - 1)
         raise Conflict(f"the sockets of the user of {connection.id}")
 
     def _close_oldest(self, account: Account, kept: int) -> None:
@@ -167,17 +166,17 @@ class Connections:
     def renew(self, connection: Connection) -> None:
         """Store by which credential the connection goes on, and for how long, unless it has closed meanwhile.
 
-        Raise ``Unauthorized`` if the credential is not good any more.
+        Raise ``Ended`` if the credential is not good any more.
         """
         identity = connection.identity
         assert identity is not None  # noqa: S101 - only who is known can be known anew
         write = _identified(connection)
         refused = self._table.transact(write, *self._accounts.admission(identity))
         if refused and write not in refused:
-            raise Unauthorized("This sign-in is not good any more.")
+            raise Ended("revoked")
         if connection.viewing is not None:
             pk, known = conversation_pk(ConversationKey(identity.user, connection.viewing)), _good_until(connection)
-            self._table.update(pk, VIEWER + connection.id, *_set(known, ("good_until",)), condition=IF_EXISTS)
+            self._table.update(pk, VIEWER + connection.id, *_assignments(known, ("good_until",)), condition=IF_EXISTS)
 
     def turn_away(self, connection: Connection) -> bool:
         """Return whether the caller is the one who says why the connection is closed, and closes it.
@@ -215,7 +214,7 @@ class Connections:
     def recently_closed(self, connection_id: str) -> Connection | None:
         """Return a connection as it was when it closed, for as long as its frames may still arrive. None otherwise."""
         item = self._table.get(CONNECTION_PK + connection_id, RECENTLY_CLOSED)
-        return None if item is None else _connection(item)
+        return None if item is None or item["expires_at"] < self._clock() else _connection(item)
 
     def subscribe(self, connection: Connection, conversation: str) -> None:
         """Record that the connection shows `conversation` from now on, unless it has closed."""
@@ -316,7 +315,7 @@ def _as_read(connection: Connection) -> tuple[str, Item]:
 
 def _identified(connection: Connection) -> Update:
     """Return the part of a transaction that stores who the connection is, refused if the connection has closed."""
-    changes = _set(_known(connection), ("token_until", "good_until", "frames_per_minute"))
+    changes = _assignments(_known(connection), ("token_until", "good_until", "frames_per_minute"))
     return Update(CONNECTION_PK + connection.id, CONNECTION, *changes, IF_EXISTS)
 
 
@@ -337,7 +336,7 @@ def _good_until(connection: Connection) -> Item:
     return {} if connection.good_until is None else {"good_until": connection.good_until}
 
 
-def _set(known: Item, optional: Sequence[str]) -> tuple[str, Item]:
+def _assignments(known: Item, optional: Sequence[str]) -> tuple[str, Item]:
     """Return the expression that stores `known`, and removes those `optional` attributes that are not in it."""
     removed = [name for name in optional if name not in known]
     expression = f"SET {', '.join(f'{name} = :{name}' for name in known)}" if known else ""

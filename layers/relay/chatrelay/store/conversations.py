@@ -508,7 +508,8 @@ class Conversations:
         pk, sk = conversation_pk(location.key), turn_reply(location.turn)
         written, more = self._written(reply, last)
         values = {**values, **written, ":streaming": Status.STREAMING.value}
-        end = Update(pk, sk, WRITE_END, values, f"{condition} AND reply_status = :streaming")
+        unended = "reply_status = :streaming AND attribute_not_exists(deleted)"
+        end = Update(pk, sk, WRITE_END, values, f"{condition} AND {unended}")
         # With the end or not at all: pieces before it could be left in a conversation that is deleted meanwhile, and
         # what is counted apart from it could be counted twice.
         pieces = [

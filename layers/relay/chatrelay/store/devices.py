@@ -126,7 +126,9 @@ class Devices:
         """Remove the device and the owner of its token, if the device has the token still and `condition` holds."""
         condition, values = f"{HAS_TOKEN} AND {condition}", {**_token(device), **values}
         return not self._table.transact(
-            Delete(USER_PK + device.user, DEVICE + device.id, condition, values), Delete(_token_pk(device), OWNER)
+            Delete(USER_PK + device.user, DEVICE + device.id, condition, values),
+            Delete(_token_pk(device), OWNER),
+            self._accounts.leave(device.user, "devices", device.id),
         )
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from chatrelay.domain.errors import Superseded
 from chatrelay.domain.keys import ConversationKey
+from chatrelay.domain.usage import Used
 from chatrelay.store.attribute_values import Item
 from chatrelay.store.item_keys import LEASE, WORKER, WORKER_PK, conversation_pk
 from chatrelay.store.table import IF_EXISTS, Put, Returning, Table, Update, transient_as_unavailable
@@ -33,7 +34,7 @@ FREE_AS_SEEN = "attribute_not_exists(reply) AND (attribute_not_exists(fence) OR 
 NOBODY_WAITS = "(attribute_not_exists(queued) OR queued = :none)"
 HOLD = (
     "SET fence = :fence, reply = :reply, turn = :turn, worker = :worker, alive_until_ms = :until,"
-    " subscribers = :nobody, queued = if_not_exists(queued, :none) - :taken REMOVE expires_at"
+    " subscribers = :nobody, queued = if_not_exists(queued, :none) - :taken REMOVE expires_at, used"
 )  # `expires_at` is of a conversation that was deleted, and begins anew
 LET_GO = "REMOVE reply, turn, worker, alive_until_ms, cancel_asked"
 """The subscribers stay until the next writer: an ``end`` that is repeated, because its answer was lost, finds them."""
@@ -55,7 +56,8 @@ class Lease:
     """A lease as it was read.
 
     `writer` is None if the lease is free, `expired` says that the writer has been silent for too long, `cancelled` that
-    its user wants it to stop. `queued` messages wait; `arrivals` have ever waited. The writer counts as dead from
+    its user wants it to stop. `queued` messages wait; `arrivals` have ever waited. `used` is what the writer's reply
+    had used at its last heartbeat, by an estimate; None before the first. The writer counts as dead from
     `alive_until_ms` on, in milliseconds since 1970; 0 if there is none.
     """
 
@@ -66,6 +68,7 @@ class Lease:
     cancelled: bool = False
     arrivals: int = 0
     alive_until_ms: int = 0
+    used: Used | None = None
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,10 @@ class Leases:
         if "reply" not in item:
             return Lease(fence, queued, arrivals=arrivals)
         writer = Writer(item["reply"], item["turn"], item["worker"])
-        until_ms = int(item["alive_until_ms"])
-        return Lease(fence, queued, writer, until_ms < self._now_ms(), "cancel_asked" in item, arrivals, until_ms)
+        until_ms, spent = int(item["alive_until_ms"]), item.get("used")
+        used = None if spent is None else Used(**spent)
+        is_cancelled = "cancel_asked" in item
+        return Lease(fence, queued, writer, until_ms < self._now_ms(), is_cancelled, arrivals, until_ms, used)
 
     # --- parts of transactions ---
 
@@ -155,12 +160,14 @@ class Leases:
 
     # --- for the writer ---
 
-    def heartbeat(self, key: ConversationKey, fence: int) -> Signals:
-        """Extend the writer's lease, and return its mailbox.
+    def heartbeat(self, key: ConversationKey, fence: int, used: Used | None = None) -> Signals:
+        """Extend the writer's lease, keep what its reply has used, and return its mailbox.
 
         Raise ``Superseded`` if the writer counts as dead, and ``Unavailable`` if the next heartbeat may succeed.
         """
-        return self._as_writer(key, fence, "SET alive_until_ms = :until", {":until": self._until_ms()}, "ALL_NEW")
+        spent = None if used is None else {"model": used.model, "tokens": used.tokens, "cost": used.cost}
+        values = {":until": self._until_ms(), ":used": spent}
+        return self._as_writer(key, fence, "SET alive_until_ms = :until, used = :used", values, "ALL_NEW")
 
     def end(self, key: ConversationKey, fence: int) -> Signals:
         """Release the lease, and return the mailbox as it was. Raise ``Superseded`` and ``Unavailable``."""
@@ -239,10 +246,10 @@ class Leases:
         )
 
     def fence_off(self, key: ConversationKey) -> Lease:
-        """Free the lease, and supersede its writer if there is one. Return the lease as it is then."""
+        """Free the lease, and supersede its writer if there is one. Return the lease as it was."""
         pk, values = conversation_pk(key), {":none": 0, ":one": 1}
         expression = f"SET queued = if_not_exists(queued, :none) {LET_GO} ADD fence :one"
-        return self.read(self._table.update_returning(pk, LEASE, expression, values, IF_EXISTS, "ALL_NEW"))
+        return self.read(self._table.update_returning(pk, LEASE, expression, values, IF_EXISTS, "ALL_OLD"))
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -84,12 +84,10 @@ class Replies:
         for item in self._table.query(REPLY_PK + reply, *WHOLE_REPLY):
             yield item["pk"], item["sk"]
 
-    def delete_orphans(self, reply: str) -> bool:
-        """Delete what a worker wrote while the reply was being deleted. Return whether it was deleted."""
-        if self.find(reply) is not None:
-            return False
-        self._table.delete_all(self.keys(reply))
-        return True
+    def delete_orphans(self, reply: str) -> None:
+        """Delete what a worker wrote while the reply was being deleted."""
+        if self.find(reply) is None:
+            self._table.delete_all(self.keys(reply))
 
     def _expires_at(self) -> int:
         return int(self._clock()) + KEPT_S

@@ -56,7 +56,7 @@ class Store:
 
     @cached_property
     def archive(self) -> Archive:
-        return Archive(self._table, self.leases, self.replies, self.accounts)
+        return Archive(self._table, self.leases, self.replies, self.accounts, self.usages)
 
     @cached_property
     def leases(self) -> Leases:

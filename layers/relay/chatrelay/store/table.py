@@ -290,25 +290,32 @@ class Table:
     def transact(self, *writes: Write) -> list[Write]:
         """Write all or nothing. Return the writes whose conditions did not hold: none if everything is written.
 
-        Raise ``Conflict`` if DynamoDB cancels the transaction for a passing reason every time.
+        Raise ``Conflict`` if DynamoDB cancels the transaction for a passing reason every time, and for nothing else.
         """
+        refused: list[Write] = []
 
         def attempt() -> list[Write]:
+            nonlocal refused
             try:
                 # botocore adds a ClientRequestToken, so its own retry after a lost answer writes nothing twice.
                 self.client.transact_write_items(TransactItems=[write.request(self.name) for write in writes])
             except self.client.exceptions.TransactionCanceledException as cancelled:
                 reasons = [reason.get("Code") for reason in cancelled.response["CancellationReasons"]]
                 refused = [write for write, why in zip(writes, reasons, strict=True) if why == "ConditionalCheckFailed"]
-                # A condition that does not hold tells the caller more than a conflict does.
-                if not refused and PASSING_REASONS.intersection(reasons):
+                # Whether the condition of a write holds that meets another transaction is not known yet.
+                if PASSING_REASONS.intersection(reasons):
                     raise Conflict(str(reasons)) from cancelled
                 if not refused:
                     raise
                 return refused
             return []
 
-        return _retry_conflicts(attempt)
+        try:
+            return _retry_conflicts(attempt)
+        except Conflict:
+            if not refused:
+                raise
+            return refused  # a condition that does not hold tells the caller more than a conflict does
 
 
 @contextmanager

@@ -43,10 +43,6 @@ class Usages:
             self._added(user, self._month, totals),
         ]
 
-    def count(self, user: str, used: Used) -> None:
-        """Count what a reply has used that is stored nowhere."""
-        self._table.transact(*self.add(user, used))
-
     def add_file(self, user: str, size: int, limits: Limits) -> None:
         """Count a file of the user's. Raise ``QuotaExceeded`` if the user may send no more of them today."""
         others = (MOST if limits.files_per_day is None else limits.files_per_day) - 1

@@ -19,8 +19,8 @@ LATEST_S = 253_402_300_799  # the end of the year 9999, after which Python has n
 LONGEST_NAME = 96
 KINDS = {"token_use": "access", "typ": "Bearer"}
 """Claims in which Cognito and Keycloak say what a token is for, and what they say of access tokens."""
-SESSIONS = ("sid", "session_id", "origin_jti", "jti")
-"""Claims that name the session of a token, and at last the token alone, which is renewed more often than a session."""
+SESSIONS = ("sid", "session_id", "origin_jti")
+"""Claims that name the session of a token. ``jti`` names the token alone."""
 
 
 def identity(claims: Mapping[str, Any], issuer: Issuer, signed: str, now_s: float) -> Identity:
@@ -35,8 +35,12 @@ def identity(claims: Mapping[str, Any], issuer: Issuer, signed: str, now_s: floa
         if not _has(claims, claim, value):
             raise TokenRefused(TokenReason.CLAIM, f"The claim {claim} is not {value}, which OIDC_REQUIRE demands.")
     user = _user(claims, issuer)
-    session = _session(claims, user, signed)
-    return Identity(f"{issuer.name}:{_quoted(user)}", f"{issuer.name}:{_quoted(session)}", issued_at, expires_at)
+    session = _session(claims, user)
+    # Without the signature, which has several valid forms: the token is to be revoked whichever of them comes.
+    credential = _quoted(session or hashlib.sha256(signed.encode()).hexdigest())
+    return Identity(
+        f"{issuer.name}:{_quoted(user)}", f"{issuer.name}:{credential}", issued_at, expires_at, session is not None
+    )
 
 
 def _validity(claims: Mapping[str, Any], now_s: float) -> tuple[int, int]:
@@ -102,8 +106,8 @@ def _user(claims: Mapping[str, Any], issuer: Issuer) -> str:
     return user
 
 
-def _session(claims: Mapping[str, Any], user: str, signed: str) -> str:
-    """Return what tells a sign-in from others: the session, or the token if it names none."""
+def _session(claims: Mapping[str, Any], user: str) -> str | None:
+    """Return what tells a sign-in from others, and stays when its token is renewed; None if no claim does."""
     for claim in SESSIONS:
         session = claims.get(claim)
         if isinstance(session, str) and session:
@@ -111,8 +115,7 @@ def _session(claims: Mapping[str, Any], user: str, signed: str) -> str:
     signed_in_s = claims.get("auth_time")
     if _is_date(signed_in_s):
         return f"{int(signed_in_s)}@{user}"  # others may have signed in within the same second
-    # Without the signature, which has several valid forms: the token is to be revoked whichever of them comes.
-    return hashlib.sha256(signed.encode()).hexdigest()
+    return None
 
 
 def _quoted(text: str) -> str:

@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import dataclass, replace
+from io import StringIO
 from typing import Any
 
 import pytest
+from aws_lambda_powertools import Logger
 
 from chatrelay.aws.invoke import WorkerInvoker
 from chatrelay.aws.management_api import ManagementApi
@@ -23,7 +25,7 @@ from chatrelay.wire.dialects import BUILDEROS, VERSION_1
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.registration import Registration
 from tests.builders.doubles import Sockets
-from tests.builders.layer import Store, by_key
+from tests.builders.layer import NUMBERS, Store, by_key
 
 NOW_S = 2_000_000_000
 SIGNED_IN = Identity("alice", "app:s1", NOW_S - 60, NOW_S + 60)
@@ -62,8 +64,11 @@ def door(
     resume: ResumeService,
     workers: WorkerInvoker,
     telemetry: Telemetry,
+    log: StringIO,
 ) -> Door:
-    admission = Admission(store, lambda: None, 0, lambda: store.time_s)
+    admission = Admission(
+        store, lambda: None, 0, Logger(service=f"test-{next(NUMBERS)}", stream=log), lambda: store.time_s
+    )
     return Door(store, sockets, Dispatcher(store, api, resume, workers, telemetry, admission, lambda: store.time_s))
 
 
@@ -157,7 +162,7 @@ def test_a_viewer_whose_credentials_ran_out_is_joined_to_no_new_reply(door: Door
 
 
 def test_a_socket_is_good_for_its_token_or_for_the_session_whichever_is_longer(store: Store) -> None:
-    admission = Admission(store, lambda: None, 30 * 60, lambda: store.time_s)
+    admission = Admission(store, lambda: None, 30 * 60, Logger(), lambda: store.time_s)
 
     ends = [admission.good_until(replace(SIGNED_IN, expires_at=NOW_S + s)) for s in (60, 3600)]
 
@@ -197,12 +202,13 @@ def test_a_frame_that_is_handed_on_counts_once(door: Door) -> None:
         "body": json.dumps(SEND),
     }
 
-    for _ in range(5):
+    for _ in range(6):
         door.dispatcher.dispatch(Frame.from_event(event), event)
-        handed_on = door.sockets.invoked[-1]
-        assert door.dispatcher.receive(Frame.from_event(handed_on)) is not None
 
-    assert door.sockets.posts["c1="] == []
+    assert [frame["code"] for frame in door.sockets.frames("c1=")] == ["rate_limited"]
+    handed_on = [Frame.from_event(each) for each in door.sockets.invoked]
+    assert len(handed_on) == 5
+    assert all(door.dispatcher.receive(frame) for frame in handed_on), "whatever has come since"
 
 
 # --- who goes ---------------------------------------------------------------------------------------------------------
@@ -257,13 +263,56 @@ def test_a_blocked_user_is_closed_everywhere_and_told_nothing(door: Door, revoca
     assert door.store.leases.heartbeat(accepted.key, accepted.stream.epoch).cancel is False, "its reply is written on"
 
 
-def test_a_socket_that_cannot_be_reached_is_forgotten_all_the_same(door: Door, revocation: Revocation) -> None:
+def test_a_socket_that_gave_way_to_others_says_nothing_more_once_its_credential_is_revoked(
+    door: Door, revocation: Revocation
+) -> None:
+    """It is open at API Gateway, and no more among its user's."""
+    for number, name in enumerate(("old=", "new=")):
+        door.store.connections.open(Connection(name, "claude", VERSION_1, NOW_S + number, SIGNED_IN, NOW_S + 600), 1)
+    assert revocation.revoke(SIGNED_IN) == 1
+
+    door.hears("old=", **SEND)
+
+    assert door.message is None
+    assert "old=" in door.sockets.closed
+
+
+def test_where_no_claim_names_the_sign_in_all_of_the_users_end_with_one(door: Door, revocation: Revocation) -> None:
+    """Auth0's and Entra's usual tokens: a device and a socket that came by an earlier one must not go on."""
+    first, second = (replace(SIGNED_IN, credential=f"app:{each}", names_session=False) for each in "ab")
+    door.open("a=", identity=first)
+    door.open("b=", identity=second)
+    register(door.store, first, "d")
+    door.store.connections.open(Connection("key=", "claude", VERSION_1, NOW_S, by_key("alice")))
+
+    revocation.end_session(second)
+
+    assert door.store.accounts.get("alice").sockets == {"key="}
+    assert door.store.devices.all("alice") == []
+
+
+def test_the_operator_reads_why_somebody_with_right_credentials_is_refused(door: Door, log: StringIO) -> None:
+    door.store.api_keys.add("crk_alices", "alice")
     door.open()
-    door.sockets.refusals["c1="] = [500]
+    door.store.accounts.block("alice")
 
-    assert revocation.block("alice") == 1
+    assert (door.hears(action="auth", token="crk_alices") or {})["code"] == "unauthorized"
 
-    assert door.store.connections.get("c1=") is None
+    line = json.loads(log.getvalue().splitlines()[-1])
+    assert (line["message"], line["reason"]) == ("credential refused", "blocked")
+    assert "crk_alices" not in log.getvalue()
+
+
+def test_a_socket_that_cannot_be_reached_is_forgotten_all_the_same(door: Door, revocation: Revocation) -> None:
+    door.open("busy=")
+    door.open("gone=")
+    door.sockets.refusals["busy="] = [429, 500]
+    door.sockets.refusals["gone="] = [410]
+
+    assert revocation.block("alice") == 2
+
+    assert door.sockets.closed == ["busy="], "it was tried again"
+    assert door.store.accounts.get("alice").sockets == set()
 
 
 def test_the_app_of_a_user_who_is_blocked_is_told_what_a_wrong_key_is(door: Door, revocation: Revocation) -> None:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from anthropic import AsyncAnthropic
+from aws_lambda_powertools import Logger
 
 from chatrelay.agents import Agent, claude
 from chatrelay.agents.claude import Claude
@@ -146,7 +147,9 @@ class Answering:
         self._api = api
         self._files = files
         self._telemetry = telemetry
-        self._dispatcher = Dispatcher(store, api, resume, workers, telemetry, Admission(store, lambda: None, 0))
+        self._dispatcher = Dispatcher(
+            store, api, resume, workers, telemetry, Admission(store, lambda: None, 0, Logger())
+        )
         self._parts: dict[str, Any] = {
             "api": api,
             "threads": threads,

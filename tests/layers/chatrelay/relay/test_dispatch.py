@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import pytest
+from aws_lambda_powertools import Logger
 
 from chatrelay.aws.invoke import WorkerInvoker
 from chatrelay.aws.management_api import ManagementApi
@@ -81,7 +82,9 @@ def desk(
         store,
         sockets,
         keys,
-        Dispatcher(store, api, resume, workers, telemetry, Admission(store, lambda: None, 0), lambda: store.time_s),
+        Dispatcher(
+            store, api, resume, workers, telemetry, Admission(store, lambda: None, 0, Logger()), lambda: store.time_s
+        ),
         acceptance,
     )
 

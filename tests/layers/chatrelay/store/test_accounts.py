@@ -4,7 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from chatrelay.domain.errors import ClientError, Duplicate, QuotaExceeded, RateLimited, TooManyReplies, Unauthorized
+from chatrelay.domain.errors import (
+    ClientError,
+    Duplicate,
+    Overloaded,
+    QuotaExceeded,
+    RateLimited,
+    Superseded,
+    TooManyReplies,
+    Unauthorized,
+)
 from chatrelay.domain.identity import Identity
 from chatrelay.domain.keys import ReplyLocation
 from chatrelay.domain.limits import Limits
@@ -300,10 +309,44 @@ def test_of_two_ends_of_one_reply_the_stored_one_is_counted(store: Store) -> Non
     assert store.usages.month("alice", "2033-05").total.tokens < 1000
 
 
-def test_what_is_stored_nowhere_is_counted_all_the_same(store: Store) -> None:
-    store.usages.count("alice", Used("m", {"output_tokens": 9}, None))
+def test_a_reply_that_is_deleted_while_it_is_written_is_counted_once(store: Store) -> None:
+    accepted = send(store, 1)
+    store.leases.heartbeat(accepted.key, accepted.stream.epoch, Used("m", {"input_tokens": 5, "output_tokens": 4}, 7))
 
-    assert store.usages.month("alice", "2033-05").total.tokens == 9
+    store.archive.delete(accepted.key)
+
+    reply = Reply(accepted.stream.reply)
+    reply.complete(Ending("end_turn", "m", {"output_tokens": 1000}, []))
+    with pytest.raises(Superseded):  # the writer that has not heard of it yet
+        store.conversations.finish(accepted, reply, LAST)
+    total = store.usages.month("alice", "2033-05").total
+    assert (total.tokens, total.cost, total.replies) == (9, 7, 1)
+    assert store.accounts.get("alice").replies == set()
+
+
+def test_a_writer_that_ends_in_the_middle_of_a_deletion_is_not_counted_beside_it(store: Store) -> None:
+    """Whichever of the two writes the turn first is the one that counts."""
+    accepted = send(store, 1)
+    store.leases.heartbeat(accepted.key, accepted.stream.epoch, Used("m", {"output_tokens": 4}))
+    reply = Reply(accepted.stream.reply)
+    reply.complete(Ending("end_turn", "m", {"output_tokens": 6}, []))
+    store.conversations.finish(accepted, reply, LAST)  # it has the lease still
+
+    store.archive.delete(accepted.key)
+
+    assert store.usages.month("alice", "2033-05").total.tokens == 6
+
+
+def test_a_reply_that_its_service_refused_has_used_nothing(store: Store) -> None:
+    accepted = send(store, 1)
+    reply = Reply(accepted.stream.reply)
+    reply.asked = Used("m", {"input_tokens": 90_000}, 270_000)
+    reply.break_off(Overloaded("Busy."))
+
+    store.conversations.finish(accepted, reply, LAST)
+
+    total = store.usages.month("alice", "2033-05").total
+    assert (total.tokens, total.cost, total.replies) == (0, 0, 1)
 
 
 @pytest.mark.parametrize(

@@ -257,9 +257,9 @@ class Interrupting(Table):
 def test_a_message_that_comes_while_its_conversation_is_deleted_leaves_no_half(store: Store) -> None:
     answer(store, accept(store))
     Interrupting.meanwhile.append(lambda: accept(store, 2))
-    Archive(Interrupting(store.table.client, store.table.name), store.leases, store.replies, store.accounts).delete(
-        TALK
-    )
+    Archive(
+        Interrupting(store.table.client, store.table.name), store.leases, store.replies, store.accounts, store.usages
+    ).delete(TALK)
     assert left(store) == ["CONVERSATION#alice#talk CONVERSATION#LEASE"]
 
 
