@@ -44,6 +44,8 @@ app = APIGatewayHttpResolver()
 
 CONVERSATION = re.escape("/api/conversations/{path+}")
 """A route of template.yaml, as a pattern of Powertools'."""
+USED = ("model", "usage", "cost")
+"""What the ``complete`` frame of a reply says of what the reply has used."""
 STATUS = {  # the first that fits: `NoSuchAddress` is an `InvalidMessage`
     NoSuchAddress: HTTPStatus.NOT_FOUND,
     InvalidMessage: HTTPStatus.BAD_REQUEST,
@@ -266,6 +268,7 @@ def _turn(kept: Exchange) -> dict[str, Any]:
     log = Log() if ended_at is None else kept.reply.log  # before, what is stored is an earlier try's
     last = kept.reply.last
     error = None if last is None or last.type != "error" else {"content": last.content, **last.fields}
+    used = {} if last is None else {name: last.fields[name] for name in USED if name in last.fields}
     return {
         "id": kept.message_id,
         "content": kept.content,
@@ -278,6 +281,7 @@ def _turn(kept: Exchange) -> dict[str, Any]:
             "text": log.text,
             "parts": [{"type": part.kind, "content": part.content, **part.facts} for part in log.parts],
             "ended_at": ended_at,
+            **used,
             **({} if error is None else {"error": error}),
         },
         **({"replaced": True} if kept.is_replaced else {}),

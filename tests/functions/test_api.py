@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 
+from chatrelay.domain.log import Log
+from chatrelay.domain.reply import Ending, Reply
 from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.table import Table
+from chatrelay.wire.inbound import Send
+from chatrelay.wire.outbound import complete
 from tests.builders.doubles import Sockets
-from tests.builders.layer import CONTEXT, REPOSITORY
+from tests.builders.layer import CONTEXT, REPOSITORY, Store
 
 
 def event(name: str, **changes: Any) -> dict[str, Any]:
@@ -69,3 +73,24 @@ def test_a_message_for_which_nobody_can_be_called_is_counted_as_our_failure(
     assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (503, "internal")
     metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
     assert [(each["InternalErrors"], each["service"]) for each in metrics] == [([1.0], "chat-relay")]
+
+
+@pytest.mark.parametrize("cost", [{"cost": 171}, {}], ids=["a price", "no price"])
+def test_a_turn_says_what_its_reply_has_used_as_the_frame_that_ended_it(
+    function: ModuleType, table: Table, cost: dict[str, int]
+) -> None:
+    store = Store(table)
+    accepted = store.conversations.accept("alice", Send("m1", "talk", "Hello", "claude"), 1, worker="worker-1")
+    reply = Reply(accepted.stream.reply)
+    ending = Ending("end_turn", "claude-sonnet-4-6", {"input_tokens": 12, "output_tokens": 9}, [], **cost)
+    reply.complete(ending)
+    frame = complete(accepted.stream, Log(), ending)
+    store.conversations.finish(accepted, reply, frame)
+
+    answer = function.handler(event("messages"), CONTEXT)
+
+    (turn,) = json.loads(answer["body"])["turns"]
+    names = ("model", "usage", "cost")
+    told = {name: turn["reply"][name] for name in names if name in turn["reply"]}
+    assert told == {name: frame.fields[name] for name in names if name in frame.fields}
+    assert len(told) == 2 + len(cost)
