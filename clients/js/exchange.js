@@ -36,7 +36,7 @@ export function newExchange(conversation, id, content, status, attachments = [])
     resuming: false,
     acknowledged: false, // the server knows that this device has shown it
     error: null, // the error frame and `retryAt`, milliseconds since 1970
-    end: null, // the `complete` frame
+    end: null, // the `complete` frame, or what the server's store has of it
     proof: null, // "verified", "different" or "unchecked"; "kept" if it comes from the server's store
     isBehind: false, // the reply has ended, and the rest of it has been asked for
     arrivals: [], // {at, chars} of every frame of the log; `at` and the two below are performance.now()
@@ -46,7 +46,8 @@ export function newExchange(conversation, id, content, status, attachments = [])
 }
 
 /** Return the exchange that a turn of the server's store describes. */
-export function recalled(conversation, { id, content, attachments, reply: { id: reply, status, parts, error } }) {
+export function recalled(conversation, { id, content, attachments, reply: told }) {
+  const { id: reply, status, parts, error, model, usage, cost } = told;
   const owed = status === "queued" || status === "streaming";
   const broken = hasFailed(status);
   return {
@@ -55,7 +56,7 @@ export function recalled(conversation, { id, content, attachments, reply: { id: 
     acknowledged: !owed,
     reply: storedReply(reply, parts),
     error: broken ? { ...(error ?? BROKE_OFF), retryAt: 0 } : null,
-    end: owed || broken ? null : { stop_reason: status },
+    end: owed || broken ? null : { stop_reason: status, model, usage, cost },
     proof: owed ? null : "kept",
   };
 }

@@ -230,8 +230,10 @@ test("a reply's parts are put together, and known again from the server's store"
     { type: "source", content: "u", size: 1, title: "T", from: 6, to: 8 },
   ]);
   assert.deepEqual([exchange.reply.text, exchange.reply.length], ["So", 9]);
-  const stored = { ...turn("m7", "complete"), reply: { id: "r7", status: "complete", parts: told } };
+  const used = { model: "claude", usage: { input_tokens: 12, output_tokens: 9 }, cost: 0.000171 };
+  const stored = { ...turn("m7", "complete"), reply: { id: "r7", status: "complete", parts: told, ...used } };
   const [again] = client.recall([stored]);
+  assert.deepEqual(again.end, { stop_reason: "complete", ...used });
   assert.deepEqual(
     again.reply.parts.map(({ number, ...rest }) => rest),
     told,
