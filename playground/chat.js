@@ -138,7 +138,12 @@ export class Chat {
     if (this.#isMade) return;
     const { conversation } = this.client;
     let page;
-    const behind = async () => (page = await this.#behind(conversation));
+    let wasKnown;
+    const behind = async () => {
+      wasKnown = this.#known.has(conversation);
+      page = await this.#behind(conversation);
+      return page;
+    };
     try {
       const exchanges = await this.client.catchUp(behind);
       if (exchanges === null) return;
@@ -147,8 +152,9 @@ export class Chat {
       this.#markKnown(conversation);
       this.transcript.arrange(this.#adopt(exchanges));
     } catch ({ code }) {
-      // The next connection tries again. `forbidden` is news only of a conversation that the relay had before.
-      if (code !== "forbidden" || !this.#known.delete(conversation)) return;
+      // The next connection tries again. `forbidden` is news only of a conversation that the relay had before it was
+      // asked: meanwhile it may have taken the first message.
+      if (code !== "forbidden" || !wasKnown || !this.#known.delete(conversation)) return;
       if (conversation !== this.client.conversation) return;
       this.transcript.notice(GONE);
       this.#saveDraft(); // no list leads to it any more

@@ -218,6 +218,21 @@ test("that the relay has forgotten a conversation is said once, and its draft is
   mock.restoreAll();
 });
 
+test("a relay that takes the first message while it is asked what was said has forgotten nothing", async () => {
+  const notices = mock.method(Node.prototype, "dispatchEvent", () => true).mock;
+  await load("c1");
+  await greeted();
+  const { id } = say("Hello");
+  const caughtUp = chat.catchUp();
+  says({ type: "typing", id });
+  await caughtUp;
+  assert.deepEqual(
+    notices.calls.filter(({ arguments: [{ detail }] }) => /does not have/.test(detail)),
+    [],
+  );
+  mock.restoreAll();
+});
+
 test("what is said without having been typed leaves the draft alone", async () => {
   await load("c1");
   chat.write("Half a thought");
