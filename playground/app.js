@@ -13,6 +13,7 @@ import { Announcer, ConnectionNews } from "./views/announcer.js";
 import { Composer } from "./views/composer.js";
 import { ConnectionPill } from "./views/connection.js";
 import { ConversationList } from "./views/conversations.js";
+import { Day } from "./views/day.js";
 import { button } from "./views/dom.js";
 import { Drawer } from "./views/drawer.js";
 import { Inspector } from "./views/inspector.js";
@@ -53,6 +54,7 @@ const inspector = new Inspector($("[data-panel]"), $("[data-testid=fold]"), () =
 const composer = new Composer($(".dock"), $(".phone"), follower, () => touch.matches);
 const drawer = new Drawer($("[data-drawer]"), () => conversations.refresh());
 const conversations = new ConversationList($("[data-drawer]"), http, { open: openConversation, deleted: forget });
+const day = new Day($("[data-testid=day]"), http);
 const keyDialog = new KeyDialog($("[data-testid=key-dialog]"), (key) => {
   keys.give(key, config.key === null);
   useKey(key);
@@ -91,6 +93,7 @@ const screen = {
   moved(each) {
     if (each.latest.status === "typing") conversations.refresh(); // accepted, so the server lists it
     if (each.latest.status === "complete") acknowledge();
+    if (["complete", "failed"].includes(each.latest.status)) day.refresh();
   },
 };
 
@@ -231,6 +234,7 @@ function useKey(key) {
     if (each === chat || each.connection.state !== "stopped") each.start(key);
   }
   conversations.refresh();
+  day.refresh();
   pushes.start().catch(() => {}); // a wrong key, or no network, shows elsewhere
 }
 
@@ -293,6 +297,7 @@ document.addEventListener("visibilitychange", () => {
   if (chat.connection.state !== "online") return; // all of it comes with the connection
   chat.catchUp();
   conversations.refresh();
+  day.refresh();
 });
 
 window.addEventListener("storage", (event) => {

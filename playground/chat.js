@@ -1,7 +1,7 @@
 /** One agent's chat: its conversation over a socket of its own, its transcript, and the draft of the next message. */
 
 import { ChatRelayClient, isOpen, isUnanswered, isUnsettled } from "../clients/js/client.js";
-import { explained } from "./cures.js";
+import { explained, withWait } from "./cures.js";
 import { own } from "./state/storage.js";
 import { lost, Tray, upload } from "./views/attachments.js";
 import { Files } from "./views/files.js";
@@ -92,7 +92,7 @@ export class Chat {
     this.client.addEventListener("exchange", ({ detail }) => this.#exchanged(detail));
     this.client.addEventListener("status", ({ detail }) => this.#remember(detail));
     this.client.addEventListener("shown", () => this.catchUp());
-    this.client.addEventListener("notice", ({ detail }) => this.transcript.notice(detail));
+    this.client.addEventListener("notice", ({ detail }) => this.#noticed(detail));
     this.client.addEventListener("frame", ({ detail }) => screen.frame(detail));
     this.client.addEventListener("lag", ({ detail }) => this.#lagged(detail));
     this.#loadDraft();
@@ -439,6 +439,10 @@ export class Chat {
     this.transcript.show(exchange);
     if (moved) this.#screen.moved(this);
     this.#screen.changed(this);
+  }
+
+  #noticed({ content, retry_after }) {
+    this.transcript.notice({ content: withWait(content, retry_after) });
   }
 
   #lagged({ ms }) {

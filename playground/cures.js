@@ -1,5 +1,7 @@
 /** What the user of this page can do about an error: its cause, and what to change here. Pure. */
 
+const MINUTE_S = 60;
+
 /**
  * @param {object} error an `error` frame
  * @param {Object<string, string> | null} cures sentences by the `reason` of a frame; null if the agent is not set up
@@ -15,6 +17,25 @@ export function setUp(name) {
   return `${name} is not set up here. Start the gateway with OPENAI_API_KEY=… .venv/bin/python -m emulator --parameter CodexBackend=openai`;
 }
 
+/** Return a sentence and when the same can work, if that is known. */
+export function withWait(sentence, retryAfterS) {
+  return retryAfterS ? `${sentence} Try again in ${waitText(retryAfterS)}.` : sentence;
+}
+
+/** Return how long a wait is, in the units that one waits in. Rounded up: who comes too early waits twice. */
+export function waitText(seconds) {
+  if (seconds <= 2 * MINUTE_S) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.ceil(seconds / MINUTE_S);
+  if (minutes < 60) return `${minutes} min`;
+  return minutes < 24 * 60 ? both(minutes, 60, "h", "min") : both(Math.ceil(minutes / 60), 24, "d", "h");
+}
+
+/** Return a count of a unit as so many of a larger unit, of `many` each, and the rest. */
+function both(count, many, larger, unit) {
+  const rest = count % many;
+  return `${Math.floor(count / many)} ${larger}${rest ? ` ${rest} ${unit}` : ""}`;
+}
+
 /** Sentences for refusals of the HTTP API, by `code`. Other codes come with sentences of their own. */
 const REFUSED = {
   unauthorized:
@@ -24,9 +45,15 @@ const REFUSED = {
     "The relay cannot be reached. See whether `make run` is running and this device has a network; what you wrote is kept.",
 };
 
-/** Return a refusal of the HTTP API as a sentence with a cure. `status` is the answer's; 0 if there was none. */
-export function advice(code, status, sentence) {
+/**
+ * Return a refusal of the HTTP API as a sentence with a cure.
+ *
+ * @param {number} status the answer's; 0 if there was none
+ * @param {number | null} retryAfterS when the same can work, if the answer says so
+ */
+export function advice(code, status, sentence, retryAfterS = null) {
   if (REFUSED[code]) return REFUSED[code];
+  if (status === 429 && sentence) return withWait(sentence, retryAfterS);
   if (status >= 500) return "The relay could not do that just now. Try again in a moment.";
   return (
     sentence ??

@@ -49,6 +49,11 @@ export class Http {
     return this.#call("POST", `${path(conversation)}/messages`, message);
   }
 
+  /** Return `{days, limits, left, …}` of this month: what was used, and what is left. */
+  usage() {
+    return this.#call("GET", "/api/usage");
+  }
+
   /** Register a device: from now on every reply that it has not shown is pushed to it. */
   registerDevice({ id, token, platform }) {
     const device = { device_id: id, device_token: token, platform };
@@ -98,7 +103,7 @@ export class Http {
     } catch {
       throw unreached();
     }
-    if (!answer.ok) throw refusal(answer.status, await answer.text());
+    if (!answer.ok) throw refusal(answer.status, await answer.text(), answer.headers.get("retry-after"));
     return answer;
   }
 }
@@ -114,7 +119,7 @@ function posted(url, fields, { headers = {}, progress = () => {}, signal }) {
     request.upload.addEventListener("progress", ({ loaded, total }) => progress(loaded / total));
     request.addEventListener("load", () => {
       if (request.status < 300) resolve(request.responseText);
-      else reject(refusal(request.status, request.responseText));
+      else reject(refusal(request.status, request.responseText, request.getResponseHeader("retry-after")));
     });
     request.addEventListener("error", () => reject(unreached()));
     signal?.addEventListener("abort", () => request.abort());
@@ -135,9 +140,10 @@ function unreached() {
 }
 
 /** Return an answer as a refusal. API Gateway's own answers have other fields; S3's are no JSON. */
-function refusal(status, text) {
+function refusal(status, text, retryAfter) {
   const { error, message, code } = parsed(text);
-  return new Refusal(advice(code, status, error ?? message), code ?? "gateway", status >= 500);
+  const sentence = advice(code, status, error ?? message, Number(retryAfter));
+  return new Refusal(sentence, code ?? "gateway", status >= 500);
 }
 
 function parsed(text) {

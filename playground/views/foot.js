@@ -1,6 +1,8 @@
 /** What stands below a reply: how it ended, whether its text is the server's, and what can be done about it. */
 
 import { isWhole, isWithdrawable } from "../../clients/js/client.js";
+import { waitText } from "../cures.js";
+import { usedBy } from "../usage.js";
 import { copyButton } from "./clipboard.js";
 import { button, element } from "./dom.js";
 import { toolbar } from "./keyboard.js";
@@ -14,11 +16,15 @@ export const ENDINGS = {
 };
 
 const COUNT_MS = 250;
+/** What is told in minutes needs no more. */
+const LONG_COUNT_MS = 5000;
+const LONG_S = 150;
 
 export class Foot {
   element = element("footer", "foot");
   #does;
   #shown = null;
+  #counting = null;
 
   /**
    * @param {object} does
@@ -38,6 +44,7 @@ export class Foot {
     const shown = JSON.stringify([status, end?.stop_reason, proof, error, offers]);
     if (shown === this.#shown) return;
     this.#shown = shown;
+    clearTimeout(this.#counting);
     this.element.replaceChildren(...this.#parts(exchange));
   }
 
@@ -46,7 +53,7 @@ export class Foot {
     if (waitsForConnection(exchange)) return [this.#waiting(exchange)];
     if (status === "failed") return [this.#failure(exchange), ...copyOf(reply)];
     if (status !== "complete") return [];
-    const parts = [verdict(proof, reply.length), this.#offers(exchange)];
+    const parts = [verdict(proof, reply.length), ...usedIn(end), this.#offers(exchange)];
     if (ENDINGS[end.stop_reason]) parts.unshift(part("ending", ENDINGS[end.stop_reason]));
     return parts;
   }
@@ -95,8 +102,8 @@ export class Foot {
     const count = () => {
       const seconds = Math.ceil((retryAt - Date.now()) / 1000);
       retry.disabled = seconds > 0;
-      retry.textContent = seconds > 0 ? `Try again in ${seconds} s` : "Try again";
-      if (seconds > 0) setTimeout(count, COUNT_MS);
+      retry.textContent = seconds > 0 ? `Try again in ${waitText(seconds)}` : "Try again";
+      if (seconds > 0) this.#counting = setTimeout(count, seconds > LONG_S ? LONG_COUNT_MS : COUNT_MS);
     };
     count();
     return retry;
@@ -134,6 +141,16 @@ function verdict(proof, length) {
   mark.dataset.testid = "proof";
   mark.dataset.proof = proof ?? "";
   return mark;
+}
+
+/** Return what the reply has used, if that is known. */
+function usedIn(end) {
+  const used = usedBy(end);
+  if (!used) return [];
+  const mark = part("used", used.text);
+  mark.title = used.title;
+  mark.dataset.testid = "used";
+  return [mark];
 }
 
 function part(name, text) {

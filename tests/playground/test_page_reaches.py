@@ -408,7 +408,7 @@ async def test_who_listens_hears_who_speaks_and_what(relay: Relay, page: Page) -
           - group "Code, py":
             - code: x = 1
           - paragraph: The last one.
-          - text: ✓ 59 characters
+          - text: /✓ 59 characters \\d+ tokens · [0-9.]+ ¢/
           - toolbar "This reply":
             - button "Copy reply"
             - button "Ask again"
@@ -437,7 +437,7 @@ async def test_who_listens_hears_who_speaks_and_what(relay: Relay, page: Page) -
         - article "Claude":
           - heading "Claude" [level=2]
           - paragraph: Yes.
-          - text: ✓ 4 characters
+          - text: /✓ 4 characters \\d+ tokens · [0-9.]+ ¢/
           - toolbar "This reply":
             - button "Copy reply"
             - button "Ask again"

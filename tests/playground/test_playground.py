@@ -6,6 +6,8 @@ from pathlib import Path
 
 from playwright.async_api import FilePayload, Page, WebSocketRoute, expect
 
+from chatrelay.store.accounts import Accounts
+from chatrelay.store.api_keys import ApiKeys
 from emulator.stand_ins.script import (
     Pause,
     Send,
@@ -22,6 +24,7 @@ from emulator.stand_ins.script import (
 from tests.builders.browser import CITED, FOUND, PDF, PNG, call, hold_back, in_a_browser, load, say, unfinished
 from tests.builders.deployments import Relay
 from tests.builders.phone import Phone
+from tests.system.conftest import environment, table_of
 
 pytestmark = in_a_browser
 
@@ -211,6 +214,40 @@ async def test_a_reply_that_the_page_does_not_show_is_pushed_to_it(relay: Relay,
     await expect(push).to_have_count(0)
     await bell.click()
     await expect(bell).to_have_attribute("aria-pressed", "false")
+
+
+async def test_what_is_used_is_told_live_as_after_a_reload_and_what_is_left_of_the_day(
+    relay: Relay, blank: Page
+) -> None:
+    table, key = table_of(environment(relay)), "crk_the-thrifty"
+    ApiKeys(table).add(key, "thrifty")
+    Accounts(table).override("thrifty", {"tokens_per_day": 1, "dollars_per_day": 5_000_000, "files_per_day": 1})
+    await blank.add_init_script(f"sessionStorage.setItem('key', '{key}')")
+    page = await load(blank, relay)
+    used, day, wait = page.get_by_test_id("used"), page.get_by_test_id("day"), re.compile(r"Try again in \d+ (h|min|s)")
+    await expect(day.locator("span")).to_have_text(
+        ["Today: 0 of 1 token, 0 ¢ of $5.00", "$5.00 left today, until 00:00 UTC"]
+    )
+    await say(page, "Is it dear?")
+    await expect(used).to_have_text(re.compile(r"^\d+ tokens · [0-9.]+ ¢$"))
+    await expect(used).to_have_attribute("title", re.compile(r"^\d+ in, \d+ out, .*; claude-sonnet-4-6; \$0\.0\d+$"))
+    tokens, cents = (await used.inner_text()).split(" tokens · ")
+    await expect(day.locator("span")).to_have_text(
+        [f"Today: {tokens} of 1 token, {cents} of $5.00", "Nothing left today, until 00:00 UTC"]
+    )
+
+    live = await used.evaluate("used => used.outerHTML")
+    await page.reload()
+    await expect(page.get_by_test_id("proof")).to_have_attribute("data-proof", "kept")
+    assert await used.evaluate("used => used.outerHTML") == live
+
+    await say(page, "Some more?")
+    await expect(page.get_by_test_id("error")).to_have_attribute("data-code", "quota_exceeded")
+    await expect(page.get_by_test_id("retry")).to_have_text(wait)
+    await expect(page.get_by_test_id("retry")).to_be_disabled()
+    files = [FilePayload(name=name, mimeType="text/plain", buffer=b"Wordless") for name in ("one.txt", "two.txt")]
+    await page.get_by_test_id("picker").set_input_files(files)
+    await expect(page.get_by_test_id("attachment").and_(page.locator("[data-state=failed]"))).to_contain_text(wait)
 
 
 async def test_what_the_model_writes_cannot_become_code(relay: Relay, chat: Page) -> None:
