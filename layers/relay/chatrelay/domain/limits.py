@@ -55,19 +55,19 @@ class Limits:
             for name, used in (("tokens", spent.tokens), ("dollars", spent.cost)):
                 limit: int | None = getattr(self, f"{name}_per_{period}")
                 if limit is not None and used >= limit:
-                    amount = said(f"{name}_per_{period}", limit)
+                    amount = f"${said(f'{name}_per_{period}', limit)}" if name == "dollars" else f"{limit:,} tokens"
                     wait_s = None if limit == 0 else left_s(period, now_s)
-                    return QuotaExceeded(f"Your {amount} {name} of this {period} are used up.", retry_after_s=wait_s)
+                    return QuotaExceeded(f"Your {amount} of this {period} are used up.", retry_after_s=wait_s)
         return None
 
     def files_used_up(self, size: int, now_s: float) -> QuotaExceeded:
         """Return what a user hears who sends one file of `size` bytes more than a day has room for."""
-        files, megabytes = said("files_per_day", self.files_per_day), said("megabytes_per_day", self.megabytes_per_day)
+        rooms = ((self.files_per_day, "files"), (self.megabytes_per_day, "megabytes"))
         never = self.files_per_day == 0 or (
             self.megabytes_per_day is not None and size > self.megabytes_per_day * MEGABYTE
         )
         return QuotaExceeded(
-            f"A day has room for {files} files and {megabytes} megabytes of yours.",
+            f"A day has room for {' and '.join(f'{most} {kind}' for most, kind in rooms if most is not None)}.",
             retry_after_s=None if never else left_s("day", now_s),
         )
 
