@@ -307,10 +307,18 @@ class Connections:
 
 
 def _as_read(connection: Connection) -> tuple[str, Item]:
-    """Return the condition that the connection is open and shows what it showed when it was read, and its values."""
-    if connection.viewing is None:
-        return f"{IF_EXISTS} AND attribute_not_exists(viewing)", {}
-    return "viewing = :seen", {":seen": connection.viewing}
+    """Return the condition that the connection is open and is what it was when it was read, and its values."""
+    conditions = [IF_EXISTS]
+    values: Item = {}
+    # Whose it is and how long its client is signed in are kept with what it shows, too.
+    known = {"user_id": connection.user, "viewing": connection.viewing, "good_until": connection.good_until}
+    for name, seen in known.items():
+        if seen is None:
+            conditions.append(f"attribute_not_exists({name})")
+        else:
+            conditions.append(f"{name} = :seen_{name}")
+            values[f":seen_{name}"] = seen
+    return " AND ".join(conditions), values
 
 
 def _identified(connection: Connection) -> Update:

@@ -161,6 +161,18 @@ def test_a_viewer_whose_credentials_ran_out_is_joined_to_no_new_reply(door: Door
     assert [viewer.connection_id for viewer in door.store.connections.viewers(TALK)] == ["new="]
 
 
+def test_a_viewer_that_is_renewed_while_it_names_a_conversation_goes_on(door: Door) -> None:
+    door.open()
+    seen = door.store.connections.get("c1=")
+    assert seen is not None
+    door.store.connections.renew(replace(seen, good_until=NOW_S + 3600))
+
+    door.store.connections.subscribe(seen, "talk")  # as it was read before
+    door.store.time_s = NOW_S + 60
+
+    assert [viewer.connection_id for viewer in door.store.connections.viewers(TALK)] == ["c1="]
+
+
 def test_a_socket_is_good_for_its_token_or_for_the_session_whichever_is_longer(store: Store) -> None:
     admission = Admission(store, lambda: None, 30 * 60, Logger(), lambda: store.time_s)
 
