@@ -67,6 +67,7 @@ export class Follower {
 
   /** Scroll a part of the way each frame: smooth, however unevenly the text comes. */
   #glide() {
+    this.#scrolled(); // the event of a key that has scrolled up meanwhile may be still to come
     this.#moving = this.following && this.#distance > 1;
     if (!this.#moving) return;
     const step = this.#calm.matches || document.hidden ? this.#distance : Math.max(1, this.#distance * 0.25);
