@@ -1,5 +1,6 @@
 import base64
 import json
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
@@ -147,3 +148,11 @@ def test_a_service_that_cannot_be_asked_is_no_missing_file(files: Files) -> None
         loaded(unreachable, attachment)
     with pytest.raises(Unavailable):
         unreachable.checked("alice", message(attachment.id))
+
+
+def test_a_form_runs_out_in_ten_minutes_whoever_is_revoked_meanwhile(files: Files) -> None:
+    form = files.form("alice", "a.txt", "text/plain", 1)
+
+    policy = json.loads(base64.b64decode(form.fields["policy"]))
+    left = datetime.fromisoformat(policy["expiration"]) - datetime.now(UTC)
+    assert timedelta(minutes=9) < left <= timedelta(minutes=10)
