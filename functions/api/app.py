@@ -74,7 +74,7 @@ def health() -> dict[str, Any]:
 @app.get("/api/status")
 def status() -> dict[str, Any]:
     """Return where the WebSocket is, for the app's settings screen. Raise ``Unauthorized`` for a wrong key only."""
-    key = credential(lower_case(app.current_event.headers))
+    key = _credential()
     if key is not None:
         wiring.admission.admit(key)
     told = {"version": chatrelay.__version__, "health": "ok", "websocket": wiring.websocket_url, "timestamp": _now()}
@@ -186,7 +186,7 @@ def used() -> dict[str, Any]:
 @app.delete("/api/session")
 def sign_out() -> dict[str, Any]:
     """Take the credential no more by which this request comes, nor any token of the same sign-in. Idempotent."""
-    identity = wiring.admission.identify(credential(lower_case(app.current_event.headers)) or "")
+    identity = wiring.admission.identify(_credential() or "")
     closed = wiring.revocation.end_session(identity)
     return {"ok": True, "closed": closed}
 
@@ -210,18 +210,18 @@ def unavailable(problem: Unavailable) -> Response[dict[str, str]]:
     return Response(HTTPStatus.SERVICE_UNAVAILABLE, APPLICATION_JSON, body, headers={"retry-after": "1"})
 
 
-def _identity() -> Identity:
-    identity, _ = _admitted()
-    return identity
+def _credential() -> str | None:
+    return credential(lower_case(app.current_event.headers))
 
 
 def _user() -> str:
-    return _identity().user
+    identity, _ = _admitted()
+    return identity.user
 
 
 def _admitted() -> tuple[Identity, Account]:
     # Not in an authorizer: the app shows the body of a 401, and an HTTP API's authorizer cannot give one.
-    return wiring.admission.admit(credential(lower_case(app.current_event.headers)) or "")
+    return wiring.admission.admit(_credential() or "")
 
 
 def _body() -> bytes:

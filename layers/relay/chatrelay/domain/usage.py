@@ -1,7 +1,7 @@
 """What replies use: tokens, and what they cost. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 MICRO = 1_000_000
 """Dollars are counted in millionths: a token costs some of them."""
@@ -41,5 +41,5 @@ class Month:
 
     name: str
     total: Spent
-    days: Mapping[str, Spent] = field(default_factory=dict)
-    models: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    days: Mapping[str, Spent]
+    models: Mapping[str, Mapping[str, Mapping[str, int]]]

@@ -91,7 +91,7 @@ class ReplyWriter:
         self._reply = Reply(accepted.stream.reply)
         self._liveness = Liveness(EXPIRES_S)
         self._broadcast = Broadcast(self._reply, accepted.stream, api.post, threads, self._liveness)
-        self._heartbeat = Heartbeat(accepted, self._reply, self._broadcast, self._liveness, store, self._used)
+        self._heartbeat = Heartbeat(accepted, self._reply, self._broadcast, self._liveness, store, self._price_so_far)
 
     async def write(self, sender: Viewer | None = None) -> ReplyOutcome:
         """Write the reply to its end, and return how it went. `sender` is the viewer who has just sent the message.
@@ -123,7 +123,7 @@ class ReplyWriter:
             finally:
                 joining.cancel()
             self._broadcast.wake()  # the last text waits for no interval
-            self._used()
+            self._price_so_far()
             # Stored before it is sent: what a client has seen to end stays ended.
             await self._patiently(partial(self._store.conversations.finish, accepted, self._reply, last))
             self._broadcast.end(last)
@@ -217,11 +217,12 @@ class ReplyWriter:
             ending = replace(ending, model=asked.model, usage={**asked.tokens, **ending.usage})
         return replace(ending, cost=self._prices().cost(ending.model, ending.usage))
 
-    def _used(self) -> Used:
+    def _price_so_far(self) -> Used:
         """Price what the reply has used by an estimate, as long as its service has not said it, and return that."""
-        asked, used = self._reply.asked, self._reply.used
-        self._reply.asked = replace(asked, cost=self._prices().cost(used.model, used.tokens))
-        return self._reply.used
+        used = self._reply.used
+        cost = self._prices().cost(used.model, used.tokens)
+        self._reply.asked = replace(self._reply.asked, cost=cost)
+        return replace(used, cost=cost)
 
     async def _patiently(self, call: Callable[[], T]) -> T:
         """Return what `call` returns, tried again for as long as a lease lasts. Raise ``Unavailable``."""

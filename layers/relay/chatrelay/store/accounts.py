@@ -18,7 +18,6 @@ from chatrelay.store.table import IF_ABSENT, Check, Put, Table, Update, Write
 
 OWNER = "#USERS"
 """The owner of all users in the index ``by_owner``."""
-PAGE = 100
 DAY_MS = 24 * 60 * 60 * 1000
 REVOKED_S = 30 * 24 * 60 * 60
 """How long a sign-in stays signed out at least: longer than a token of it lives, and is renewed."""
@@ -162,11 +161,8 @@ class Accounts:
     # --- for the operator ---
 
     def all(self) -> Iterator[str]:
-        """Yield the names of all users, those first who came last; a day's in any order."""
-        after: Item | None = None
-        while page := self._table.owned_by(OWNER, PAGE, after):
-            yield from (name_in(item["pk"]) for item in page)
-            after = {name: page[-1][name] for name in ("pk", "sk", "updated_at")}
+        """Return the names of all users, those first who came last; a day's in any order."""
+        return (name_in(item["pk"]) for item in self._table.all_owned_by(OWNER))
 
     def block(self, user: str) -> None:
         """Let the user in no more, accept nothing of theirs, and leave unanswered what waits."""

@@ -14,7 +14,6 @@ from chatrelay.wire.identity import key_hash
 USER = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 OWNER = "#KEYS"
 """The owner of all keys in the index ``by_owner``; ``USER`` allows no user of that name."""
-PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -48,24 +47,18 @@ class ApiKeys:
 
     def all(self) -> Iterator[Key]:
         """Yield every key, the latest first. A key of the last second may be missing: the index follows the table."""
-        for item in self._items():
+        for item in self._table.all_owned_by(OWNER):
             yield Key(_id(item), item["user_id"], item["label"], int(item["updated_at"]))
 
     def owners(self, key_id: str) -> list[Identity]:
         """Return whose keys have this id."""
-        return [_identity(item) for item in self._items() if _id(item) == key_id]
+        return [_identity(item) for item in self._table.all_owned_by(OWNER) if _id(item) == key_id]
 
     def remove(self, key_id: str) -> None:
         """Remove the keys with this id."""
-        for item in self._items():
+        for item in self._table.all_owned_by(OWNER):
             if _id(item) == key_id:
                 self._table.delete(item["pk"], item["sk"])
-
-    def _items(self) -> Iterator[Item]:
-        after: Item | None = None
-        while page := self._table.owned_by(OWNER, PAGE, after):
-            yield from page
-            after = {name: page[-1][name] for name in ("pk", "sk", "updated_at")}
 
 
 def _identity(item: Item) -> Identity:

@@ -209,9 +209,7 @@ class Archive:
 
 def _used(ending: Item) -> Used:
     """Return what a reply has used that has ended so."""
-    cost = ending["cost"]
-    tokens = {name: int(count) for name, count in ending["usage"].items()}
-    return Used(ending["model"], tokens, None if cost is None else int(cost))
+    return Used(ending["model"], ending["usage"], ending["cost"])
 
 
 def _cursor(*position: int | str) -> str:

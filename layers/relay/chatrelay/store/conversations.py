@@ -502,8 +502,9 @@ class Conversations:
         return not refused
 
     def _end(self, location: ReplyLocation, reply: Reply, last: Outbound, condition: str, values: Item) -> bool:
-        """Store an end, if `condition` holds and the reply has not ended. Return whether it is stored, by this call or
-        by one before whose answer was lost.
+        """Store an end, if `condition` holds and the reply has not ended.
+
+        Return whether it is stored: by this call, or by one before whose answer was lost.
         """
         pk, sk = conversation_pk(location.key), turn_reply(location.turn)
         written, more = self._written(reply, last)

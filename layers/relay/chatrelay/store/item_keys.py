@@ -46,8 +46,6 @@ MINUTE = "MINUTE#"
 REVOKED = "REVOKED#"
 USAGE = "USAGE#"
 
-STATE: Range = (HEADER, LEASE)
-"""What every message needs to know of its conversation: one read has both."""
 CONTENTS: Range = (MESSAGE_ID, "TURN$")
 """Message ids, queue and turns: all of a conversation but its state and its viewers."""
 WHOLE_REPLY: Range = (ACK, REPLY)

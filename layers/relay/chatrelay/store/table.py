@@ -24,6 +24,7 @@ CONFLICT_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """DynamoDB cancels a write that meets a transaction on the same item."""
 BATCH = 25
 """The most deletions that one ``BatchWriteItem`` takes."""
+PAGE = 100
 PASSING = {
     "InternalServerError",
     "ProvisionedThroughputExceededException",
@@ -52,7 +53,7 @@ class Put:
             "Put": _without_none(
                 TableName=table,
                 Item=encode_item(self.item),
-                ExpressionAttributeValues=self.values and encode_item(self.values),
+                ExpressionAttributeValues=_values(self.values),
                 ConditionExpression=self.condition,
             )
         }
@@ -75,7 +76,7 @@ class Update:
                 TableName=table,
                 Key=_key(self.pk, self.sk),
                 UpdateExpression=self.expression,
-                ExpressionAttributeValues=encode_item(self.values),
+                ExpressionAttributeValues=_values(self.values),
                 ExpressionAttributeNames=self.names,
                 ConditionExpression=self.condition,
             )
@@ -96,7 +97,7 @@ class Check:
             "ConditionCheck": _without_none(
                 TableName=table,
                 Key=_key(self.pk, self.sk),
-                ExpressionAttributeValues=encode_item(self.values) if self.values else None,
+                ExpressionAttributeValues=_values(self.values),
                 ConditionExpression=self.condition,
             )
         }
@@ -116,7 +117,7 @@ class Delete:
             "Delete": _without_none(
                 TableName=table,
                 Key=_key(self.pk, self.sk),
-                ExpressionAttributeValues=encode_item(self.values) if self.values else None,
+                ExpressionAttributeValues=_values(self.values),
                 ConditionExpression=self.condition,
             )
         }
@@ -195,7 +196,7 @@ class Table:
             self.client.update_item,
             Key=_key(pk, sk),
             UpdateExpression=expression,
-            **_without_none(ExpressionAttributeValues=encode_item(values) or None),
+            **_without_none(ExpressionAttributeValues=_values(values)),
             **request,
         )
 
@@ -267,6 +268,13 @@ class Table:
             **more,
         )
         return list(map(decode_item, answer["Items"]))
+
+    def all_owned_by(self, owner: str) -> Iterator[Item]:
+        """Yield every item of the index ``by_owner``, latest first."""
+        after: Item | None = None
+        while page := self.owned_by(owner, PAGE, after):
+            yield from page
+            after = {name: page[-1][name] for name in ("pk", "sk", "updated_at")}
 
     def first(self, pk: str, prefix: str) -> Item | None:
         """Return the first item of `pk` whose sort key begins with `prefix`, or None."""
@@ -340,6 +348,11 @@ def _retry_conflicts(attempt: Callable[[], T]) -> T:
 
 def _key(pk: str, sk: str) -> dict[str, Any]:
     return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _values(values: Item | None) -> dict[str, Any] | None:
+    """Return the values of an expression with their types; None if it has none, because DynamoDB takes no empty map."""
+    return encode_item(values) if values else None
 
 
 def _without_none(**request: Any) -> Any:

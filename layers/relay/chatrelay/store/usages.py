@@ -5,7 +5,7 @@ A day has, beside its totals, a number for each model and count, under names suc
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime
 
 from chatrelay.domain.limits import MEGABYTE, MOST, Limits
@@ -62,18 +62,15 @@ class Usages:
 
     def month(self, user: str, name: str) -> Month:
         """Return the user's usage of the month `name`, ``2026-11``."""
-        month = Month(name, Spent(), {}, {})
-        for item in self._table.query(USER_PK + user, USAGE + name, f"{USAGE}{name}~"):
-            period = name_in(item["sk"])
-            if period == name:
-                month = replace(month, total=_spent(item))
-            else:
-                month = replace(
-                    month,
-                    days={**month.days, period: _spent(item)},
-                    models={**month.models, period: _by_model(item)},
-                )
-        return month
+        items = self._table.query(USER_PK + user, USAGE + name, f"{USAGE}{name}~")
+        days = {name_in(item["sk"]): item for item in items}
+        total = _spent(days.pop(name, {}))
+        return Month(
+            name,
+            total,
+            {day: _spent(item) for day, item in days.items()},
+            {day: _by_model(item) for day, item in days.items()},
+        )
 
     def _added(self, user: str, period: str, counts: Mapping[str, int]) -> Update:
         names = {f"#{number}": name for number, name in enumerate(counts)}

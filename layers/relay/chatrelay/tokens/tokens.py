@@ -16,8 +16,8 @@ from chatrelay.tokens.claims import identity
 from chatrelay.tokens.documents import Documents
 from chatrelay.tokens.issuer_keys import IssuerKeys
 from chatrelay.tokens.key_set import ALGORITHMS, Key
+from chatrelay.wire.limits import CREDENTIAL_LIMIT
 
-LIMIT_BYTES = 7 * 1024  # as a subprotocol a third longer, and API Gateway takes 10,240 bytes of headers together
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 """RFC 7515 7.1, and RFC 7519 6, where there is no signature."""
 TYPES = {"jwt", "at+jwt"}  # RFC 7519 5.1, RFC 9068 2.1
@@ -74,8 +74,8 @@ class Tokens:
 
 def _parse(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return header and claims, none of which is verified."""
-    if len(token) > LIMIT_BYTES:
-        advice = f"Longer than {LIMIT_BYTES} bytes: have the issuer leave out claims, as groups and roles."
+    if len(token) > CREDENTIAL_LIMIT:
+        advice = f"Longer than {CREDENTIAL_LIMIT} bytes: have the issuer leave out claims, as groups and roles."
         raise TokenRefused(TokenReason.TOO_LONG, advice)
     if not COMPACT.fullmatch(token):
         # Without an audience, Auth0 issues what only it can read.

@@ -19,10 +19,9 @@ from chatrelay.domain.keys import ReplyLocation
 from chatrelay.domain.limits import Limits
 from chatrelay.domain.reply import Ending, Reply
 from chatrelay.domain.usage import Used
-from chatrelay.store.accounts import PAGE
 from chatrelay.store.connections import Connection
 from chatrelay.store.conversations import Accepted
-from chatrelay.store.table import Table
+from chatrelay.store.table import PAGE, Table
 from chatrelay.wire.dialects import VERSION_1
 from chatrelay.wire.inbound import Send
 from chatrelay.wire.outbound import Outbound

@@ -2,10 +2,10 @@ import time
 
 import pytest
 
-from chatrelay.store.api_keys import PAGE, ApiKeys
+from chatrelay.store.api_keys import ApiKeys
 from chatrelay.store.connections import Connection
 from chatrelay.store.store import Store
-from chatrelay.store.table import Table
+from chatrelay.store.table import PAGE, Table
 from chatrelay.wire.dialects import VERSION_1
 from tests.builders.layer import by_key, scanned
 
